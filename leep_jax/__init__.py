@@ -1,0 +1,32 @@
+"""Which pre-trained model transfers best? Scores from one forward pass."""
+
+from leep_jax.checks import InputError
+from leep_jax.data import Dataset, load_dataset
+from leep_jax.forward import compute_outputs
+from leep_jax.models.zoo import load_source
+from leep_jax.outputs import Outputs
+from leep_jax.scores import SCORES, compute_scores
+from leep_jax.scores.h_score import h_score
+from leep_jax.scores.leep import EEP, eep_accuracy, leep
+from leep_jax.scores.nce import nce
+from leep_jax.source import Preprocessing, Source
+
+__version__ = "0.1.0"
+
+__all__ = [
+  "EEP",
+  "SCORES",
+  "Dataset",
+  "InputError",
+  "Outputs",
+  "Preprocessing",
+  "Source",
+  "compute_outputs",
+  "compute_scores",
+  "eep_accuracy",
+  "h_score",
+  "leep",
+  "load_dataset",
+  "load_source",
+  "nce",
+]

@@ -1,0 +1,127 @@
+"""The door: what a user hands in is checked here, once, before any work.
+
+Every refusal is an `InputError`, one line that names the value, the bound and
+the likely cause.
+"""
+
+from collections.abc import Iterable
+import difflib
+import os
+from typing import Any
+
+import numpy as np
+
+
+class InputError(ValueError):
+  """Input that cannot be used: one line with the value, bound and cause."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
+  """Returns an error for an unknown `name`, with the nearest known names."""
+  known = sorted(known)
+  near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+  if near:
+    hint = f"did you mean {', '.join(near)}?"
+  elif len(known) <= 20:
+    hint = f"known: {', '.join(known)}"
+  else:
+    hint = f"{len(known)} names are known, none of them close"
+  return InputError(f"unknown {kind} {name!r}; {hint}")
+
+
+def reason(error: BaseException) -> str:
+  """Returns the first line of what an exception says, or else its type."""
+  lines = str(error).strip().splitlines()
+  return lines[0] if lines else type(error).__name__
+
+
+def class_labels(labels: Any, *, num_classes: int | None = None) -> np.ndarray:
+  """Returns class labels as `[n]` int32.
+
+  Args:
+    labels: `[n]` integers, or floats with integer values.
+    num_classes: number of classes they must lie below, if known.
+
+  Raises:
+    InputError: if there are none, or they are not one-dimensional, or
+      fractional, negative or too large.
+  """
+  array = np.asarray(labels)
+  if array.ndim != 1:
+    raise InputError(
+      f"labels have shape {array.shape}, not [n]: are they one-hot? Pass "
+      "labels.argmax(axis=1)"
+    )
+  if not array.size:
+    raise InputError("there are no examples: labels are empty")
+  if array.dtype == bool:
+    array = array.astype(np.int32)
+  if not np.issubdtype(array.dtype, np.integer):
+    # JAX's bfloat16 is a float that NumPy does not know as one.
+    try:
+      array = array.astype(np.float64)
+    except (ValueError, TypeError):
+      raise InputError(f"labels are {array.dtype}, not integers") from None
+    odd = array[~(array == np.floor(array)) | np.isinf(array)]
+    if odd.size:
+      raise InputError(
+        f"labels contain {float(odd[0]):g}, not an integer: is this a "
+        "regression target?"
+      )
+  low, high = array.min(), array.max()
+  if low < 0:
+    raise InputError(
+      f"labels contain {int(low)}, but classes are counted from 0: does it "
+      "mark unlabelled examples?"
+    )
+  if num_classes is not None and num_classes < 1:
+    raise InputError(f"num_classes is {num_classes}, but must be at least 1")
+  bound = np.iinfo(np.int32).max if num_classes is None else num_classes
+  if high >= bound:
+    raise InputError(
+      f"labels contain {int(high)}, but there are {bound} classes (0 to "
+      f"{bound - 1}): are they counted from 1?"
+    )
+  return array.astype(np.int32)
+
+
+def rows(name: str, array: Any, count: int) -> np.ndarray:
+  """Returns `[n, K]` real numbers with one row per label, not copied.
+
+  Args:
+    name: what error messages call the array.
+    array: NumPy or JAX array, or nested lists.
+    count: number of labels.
+
+  Raises:
+    InputError: if it is not two-dimensional, has no columns, is not of real
+      numbers, or its length differs from `count`.
+  """
+  array = np.asarray(array)
+  if array.ndim != 2 or not array.shape[1]:
+    raise InputError(f"{name} has shape {array.shape}, not [n, columns]")
+  if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
+    raise InputError(f"{name} is {array.dtype}, not real numbers")
+  if len(array) != count:
+    raise InputError(
+      f"{name} has {len(array)} rows, but there are {count} labels"
+    )
+  return array
+
+
+def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+  """Returns all arrays of an npz file, without running pickled code.
+
+  Raises:
+    InputError: if the file is missing or is not an npz file.
+  """
+  if not os.path.isfile(path):
+    raise InputError(f"no file at {path}")
+  try:
+    with np.load(path, allow_pickle=False) as arrays:
+      return {key: arrays[key] for key in arrays.files}
+  except Exception as e:  # zipfile, OSError, ValueError: all mean the same here
+    raise InputError(
+      f"cannot read {path} as npz ({reason(e)}): is it damaged, or are there "
+      "Python objects in it?"
+    ) from e

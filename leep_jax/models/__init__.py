@@ -1,0 +1,1 @@
+"""Architectures, one per file, and the sources that are known by name."""

@@ -1,0 +1,367 @@
+"""Ranks source models for a target data set, from one forward pass each.
+
+    python -m leep_jax.score
+    python -m leep_jax.score --model=resnet20@FILE.safetensors \
+      --dataset=cifar100 --split=test --data_dir=DIR --output=scores.jsonl
+    python -m leep_jax.score --predictions=a.npz,b.npz
+
+Prints a table, best first by the first score named. Exit status 0; 2 for a
+mistake in what was asked (one line on standard error each), 130 when
+interrupted.
+"""
+
+from collections.abc import Callable
+import functools
+import sys
+import time
+from typing import Any
+
+from absl import app, flags, logging
+import jax
+import numpy as np
+
+import leep_jax
+from leep_jax import (
+  checks,
+  data,
+  devices,
+  forward,
+  outputs as outputs_lib,
+  results,
+  scores as scores_lib,
+)
+from leep_jax.models import zoo
+
+_MODEL = flags.DEFINE_list(
+  "model",
+  None,
+  "Sources, comma-separated: a bundled name, ARCH@CHECKPOINT, or "
+  "package.module:factory. Default: all bundled sources.",
+)
+_DATASET = flags.DEFINE_string(
+  "dataset",
+  "digits",
+  "Target data: a TFDS name, digits, folder:DIR (one sub-folder of images per "
+  "class), or npz:FILE (arrays images, labels).",
+)
+_SPLIT = flags.DEFINE_string(
+  "split",
+  None,
+  "TFDS split, slices such as train[:20%] included (default train), or a "
+  "folder's sub-folder.",
+)
+_DATA_DIR = flags.DEFINE_string(
+  "data_dir", None, "Where prepared TFDS data sets are."
+)
+_PREDICTIONS = flags.DEFINE_list(
+  "predictions",
+  None,
+  "Instead of models and data: npz files of outputs, comma-separated, each "
+  "with logits or probs, labels, and optionally features.",
+)
+_SCORES = flags.DEFINE_list(
+  "scores",
+  ["leep", "nce", "h_score", "eep_accuracy"],
+  f"Scores, comma-separated, of: {', '.join(scores_lib.SCORES)}. The first "
+  "one ranks.",
+)
+_LIMIT = flags.DEFINE_integer(
+  "limit", None, "Use this many examples, drawn at random but always the same."
+)
+_BATCH_SIZE = flags.DEFINE_integer(
+  "batch_size", None, "Images per forward call, over all devices."
+)
+_DTYPE = flags.DEFINE_enum(
+  "dtype", "float32", ["float32", "bfloat16"], "Of the forward pass."
+)
+_OUTPUT = flags.DEFINE_string(
+  "output", None, "File for one row per source, .jsonl or .csv; replaced."
+)
+
+_WIDTH = 80
+
+
+class _Progress:
+  """A line on standard error that counts examples; only on a terminal."""
+
+  def __init__(self, label: str, total: int):
+    self._label, self._total = label, total
+    self._shown = sys.stderr.isatty()
+    self._start = time.perf_counter()
+    self._show(f"{label}: compiling")
+
+  def _show(self, text):
+    if self._shown:
+      print(
+        f"\r\033[K{text[: _WIDTH - 1]}", end="", file=sys.stderr, flush=True
+      )
+
+  def __call__(self, done: int) -> None:
+    rate = done / (time.perf_counter() - self._start)
+    left = (self._total - done) / rate
+    self._show(
+      f"{self._label}: {done:,}/{self._total:,} images  {rate:,.0f}/s  "
+      f"{left:.0f} s left"
+    )
+
+  def clear(self) -> None:
+    self._show("")
+
+
+def _row(
+  name: str,
+  names: list[str],
+  dataset: tuple[str, str],
+  make_outputs: Callable[[], outputs_lib.Outputs],
+) -> tuple[dict[str, Any], np.ndarray]:
+  """Scores one source: its row, timed without compilation, and the labels."""
+  start, compiled = time.perf_counter(), devices.compile_seconds()
+  outputs = make_outputs()
+  values = scores_lib.compute_scores(outputs, names=names)
+  seconds = time.perf_counter() - start
+  seconds -= devices.compile_seconds() - compiled
+  row = {
+    "model": name,
+    "dataset": dataset[0],
+    "split": dataset[1],
+    "num_examples": len(outputs),
+    "num_source_classes": outputs.num_source_classes,
+    "num_target_classes": outputs.num_classes,
+    **values,
+    "seconds": round(seconds, 3),
+    "examples_per_second": round(len(outputs) / seconds, 1),
+    "devices": devices.device_count(),
+    "version": leep_jax.__version__,
+  }
+  return row, outputs.labels
+
+
+def _score_models(models, names, dataset, on_row, on_error):
+  """Scores each source on a data set, going on after one that fails."""
+  for name in models:
+    progress = _Progress(_short(name, 30), len(dataset))
+    try:
+      compute = functools.partial(
+        forward.compute_outputs,
+        zoo.load_source(name),
+        dataset,
+        batch_size=_BATCH_SIZE.value,
+        dtype=_DTYPE.value,
+        progress=progress,
+      )
+      scored = _row(name, names, (dataset.name, dataset.split), compute)
+    except checks.InputError as e:
+      progress.clear()
+      on_error(f"{name}: {e}")
+    else:
+      progress.clear()
+      on_row(*scored)
+
+
+def _score_predictions(paths, names, on_row, on_error):
+  """Scores each file of outputs, going on after one that fails."""
+  first = None
+  for path in paths:
+    try:
+      row, labels = _prediction_row(path, names)
+    except checks.InputError as e:
+      on_error(f"{path}: {e}")
+      continue
+    on_row(row, labels)
+    if first is not None and not np.array_equal(first[1], labels):
+      print(
+        f"note: {first[0]} and {path} hold different labels, so their scores "
+        "do not compare sources",
+        file=sys.stderr,
+      )
+    first = first or (path, labels)
+
+
+def _prediction_row(path, names):
+  arrays: dict[str, Any] = checks.read_npz(path)
+  if "labels" not in arrays:
+    raise checks.InputError(
+      f"no array labels; the file has {', '.join(arrays) or 'none'}"
+    )
+  if _LIMIT.value is not None:
+    raise checks.InputError("--limit is for data sets, not for predictions")
+  known = ("probs", "logits", "features", "labels")
+  arrays = {key: arrays[key] for key in known if key in arrays}
+  outputs = outputs_lib.Outputs.from_arrays(**arrays, name=path)
+  return _row(path, names, ("predictions", "all"), lambda: outputs)
+
+
+def _short(name: str, width: int) -> str:
+  """`ARCH@long/path/FILE.safetensors` as `ARCH@FILE`, cut in the middle."""
+  arch, at, path = name.rpartition("@")
+  if "/" in path or at:
+    path = path.rstrip("/").rpartition("/")[2]
+    path = path.removesuffix(".safetensors").removesuffix(".npz")
+  name = arch + at + path
+  if len(name) <= width:
+    return name
+  tail = (width - 1) // 2
+  return f"{name[: width - 1 - tail]}…{name[-tail:]}"
+
+
+def format_table(rows: list[dict[str, Any]], names: list[str]) -> str:
+  """Formats rows as a ranked table of at most 80 columns.
+
+  Args:
+    rows: as `--output` writes them.
+    names: scores to show; the first one ranks, best first.
+
+  Returns:
+    Lines without a final newline; scores that do not fit go into further
+    blocks below.
+  """
+  ranked = sorted(
+    rows,
+    key=lambda row: (row[names[0]] is None, -(row[names[0]] or 0.0)),
+  )
+  shown = [_short(row["model"], 28) for row in ranked]
+  width = max(5, *map(len, shown))
+  columns = [
+    (name, [_number(row[name]) for row in ranked], max(9, len(name)))
+    for name in names
+  ]
+  rates = [f"{row['examples_per_second']:,.0f}" for row in ranked]
+  columns.append(("images/s", rates, 9))
+  blocks: list[list[tuple[str, list[str], int]]] = [[]]
+  used = _WIDTH
+  for column in columns:
+    used += 1 + column[2]
+    if blocks[-1] and used > _WIDTH:
+      blocks.append([])
+    if not blocks[-1]:
+      used = len(f"{len(rows)}  ") + width + 1 + column[2]
+    blocks[-1].append(column)
+  rank = len(str(len(rows)))
+  lines = []
+  for block in blocks:
+    head = "".join(f" {name:>{size}}" for name, _, size in block)
+    lines += ["", f"{'':{rank}}  {'model':{width}}{head}"]
+    for i, model in enumerate(shown):
+      cells = "".join(f" {cells[i]:>{size}}" for _, cells, size in block)
+      lines.append(f"{i + 1:>{rank}}  {model:{width}}{cells}")
+  return "\n".join(lines[1:])
+
+
+def _number(value: float | None) -> str:
+  return "-" if value is None else f"{value:.4f}"
+
+
+def _report(rows, names, labels):
+  """Prints the table with what a reader needs to judge it."""
+  first = rows[0]
+  where = first["dataset"]
+  if first["split"] != "all":
+    where += f" {first['split']}"
+  print(
+    f"{where}: {first['num_examples']:,} examples, "
+    f"{first['num_target_classes']} classes. Best first by {names[0]}.\n"
+  )
+  print(format_table(rows, names))
+  print()
+  for name in names:
+    without = [_short(r["model"], 28) for r in rows if r[name] is None]
+    if without:
+      needs = scores_lib.SCORES[name].needs
+      print(f"{name} is undefined without {needs}: {', '.join(without)}")
+  if {"leep", "nce"} & set(names):
+    share = np.bincount(labels) / len(labels)
+    share = share[share > 0]
+    print(
+      "leep and nce are in nats: 0 is perfect, "
+      f"{np.sum(share * np.log(share)):.4f} is a source that knows nothing."
+    )
+  count = first["devices"]
+  print(
+    f"{count} {jax.default_backend()} device{'s' * (count > 1)}; "
+    f"{sum(r['seconds'] for r in rows):.1f} s, and "
+    f"{devices.compile_seconds():.1f} s of compilation."
+  )
+
+
+def _names(flag, what):
+  names = [name.strip() for name in flag.value]
+  if not all(names):
+    raise checks.InputError(f"--{flag.name} has an empty {what}")
+  return list(dict.fromkeys(names))
+
+
+def _run() -> int:
+  names = _names(_SCORES, "score")
+  for name in names:
+    if name not in scores_lib.SCORES:
+      raise checks.unknown("score", name, scores_lib.SCORES)
+  if not names:
+    raise checks.InputError("--scores names no score")
+  if _OUTPUT.value:
+    results.check_output(_OUTPUT.value)
+  rows: list[dict[str, Any]] = []
+  labels: list[np.ndarray] = []
+  failed: list[str] = []
+
+  def on_row(row, its_labels):
+    rows.append(row)
+    labels.append(its_labels)
+
+  def on_error(message):
+    failed.append(message)
+    print(f"error: {message}", file=sys.stderr)
+
+  try:
+    if _PREDICTIONS.value is not None:
+      if _MODEL.value is not None:
+        raise checks.InputError("pass --model or --predictions, not both")
+      paths = _names(_PREDICTIONS, "file")
+      _score_predictions(paths, names, on_row, on_error)
+    else:
+      models = _names(_MODEL, "source") if _MODEL.value else zoo.names()
+      for name in models:
+        zoo.check_source(name)
+      dataset = data.load_dataset(
+        _DATASET.value,
+        split=_SPLIT.value,
+        data_dir=_DATA_DIR.value,
+        limit=_LIMIT.value,
+      )
+      _score_models(models, names, dataset, on_row, on_error)
+  except KeyboardInterrupt:
+    print("\ninterrupted", file=sys.stderr)
+    if rows:
+      _report(rows, names, labels[0])
+    return 130
+  if rows:
+    _report(rows, names, labels[0])
+    if _OUTPUT.value:
+      results.write_rows(_OUTPUT.value, rows)
+  return 2 if failed else 0
+
+
+def main(argv: list[str]) -> int:
+  """Runs the command; returns its exit status."""
+  logging.set_verbosity(logging.ERROR)
+  try:
+    if len(argv) > 1:
+      raise checks.InputError(
+        f"unexpected argument {argv[1]!r}: options are written --name=value"
+      )
+    return _run()
+  except checks.InputError as e:
+    print(f"error: {e}", file=sys.stderr)
+    return 2
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+  """Parses flags; a mistake there is one line and exit status 2 too."""
+  try:
+    return flags.FLAGS(argv)
+  except flags.Error as e:
+    print(f"error: {checks.reason(e)}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+  app.run(main, flags_parser=parse_flags)

@@ -1,0 +1,256 @@
+"""Where outputs stay: host arrays, device memory, or memory-mapped files.
+
+Only `outputs.py` uses this module.
+"""
+
+import abc
+from collections.abc import Iterable, Iterator
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from typing import Any
+
+import jax
+import numpy as np
+
+from leep_jax import checks, devices, statistics
+
+# Bytes of one array, per device and call: enough to hide the call's cost.
+_CHUNK_BYTES = 4 << 20
+MANIFEST = "manifest.json"
+
+
+def _make_batch(arrays, labels, rows, num_classes):
+  weights = np.ones(len(labels), np.float32)
+  return statistics.Batch(
+    labels=devices.split(labels, rows),
+    weights=devices.split(weights, rows),
+    num_classes=num_classes,
+    **arrays,
+  )
+
+
+class Store(abc.ABC):
+  """Arrays `[n, K]` by name, wherever they are."""
+
+  @abc.abstractmethod
+  def keys(self) -> Iterable[str]:
+    """Returns the names of the arrays."""
+
+  @abc.abstractmethod
+  def shape(self, key: str) -> tuple[int, ...]:
+    """Returns the shape `[n, K]` of one."""
+
+  @abc.abstractmethod
+  def array(self, key: str) -> np.ndarray:
+    """Returns one on the host, memory-mapped if it is in a file."""
+
+  @abc.abstractmethod
+  def chunks(self, key: str) -> Iterator[np.ndarray]:
+    """Yields one on the host, in pieces `[m, K]`."""
+
+  @abc.abstractmethod
+  def batches(
+    self, keys: list[str], labels: np.ndarray, num_classes: int
+  ) -> Iterator[statistics.Batch]:
+    """Yields batches `[d, b, ...]` of some arrays, with labels and weights."""
+
+
+class HostArrays(Store):
+  """Outputs on the host: arrays, or `FileArray`s, which slice to arrays."""
+
+  def __init__(self, arrays: dict[str, Any]):
+    self._arrays = arrays
+
+  def keys(self):
+    return self._arrays
+
+  def shape(self, key):
+    return self._arrays[key].shape
+
+  def array(self, key):
+    array = self._arrays[key]
+    return array if isinstance(array, np.ndarray) else array.array()
+
+  def _rows(self, keys):
+    """Examples per device and call: a power of two, for few compilations."""
+    enough = -(-len(self._arrays[keys[0]]) // devices.device_count())
+    width = max(self.shape(key)[1] * 4 for key in keys)
+    most = max(_CHUNK_BYTES // width, 64)
+    return min(1 << (enough - 1).bit_length(), 1 << (most.bit_length() - 1))
+
+  def chunks(self, key):
+    step = self._rows([key]) * devices.device_count()
+    for start in range(0, self.shape(key)[0], step):
+      yield _device_ready(self._arrays[key][start : start + step])
+
+  def batches(self, keys, labels, num_classes):
+    rows = self._rows(keys)
+    step = rows * devices.device_count()
+    for start in range(0, len(labels), step):
+      part = slice(start, start + step)
+      arrays = {
+        key: devices.split(_device_ready(self._arrays[key][part]), rows)
+        for key in keys
+      }
+      yield _make_batch(arrays, labels[part], rows, num_classes)
+
+
+def _device_ready(array):
+  """float32, but for half precision, which the device widens itself."""
+  half = array.dtype.name in statistics.ROW_SUM_TOLERANCE
+  return array if half else array.astype(np.float32, copy=False)
+
+
+class PlacedArrays(Store):
+  """Outputs in device memory, as the forward pass left them."""
+
+  def __init__(self, parts: list[tuple[dict[str, jax.Array], int]]):
+    self._parts = [arrays for arrays, _ in parts]
+    self._counts = [count for _, count in parts]
+
+  def keys(self):
+    return self._parts[0]
+
+  def shape(self, key):
+    return (sum(self._counts), self._parts[0][key].shape[2])
+
+  def chunks(self, key):
+    for part, count in zip(self._parts, self._counts, strict=True):
+      yield on_host(part[key])[:count]
+
+  def array(self, key):
+    return np.concatenate(list(self.chunks(key)))
+
+  def batches(self, keys, labels, num_classes):
+    start = 0
+    for part, count in zip(self._parts, self._counts, strict=True):
+      arrays = {key: part[key] for key in keys}
+      rows = part[keys[0]].shape[1]
+      yield _make_batch(
+        arrays, labels[start : start + count], rows, num_classes
+      )
+      start += count
+
+
+def on_host(array: jax.Array) -> np.ndarray:
+  """`[d, b, ...]` on the devices to `[d * b, ...]` on the host."""
+  host = np.asarray(array)
+  return host.reshape(-1, *host.shape[2:])
+
+
+class FileArray:
+  """An npy file, opened anew for each slice.
+
+  What a memory map has read counts as this process's memory until the map is
+  dropped; a map that lives as long as a slice keeps that constant.
+  """
+
+  def __init__(self, path: pathlib.Path):
+    self._path = path
+    array = self.array()
+    self.shape, self.dtype = array.shape, array.dtype
+
+  def __len__(self):
+    return self.shape[0]
+
+  def __getitem__(self, part):
+    return self.array()[part]
+
+  def array(self) -> np.ndarray:
+    """Returns the whole file, memory-mapped."""
+    return np.load(self._path, mmap_mode="r", allow_pickle=False)
+
+
+class NewFolder:
+  """A folder of npy files that appears under its name when it is complete."""
+
+  def __init__(self, directory: str | os.PathLike[str]):
+    self.path = pathlib.Path(directory)
+    self._files: dict[str, Any] = {}
+    self._shapes: dict[str, tuple[int, ...]] = {}
+    self._dtypes: dict[str, np.dtype] = {}
+
+  def __enter__(self):
+    if self.path.exists() and (
+      not self.path.is_dir() or any(self.path.iterdir())
+    ):
+      raise checks.InputError(f"{self.path} exists: outputs are written once")
+    try:
+      self.path.parent.mkdir(parents=True, exist_ok=True)
+      self._partial = pathlib.Path(
+        tempfile.mkdtemp(prefix=f".{self.path.name}-", dir=self.path.parent)
+      )
+    except OSError as e:
+      raise checks.InputError(f"cannot write outputs: {e}") from e
+    return self
+
+  def append(self, key: str, rows: np.ndarray) -> None:
+    """Appends rows `[m, K]` to one array."""
+    if key not in self._files:
+      self._files[key] = open(self._partial / f"{key}.npy", "wb+")
+      self._shapes[key] = (0, *rows.shape[1:])
+      self._dtypes[key] = rows.dtype
+      self._header(key)
+    self._files[key].write(np.ascontiguousarray(rows).data)
+    count, *width = self._shapes[key]
+    self._shapes[key] = (count + len(rows), *width)
+
+  def _header(self, key):
+    # NumPy pads the header so that the first axis can grow in place.
+    self._files[key].seek(0)
+    np.lib.format.write_array_header_1_0(
+      self._files[key],
+      {
+        "descr": np.lib.format.dtype_to_descr(self._dtypes[key]),
+        "fortran_order": False,
+        "shape": self._shapes[key],
+      },
+    )
+
+  def finish(self, labels: np.ndarray, *, num_classes: int, name: str) -> None:
+    """Completes the folder and gives it its name."""
+    for key, file in self._files.items():
+      self._header(key)
+      file.close()
+    np.save(self._partial / "labels.npy", labels)
+    manifest = {
+      "arrays": sorted(self._files),
+      "num_classes": num_classes,
+      "name": name,
+    }
+    (self._partial / MANIFEST).write_text(json.dumps(manifest))
+    if self.path.exists():
+      self.path.rmdir()  # empty, see __enter__
+    self._partial.rename(self.path)
+
+  def __exit__(self, *_):
+    for file in self._files.values():
+      file.close()
+    shutil.rmtree(self._partial, ignore_errors=True)
+
+
+def gather(
+  parts: Iterable[tuple[dict[str, jax.Array], int]], count: int | None
+) -> dict[str, np.ndarray]:
+  """Copies parts from the devices into host arrays.
+
+  Args:
+    parts: arrays `[d, b, K]` by name, and how many examples they hold.
+    count: n, where it is known; otherwise the arrays grow by doubling.
+  """
+  arrays: dict[str, np.ndarray] = {}
+  used = 0
+  for part, rows in parts:
+    end = used + rows
+    for key, value in part.items():
+      width = value.shape[-1]
+      if key not in arrays:
+        arrays[key] = np.empty((count or end, width), value.dtype)
+      elif end > len(arrays[key]):
+        arrays[key].resize((2 * end, width), refcheck=False)
+      arrays[key][used:end] = on_host(value)[:rows]
+    used = end
+  return {key: value[:used] for key, value in arrays.items()}

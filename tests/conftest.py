@@ -1,0 +1,46 @@
+"""Strict settings for every test, and what the tests share."""
+
+import os
+
+# Before JAX starts: eight devices on the CPU stand in for a board.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+_FLAG = "--xla_force_host_platform_device_count=8"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAG}".strip()
+
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from leep_jax import devices
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(params=[1, 8], ids=["1 device", "8 devices"])
+def device_count(request):
+  """Runs a test on one and on eight simulated devices."""
+  with devices.limit(request.param):
+    yield request.param
+
+
+@pytest.fixture
+def one_device():
+  with devices.limit(1):
+    yield
+
+
+@pytest.fixture
+def shared():
+  """The folder with real data and weights, beside the checkout."""
+  if not SHARED.is_dir():
+    pytest.skip("no real data and weights: there is no ../shared")
+  return SHARED
+
+
+@pytest.fixture
+def rng():
+  return np.random.default_rng(0)

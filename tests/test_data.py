@@ -1,0 +1,257 @@
+"""Data sets by name: TFDS without TensorFlow, folders, npz, digits."""
+
+import io
+import sys
+import threading
+import time
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+import leep_jax
+from leep_jax import checks, data
+
+
+class Made:
+  """A small data set to prepare and read again without TensorFlow."""
+
+  VERSION = tfds.core.Version("1.0.0")
+  NAMES = ("cat", "dog")
+  SHAPE: tuple = (6, 6, 3)
+  LABEL = True
+
+  def _info(self):
+    features = {"image": tfds.features.Image(shape=self.SHAPE)}
+    if self.LABEL:
+      features["label"] = tfds.features.ClassLabel(names=self.NAMES)
+    return tfds.core.DatasetInfo(
+      builder=self, features=tfds.features.FeaturesDict(features)
+    )
+
+  def _split_generators(self, dl_manager):
+    return {"train": self._generate_examples(20)}
+
+  def _generate_examples(self, count):
+    for i in range(count):
+      # Encoded already: TFDS encodes arrays with TensorFlow.
+      _, png = cv2.imencode(".png", np.full(self.SHAPE, i, np.uint8))
+      example = {"image": io.BytesIO(png.tobytes())}
+      if self.LABEL:
+        example["label"] = i % 2
+      yield i, example
+
+
+class Tiny(Made, tfds.core.GeneratorBasedBuilder):
+  """Images of one shape, with labels."""
+
+
+class Unlabelled(Made, tfds.core.GeneratorBasedBuilder):
+  """No labels."""
+
+  LABEL = False
+
+
+def prepare(builder, folder):
+  config = tfds.download.DownloadConfig(try_download_gcs=False)
+  builder(data_dir=folder, file_format="array_record").download_and_prepare(
+    download_config=config
+  )
+
+
+@pytest.fixture(scope="module")
+def tfds_dir(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("tfds")
+  prepare(Tiny, folder)
+  prepare(Unlabelled, folder)
+  return str(folder)
+
+
+def test_tfds(tfds_dir):
+  dataset = leep_jax.load_dataset("tiny", data_dir=tfds_dir)
+  assert (len(dataset), dataset.num_classes) == (20, 2)
+  assert dataset.class_names == ("cat", "dog")
+  images, labels = dataset.load()
+  assert images.shape == (20, 6, 6, 3)
+  assert images.dtype == np.uint8
+  np.testing.assert_array_equal(images[:, 0, 0, 0] % 2, labels)
+  assert "tensorflow" not in sys.modules
+
+
+@pytest.mark.parametrize(
+  ("split", "count"), [("train[:20%]", 4), ("train[5:8]", 3), ("train", 20)]
+)
+def test_tfds_slices(tfds_dir, split, count):
+  dataset = leep_jax.load_dataset("tiny", data_dir=tfds_dir, split=split)
+  assert len(dataset) == count
+  assert dataset.split == split
+
+
+@pytest.mark.parametrize(
+  ("name", "options", "message"),
+  [
+    ("unlabelled", {}, "no label features .*its features: image"),
+    (
+      "tiny",
+      {"split": "test"},
+      "cannot take split 'test' of tiny: it has train",
+    ),
+    ("tiny", {"split": "train["}, "cannot take split 'train\\['"),
+    ("tiny", {"split": "train[:0]"}, "cannot take split .train.:0"),
+    ("tiny", {"limit": 0}, "limit is 0"),
+    ("tiny/large", {}, "cannot open 'tiny/large'"),
+    ("tinny", {}, "unknown data set 'tinny'; did you mean .*tiny"),
+    ("mnist", {}, "not prepared in .*file_format=array_record"),
+  ],
+)
+def test_tfds_mistakes(tfds_dir, name, options, message):
+  with pytest.raises(leep_jax.InputError, match=message):
+    leep_jax.load_dataset(name, data_dir=tfds_dir, **options)
+
+
+def test_missing_data_dir():
+  with pytest.raises(leep_jax.InputError, match="no folder at data_dir /none"):
+    leep_jax.load_dataset("mnist", data_dir="/none")
+
+
+def test_digits():
+  dataset = leep_jax.load_dataset("digits")
+  images, labels = dataset.load()
+  assert images.shape == (1797, 8, 8, 1)
+  assert (images.min(), images.max(), images.dtype) == (0, 255, np.uint8)
+  assert (len(labels), dataset.num_classes) == (1797, 10)
+  with pytest.raises(leep_jax.InputError, match="digits has no splits"):
+    leep_jax.load_dataset("digits", split="train")
+
+
+def test_limit_draws_across_classes():
+  dataset = leep_jax.load_dataset("digits", limit=100)
+  _, labels = dataset.load()
+  assert len(labels) == 100
+  assert set(labels) == set(range(10))
+  np.testing.assert_array_equal(
+    leep_jax.load_dataset("digits", limit=100).indices, dataset.indices
+  )
+  assert len(leep_jax.load_dataset("digits", limit=10**6)) == 1797
+
+
+def write_image(path, image):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  assert cv2.imwrite(str(path), image)
+
+
+@pytest.fixture
+def folder(tmp_path, rng):
+  for i, (name, shape) in enumerate(
+    [("bee/1.png", (20, 30)), ("ant/x/2.jpg", (40, 20)), ("ant/3.PNG", (9, 9))]
+  ):
+    write_image(tmp_path / name, np.full((*shape, 3), 50 * i, np.uint8))
+  (tmp_path / "ant" / "notes.txt").write_text("not an image")
+  (tmp_path / "empty").mkdir()
+  (tmp_path / ".hidden").mkdir()
+  return tmp_path
+
+
+def test_folder(folder):
+  dataset = leep_jax.load_dataset(f"folder:{folder}")
+  assert dataset.class_names == ("ant", "bee", "empty")
+  ((images, labels),) = dataset.batches(10, image_size=16)
+  assert images.shape == (3, 16, 16, 3)
+  np.testing.assert_array_equal(labels, [0, 0, 1])
+  np.testing.assert_allclose(images.mean((1, 2, 3)), [100, 50, 0], atol=1)
+  with pytest.raises(leep_jax.InputError, match="differ in size"):
+    next(dataset.batches(10))
+
+
+def test_folder_images_keep_their_colours_and_centre(tmp_path):
+  image = np.zeros((10, 30, 3), np.uint8)
+  image[:, 10:20, 0] = 255  # OpenCV writes blue first
+  write_image(tmp_path / "a" / "1.png", image)
+  write_image(tmp_path / "b" / "1.png", image)
+  dataset = leep_jax.load_dataset(f"folder:{tmp_path}")
+  ((images, _),) = dataset.batches(2, image_size=10)
+  np.testing.assert_array_equal(images[0], np.full((10, 10, 3), [0, 0, 255]))
+
+
+def test_folder_split(folder):
+  (folder / "val").mkdir()
+  write_image(folder / "val" / "x" / "1.png", np.zeros((4, 4, 3), np.uint8))
+  dataset = leep_jax.load_dataset(f"folder:{folder}", split="val")
+  assert (len(dataset), dataset.class_names) == (1, ("x",))
+  with pytest.raises(leep_jax.InputError, match="no folder at .*test"):
+    leep_jax.load_dataset(f"folder:{folder}", split="test")
+
+
+def test_folder_mistakes(folder, tmp_path):
+  (folder / "ant" / "4.png").write_bytes(b"no image")
+  dataset = leep_jax.load_dataset(f"folder:{folder}")
+  with pytest.raises(leep_jax.InputError, match="cannot decode .*4.png"):
+    list(dataset.batches(10, image_size=8))
+  with pytest.raises(leep_jax.InputError, match="no images in sub-folders"):
+    leep_jax.load_dataset(f"folder:{folder / 'empty'}")
+
+
+@pytest.mark.parametrize("shape", [(5, 8, 8), (5, 8, 8, 1), (5, 8, 8, 3)])
+def test_npz(tmp_path, shape):
+  images = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+  np.savez(tmp_path / "a.npz", images=images, labels=[0, 1, 2, 0, 1])
+  dataset = leep_jax.load_dataset(f"npz:{tmp_path / 'a.npz'}")
+  loaded, labels = dataset.load()
+  np.testing.assert_array_equal(loaded.reshape(shape), images)
+  np.testing.assert_array_equal(labels, [0, 1, 2, 0, 1])
+  assert dataset.num_classes == 3
+
+
+@pytest.mark.parametrize(
+  ("arrays", "message"),
+  [
+    ({"images": np.zeros((2, 4, 4), np.uint8)}, "no array 'labels'; it has im"),
+    ({"labels": [0, 1]}, "no array 'images'"),
+    ({"images": np.zeros((3, 4, 4), np.uint8), "labels": [0, 1]}, "3 images b"),
+    (
+      {"images": np.zeros((2, 3, 4, 4), np.uint8), "labels": [0, 1]},
+      "1 or 3 c",
+    ),
+    ({"images": np.full((2, 4, 4), 255.0), "labels": [0, 1]}, "divide by 255"),
+    ({"images": np.full((2, 4, 4), np.nan), "labels": [0, 1]}, "nan"),
+    ({"images": np.zeros((2, 4, 4), int), "labels": [0, 1]}, "not uint8"),
+    ({"images": np.zeros((2, 4, 4)), "labels": [0, -1]}, "contain -1"),
+  ],
+)
+def test_npz_mistakes(tmp_path, arrays, message):
+  np.savez(tmp_path / "a.npz", **arrays)
+  with pytest.raises(leep_jax.InputError, match=message):
+    leep_jax.load_dataset(f"npz:{tmp_path / 'a.npz'}")
+
+
+def test_files_that_are_not_npz(tmp_path):
+  (tmp_path / "a.npz").write_bytes(b"PK nonsense")
+  for name, message in (("a.npz", "cannot read"), ("b.npz", "no file at")):
+    with pytest.raises(leep_jax.InputError, match=message):
+      checks.read_npz(tmp_path / name)
+  np.savez(tmp_path / "c.npz", a=np.array([{}], dtype=object))
+  with pytest.raises(leep_jax.InputError, match="Python objects"):
+    checks.read_npz(tmp_path / "c.npz")
+
+
+def test_reading_runs_ahead_but_bounded():
+  reads = []
+  source = data._ahead(lambda i: reads.append(i) or i, range(100))
+  assert next(source) == 0
+  deadline = time.time() + 5
+  while len(reads) < 3 and time.time() < deadline:
+    time.sleep(0.01)
+  time.sleep(0.05)
+  assert 2 <= len(reads) <= 5
+  threads = threading.active_count()
+  source.close()
+  assert threading.active_count() == threads - 1
+
+
+def test_errors_while_reading_reach_the_caller():
+  def read(i):
+    raise OSError("disk gone")
+
+  with pytest.raises(OSError, match="disk gone"):
+    next(data._ahead(read, range(3)))

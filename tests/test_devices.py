@@ -1,0 +1,112 @@
+"""Sums over batches and devices: the same everywhere, and honest."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from leep_jax import devices, statistics
+
+
+@statistics.reads("probs")
+def total(batch):
+  return jnp.sum(batch.probs * batch.weights[:, None])
+
+
+def batches(values, rows):
+  step = rows * devices.device_count()
+  for start in range(0, len(values), step):
+    part = values[start : start + step]
+    yield statistics.Batch(
+      labels=devices.split(np.zeros(len(part), np.int32), rows),
+      weights=devices.split(np.ones(len(part), np.float32), rows),
+      probs=devices.split(part[:, None], rows),
+    )
+
+
+@pytest.mark.parametrize("rows", [1, 7, 64, 1024, 1025, 5000])
+def test_sum_of_any_batches(rows, rng, device_count):
+  values = rng.random(10_000, dtype=np.float32)
+  result = devices.sum_batches((total,), batches(values, rows), ((),))
+  assert result[0].dtype == np.float64
+  assert result[0] == pytest.approx(values.sum(dtype=np.float64), rel=2e-7)
+
+
+def test_batches_are_added_with_compensation(device_count):
+  # In float32, 2^25 + 1 = 2^25: plain running sums would lose every 1.
+  values = np.array([2.0**25] * device_count + [1.0] * 999, np.float32)
+  (result,) = devices.sum_batches((total,), batches(values, 1), ((),))
+  assert result == device_count * 2**25 + 999
+
+
+def test_like_amounts_on_devices_are_added_exactly(rng):
+  # 24 bits each: a float32 sum of a few has no room for the last ones.
+  values = rng.integers(2**23, 2**24, 8).astype(np.float32)
+  assert devices.device_count() == len(values)
+  assert values.sum() != values.sum(dtype=np.float64)
+  (result,) = devices.sum_batches((total,), batches(values, 1), ((),))
+  assert result == values.sum(dtype=np.float64)
+
+
+def test_one_collective_per_pass_and_donated_sums(rng):
+  values = rng.random(4096, dtype=np.float32)
+  step, finish = devices._compile((total,), devices._devices())
+  list(batches(values, 64))
+  devices.sum_batches((total,), batches(values, 64), ((),))
+  steps = [c.as_text() for c in step._compiled.values()]
+  last = [c.as_text() for c in finish._compiled.values()]
+  assert steps
+  for text in steps:
+    assert "all-reduce" not in text
+    assert "input_output_alias" in text  # donated
+  for text in last:
+    assert text.count("all-reduce(") + text.count("all-reduce-start(") == 1
+
+
+def test_shift_is_taken_from_features_and_not_from_padding(rng, device_count):
+  features = (rng.normal(size=(37, 3)) + 100).astype(np.float32)
+  step = 8 * devices.device_count()
+  parts = [features[i : i + step] for i in range(0, 37, step)]
+  data = [
+    statistics.Batch(
+      labels=devices.split(np.zeros(len(part), np.int32), 8),
+      weights=devices.split(np.ones(len(part), np.float32), 8),
+      features=devices.split(part, 8),
+    )
+    for part in parts
+  ]
+  shift = np.full(3, 100, np.float32)
+  (sums,) = devices.sum_batches((statistics.moments,), data, ((),), shift=shift)
+  moved = features.astype(np.float64) - 100
+  np.testing.assert_allclose(sums["gram"], moved.T @ moved, rtol=1e-5)
+
+
+def test_no_batch_is_an_error():
+  with pytest.raises(ValueError, match="no batch"):
+    devices.sum_batches((total,), iter(()), ((),))
+
+
+def test_split_pads_with_zeros_and_does_not_copy_full_batches(device_count):
+  full = np.arange(device_count * 3)
+  assert np.shares_memory(devices.split(full, 3), full)
+  padded = devices.split(full[:-1], 3)
+  assert padded.shape == (device_count, 3)
+  assert padded[-1, -1] == 0
+
+
+def test_parallel_applies_a_function_everywhere(device_count):
+  parallel = devices.Parallel(lambda state, x: x * state, jnp.float32(3))
+  x = np.arange(device_count * 4, dtype=np.float32).reshape(device_count, 4)
+  before = devices.compile_seconds()
+  np.testing.assert_array_equal(parallel(x), 3 * x)
+  compiled = devices.compile_seconds()
+  assert compiled > before
+  np.testing.assert_array_equal(parallel(x + 1), 3 * (x + 1))
+  assert devices.compile_seconds() == compiled
+
+
+def test_limit_is_undone():
+  before = devices.device_count()
+  with devices.limit(2):
+    assert devices.device_count() == 2
+  assert devices.device_count() == before == len(jax.devices())

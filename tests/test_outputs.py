@@ -1,0 +1,348 @@
+"""Outputs: collected anywhere, selected, saved; the forward pass."""
+
+import json
+import os
+
+import jax.numpy as jnp
+import numpy as np
+import oracles
+import pytest
+
+import leep_jax
+from leep_jax import devices, forward, statistics, storage
+
+
+def images_and_labels(rng, n=53, classes=3, size=4):
+  images = rng.integers(0, 256, (n, size, size, 3), dtype=np.uint8)
+  return images, rng.integers(0, classes, n)
+
+
+def linear_source(rng, **options):
+  """Three classes from a random projection of the pixels."""
+  state = jnp.asarray(rng.normal(size=(48, 3)), jnp.float32)
+
+  def apply(state, images):
+    features = images.reshape(len(images), -1)
+    return features @ state, features
+
+  return leep_jax.Source("linear", apply, state, **options)
+
+
+def expected_outputs(source, images):
+  features = (images / 255.0).reshape(len(images), -1)
+  return oracles.softmax(features @ np.asarray(source.state)), features
+
+
+def in_batches(images, labels, size):
+  for i in range(0, len(labels), size):
+    yield images[i : i + size], labels[i : i + size]
+
+
+def dataset(images, labels):
+  return leep_jax.Dataset(
+    name="made",
+    split="all",
+    num_classes=5,
+    indices=np.arange(len(labels)),
+    image_shape=images.shape[1:],
+    fetch=lambda i: (images[i], labels[i]),
+  )
+
+
+@pytest.mark.parametrize("keep", forward.KEEP)
+@pytest.mark.parametrize("size", [1, 8, 53, 64])
+def test_forward_pass_kept_anywhere(keep, size, rng, device_count):
+  images, labels = images_and_labels(rng)
+  source = linear_source(rng)
+  done = []
+  outputs = leep_jax.compute_outputs(
+    source,
+    dataset(images, labels),
+    batch_size=size,
+    keep=keep,
+    progress=done.append,
+  )
+  probs, features = expected_outputs(source, images)
+  np.testing.assert_allclose(outputs.probs, probs, atol=1e-6)
+  np.testing.assert_allclose(outputs.features, features, atol=1e-6)
+  np.testing.assert_array_equal(outputs.labels, labels)
+  assert (len(outputs), outputs.num_classes) == (53, 5)
+  assert (outputs.num_source_classes, outputs.num_features) == (3, 48)
+  assert done == sorted(done)
+  assert done[-1] == 53
+  expected = oracles.leep(probs, labels)
+  values = leep_jax.compute_scores(outputs, names=["leep"])
+  assert values["leep"] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("keep", forward.KEEP)
+def test_batches_of_any_length_from_a_loader(keep, rng, device_count):
+  images, labels = images_and_labels(rng)
+  cuts = [(0, 3), (3, 30), (30, 31), (31, 53)]
+  loader = ((images[a:b], labels[a:b]) for a, b in cuts)
+  source = linear_source(rng)
+  outputs = leep_jax.compute_outputs(source, loader, keep=keep)
+  probs, _ = expected_outputs(source, images)
+  np.testing.assert_allclose(outputs.probs, probs, atol=1e-6)
+  assert outputs.num_classes == 3
+  assert leep_jax.compute_scores(outputs)["leep"] == pytest.approx(
+    oracles.leep(probs, labels), abs=1e-6
+  )
+
+
+def test_a_second_score_needs_no_second_forward_pass(rng):
+  images, labels = images_and_labels(rng)
+  calls = []
+
+  def once():
+    calls.append(1)
+    yield images, labels
+
+  outputs = leep_jax.compute_outputs(linear_source(rng), once())
+  for _ in range(2):
+    leep_jax.compute_scores(outputs)
+  assert calls == [1]
+
+
+def test_sums_are_remembered(rng, monkeypatch):
+  images, labels = images_and_labels(rng)
+  source = linear_source(rng)
+  outputs = leep_jax.compute_outputs(source, [(images, labels)])
+  first = outputs.sum(statistics.joint)
+  monkeypatch.setattr(devices, "sum_batches", None)
+  assert outputs.sum(statistics.joint) is first
+
+
+def test_bfloat16_is_close_to_float32(rng):
+  images, labels = images_and_labels(rng)
+  source = linear_source(rng)
+  exact = leep_jax.compute_outputs(source, dataset(images, labels))
+  rough = leep_jax.compute_outputs(
+    source, dataset(images, labels), dtype="bfloat16"
+  )
+  assert rough.probs.dtype == np.float32
+  assert not np.array_equal(rough.probs, exact.probs)
+  np.testing.assert_allclose(rough.features, exact.features, atol=0.01)
+
+
+def test_float_images_are_taken_as_they_are(rng):
+  images, labels = images_and_labels(rng)
+  source = linear_source(rng)
+  outputs = leep_jax.compute_outputs(source, [(images / 255.0, labels)])
+  probs, _ = expected_outputs(source, images)
+  np.testing.assert_allclose(outputs.probs, probs, atol=1e-5)
+
+
+def test_source_without_features(rng):
+  images, labels = images_and_labels(rng)
+  full = linear_source(rng)
+  source = leep_jax.Source(
+    "plain", lambda s, x: full.apply(s, x)[0], full.state
+  )
+  outputs = leep_jax.compute_outputs(source, [(images, labels)])
+  assert outputs.features is None
+  assert outputs.num_features is None
+  values = leep_jax.compute_scores(outputs, names=["leep", "h_score"])
+  assert values["h_score"] is None
+  assert values["leep"] < 0
+
+
+def test_select(rng):
+  images, labels = images_and_labels(rng)
+  outputs = leep_jax.compute_outputs(linear_source(rng), [(images, labels)])
+  chosen = np.array([5, 3, 3, 40])
+  part = outputs.select(chosen)
+  np.testing.assert_array_equal(part.probs, outputs.probs[chosen])
+  np.testing.assert_array_equal(part.labels, labels[chosen])
+  assert part.num_classes == outputs.num_classes
+  rest = outputs.select(labels != 1)
+  assert len(rest) == np.sum(labels != 1)
+
+
+@pytest.mark.parametrize("keep", ["device", "host", "disk"])
+def test_save_and_load(keep, rng, tmp_path):
+  images, labels = images_and_labels(rng)
+  source = linear_source(rng)
+  outputs = leep_jax.compute_outputs(source, [(images, labels)], keep=keep)
+  outputs.save(tmp_path / "a")
+  loaded = leep_jax.Outputs.load(tmp_path / "a")
+  np.testing.assert_array_equal(loaded.probs, outputs.probs)
+  np.testing.assert_array_equal(loaded.features, outputs.features)
+  assert isinstance(loaded.probs, np.memmap)
+  assert leep_jax.compute_scores(loaded) == pytest.approx(
+    leep_jax.compute_scores(outputs), abs=1e-6
+  )
+  with pytest.raises(leep_jax.InputError, match="exists: outputs are written"):
+    outputs.save(tmp_path / "a")
+
+
+def test_outputs_on_disk_are_written_where_asked(rng, tmp_path):
+  images, labels = images_and_labels(rng)
+  outputs = leep_jax.compute_outputs(
+    linear_source(rng),
+    [(images, labels)],
+    keep="disk",
+    directory=tmp_path / "a",
+  )
+  again = leep_jax.Outputs.load(tmp_path / "a")
+  np.testing.assert_array_equal(again.probs, outputs.probs)
+  assert os.listdir(tmp_path) == ["a"]
+
+
+def test_temporary_outputs_go_with_the_object(rng, tmp_path, monkeypatch):
+  monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+  images, labels = images_and_labels(rng)
+  outputs = leep_jax.compute_outputs(
+    linear_source(rng), [(images, labels)], keep="disk"
+  )
+  assert os.listdir(tmp_path)
+  del outputs
+  assert not os.listdir(tmp_path)
+
+
+def test_interrupted_pass_leaves_nothing(rng, tmp_path):
+  images, labels = images_and_labels(rng)
+
+  def interrupted():
+    yield images[:8], labels[:8]
+    yield images[8:16], labels[8:16]
+    raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    leep_jax.compute_outputs(
+      linear_source(rng), interrupted(), keep="disk", directory=tmp_path / "a"
+    )
+  assert not os.listdir(tmp_path)
+
+
+def test_damaged_folder_is_refused(rng, tmp_path):
+  outputs = leep_jax.Outputs.from_arrays(
+    probs=oracles.softmax(rng.normal(size=(9, 3))), labels=[0] * 9
+  )
+  with pytest.raises(leep_jax.InputError, match="no outputs to load"):
+    leep_jax.Outputs.load(tmp_path / "none")
+  outputs.save(tmp_path / "short")
+  np.save(tmp_path / "short" / "labels.npy", np.zeros(8, np.int32))
+  with pytest.raises(
+    leep_jax.InputError, match="9 rows of probs, but 8 labels"
+  ):
+    leep_jax.Outputs.load(tmp_path / "short")
+  outputs.save(tmp_path / "cut")
+  file = tmp_path / "cut" / "probs.npy"
+  file.write_bytes(file.read_bytes()[:-10])
+  with pytest.raises(leep_jax.InputError, match="no outputs to load"):
+    leep_jax.Outputs.load(tmp_path / "cut")
+  manifest = json.loads((tmp_path / "cut" / storage.MANIFEST).read_text())
+  assert manifest["num_classes"] == 1
+
+
+def test_from_batches_of_pairs(rng):
+  probs = oracles.softmax(rng.normal(size=(30, 4)))
+  labels = rng.integers(0, 3, 30)
+  outputs = leep_jax.Outputs.from_batches(in_batches(probs, labels, 7))
+  assert leep_jax.compute_scores(outputs, names=["leep"])[
+    "leep"
+  ] == leep_jax.leep(probs, labels)
+
+
+def test_from_torch_like_batches():
+  torch = pytest.importorskip("torch")
+  probs = torch.tensor([[0.25, 0.75], [0.5, 0.5]])
+  outputs = leep_jax.Outputs.from_batches([(probs, torch.tensor([0, 1]))])
+  np.testing.assert_array_equal(outputs.probs, probs.numpy())
+
+
+def test_logits_become_probabilities(rng):
+  logits = rng.normal(size=(30, 4)) * 50
+  outputs = leep_jax.Outputs.from_arrays(logits=logits, labels=[0] * 30)
+  np.testing.assert_allclose(outputs.probs, oracles.softmax(logits), atol=1e-6)
+
+
+def test_auto_goes_to_disk_when_memory_is_short(rng, monkeypatch):
+  monkeypatch.setattr(devices, "memory_budget", lambda: (0, 1000))
+  images, labels = images_and_labels(rng)
+  outputs = leep_jax.compute_outputs(
+    linear_source(rng), dataset(images, labels)
+  )
+  assert isinstance(outputs.probs, np.memmap)
+  monkeypatch.setattr(devices, "memory_budget", lambda: (10**9, 10**9))
+  outputs = leep_jax.compute_outputs(
+    linear_source(rng), dataset(images, labels)
+  )
+  assert isinstance(outputs._store, storage.PlacedArrays)
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"logits": [[1.0]]}, "both probs and logits"),
+    ({"probs": None}, "neither probs, logits nor features"),
+    ({"probs": None, "logits": [[np.nan]]}, "logits hold NaN"),
+    ({"features": [[1.0], [2.0]]}, "features has 2 rows, but there are 1"),
+    ({"num_classes": 0}, "num_classes is 0"),
+  ],
+)
+def test_bad_arrays(change, message):
+  with pytest.raises(leep_jax.InputError, match=message):
+    leep_jax.Outputs.from_arrays(**{"probs": [[1.0]], "labels": [0], **change})
+
+
+def test_bad_batches():
+  with pytest.raises(leep_jax.InputError, match="no batch"):
+    leep_jax.Outputs.from_batches([])
+  good = {"probs": [[1.0]], "labels": [0]}
+  with pytest.raises(leep_jax.InputError, match="an earlier one labels, probs"):
+    leep_jax.Outputs.from_batches([good, {**good, "features": [[1.0]]}])
+  with pytest.raises(leep_jax.InputError, match="do not fit together"):
+    leep_jax.Outputs.from_batches([good, {**good, "probs": [[0.5, 0.5]]}])
+
+
+@pytest.mark.parametrize(
+  ("shape", "message"),
+  [
+    ((2, 3, 4, 4), "not .B, H, W, 1 or 3.: are channels first"),
+    ((2, 4, 4, 4), r"\(2, 4, 4, 4\), not"),
+    ((2, 4, 4), r"\(2, 4, 4\), not"),
+    ((2, 2, 2, 3), "2 pixels a side, but linear takes at least 4"),
+    ((3, 4, 4, 3), "3 images but 2 labels"),
+    ((2, 5, 5, 3), "linear cannot be applied to images"),
+  ],
+)
+def test_bad_images(shape, message, rng):
+  images = np.zeros(shape, np.uint8)
+  source = linear_source(rng, min_image_size=4)
+  with pytest.raises(leep_jax.InputError, match=message):
+    leep_jax.compute_outputs(source, [(images, [0, 1])])
+
+
+def test_bad_outputs(rng):
+  images, labels = images_and_labels(rng)
+  source = leep_jax.Source("flat", lambda s, x: x.mean((1, 2, 3)), ())
+  with pytest.raises(
+    leep_jax.InputError, match=r"logits of shape .53,. for 53"
+  ):
+    leep_jax.compute_outputs(source, [(images, labels)])
+  state = jnp.float32(np.nan)
+  source = leep_jax.Source("nan", lambda s, x: x.mean((1, 2)) * s, state)
+  outputs = leep_jax.compute_outputs(source, [(images, labels)])
+  with pytest.raises(leep_jax.InputError, match="probs of nan: 53 of 53 rows"):
+    leep_jax.compute_scores(outputs)
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"dtype": "float64"}, "unknown dtype 'float64'"),
+    ({"keep": "dsk"}, "did you mean disk"),
+    ({"batch_size": 0}, "batch_size is 0"),
+    ({"directory": "x"}, 'needs keep="disk"'),
+  ],
+)
+def test_bad_options(options, message, rng):
+  with pytest.raises(leep_jax.InputError, match=message):
+    leep_jax.compute_outputs(linear_source(rng), [], **options)
+
+
+def test_empty_data(rng):
+  with pytest.raises(leep_jax.InputError, match="no examples"):
+    leep_jax.compute_outputs(linear_source(rng), [])

@@ -1,0 +1,263 @@
+"""The command: its table, its rows, its mistakes."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+from absl import flags
+from absl.testing import flagsaver
+import numpy as np
+import oracles
+import pytest
+
+import leep_jax
+from leep_jax import score
+from leep_jax.models import zoo
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+COLUMNS = {
+  "model", "dataset", "split", "num_examples", "num_source_classes",
+  "num_target_classes", "seconds", "examples_per_second", "devices", "version",
+}  # fmt: skip
+
+
+def run(capsys, *args):
+  """Runs the command in this process: status, output, errors."""
+  if not flags.FLAGS.is_parsed():
+    flags.FLAGS(["score"])
+  with flagsaver.flagsaver():
+    for name in ("model", "predictions"):
+      flags.FLAGS[name].value = None
+    try:
+      status = score.main(score.parse_flags(["score", *args]))
+    except SystemExit as e:
+      status = e.code
+  out, err = capsys.readouterr()
+  return status, out, err
+
+
+@pytest.fixture
+def predictions(tmp_path, rng, monkeypatch):
+  """Two files of outputs, the first one better, as a user would have them."""
+  monkeypatch.chdir(tmp_path)
+  labels = rng.integers(0, 3, 60)
+  logits = rng.normal(size=(60, 4))
+  features = rng.normal(size=(60, 5))
+  np.savez("worse.npz", logits=logits, labels=labels)
+  better = oracles.softmax(logits + 3 * np.eye(4)[labels])
+  np.savez("better.npz", probs=better, features=features, labels=labels)
+  return tmp_path
+
+
+def test_no_flags_ranks_the_bundled_sources_on_digits(capsys):
+  status, out, err = run(capsys)
+  assert (status, err) == (0, "")
+  assert "digits: 1,797 examples, 10 classes. Best first by leep." in out
+  lines = out.splitlines()
+  assert all(len(line) <= 80 for line in lines)
+  table = [line.split() for line in lines if line[:1].isdigit()]
+  table = [row for row in table if row[1] in zoo.names()]
+  assert [row[0] for row in table] == [
+    str(i + 1) for i in range(len(zoo.names()))
+  ]
+  leeps = [float(row[2]) for row in table]
+  assert leeps == sorted(leeps, reverse=True)
+  assert "-2.3025 is a source that knows nothing" in out
+
+
+def test_predictions_and_rows(capsys, predictions):
+  status, out, err = run(
+    capsys,
+    "--predictions=worse.npz,better.npz",
+    "--scores=nce,leep,h_score",
+    "--output=rows.jsonl",
+  )
+  assert (status, err) == (0, "")
+  assert "Best first by nce" in out
+  assert out.index("better") < out.index("worse")
+  assert "h_score is undefined without features: worse" in out
+  lines = (predictions / "rows.jsonl").read_text().splitlines()
+  worse, better = map(json.loads, lines)
+  assert set(worse) == COLUMNS | {"nce", "leep", "h_score"}
+  assert worse["h_score"] is None
+  assert (worse["model"], worse["num_examples"]) == ("worse.npz", 60)
+  assert (better["num_source_classes"], better["num_target_classes"]) == (4, 3)
+  arrays = np.load("better.npz")
+  assert better["leep"] == leep_jax.leep(arrays["probs"], arrays["labels"])
+
+
+def test_models_on_a_data_set(capsys, tmp_path):
+  name = zoo.names()[0]
+  status, _, err = run(
+    capsys,
+    f"--model={name},{name}",
+    "--dataset=digits",
+    "--limit=50",
+    "--batch_size=16",
+    "--dtype=bfloat16",
+    f"--output={tmp_path / 'rows.csv'}",
+  )
+  assert (status, err) == (0, "")
+  head, row = (tmp_path / "rows.csv").read_text().splitlines()
+  row = dict(zip(head.split(","), row.split(","), strict=True))
+  assert set(row) >= COLUMNS
+  assert (row["dataset"], row["split"], row["num_examples"]) == (
+    "digits", "all", "50",
+  )  # fmt: skip
+  assert float(row["examples_per_second"]) > 0
+
+
+@pytest.mark.parametrize(
+  ("args", "message"),
+  [
+    (["--dataset=digitz"], "unknown data set 'digitz'; did you mean digits"),
+    (["--model=resnet20"], "an architecture, not trained weights"),
+    (["--model=a,,b"], "--model has an empty source"),
+    (["--scores=lep"], "unknown score 'lep'; did you mean leep"),
+    (["--scores="], "--scores names no score"),
+    (["--limit=0"], "limit is 0"),
+    (["--limit=some"], "--limit=some"),
+    (["--batch_size=0"], "batch_size is 0"),
+    (["--dtype=float64"], "--dtype=float64"),
+    (["--output=none/rows.csv"], "cannot write output none/rows.csv"),
+    (["--output=rows.xls"], "must end in .jsonl or .csv"),
+    (["--nonsense"], "Unknown command line flag 'nonsense'"),
+    (["digits"], "unexpected argument 'digits'"),
+    (["--predictions=no.npz"], "no.npz: no file at no.npz"),
+    (["--predictions=better.npz", "--model=x"], "not both"),
+    (["--predictions=better.npz", "--limit=3"], "--limit is for data sets"),
+    (["--predictions=unlabelled.npz"], "no array labels; the file has probs"),
+    (["--predictions=logits.npz"], "do not sum to 1, but to 17.3"),
+  ],
+)
+def test_mistakes_are_one_line_and_status_2(capsys, predictions, args, message):
+  np.savez("unlabelled.npz", probs=[[1.0]])
+  np.savez("logits.npz", probs=[[17.0, 0.3]], labels=[0])
+  status, out, err = run(capsys, *args)
+  assert (status, out) == (2, "")
+  assert message in err
+  assert err.startswith("error: ")
+  # Without a model named, each bundled source reports its own.
+  assert len(err.splitlines()) == (
+    len(zoo.names()) if "batch" in message else 1
+  )
+
+
+def test_one_bad_source_does_not_lose_the_others(capsys, predictions):
+  np.savez("bad.npz", probs=[[17.0, 0.3]], labels=[0])
+  status, out, err = run(
+    capsys, "--predictions=bad.npz,better.npz", "--output=rows.jsonl"
+  )
+  assert status == 2
+  assert "error: bad.npz: probs of bad.npz" in err
+  assert "better" in out
+  assert len(pathlib.Path("rows.jsonl").read_text().splitlines()) == 1
+
+
+def test_predictions_on_different_examples_are_noted(capsys, predictions):
+  arrays = dict(np.load("better.npz"))
+  arrays["labels"] = arrays["labels"][::-1]
+  np.savez("other.npz", **arrays)
+  status, _, err = run(capsys, "--predictions=better.npz,other.npz")
+  assert status == 0
+  assert "note: better.npz and other.npz hold different labels" in err
+
+
+def test_output_is_checked_before_the_forward_pass(capsys, monkeypatch):
+  monkeypatch.setattr(leep_jax.forward, "compute_outputs", None)
+  status, _, err = run(capsys, "--output=none/rows.csv")
+  assert status == 2
+  assert "cannot write" in err
+
+
+def command(*args, **options):
+  return subprocess.Popen(
+    [sys.executable, "-m", "leep_jax.score", *args],
+    cwd=options.pop("cwd", ROOT),
+    env={**os.environ, "PYTHONPATH": str(ROOT), **options},
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def test_command_line_mistake_has_no_traceback(tmp_path):
+  process = command("--modle=x", cwd=tmp_path)
+  out, err = process.communicate(timeout=120)
+  assert process.returncode == 2
+  assert out == ""
+  assert (
+    err == "error: Unknown command line flag 'modle'. Did you mean: model ?\n"
+  )
+
+
+def test_interrupted_run_leaves_no_output(tmp_path):
+  (tmp_path / "slow.py").write_text(
+    "import time, leep_jax\n"
+    "def make():\n"
+    "  open('started', 'w').close()\n"
+    "  time.sleep(60)\n"
+  )
+  process = command("--model=slow:make", "--output=rows.jsonl", cwd=tmp_path)
+  deadline = time.time() + 60
+  while not (tmp_path / "started").exists() and time.time() < deadline:
+    time.sleep(0.1)
+  process.send_signal(signal.SIGINT)
+  _, err = process.communicate(timeout=60)
+  assert process.returncode == 130
+  assert "interrupted" in err
+  assert "Traceback" not in err
+  left = {p.name for p in tmp_path.iterdir()} - {"__pycache__"}
+  assert left == {"slow.py", "started"}
+
+
+def row(model, **values):
+  return {"model": model, "examples_per_second": 12345.6, **values}
+
+
+def test_table_ranks_and_puts_undefined_last():
+  table = score.format_table(
+    [row("a", s=None), row("b", s=-2.0), row("c", s=0.0)], ["s"]
+  )
+  assert table.splitlines() == [
+    "   model         s  images/s",
+    "1  c        0.0000    12,346",
+    "2  b       -2.0000    12,346",
+    "3  a             -    12,346",
+  ]
+
+
+def test_wide_tables_go_on_below():
+  names = [f"a_long_score_name_{i}" for i in range(7)]
+  rows = [
+    row("resnet56@/a/very/long/path/to/some/resnet56.safetensors", **{
+      name: -float(i) for i, name in enumerate(names)
+    })
+  ]  # fmt: skip
+  lines = score.format_table(rows, names).splitlines()
+  assert max(map(len, lines)) <= 80
+  text = " ".join(lines)
+  assert all(name in text for name in names)
+  assert "resnet56@resnet56" in text
+
+
+def test_names_are_shortened_in_the_middle():
+  assert score._short("resnet20@../w/cifar.safetensors", 28) == "resnet20@cifar"
+  assert score._short("abcdefghij", 7) == "abc…hij"
+  assert score._short("some/dir/preds.npz", 28) == "preds"
+  assert score._short("my.module:factory", 28) == "my.module:factory"
+
+
+def test_progress_is_for_terminals_only(capsys, monkeypatch):
+  progress = score._Progress("m", 10)
+  progress(5)
+  assert capsys.readouterr().err == ""
+  monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+  progress = score._Progress("m", 10)
+  progress(5)
+  progress.clear()
+  assert "m: 5/10 images" in capsys.readouterr().err

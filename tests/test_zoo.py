@@ -1,0 +1,276 @@
+"""Architectures, checkpoints, bundled sources, and users' own."""
+
+import json
+import sys
+import textwrap
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.numpy
+
+import leep_jax
+from leep_jax import weights
+from leep_jax.models import resnet, zoo
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+  """A random ResNet-8 of 3 classes with all its statistics, saved."""
+  model = zoo.build("resnet8", 3, seed=1)
+  key = jax.random.key(0)
+  for i, (_, variable) in enumerate(nnx.to_flat_state(nnx.state(model))):
+    noise = jax.random.uniform(jax.random.fold_in(key, i), variable.shape)
+    variable.set_value(variable.get_value() + 0.1 * noise)
+  path = tmp_path / "model.safetensors"
+  weights.save(model, path, table="cifar_resnet", dtype=np.float32)
+  return model, path
+
+
+def resave(path, **changes):
+  tensors, _ = weights.read_tensors(path)
+  for name, value in changes.items():
+    name = name.replace("__", ".")
+    if value is None:
+      del tensors[name]
+    else:
+      tensors[name] = value
+  safetensors.numpy.save_file(tensors, path)
+
+
+def forward(source, images):
+  return source.apply(source.state, source.preprocessing(images))
+
+
+def torch_like_resnet(tensors, x):
+  """The network again, from published names, in float64 NumPy."""
+
+  def conv(x, name, stride=1):
+    kernel = tensors[f"{name}.weight"].astype(np.float64)
+    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (2, 3))
+    windows = windows[:, :, ::stride, ::stride]
+    return np.einsum("bchwij,ocij->bohw", windows, kernel)
+
+  def norm(x, name):
+    part = {
+      key: tensors[f"{name}.{key}"].astype(np.float64)[None, :, None, None]
+      for key in ("weight", "bias", "running_mean", "running_var")
+    }
+    x = (x - part["running_mean"]) / np.sqrt(part["running_var"] + 1e-5)
+    return x * part["weight"] + part["bias"]
+
+  def relu(x):
+    return np.maximum(x, 0)
+
+  x = relu(norm(conv(x, "conv1"), "bn1"))
+  blocks = sorted({".".join(k.split(".")[:2]) for k in tensors if "layer" in k})
+  for block in blocks:
+    stride = 2 if block in ("layer2.0", "layer3.0") else 1
+    y = relu(norm(conv(x, f"{block}.conv1", stride), f"{block}.bn1"))
+    y = norm(conv(y, f"{block}.conv2"), f"{block}.bn2")
+    if stride == 2:
+      quarter = y.shape[1] // 4
+      pad = ((0, 0), (quarter, quarter), (0, 0), (0, 0))
+      x = np.pad(x[:, :, ::2, ::2], pad)
+    x = relu(x + y)
+  features = x.mean((2, 3))
+  linear = tensors["linear.weight"].astype(np.float64)
+  return features @ linear.T + tensors["linear.bias"], features
+
+
+def test_resnet_equals_its_definition(checkpoint, rng):
+  _, path = checkpoint
+  source = leep_jax.load_source(f"resnet8@{path}")
+  images = rng.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+  logits, features = forward(source, images)
+  mean, std = np.array(zoo._IMAGENET_MEAN), np.array(zoo._IMAGENET_STD)
+  x = ((images / 255 - mean) / std).transpose(0, 3, 1, 2)
+  tensors, _ = weights.read_tensors(path)
+  expected_logits, expected_features = torch_like_resnet(tensors, x)
+  np.testing.assert_allclose(logits, expected_logits, rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(features, expected_features, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  # He et al. 2016, table 6, in millions; without option B's convolutions.
+  ("depth", "millions"),
+  [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85), (110, 1.7)],
+)
+def test_resnet_sizes_are_the_published_ones(depth, millions):
+  model = nnx.eval_shape(lambda: zoo.build(f"resnet{depth}", 10))
+  state = nnx.state(model, nnx.Param)
+  count = sum(np.prod(x.shape) for x in jax.tree.leaves(state))
+  assert count / 1e6 == pytest.approx(millions, abs=0.03)
+
+
+def test_smallest_image(checkpoint):
+  model, _ = checkpoint
+  size = resnet.MIN_IMAGE_SIZE
+  logits, features = model(jnp.zeros((1, size, size, 3)))
+  assert (logits.shape, features.shape) == ((1, 3), (1, 64))
+
+
+def test_save_and_load_are_inverse(checkpoint, rng):
+  model, path = checkpoint
+  tensors, metadata = weights.read_tensors(path)
+  assert metadata == {}
+  assert tensors["conv1.weight"].shape == (16, 3, 3, 3)
+  assert tensors["linear.weight"].shape == (3, 64)
+  fresh = zoo.build("resnet8", 3)
+  weights.load_into(fresh, tensors, table="cifar_resnet", origin="file")
+  for got, expected in zip(
+    jax.tree.leaves(nnx.state(fresh)),
+    jax.tree.leaves(nnx.state(model)),
+    strict=True,
+  ):
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_npz_checkpoints(checkpoint, tmp_path, rng):
+  _, path = checkpoint
+  tensors, _ = weights.read_tensors(path)
+  np.savez(tmp_path / "model.npz", **tensors)
+  images = rng.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+  first = forward(leep_jax.load_source(f"resnet8@{path}"), images)
+  again = forward(
+    leep_jax.load_source(f"resnet8@{tmp_path / 'model.npz'}"), images
+  )
+  np.testing.assert_array_equal(first[0], again[0])
+
+
+def test_counters_of_batches_are_ignored(checkpoint):
+  _, path = checkpoint
+  resave(path, bn1__num_batches_tracked=np.array(7))
+  leep_jax.load_source(f"resnet8@{path}")
+
+
+@pytest.mark.parametrize(
+  ("arch", "changes", "message"),
+  [
+    ("resnet8", {"bn1__bias": None}, "1 tensors missing: bn1.bias"),
+    (
+      "resnet8",
+      {"other": np.zeros(3), "more": np.zeros(2)},
+      "2 tensors not of this architecture: more, other",
+    ),
+    (
+      "resnet8",
+      {"conv1__weight": np.zeros((16, 1, 3, 3), np.float32)},
+      r"1 tensors of the wrong shape: conv1.weight \(16, 1, 3, 3\)",
+    ),
+    (
+      "resnet8",
+      {"bn1__bias": np.full(16, np.nan, np.float32)},
+      r"bn1.bias \(not finite\)",
+    ),
+    ("resnet8", {"linear__weight": None}, "no tensor linear.weight"),
+    ("resnet14", {}, "30 tensors missing: layer1.1.bn1.bias, .*layer3.1.conv2"),
+  ],
+)
+def test_checkpoints_that_do_not_fit(checkpoint, arch, changes, message):
+  _, path = checkpoint
+  resave(path, **changes)
+  with pytest.raises(leep_jax.InputError, match=message):
+    leep_jax.load_source(f"{arch}@{path}")
+
+
+def test_a_model_that_could_not_be_filled_is_unchanged(checkpoint):
+  _, path = checkpoint
+  tensors, _ = weights.read_tensors(path)
+  del tensors["linear.bias"]
+  model = zoo.build("resnet8", 3)
+  before = jax.tree.map(np.asarray, nnx.state(model))
+  with pytest.raises(leep_jax.InputError):
+    weights.load_into(model, tensors, table="cifar_resnet", origin="file")
+  jax.tree.map(np.testing.assert_array_equal, nnx.state(model), before)
+
+
+def test_damaged_and_refused_files(checkpoint, tmp_path):
+  _, path = checkpoint
+  path.write_bytes(path.read_bytes()[:1000])
+  with pytest.raises(leep_jax.InputError, match="download cut short"):
+    leep_jax.load_source(f"resnet8@{path}")
+  pickle = tmp_path / "model.pth"
+  pickle.write_bytes(b"")
+  with pytest.raises(leep_jax.InputError, match="pickle.*save_file"):
+    leep_jax.load_source(f"resnet8@{pickle}")
+
+
+@pytest.mark.parametrize(
+  ("name", "message"),
+  [
+    ("resnet21@x", "unknown architecture 'resnet21'; did you mean .*resnet20"),
+    ("resnet20@/none/x.safetensors", "no checkpoint file at /none/x.safe"),
+    ("resnet20", "an architecture, not trained weights"),
+    ("fashion_mnist_resnet", "did you mean fashion_mnist_resnet8"),
+    ("no_such_module:f", "cannot make a source .*ModuleNotFoundError"),
+    ("json:nothing", "cannot make a source .*has no attribute"),
+    ("json:dumps", "cannot make a source .*TypeError"),
+    ("time:time", "returned a float, not a leep_jax.Source"),
+  ],
+)
+def test_unknown_sources(name, message):
+  with pytest.raises(leep_jax.InputError, match=message):
+    leep_jax.load_source(name)
+
+
+def test_a_users_own_source(tmp_path, monkeypatch):
+  (tmp_path / "mine.py").write_text(
+    textwrap.dedent("""
+      import jax.numpy as jnp
+      import leep_jax
+
+      def make():
+        def apply(state, images):
+          return images.mean((1, 2)) @ state
+        return leep_jax.Source("mine", apply, jnp.eye(3))
+    """)
+  )
+  monkeypatch.syspath_prepend(tmp_path)
+  source = leep_jax.load_source("mine:make")
+  assert source.name == "mine"
+  outputs = leep_jax.compute_outputs(source, leep_jax.load_dataset("digits"))
+  assert leep_jax.compute_scores(outputs, names=["leep"])["leep"] < 0
+  del sys.modules["mine"]
+
+
+def test_bundled_sources_have_cards_and_are_small():
+  bundled = zoo.bundled()
+  assert len(bundled) >= 2
+  for path in bundled.values():
+    assert path.stat().st_size < 2_000_000
+    card = json.loads(path.with_suffix(".json").read_text())
+    assert {"data", "recipe", "licence", "test_examples"} <= set(card)
+    assert 0.5 < card["test_accuracy"] < 1
+    assert len(card["class_names"]) == 10
+    _, metadata = weights.read_tensors(path)
+    inside = json.loads(metadata["leep_jax"])
+    assert all(card[key] == value for key, value in inside.items())
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_bundled_sources_know_more_than_nothing(name):
+  outputs = leep_jax.compute_outputs(
+    leep_jax.load_source(name), leep_jax.load_dataset("digits", limit=500)
+  )
+  share = np.bincount(outputs.labels) / len(outputs)
+  values = leep_jax.compute_scores(outputs)
+  assert values["leep"] > (share * np.log(share)).sum() + 0.1
+  assert values["eep_accuracy"] > 0.2
+
+
+def test_preprocessing_repeats_resizes_and_normalises(rng):
+  preprocessing = leep_jax.Preprocessing(
+    image_size=4, mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 0.125)
+  )
+  images = rng.integers(0, 256, (2, 2, 2, 1), dtype=np.uint8)
+  got = preprocessing(images)
+  assert got.shape == (2, 4, 4, 3)
+  # Bilinear with half-pixel centres: weights 1, 3/4, 1/4, 0 along each axis.
+  weight = np.array([[1, 0], [0.75, 0.25], [0.25, 0.75], [0, 1]])
+  grey = np.einsum("yh,bhw,xw->byx", weight, images[..., 0] / 255, weight)
+  expected = (grey[..., None] - [0.1, 0.2, 0.3]) / [0.5, 0.25, 0.125]
+  np.testing.assert_allclose(got, expected, atol=1e-5)
