@@ -8,6 +8,7 @@ examples of a batch, spread over the devices.
 A batch for d devices is a pytree of arrays `[d, b, ...]`: b examples for each.
 """
 
+import collections
 from collections.abc import Callable, Iterable, Iterator
 import contextlib
 import dataclasses
@@ -23,6 +24,7 @@ import numpy as np
 from leep_jax import statistics
 
 _AXIS = "devices"
+_RUN_AHEAD = 2  # batches
 _limit: int | None = None
 
 
@@ -157,10 +159,16 @@ def sum_batches(
   step, finish = _compile(functions, _devices())
   placed = replicate((arguments, shift))
   running = None
+  ahead: collections.deque[jax.Array] = collections.deque()
   for batch in batches:
     if running is None:
       running = _zeros(functions, batch, arguments, shift)
-    running = step(running, batch, placed)
+    running, done = step(running, batch, placed)
+    # Devices work while the host reads on, but only so far: what waits for
+    # them takes memory.
+    ahead.append(done)
+    if len(ahead) > _RUN_AHEAD:
+      ahead.popleft().block_until_ready()
   if running is None:
     raise ValueError("there is no batch to add up")
   # The result is the same on every device: one is read.
@@ -178,7 +186,8 @@ def _compile(functions, devices):
 
   def step(running, batch, placed):
     arguments, shift = placed
-    return _scan(functions, running, batch, arguments, shift)
+    running = _scan(functions, running, batch, arguments, shift)
+    return running, batch.weights[0]
 
   def finish(running):
     total, lost = running

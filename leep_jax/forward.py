@@ -139,7 +139,7 @@ def _forward_all(
   rows = 0
   ahead: collections.deque[tuple[Any, np.ndarray]] = collections.deque()
   for images, labels in batches:
-    images, labels = np.asarray(images), np.asarray(labels)
+    images, labels = np.asarray(images), checks.class_labels(labels)
     if images.dtype != np.uint8:
       images = images.astype(np.float32, copy=False)
     if len(images) != len(labels):

@@ -219,31 +219,26 @@ def format_table(rows: list[dict[str, Any]], names: list[str]) -> str:
     rows,
     key=lambda row: (row[names[0]] is None, -(row[names[0]] or 0.0)),
   )
-  shown = [_short(row["model"], 28) for row in ranked]
-  width = max(5, *map(len, shown))
-  columns = [
-    (name, [_number(row[name]) for row in ranked], max(9, len(name)))
-    for name in names
-  ]
+  ranks = [str(i + 1) for i in range(len(rows))]
+  models = ["model", *(_short(row["model"], 28) for row in ranked)]
+  left = [max(map(len, ranks)), max(map(len, models))]
+  columns = [[name, *(_number(row[name]) for row in ranked)] for name in names]
   rates = [f"{row['examples_per_second']:,.0f}" for row in ranked]
-  columns.append(("images/s", rates, 9))
-  blocks: list[list[tuple[str, list[str], int]]] = [[]]
-  used = _WIDTH
+  columns.append(["images/s", *rates])
+  blocks: list[list[list[str]]] = []
   for column in columns:
-    used += 1 + column[2]
-    if blocks[-1] and used > _WIDTH:
+    width = max(map(len, column)) + 2
+    if not blocks or used + width > _WIDTH:
       blocks.append([])
-    if not blocks[-1]:
-      used = len(f"{len(rows)}  ") + width + 1 + column[2]
-    blocks[-1].append(column)
-  rank = len(str(len(rows)))
+      used = sum(left) + 2
+    blocks[-1].append([cell.rjust(width) for cell in column])
+    used += width
   lines = []
   for block in blocks:
-    head = "".join(f" {name:>{size}}" for name, _, size in block)
-    lines += ["", f"{'':{rank}}  {'model':{width}}{head}"]
-    for i, model in enumerate(shown):
-      cells = "".join(f" {cells[i]:>{size}}" for _, cells, size in block)
-      lines.append(f"{i + 1:>{rank}}  {model:{width}}{cells}")
+    lines.append("")
+    for i, (rank, model) in enumerate(zip(["", *ranks], models, strict=True)):
+      cells = "".join(column[i] for column in block)
+      lines.append(f"{rank:>{left[0]}}  {model:<{left[1]}}{cells}")
   return "\n".join(lines[1:])
 
 

@@ -224,10 +224,10 @@ def test_table_ranks_and_puts_undefined_last():
     [row("a", s=None), row("b", s=-2.0), row("c", s=0.0)], ["s"]
   )
   assert table.splitlines() == [
-    "   model         s  images/s",
-    "1  c        0.0000    12,346",
-    "2  b       -2.0000    12,346",
-    "3  a             -    12,346",
+    "   model        s  images/s",
+    "1  c       0.0000    12,346",
+    "2  b      -2.0000    12,346",
+    "3  a            -    12,346",
   ]
 
 

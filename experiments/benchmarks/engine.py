@@ -1,0 +1,216 @@
+"""Speed and memory of the engine, as ratios measured in one run.
+
+    python -m experiments.benchmarks.engine
+
+Purpose: shows that LEEP costs little more than reading its input, that scoring
+a source costs little more than its bare forward pass, and that memory does not
+grow with the number of examples when outputs are on disk. Each bound that is
+printed is the project's own.
+
+Cost: about two minutes on two CPU cores. Times are medians of interleaved
+repetitions, after compilation; memory is a child process's peak resident set.
+What came out is in `experiments/results/engine.md`.
+"""
+
+from collections.abc import Callable
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+
+from absl import app, flags
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import leep_jax
+from leep_jax import devices
+from leep_jax.models import zoo
+
+_MEMORY_TASK = flags.DEFINE_string(
+  "memory_task", None, "Internal: what a child process measures, as JSON."
+)
+_REPEATS = flags.DEFINE_integer("repeats", 9, "Repetitions of each timing.")
+
+
+def interleaved(repeats: int, *functions: Callable[[], object]) -> list[float]:
+  """Returns the median seconds of each function, run in turns."""
+  times: list[list[float]] = [[] for _ in functions]
+  for repeat in range(repeats + 1):
+    for function, measured in zip(functions, times, strict=True):
+      start = time.perf_counter()
+      function()
+      if repeat:  # the first turn compiles and warms up
+        measured.append(time.perf_counter() - start)
+  return [statistics.median(measured) for measured in times]
+
+
+def report(what: str, ratio: float, bound: float, detail: str) -> None:
+  """Prints one row of the table."""
+  print(f"| {what} | {ratio:.3f} | {bound:g} | {detail} |", flush=True)
+
+
+def wide_probabilities(n: int = 50_000, z: int = 1_000):
+  """Probabilities `[n, z]` float32 and labels of 100 classes."""
+  rng = np.random.default_rng(0)
+  probs = rng.random((n, z), dtype=np.float32)
+  probs **= 8
+  probs /= probs.sum(axis=1, keepdims=True)
+  return probs, rng.integers(0, 100, n)
+
+
+def leep_against_reading(repeats: int) -> None:
+  """LEEP of 50,000 x 1,000 against two sums over the same array."""
+  probs, labels = wide_probabilities()
+  read, leep = interleaved(
+    repeats,
+    lambda: (probs.sum(), probs.sum()),
+    lambda: leep_jax.leep(probs, labels),
+  )
+  report(
+    "leep 50,000 x 1,000, over reading it twice",
+    leep / read,
+    4,
+    f"{1e3 * leep:.0f} ms over {1e3 * read:.0f} ms",
+  )
+
+
+def scoring_against_forward(repeats: int) -> None:
+  """A source end to end, all scores, against its bare jitted forward pass."""
+  rng = np.random.default_rng(0)
+  source = leep_jax.load_source(zoo.names()[0])
+  batch, count = 256, 16
+  images = rng.integers(0, 256, (batch * count, 32, 32, 3), dtype=np.uint8)
+  labels = rng.integers(0, 100, len(images))
+  batches = [
+    (images[i : i + batch], labels[i : i + batch])
+    for i in range(0, len(images), batch)
+  ]
+
+  @jax.jit
+  def forward(state, x):
+    logits, features = source.apply(state, source.preprocessing(x))
+    return jax.nn.softmax(logits), features
+
+  def bare():
+    done = [forward(source.state, x) for x, _ in batches]
+    jax.block_until_ready(done)
+
+  # One compiled function, as a long run has: the loop is what is measured.
+  def scored():
+    outputs = leep_jax.compute_outputs(source, batches, num_classes=100)
+    leep_jax.compute_scores(outputs)
+
+  seconds = {"bare": [], "scored": []}
+  for repeat in range(repeats + 1):
+    start = time.perf_counter()
+    bare()
+    middle, compiled = time.perf_counter(), devices.compile_seconds()
+    scored()
+    end = time.perf_counter()
+    if repeat:
+      seconds["bare"].append(middle - start)
+      compiling = devices.compile_seconds() - compiled
+      seconds["scored"].append(end - middle - compiling)
+  plain, full = map(statistics.median, seconds.values())
+  report(
+    f"scoring {len(images):,} images, all scores, over the bare forward pass",
+    full / plain,
+    1.05,
+    f"{len(images) / full:,.0f} images/s over {len(images) / plain:,.0f}",
+  )
+
+
+def peak_bytes() -> int:
+  """Returns this process's peak resident set since `reset_peak`."""
+  with open("/proc/self/status", encoding="ascii") as file:
+    for line in file:
+      if line.startswith("VmHWM:"):
+        return int(line.split()[1]) * 1024
+  raise RuntimeError("no VmHWM in /proc/self/status: this needs Linux")
+
+
+def reset_peak() -> int:
+  """Forgets the peak; returns the resident set now."""
+  with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+    file.write("5")
+  return peak_bytes()
+
+
+def leep_memory() -> dict[str, int]:
+  """Bytes that LEEP of 50,000 x 1,000 takes above the array."""
+  probs, labels = wide_probabilities()
+  leep_jax.leep(probs, labels)  # compiles
+  before = reset_peak()
+  leep_jax.leep(probs, labels)
+  return {"above": peak_bytes() - before, "array": probs.nbytes}
+
+
+def disk_memory(n: int) -> dict[str, int]:
+  """Peak bytes of scoring n examples of 1,000 source classes, from disk."""
+  state = jnp.asarray(
+    np.random.default_rng(0).normal(size=(12, 1000)), jnp.float32
+  )
+
+  def apply(state, images):
+    features = jnp.tile(images.reshape(len(images), -1), (1, 16))
+    return jnp.matmul(features[:, :12], state), features
+
+  def batches():
+    rng = np.random.default_rng(1)
+    for start in range(0, n, 512):
+      size = min(512, n - start)
+      images = rng.integers(0, 256, (size, 2, 2, 3), dtype=np.uint8)
+      yield images, rng.integers(0, 100, size)
+
+  source = leep_jax.Source("linear", apply, state)
+  outputs = leep_jax.compute_outputs(source, batches(), keep="disk")
+  values = leep_jax.compute_scores(outputs)
+  assert all(value is not None for value in values.values())
+  return {"peak": peak_bytes()}
+
+
+def in_child(**task) -> dict[str, int]:
+  """Measures memory in a process of its own."""
+  command = [sys.executable, "-m", "experiments.benchmarks.engine"]
+  command.append(f"--memory_task={json.dumps(task)}")
+  done = subprocess.run(command, check=True, capture_output=True, text=True)
+  return json.loads(done.stdout.splitlines()[-1])
+
+
+def main(argv):
+  if len(argv) > 1:
+    raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+  if _MEMORY_TASK.value:
+    task = json.loads(_MEMORY_TASK.value)
+    result = disk_memory(task["n"]) if "n" in task else leep_memory()
+    print(json.dumps(result))
+    return
+  print(
+    f"leep_jax {leep_jax.__version__}, JAX {jax.__version__}, Python "
+    f"{platform.python_version()}, {devices.device_count()} "
+    f"{jax.devices()[0].device_kind} device(s)\n"
+  )
+  print("| measured | ratio | bound | detail |\n|---|---|---|---|")
+  leep_against_reading(_REPEATS.value)
+  scoring_against_forward(_REPEATS.value)
+  memory = in_child()
+  report(
+    "leep 50,000 x 1,000: MB above the array, over 64",
+    memory["above"] / 64e6,
+    1,
+    f"{memory['above'] / 1e6:.1f} MB above {memory['array'] / 1e6:.0f} MB",
+  )
+  small, large = (in_child(n=n)["peak"] for n in (20_000, 200_000))
+  report(
+    "peak memory at 200,000 examples over 20,000, outputs on disk",
+    large / small,
+    1.05,
+    f"{large / 1e6:.0f} MB over {small / 1e6:.0f} MB",
+  )
+
+
+if __name__ == "__main__":
+  app.run(main)

@@ -1,0 +1,45 @@
+"""The README: its commands are those of CI, and its code runs."""
+
+import json
+import pathlib
+import re
+
+from absl import flags
+
+from leep_jax import score
+from leep_jax.models import zoo
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_python_examples_run(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+  assert len(blocks) >= 4
+  scope: dict = {}
+  for block in blocks:
+    exec(compile(block, "README.md", "exec"), scope)
+  assert scope["make"]().name == "mine"
+
+
+def test_ci_runs_the_commands_of_the_readme():
+  commands = re.findall(r"^    (python3 -m venv .*)$", README, re.MULTILINE)
+  assert len(commands) == 2
+  ci = (ROOT / ".ci" / "run").read_text()
+  for command in commands:
+    assert command in ci
+
+
+def test_every_flag_is_explained():
+  mine = flags.FLAGS.flags_by_module_dict()[score.__name__]
+  assert len(mine) == 10
+  for flag in mine:
+    assert f"`--{flag.name}`" in README
+
+
+def test_accuracies_are_those_of_the_cards():
+  for name, path in zoo.bundled().items():
+    card = json.loads(path.with_suffix(".json").read_text())
+    assert f"| `{name}` |" in README
+    assert f"{card['test_accuracy']:.4f}" in README
