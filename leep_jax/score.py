@@ -226,9 +226,10 @@ def format_table(rows: list[dict[str, Any]], names: list[str]) -> str:
   rates = [f"{row['examples_per_second']:,.0f}" for row in ranked]
   columns.append(["images/s", *rates])
   blocks: list[list[list[str]]] = []
+  used = _WIDTH
   for column in columns:
     width = max(map(len, column)) + 2
-    if not blocks or used + width > _WIDTH:
+    if used + width > _WIDTH:
       blocks.append([])
       used = sum(left) + 2
     blocks[-1].append([cell.rjust(width) for cell in column])

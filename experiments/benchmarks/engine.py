@@ -103,7 +103,7 @@ def scoring_against_forward(repeats: int) -> None:
     outputs = leep_jax.compute_outputs(source, batches, num_classes=100)
     leep_jax.compute_scores(outputs)
 
-  seconds = {"bare": [], "scored": []}
+  seconds: dict[str, list[float]] = {"bare": [], "scored": []}
   for repeat in range(repeats + 1):
     start = time.perf_counter()
     bare()
