@@ -2,7 +2,7 @@
 
 Two services. `sum_batches` adds a statistic over batches: every device keeps
 running sums of its own in donated buffers, with compensation, and one
-collective at the end adds the devices. `Parallel` runs a pure function on the
+collective at the end adds the devices. `parallel` runs a pure function on the
 examples of a batch, spread over the devices.
 
 A batch for d devices is a pytree of arrays `[d, b, ...]`: b examples for each.
@@ -78,20 +78,6 @@ def split(array: np.ndarray, rows: int) -> np.ndarray:
   return array.reshape(count, rows, *array.shape[1:])
 
 
-def replicate(tree: Any) -> Any:
-  """Places a copy of every array on each device, once."""
-  if not jax.tree.leaves(tree):
-    return tree
-  return _copy_to_all(_devices())(np.zeros(device_count(), np.int8), tree)
-
-
-@functools.cache
-def _copy_to_all(devices):
-  del devices  # a key of the cache
-  # pmap needs one argument with an axis of devices to know how many copies.
-  return _Mapped(lambda _, tree: tree, in_axes=(0, None))
-
-
 class _Mapped:
   """A pmapped function, compiled ahead of its first call with a shape.
 
@@ -102,15 +88,17 @@ class _Mapped:
   seconds = 0.0  # spent compiling, by all of them
 
   def __init__(self, function: Callable[..., Any], **options: Any):
-    self._function = jax.pmap(function, devices=_devices(), **options)
+    self._function = functools.partial(jax.pmap, function, **options)
     self._compiled: dict[Any, Callable[..., Any]] = {}
 
   def __call__(self, *args: Any) -> Any:
     leaves, structure = jax.tree.flatten(args)
-    key = (structure, *((x.shape, x.dtype) for x in leaves))
+    where = _devices()
+    key = (where, structure, *((x.shape, x.dtype) for x in leaves))
     if key not in self._compiled:
       start = time.perf_counter()
-      self._compiled[key] = self._function.lower(*args).compile()
+      mapped = self._function(devices=where)
+      self._compiled[key] = mapped.lower(*args).compile()
       _Mapped.seconds += time.perf_counter() - start
     return self._compiled[key](*args)
 
@@ -120,19 +108,29 @@ def compile_seconds() -> float:
   return _Mapped.seconds
 
 
-class Parallel:
-  """A pure function `(state, batch) -> outputs`, over all devices.
+_copy = _Mapped(lambda _, tree: tree, in_axes=(0, None))
 
-  Compiled by the first call with a shape. `outputs` keep the batch's leading
-  axes `[d, b]`; a call returns before the devices have finished.
+
+def replicate(tree: Any) -> Any:
+  """Places a copy of every array on each device, once."""
+  if not jax.tree.leaves(tree):
+    return tree
+  # pmap needs one argument with an axis of devices to know how many copies.
+  return _copy(np.zeros(device_count(), np.int8), tree)
+
+
+def parallel(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+  """Spreads a pure function `(state, batch) -> outputs` over all devices.
+
+  Args:
+    function: of a state and the examples `[b, ...]` of one device.
+
+  Returns:
+    A function of a state from `replicate` and a batch `[d, b, ...]`, whose
+    outputs keep the axes `[d, b]`. Each shape is compiled once; a call returns
+    before the devices have finished.
   """
-
-  def __init__(self, function: Callable[..., Any], state: Any):
-    self._function = _Mapped(function)
-    self._state = replicate(state)
-
-  def __call__(self, batch: Any) -> Any:
-    return self._function(self._state, batch)
+  return _Mapped(function)
 
 
 def sum_batches(
@@ -156,7 +154,7 @@ def sum_batches(
   Raises:
     ValueError: if there is no batch.
   """
-  step, finish = _compile(functions, _devices())
+  step, finish = _compile(functions)
   placed = replicate((arguments, shift))
   running = None
   ahead: collections.deque[jax.Array] = collections.deque()
@@ -180,9 +178,8 @@ def sum_batches(
 
 
 @functools.lru_cache(maxsize=256)
-def _compile(functions, devices):
+def _compile(functions):
   """Returns the pmapped step, with donated running sums, and the last sum."""
-  del devices  # of the moment; here they are a key of the cache
 
   def step(running, batch, placed):
     arguments, shift = placed

@@ -6,7 +6,8 @@ before and fetching the outputs of the one before that overlap.
 """
 
 import collections
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
+import functools
 import itertools
 import os
 import pathlib
@@ -52,7 +53,8 @@ def compute_outputs(
       plus 1.
     batch_size: images per forward call, over all devices; by default as many
       as keep the devices busy. An iterable brings its own.
-    dtype: of the forward pass, `float32` or `bfloat16`. Softmax and outputs
+    dtype: of the forward pass, `float32` (in full precision, also where the
+      device has a faster, coarser default) or `bfloat16`. Softmax and outputs
       are float32.
     keep: where outputs stay: `device`, `host`, `disk`, or `auto`, the first
       of these where they fit in half of the free memory.
@@ -87,7 +89,8 @@ def compute_outputs(
     batch_size *= devices.device_count()
     batches = dataset.batches(batch_size, image_size=size)
   else:
-    batches = iter(dataset)
+    # Copied: a loader may reuse its buffer while devices still read it.
+    batches = ((np.array(images), labels) for images, labels in dataset)
   return _collect(
     source,
     _forward_all(source, batches, dtype),
@@ -109,10 +112,16 @@ def _default_batch_size(image_size, dataset):
   )
 
 
-def _forward_function(source, dtype):
+@functools.lru_cache(maxsize=16)
+def _forward(apply, preprocessing, dtype):
+  """Returns `(state, images) -> outputs by name`, plain and over devices."""
+
+  # Left to themselves, accelerators multiply float32 in fewer bits.
+  precision = "highest" if dtype == "float32" else None
+
   def forward(state, images):
-    x = source.preprocessing(images).astype(dtype)
-    outputs = source.apply(state, x)
+    with jax.default_matmul_precision(precision):
+      outputs = apply(state, preprocessing(images).astype(dtype))
     if not isinstance(outputs, tuple):
       outputs = (outputs,)
     logits, features = (*outputs, None)[:2]
@@ -121,21 +130,24 @@ def _forward_function(source, dtype):
       named["features"] = features.astype(jnp.float32)
     return named
 
-  return forward
+  return forward, devices.parallel(forward)
 
 
 def _forward_all(
   source, batches, dtype
 ) -> Iterator[tuple[dict[str, jax.Array], np.ndarray]]:
   """Yields outputs on the devices and their labels, one batch behind."""
-  state = source.state
+  state = jax.tree.map(jnp.asarray, source.state)
   if dtype != "float32":
     state = jax.tree.map(
       lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x,
       state,
     )
-  function = _forward_function(source, dtype)
-  forward = devices.Parallel(function, state)
+  apply = source.apply
+  if not isinstance(apply, Hashable):
+    apply = functools.partial(apply)  # is told apart by identity
+  forward, spread = _forward(apply, source.preprocessing, dtype)
+  placed = devices.replicate(state)
   rows = 0
   ahead: collections.deque[tuple[Any, np.ndarray]] = collections.deque()
   for images, labels in batches:
@@ -149,8 +161,8 @@ def _forward_all(
     needed = -(-len(images) // devices.device_count())
     if needed > rows:
       rows = needed
-      _check_shapes(source, function, state, images)
-    ahead.append((forward(devices.split(images, rows)), labels))
+      _check_shapes(source, forward, state, images)
+    ahead.append((spread(placed, devices.split(images, rows)), labels))
     if len(ahead) > 1:
       yield ahead.popleft()
   yield from ahead

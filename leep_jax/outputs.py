@@ -121,7 +121,8 @@ class Outputs:
         )
       keys = set(batch)
       for key, value in batch.items():
-        parts.setdefault(key, []).append(np.asarray(value))
+        # Copied: whoever yields batches may reuse a buffer.
+        parts.setdefault(key, []).append(np.array(value))
     if not parts:
       raise checks.InputError(f"there are no examples: {name} had no batch")
     try:
@@ -276,12 +277,10 @@ class Outputs:
     """
     self.sum(statistics.probs_faults)  # looks at the probabilities, so checks
 
-    def apply(extra, probs):
-      return function(probs, *extra)
-
-    parallel = devices.Parallel(apply, arguments)
+    spread = devices.parallel(lambda extra, probs: function(probs, *extra))
+    placed = devices.replicate(arguments)
     batches = self._store.batches(["probs"], self.labels, self.num_classes)
-    parts = [storage.on_host(parallel(batch.probs)) for batch in batches]
+    parts = [storage.on_host(spread(placed, batch.probs)) for batch in batches]
     return np.concatenate(parts)[: len(self)]
 
   def _look(self, functions, arguments):

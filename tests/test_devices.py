@@ -50,7 +50,7 @@ def test_like_amounts_on_devices_are_added_exactly(rng):
 
 def test_one_collective_per_pass_and_donated_sums(rng):
   values = rng.random(4096, dtype=np.float32)
-  step, finish = devices._compile((total,), devices._devices())
+  step, finish = devices._compile((total,))
   list(batches(values, 64))
   devices.sum_batches((total,), batches(values, 64), ((),))
   steps = [c.as_text() for c in step._compiled.values()]
@@ -95,13 +95,14 @@ def test_split_pads_with_zeros_and_does_not_copy_full_batches(device_count):
 
 
 def test_parallel_applies_a_function_everywhere(device_count):
-  parallel = devices.Parallel(lambda state, x: x * state, jnp.float32(3))
+  spread = devices.parallel(lambda state, x: x * state)
   x = np.arange(device_count * 4, dtype=np.float32).reshape(device_count, 4)
+  state = devices.replicate(jnp.float32(3))
   before = devices.compile_seconds()
-  np.testing.assert_array_equal(parallel(x), 3 * x)
+  np.testing.assert_array_equal(spread(state, x), 3 * x)
   compiled = devices.compile_seconds()
   assert compiled > before
-  np.testing.assert_array_equal(parallel(x + 1), 3 * (x + 1))
+  np.testing.assert_array_equal(spread(state, x + 1), 3 * (x + 1))
   assert devices.compile_seconds() == compiled
 
 

@@ -90,6 +90,41 @@ def test_batches_of_any_length_from_a_loader(keep, rng, device_count):
   )
 
 
+def test_loaders_may_reuse_a_buffer(rng):
+  images, labels = images_and_labels(rng, n=64)
+  buffer = np.empty_like(images[:8])
+  target = np.empty_like(labels[:8])
+
+  def loader():
+    for part in in_batches(images, labels, 8):
+      buffer[:], target[:] = part
+      yield buffer, target
+
+  source = linear_source(rng)
+  outputs = leep_jax.compute_outputs(source, loader())
+  probs, _ = expected_outputs(source, images)
+  np.testing.assert_allclose(outputs.probs, probs, atol=1e-6)
+  np.testing.assert_array_equal(outputs.labels, labels)
+  same = leep_jax.Outputs.from_batches(
+    {"features": x.reshape(8, -1), "labels": y} for x, y in loader()
+  )
+  np.testing.assert_array_equal(same.features, images.reshape(64, -1))
+
+
+def test_any_callable_is_a_source(rng):
+  class Model:
+    __hash__ = None  # as objects that compare by value
+
+    def __call__(self, state, images):
+      return images.mean((1, 2)) * state["scale"]
+
+  source = leep_jax.Source("model", Model(), {"scale": 2.0})
+  images, labels = images_and_labels(rng)
+  outputs = leep_jax.compute_outputs(source, [(images, labels)])
+  expected = oracles.softmax(2 * (images / 255.0).mean((1, 2)))
+  np.testing.assert_allclose(outputs.probs, expected, atol=1e-6)
+
+
 def test_a_second_score_needs_no_second_forward_pass(rng):
   images, labels = images_and_labels(rng)
   calls = []
