@@ -6,8 +6,9 @@ from leep_jax.forward import compute_outputs
 from leep_jax.models.zoo import load_source
 from leep_jax.outputs import Outputs
 from leep_jax.scores import SCORES, compute_scores
-from leep_jax.scores.h_score import h_score
+from leep_jax.scores.h_score import h_score, regularized_h_score
 from leep_jax.scores.leep import EEP, eep_accuracy, leep
+from leep_jax.scores.logme import logme
 from leep_jax.scores.nce import nce
 from leep_jax.source import Preprocessing, Source
 
@@ -28,5 +29,7 @@ __all__ = [
   "leep",
   "load_dataset",
   "load_source",
+  "logme",
   "nce",
+  "regularized_h_score",
 ]

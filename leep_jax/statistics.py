@@ -172,6 +172,22 @@ def moments(batch: Batch) -> dict[str, jax.Array]:
   return {"gram": gram, "class_sums": _class_sums(features, batch)}
 
 
+@reads("features")
+def norm_moments(batch: Batch) -> dict[str, jax.Array]:
+  """Higher moments of the features' length, as shrinkage needs them.
+
+  Returns:
+    `third` `[D]`, the sum of |f|^2 f, and `fourth`, the sum of |f|^4, of the
+    shifted features.
+  """
+  features = batch.features * batch.weights[:, None]
+  square = (features**2).sum(axis=1)
+  return {
+    "third": (square[:, None] * features).sum(axis=0),
+    "fourth": (square**2).sum(),
+  }
+
+
 @reads("probs")
 def probs_faults(batch: Batch) -> dict[str, jax.Array]:
   """What is wrong with the probabilities: counts, and sums to tell examples.

@@ -1,6 +1,8 @@
 """The scores again, plainly, in float64 NumPy: what the package must match."""
 
 import numpy as np
+import scipy.optimize
+import sklearn.covariance
 
 
 def softmax(logits):
@@ -50,9 +52,51 @@ def h_score(features, labels):
   return np.trace(np.linalg.pinv(within, rcond=1e-10, hermitian=True) @ between)
 
 
+def regularized_h_score(features, labels):
+  features = np.asarray(features, np.float64)
+  if len(features) == 1:
+    return 0.0
+  means = np.zeros_like(features)
+  for y in np.unique(labels):
+    means[labels == y] = features[labels == y].mean(0)
+  model = sklearn.covariance.LedoitWolf().fit(features)
+  between = np.cov(means, rowvar=False, bias=True)
+  if not np.any(model.covariance_):
+    return 0.0
+  # Two examples are not shrunk: the pseudo-inverse is then that of H-score.
+  inverse = np.linalg.pinv(model.covariance_, rcond=1e-10, hermitian=True)
+  return (1 - model.shrinkage_) * np.trace(inverse @ between)
+
+
+def logme(features, labels):
+  """Evidence from the n x n covariance of the targets, and a search."""
+  features = np.asarray(features, np.float64)
+  values, vectors = np.linalg.eigh(features @ features.T)
+  values = np.clip(values, 0, None)
+
+  def negative(log_ratio, squares):
+    variances = 1 + values / np.exp(log_ratio)
+    noise = np.mean(squares / variances)
+    variances = variances * noise
+    return 0.5 * np.mean(np.log(2 * np.pi * variances) + squares / variances)
+
+  best = []
+  for y in np.unique(labels):
+    squares = (vectors.T @ (labels == y)) ** 2
+    starts = np.linspace(-40, 40, 161)
+    start = min(starts, key=lambda x: negative(x, squares))
+    found = scipy.optimize.minimize_scalar(
+      negative, (start - 0.5, start + 0.5), args=(squares,), tol=1e-12
+    )
+    best.append(-min(found.fun, negative(start, squares)))
+  return np.mean(best)
+
+
 ORACLES = {
   "leep": leep,
   "nce": nce,
   "eep_accuracy": eep_accuracy,
   "h_score": h_score,
+  "regularized_h_score": regularized_h_score,
+  "logme": logme,
 }

@@ -15,10 +15,18 @@ from leep_jax.scores import leep as leep_lib, nce as nce_lib
 SCORES = scores_lib.SCORES
 # What each row of SCORES obeys besides the laws of all of them.
 LAWS = {
-  "leep": {"at most 0", "permute source", "0 for one class"},
-  "nce": {"at most 0", "permute source", "0 for one class"},
-  "eep_accuracy": {"permute source", "at most 1"},
-  "h_score": {"affine", "at most Y - 1", "0 for one class"},
+  "leep": {"at most 0", "permute source", "0 for one class", "duplicate"},
+  "nce": {"at most 0", "permute source", "0 for one class", "duplicate"},
+  "eep_accuracy": {"permute source", "at most 1", "duplicate"},
+  "h_score": {
+    "affine",
+    "rotate",
+    "at most Y - 1",
+    "0 for one class",
+    "duplicate",
+  },
+  "regularized_h_score": {"rotate", "at most Y - 1", "0 for one class"},
+  "logme": {"rotate"},
 }
 
 
@@ -169,7 +177,7 @@ def test_absent_target_classes_change_nothing(name, rng, device_count):
   )
 
 
-@every_score
+@with_law("duplicate")
 def test_duplicated_data_change_nothing(name, rng, device_count):
   values, labels = example(name, rng)
   twice = score(name, np.concatenate([values] * 2), np.tile(labels, 2))
@@ -223,23 +231,27 @@ def test_other_dtypes_lose_only_what_they_round(name, dtype, rng, device_count):
 @every_score
 def test_one_example_has_an_answer(name, rng, device_count):
   values, _ = example(name, rng, n=1)
-  best = {"leep": 0, "nce": 0, "eep_accuracy": 1, "h_score": 0}
-  assert score(name, values, [3]) == best[name]
+  expected = oracles.ORACLES[name](values, np.array([3]))
+  assert score(name, values, [3]) == pytest.approx(expected, abs=1e-6)
 
 
 @every_score
 def test_identical_rows_have_an_answer(name, rng, device_count):
   values, labels = example(name, rng)
   same = np.repeat(values[:1], len(values), axis=0)
+  expected = oracles.ORACLES[name](same, labels)
+  assert score(name, same, labels) == pytest.approx(expected, abs=1e-6)
+
+
+def test_identical_rows_tell_nothing(rng):
+  probs, labels = example("leep", rng)
+  same = np.repeat(probs[:1], len(probs), axis=0)
   share = np.bincount(labels) / len(labels)
   entropy = -(share * np.log(share)).sum()
-  expected = {
-    "leep": -entropy,
-    "nce": -entropy,
-    "eep_accuracy": share.max(),
-    "h_score": 0,
-  }
-  assert score(name, same, labels) == pytest.approx(expected[name], abs=1e-6)
+  assert leep_jax.leep(same, labels) == pytest.approx(-entropy, abs=1e-6)
+  assert leep_jax.nce(same, labels) == pytest.approx(-entropy, abs=1e-6)
+  assert leep_jax.eep_accuracy(same, labels) == pytest.approx(share.max())
+  assert leep_jax.h_score(same, labels) == 0
 
 
 # Laws of some.
@@ -280,6 +292,17 @@ def test_affine_maps_of_features_change_nothing(name, rng, device_count):
   expected = score(name, features, labels)
   for moved in (features @ matrix + 5, features * 10.0 ** np.arange(-3, 4)):
     assert score(name, moved, labels) == pytest.approx(expected, rel=1e-4)
+
+
+@with_law("rotate")
+def test_rotations_and_units_of_features_change_nothing(
+  name, rng, device_count
+):
+  features, labels = example(name, rng)
+  rotation = np.linalg.qr(rng.normal(size=(7, 7)))[0]
+  expected = score(name, features, labels)
+  for moved in (features @ rotation, features * 1e3, features * 1e-3):
+    assert score(name, moved, labels) == pytest.approx(expected, rel=1e-5)
 
 
 @with_law("at most Y - 1")
@@ -358,6 +381,37 @@ def test_h_score_with_fewer_examples_than_features(rng, device_count):
   assert leep_jax.h_score(features, labels) == pytest.approx(
     classes - 1, rel=1e-5
   )
+
+
+def test_regularized_h_score_by_hand():
+  # f = 0, 2, 4, 6 as above: one feature is its own average variance, so
+  # shrinkage changes nothing but the factor 1 - a, and a = 0 for D = 1.
+  value = leep_jax.regularized_h_score(
+    [[0.0], [2.0], [4.0], [6.0]], [0, 0, 1, 1]
+  )
+  assert value == pytest.approx(0.8, abs=1e-6)
+
+
+def test_logme_by_hand():
+  # f = 1, 1, 1, 1 with y = 1, 1, 1, 0: F^T F = 4, along F y has 9/4 of its 3.
+  # Evidence: variances t(1 + 4/r) once and t three times. The best have t =
+  # .75/3 = .25 and t(1 + 4/r) = 2.25: log p = -(4 log 2 pi + 3 log .25 + log
+  # 2.25 + 4)/2 = -(7.351508 - 4.158883 + .810930 + 4)/2 = -4.001778.
+  # y = 0, 0, 0, 1: along F 1/4 of 1, t = .25 and .25: no slope, and log p =
+  # -(7.351508 + 4 log .25 + 4)/2 = -2.903165. Mean of -1.000444 and -.725791.
+  value = leep_jax.logme(np.ones((4, 1)), [1, 1, 1, 0])
+  assert value == pytest.approx(-0.863118, abs=1e-6)
+
+
+def test_logme_with_fewer_examples_than_features(rng, device_count):
+  features, labels = example("logme", rng, n=20, width=64)
+  expected = oracles.logme(features, labels)
+  assert leep_jax.logme(features, labels) == pytest.approx(expected, abs=1e-6)
+
+
+def test_logme_of_features_that_hold_the_answer():
+  with pytest.raises(leep_jax.InputError, match="infinite: 2 dimensions .*fit"):
+    leep_jax.logme(np.eye(2)[[0, 1, 0, 1]], [0, 1, 0, 1])
 
 
 # Errors: the value, the bound, the likely cause.
@@ -480,7 +534,7 @@ def test_compute_scores_shares_looks(rng, monkeypatch):
   assert list(values) == list(SCORES)
   assert looks == [
     ["probs_faults", "joint", "dummy_label_counts"],
-    ["features_faults", "moments"],
+    ["features_faults", "moments", "norm_moments"],
     ["log_likelihood"],
     ["correct"],
   ]

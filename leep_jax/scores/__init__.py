@@ -8,7 +8,12 @@ import dataclasses
 from typing import Any
 
 from leep_jax import checks, outputs as outputs_lib, statistics
-from leep_jax.scores import h_score as _h_score, leep as _leep, nce as _nce
+from leep_jax.scores import (
+  h_score as _h_score,
+  leep as _leep,
+  logme as _logme,
+  nce as _nce,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,26 +23,34 @@ class Score:
   Attributes:
     function: public function of arrays; its docstring defines the score.
     of_outputs: the same of kept outputs.
-    first_look: statistic that it finalises, which one look at the outputs
+    first_look: statistics that it finalises, which one look at the outputs
       sums together with those of other scores.
   """
 
   function: Callable[..., float]
   of_outputs: Callable[[outputs_lib.Outputs], float]
-  first_look: Callable[..., Any]
+  first_look: tuple[Callable[..., Any], ...]
 
   @property
   def needs(self) -> str:
     """What the source has to give: `probs` or `features`."""
-    return self.first_look.reads  # type: ignore[attr-defined]
+    return self.first_look[0].reads  # type: ignore[attr-defined]
 
 
 SCORES: dict[str, Score] = {
-  "leep": Score(_leep.leep, _leep.leep_of, statistics.joint),
-  "nce": Score(_nce.nce, _nce.nce_of, statistics.dummy_label_counts),
-  "h_score": Score(_h_score.h_score, _h_score.h_score_of, statistics.moments),
+  "leep": Score(_leep.leep, _leep.leep_of, (statistics.joint,)),
+  "nce": Score(_nce.nce, _nce.nce_of, (statistics.dummy_label_counts,)),
+  "h_score": Score(
+    _h_score.h_score, _h_score.h_score_of, (statistics.moments,)
+  ),
+  "regularized_h_score": Score(
+    _h_score.regularized_h_score,
+    _h_score.regularized_h_score_of,
+    (statistics.moments, statistics.norm_moments),
+  ),
+  "logme": Score(_logme.logme, _logme.logme_of, (statistics.moments,)),
   "eep_accuracy": Score(
-    _leep.eep_accuracy, _leep.eep_accuracy_of, statistics.joint
+    _leep.eep_accuracy, _leep.eep_accuracy_of, (statistics.joint,)
   ),
 }
 
@@ -66,9 +79,10 @@ def compute_scores(
   possible = [name for name in names if outputs.has(SCORES[name].needs)]
   for field in ("probs", "features"):
     outputs.sum_all(
-      SCORES[name].first_look
+      statistic
       for name in possible
       if SCORES[name].needs == field
+      for statistic in SCORES[name].first_look
     )
   return {
     name: SCORES[name].of_outputs(outputs) if name in possible else None

@@ -1,4 +1,4 @@
-"""H-score: how much of the features' variance the target labels explain."""
+"""H-scores: how much of the features' variance the target labels explain."""
 
 from typing import Any
 
@@ -37,8 +37,66 @@ def h_score(
   )
 
 
+def regularized_h_score(
+  features: Any, labels: Any, *, num_classes: int | None = None
+) -> float:
+  """H-score with a shrunk covariance; higher transfers better.
+
+  H = tr(((1 - a) S + a s I)^-1 (1 - a) S_between), with S the covariance of
+  the features, S_between that of their class means, s = tr(S) / D, and a the
+  Ledoit-Wolf intensity. It keeps its meaning where there are few examples for
+  the number of features.
+
+  Args:
+    features: `[n, D]`, the source model's penultimate features.
+    labels: `[n]`, target labels from 0.
+    num_classes: Y; by default the largest label plus 1. H does not depend on
+      it.
+
+  Raises:
+    InputError: as `h_score`.
+
+  Reference: Ibrahim, Ponomareva & Mazumder, "Newer is not always better:
+  Rethinking transferability metrics, their peculiarities, stability and
+  performance", 2022, arXiv 2110.06893; Ledoit & Wolf, 2004.
+  """
+  return regularized_h_score_of(
+    outputs_lib.Outputs.from_arrays(
+      features=features, labels=labels, num_classes=num_classes
+    )
+  )
+
+
 def h_score_of(outputs: outputs_lib.Outputs) -> float:
   """`h_score` of kept outputs."""
+  sums, scatter, means = _scatters(outputs)
+  scale = _scale(scatter, sums["gram"], outputs.feature_shift, len(outputs))
+  scatter = scatter / np.outer(scale, scale)
+  means = means / scale
+  values, vectors = np.linalg.eigh(scatter)
+  # The moments are float32 sums: smaller eigenvalues are their rounding.
+  kept = values > len(values) * np.finfo(np.float32).eps * values[-1]
+  explained = (means @ vectors[:, kept]) ** 2 / values[kept]
+  return float(np.clip(explained.sum(), 0, len(means) - 1))
+
+
+def regularized_h_score_of(outputs: outputs_lib.Outputs) -> float:
+  """`regularized_h_score` of kept outputs."""
+  _, scatter, means = _scatters(outputs)
+  n, dimensions = len(outputs), len(scatter)
+  average = np.trace(scatter) / dimensions
+  if average <= 0 or len(means) == 1:  # constant features, or one class
+    return 0.0
+  shrinkage = _ledoit_wolf(outputs, scatter / n)
+  shrunk = (1 - shrinkage) * scatter + shrinkage * average * np.eye(dimensions)
+  if shrinkage == 0:
+    return h_score_of(outputs)
+  explained = means * np.linalg.solve(shrunk, means.T).T
+  return float(np.clip((1 - shrinkage) * explained.sum(), 0, len(means) - 1))
+
+
+def _scatters(outputs):
+  """n S `[D, D]`, and a root `[Y, D]` of n S_between, classes that occur."""
   sums = outputs.sum(statistics.moments)
   counts = np.bincount(outputs.labels, minlength=outputs.num_classes)
   present = counts > 0
@@ -48,15 +106,38 @@ def h_score_of(outputs: outputs_lib.Outputs) -> float:
   scatter = sums["gram"] - np.outer(total, total) / n
   # Class means weighted by sqrt(n_y), less the same part of the mean.
   root = np.sqrt(counts)[:, None]
-  means = class_sums / root - root * (total / n)
-  scale = _scale(scatter, sums["gram"], outputs.feature_shift, n)
-  scatter = scatter / np.outer(scale, scale)
-  means = means / scale
-  values, vectors = np.linalg.eigh(scatter)
-  # The moments are float32 sums: smaller eigenvalues are their rounding.
-  kept = values > len(values) * np.finfo(np.float32).eps * values[-1]
-  explained = (means @ vectors[:, kept]) ** 2 / values[kept]
-  return float(np.clip(explained.sum(), 0, len(counts) - 1))
+  return sums, scatter, class_sums / root - root * (total / n)
+
+
+def _ledoit_wolf(outputs, covariance) -> float:
+  """The Ledoit-Wolf shrinkage intensity, in [0, 1], from moments alone.
+
+  Reference: Ledoit & Wolf, "A well-conditioned estimator for large-dimensional
+  covariance matrices", J. Multivariate Analysis 2004, lemma 3.2.
+  """
+  sums, more = (
+    outputs.sum(statistics.moments),
+    outputs.sum(statistics.norm_moments),
+  )
+  n, dimensions = len(outputs), len(covariance)
+  first = sums["class_sums"].sum(axis=0)
+  mean = first / n
+  square = mean @ mean
+  # sum |f - mean|^4, expanded in moments about the shift.
+  fourth = (
+    more["fourth"]
+    - 4 * mean @ more["third"]
+    + 4 * mean @ sums["gram"] @ mean
+    + 2 * square * np.trace(sums["gram"])
+    - 4 * square * mean @ first
+    + n * square**2
+  )
+  norm = np.sum(covariance**2)
+  spread = norm - np.trace(covariance) ** 2 / dimensions
+  noise = (fourth / n - norm) / n
+  if spread <= 0:
+    return 0.0
+  return float(np.clip(noise / spread, 0, 1))
 
 
 def _scale(scatter, gram, shift, n):
