@@ -9,7 +9,7 @@ from leep_jax.scores import SCORES, compute_scores
 from leep_jax.scores.h_score import h_score, regularized_h_score
 from leep_jax.scores.leep import EEP, eep_accuracy, leep
 from leep_jax.scores.logme import logme
-from leep_jax.scores.nce import nce
+from leep_jax.scores.nce import nce, task_hardness
 from leep_jax.source import Preprocessing, Source
 
 __version__ = "0.1.0"
@@ -32,4 +32,5 @@ __all__ = [
   "logme",
   "nce",
   "regularized_h_score",
+  "task_hardness",
 ]

@@ -414,6 +414,24 @@ def test_logme_of_features_that_hold_the_answer():
     leep_jax.logme(np.eye(2)[[0, 1, 0, 1]], [0, 1, 0, 1])
 
 
+def test_nce_of_label_lists():
+  # z = 5, 5, 5, 9 with y = 0, 0, 7, 7: as the example by hand above.
+  value = leep_jax.nce([5, 5, 5, 9], [0, 0, 7, 7])
+  assert value == pytest.approx(-0.477386, abs=1e-6)
+  with pytest.raises(leep_jax.InputError, match="2 source labels, but 3"):
+    leep_jax.nce([0, 1], [0, 1, 1])
+
+
+def test_task_hardness(rng):
+  assert leep_jax.task_hardness([0, 1, 2, 3]) == pytest.approx(math.log(4))
+  assert leep_jax.task_hardness([4, 4, 4]) == 0
+  labels = rng.integers(0, 9, 300)
+  constant = np.full((300, 4), 0.25)
+  assert leep_jax.task_hardness(labels) == pytest.approx(
+    -leep_jax.nce(constant, labels)
+  )
+
+
 # Errors: the value, the bound, the likely cause.
 
 
@@ -426,7 +444,7 @@ def test_logme_of_features_that_hold_the_answer():
     ([[math.nan, 1.0], [0.5, 0.5]], "1 of 2 rows hold NaN"),
     ([[math.inf, 1.0], [0.5, 0.5]], "1 of 2 rows hold NaN or inf"),
     ([[0.0, 0.0], [0.5, 0.5]], "do not sum to 1, but to 0 "),
-    ([0.5, 0.5], r"shape \(2,\), not \[n, columns\]"),
+    ([[[0.5, 0.5]]], r"shape \(1, 1, 2\), not \[n, columns\]"),
     ([[1.0]], "1 rows, but there are 2 labels"),
     ([[], []], "not \\[n, columns\\]"),
     ([["a", "b"], ["c", "d"]], "not real numbers"),

@@ -1,10 +1,10 @@
-"""Negative conditional entropy of target labels given hard source labels."""
+"""Negative conditional entropy, and the hardness of a task by itself."""
 
 from typing import Any
 
 import numpy as np
 
-from leep_jax import outputs as outputs_lib, statistics
+from leep_jax import checks, outputs as outputs_lib, statistics
 
 
 def nce(probs: Any, labels: Any, *, num_classes: int | None = None) -> float:
@@ -15,7 +15,8 @@ def nce(probs: Any, labels: Any, *, num_classes: int | None = None) -> float:
   transfers better.
 
   Args:
-    probs: `[n, Z]`, the source model's probabilities.
+    probs: `[n, Z]`, the source model's probabilities; or `[n]`, source labels
+      from 0 of the same examples, as where two tasks label the same inputs.
     labels: `[n]`, target labels from 0.
     num_classes: Y; by default the largest label plus 1. NCE does not depend
       on it.
@@ -27,11 +28,49 @@ def nce(probs: Any, labels: Any, *, num_classes: int | None = None) -> float:
   Reference: Tran, Nguyen & Hassner, "Transferability and Hardness of
   Supervised Classification Tasks", ICCV 2019.
   """
+  if np.ndim(probs) == 1:
+    return _nce_of_labels(probs, labels, num_classes)
   return nce_of(
     outputs_lib.Outputs.from_arrays(
       probs=probs, labels=labels, num_classes=num_classes
     )
   )
+
+
+def _nce_of_labels(source, target, num_classes):
+  target = checks.class_labels(target, num_classes=num_classes)
+  source = checks.class_labels(source)
+  if len(source) != len(target):
+    raise checks.InputError(
+      f"there are {len(source)} source labels, but {len(target)} target labels"
+    )
+  # Only pairs that occur are counted: labels may be any large integers.
+  target = np.unique(target, return_inverse=True)[1]
+  mass = np.unique(source, return_inverse=True, return_counts=True)[1:]
+  codes = mass[0].astype(np.int64) * (target.max() + 1) + target
+  codes, counts = np.unique(codes, return_counts=True)
+  share = counts / mass[1][codes // (target.max() + 1)]
+  return min(float(np.sum(counts * np.log(share)) / len(target)), 0.0)
+
+
+def task_hardness(labels: Any) -> float:
+  """Entropy H(Y) of the target labels, in nats: 0 to log Y; higher is harder.
+
+  Minus the NCE of a source that gives every example the same label, that is,
+  of transfer from the trivial task. The one function here where less is
+  better.
+
+  Args:
+    labels: `[n]`, target labels from 0.
+
+  Raises:
+    InputError: if there are no examples, or labels are not integers from 0.
+
+  Reference: Tran, Nguyen & Hassner, "Transferability and Hardness of
+  Supervised Classification Tasks", ICCV 2019, section 5.
+  """
+  labels = checks.class_labels(labels)
+  return -_nce_of_labels(np.zeros_like(labels), labels, None)
 
 
 def nce_of(outputs: outputs_lib.Outputs) -> float:
