@@ -1,4 +1,4 @@
-"""Trains a source model on a TFDS data set and writes it with its card.
+r"""Trains a source model on a TFDS data set and writes it with its card.
 
     python -m experiments.train_source --arch=resnet14 --dataset=cifar10 \
       --data_dir=DIR --epochs=16 --output=cifar10_resnet14.safetensors

@@ -46,22 +46,22 @@ def class_labels(labels: Any, *, num_classes: int | None = None) -> np.ndarray:
     InputError: if there are none, or they are not one-dimensional, or
       fractional, negative or too large.
   """
-  array = np.asarray(labels)
+  array = as_array("labels", labels)
   if array.ndim != 1:
-    raise InputError(
-      f"labels have shape {array.shape}, not [n]: are they one-hot? Pass "
-      "labels.argmax(axis=1)"
-    )
+    hint = ""
+    if array.ndim == 2:
+      column = array.shape[1] == 1
+      hint = "a column? Pass labels.ravel()"
+      if not column:
+        hint = "one-hot? Pass labels.argmax(axis=1)"
+      hint = f": are they {hint}"
+    raise InputError(f"labels have shape {array.shape}, not [n]{hint}")
   if not array.size:
     raise InputError("there are no examples: labels are empty")
-  if array.dtype == bool:
-    array = array.astype(np.int32)
-  if not np.issubdtype(array.dtype, np.integer):
-    # JAX's bfloat16 is a float that NumPy does not know as one.
-    try:
-      array = array.astype(np.float64)
-    except (ValueError, TypeError):
-      raise InputError(f"labels are {array.dtype}, not integers") from None
+  if not _is_real(array):
+    raise InputError(f"labels are {array.dtype}, not integers")
+  if array.dtype.kind not in "iub":
+    array = array.astype(np.float64)
     odd = array[~(array == np.floor(array)) | np.isinf(array)]
     if odd.size:
       raise InputError(
@@ -74,8 +74,8 @@ def class_labels(labels: Any, *, num_classes: int | None = None) -> np.ndarray:
       f"labels contain {int(low)}, but classes are counted from 0: does it "
       "mark unlabelled examples?"
     )
-  if num_classes is not None and num_classes < 1:
-    raise InputError(f"num_classes is {num_classes}, but must be at least 1")
+  if num_classes is not None:
+    at_least_1("num_classes", num_classes)
   bound = np.iinfo(np.int32).max if num_classes is None else num_classes
   if high >= bound:
     raise InputError(
@@ -83,6 +83,62 @@ def class_labels(labels: Any, *, num_classes: int | None = None) -> np.ndarray:
       f"{bound - 1}): are they counted from 1?"
     )
   return array.astype(np.int32)
+
+
+def as_array(name: str, values: Any) -> np.ndarray:
+  """Returns a NumPy array, of NumPy's, JAX's, PyTorch's or nested lists.
+
+  Raises:
+    InputError: if rows differ in length, or it is no array at all.
+  """
+  try:
+    return np.asarray(values)
+  except Exception as e:  # each framework raises its own
+    raise InputError(f"{name} cannot be made an array: {reason(e)}") from e
+
+
+def _is_real(array):
+  # JAX's bfloat16 is a float that NumPy does not know as one.
+  return array.dtype.kind in "fiub" or array.dtype.name == "bfloat16"
+
+
+def at_least_1(name: str, value: Any) -> int:
+  """Returns a count.
+
+  Raises:
+    InputError: if it is not an integer of at least 1.
+  """
+  if not isinstance(value, (int, np.integer)) or value < 1:
+    raise InputError(f"{name} is {value!r}, but must be an integer from 1")
+  return int(value)
+
+
+def images(name: str, array: np.ndarray, *, normalised: bool = False) -> None:
+  """Checks the values of images, uint8 or floats in [0, 1].
+
+  Args:
+    name: what error messages call them.
+    array: images of any shape.
+    normalised: whether floats outside [0, 1] are allowed.
+
+  Raises:
+    InputError: if they are of another type, not finite, or out of range.
+  """
+  if array.dtype == np.uint8:
+    return
+  if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
+    raise InputError(
+      f"{name} are {array.dtype}, not uint8 in 0..255 or floats in [0, 1]"
+    )
+  low, high = float(array.min(initial=0)), float(array.max(initial=0))
+  if not (np.isfinite(low) and np.isfinite(high)):
+    raise InputError(f"{name} hold NaN or infinity")
+  if not normalised and not (low >= 0 and high <= 1):
+    raise InputError(
+      f"{name} are floats from {low:g} to {high:g}, not in [0, 1]: divide by "
+      "255 or store uint8; or are they normalised already, where the source "
+      "does that?"
+    )
 
 
 def rows(name: str, array: Any, count: int) -> np.ndarray:
@@ -97,10 +153,10 @@ def rows(name: str, array: Any, count: int) -> np.ndarray:
     InputError: if it is not two-dimensional, has no columns, is not of real
       numbers, or its length differs from `count`.
   """
-  array = np.asarray(array)
+  array = as_array(name, array)
   if array.ndim != 2 or not array.shape[1]:
     raise InputError(f"{name} has shape {array.shape}, not [n, columns]")
-  if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
+  if not _is_real(array):
     raise InputError(f"{name} is {array.dtype}, not real numbers")
   if len(array) != count:
     raise InputError(
@@ -115,6 +171,7 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
   Raises:
     InputError: if the file is missing or is not an npz file.
   """
+  path = os.path.expanduser(path)
   if not os.path.isfile(path):
     raise InputError(f"no file at {path}")
   try:

@@ -17,7 +17,10 @@ import numpy as np
 
 from leep_jax import checks
 
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif")
+_IMAGE_SUFFIXES = (
+  ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff",
+)  # fmt: skip
+_SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "test"}
 _READ_AHEAD = 2  # batches that wait while one is being used
 
 
@@ -235,18 +238,7 @@ def _npz(path, split):
     raise checks.InputError(
       f"{path} has {len(images)} images but {len(labels)} labels"
     )
-  if images.dtype != np.uint8:
-    if not np.issubdtype(images.dtype, np.floating):
-      raise checks.InputError(
-        f"images of {path} are {images.dtype}, not uint8 in 0..255 or floats "
-        "in [0, 1]"
-      )
-    low, high = float(images.min(initial=0)), float(images.max(initial=0))
-    if not (low >= 0 and high <= 1):
-      raise checks.InputError(
-        f"images of {path} are floats from {low:g} to {high:g}, not in [0, 1]: "
-        "divide by 255, or store uint8"
-      )
+  checks.images(f"images of {path}", images)
   return _from_arrays(name, images, labels)
 
 
@@ -259,19 +251,25 @@ def _folder(path, split):
   classes = sorted(
     p.name for p in root.iterdir() if p.is_dir() and p.name[0] != "."
   )
+  if classes and set(map(str.lower, classes)) <= _SPLIT_NAMES:
+    raise checks.InputError(
+      f"{root} holds the splits {', '.join(classes)}, not classes: choose one, "
+      f"as in --split={classes[0]}"
+    )
   files, labels = [], []
   for label, name in enumerate(classes):
-    found = sorted(
-      p
-      for p in (root / name).rglob("*")
-      if p.suffix.lower() in _IMAGE_SUFFIXES and p.name[0] != "."
-    )
+    found = _image_files(root / name)
+    if not found:
+      raise checks.InputError(
+        f"sub-folder {name} of {root} has no images "
+        f"({' '.join(_IMAGE_SUFFIXES)}): move it away if it is no class"
+      )
     files += found
     labels += [label] * len(found)
-  if not files:
+  if len(classes) < 2:
     raise checks.InputError(
-      f"{root} has no images in sub-folders: expected one sub-folder per class "
-      f"with {', '.join(_IMAGE_SUFFIXES)} files"
+      f"{root} has {len(classes)} sub-folders with images, but each class "
+      "needs one, and there must be at least 2 classes"
     )
   target = np.asarray(labels, np.int32)
   return Dataset(
@@ -285,12 +283,30 @@ def _folder(path, split):
   )
 
 
+def _image_files(folder):
+  """Images anywhere below a folder, hidden files and folders left out."""
+  return sorted(
+    path
+    for path in folder.rglob("*")
+    if path.suffix.lower() in _IMAGE_SUFFIXES
+    and not any(part[0] == "." for part in path.relative_to(folder).parts)
+    and not path.is_dir()
+  )
+
+
 def _read_image(path):
   import cv2
 
-  # Decoded from bytes: imread cannot open every path, and warns on stderr.
-  data = np.fromfile(path, np.uint8)
-  image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
+  # A file that is no image is reported below, by an error of ours.
+  cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+  # Decoded from bytes: imread cannot open every path.
+  try:
+    data = np.fromfile(path, np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
+  except OSError as e:
+    raise checks.InputError(f"cannot read {path}: {e.strerror}") from e
+  except cv2.error:
+    image = None
   if image is None:
     raise checks.InputError(f"cannot decode {path}: is it an image?")
   return image

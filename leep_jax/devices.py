@@ -138,7 +138,7 @@ def sum_batches(
   batches: Iterable[statistics.Batch],
   arguments: tuple[tuple[Any, ...], ...],
   *,
-  shift: np.ndarray | None = None,
+  centre: tuple[np.ndarray, np.float32] | None = None,
 ) -> tuple[Any, ...]:
   """Adds statistics over batches and devices, in one pass.
 
@@ -146,7 +146,8 @@ def sum_batches(
     functions: statistics to add up.
     batches: with leading axes `[d, b]`, on the host or the devices.
     arguments: for each statistic, the arrays it takes after the batch.
-    shift: `[D]` float32 to subtract from the features.
+    centre: shift `[D]` to subtract from the features, and scale to divide
+      them by, both float32.
 
   Returns:
     For each statistic its sum, float64 arrays on the host.
@@ -155,12 +156,12 @@ def sum_batches(
     ValueError: if there is no batch.
   """
   step, finish = _compile(functions)
-  placed = replicate((arguments, shift))
+  placed = replicate((arguments, centre))
   running = None
   ahead: collections.deque[jax.Array] = collections.deque()
   for batch in batches:
     if running is None:
-      running = _zeros(functions, batch, arguments, shift)
+      running = _zeros(functions, batch, arguments, centre)
     running, done = step(running, batch, placed)
     # Devices work while the host reads on, but only so far: what waits for
     # them takes memory.
@@ -182,8 +183,7 @@ def _compile(functions):
   """Returns the pmapped step, with donated running sums, and the last sum."""
 
   def step(running, batch, placed):
-    arguments, shift = placed
-    running = _scan(functions, running, batch, arguments, shift)
+    running = _scan(functions, running, batch, *placed)
     return running, batch.weights[0]
 
   def finish(running):
@@ -205,12 +205,12 @@ def _high_bits(x):
   return jax.lax.bitcast_convert_type(bits, jnp.float32)
 
 
-def _add_up(functions, batch, arguments, shift):
+def _add_up(functions, batch, arguments, centre):
   """The statistics of one batch on one device, as float32."""
   if batch.features is not None:
-    features = batch.features.astype(jnp.float32)
-    used = batch.weights[:, None] > 0
-    features = jnp.where(used, features - shift[None], 0)
+    shift, scale = centre
+    features = (batch.features.astype(jnp.float32) - shift[None]) / scale
+    features = jnp.where(batch.weights[:, None] > 0, features, 0)
     batch = dataclasses.replace(batch, features=features)
   sums = tuple(
     function(batch, *extra)
@@ -219,20 +219,20 @@ def _add_up(functions, batch, arguments, shift):
   return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), sums)
 
 
-def _scan(functions, running, batch, arguments, shift):
+def _scan(functions, running, batch, arguments, centre):
   """Adds a batch in pieces of `MAX_BATCH` examples, with compensation."""
 
   def add(running, piece):
-    sums = _add_up(functions, piece, arguments, shift)
+    sums = _add_up(functions, piece, arguments, centre)
     total, lost = running
     new = jax.tree.map(jnp.add, total, sums)
     lost = jax.tree.map(_add_rounding, lost, total, sums, new)
     return (new, lost), None
 
   examples = batch.labels.shape[0]
-  pieces, rest = divmod(examples, statistics.MAX_BATCH)
-  if (pieces <= 1 and not rest) or not pieces:
+  if examples <= statistics.MAX_BATCH:
     return add(running, batch)[0]
+  pieces, rest = divmod(examples, statistics.MAX_BATCH)
   whole = pieces * statistics.MAX_BATCH
   shape = (pieces, statistics.MAX_BATCH)
   head = jax.tree.map(lambda x: x[:whole].reshape(*shape, *x.shape[1:]), batch)
@@ -248,13 +248,13 @@ def _add_rounding(lost, a, b, total):
   return lost + ((a - (total - virtual)) + (b - virtual))
 
 
-def _zeros(functions, batch, arguments, shift):
+def _zeros(functions, batch, arguments, centre):
   """Running sums of zero, shaped as the statistics of a batch."""
   one = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batch
   )
   abstract = functools.partial(_add_up, functions)
-  shapes = jax.eval_shape(abstract, one, arguments, shift)
+  shapes = jax.eval_shape(abstract, one, arguments, centre)
 
   def zeros():
     return jax.tree.map(

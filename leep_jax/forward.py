@@ -75,22 +75,20 @@ def compute_outputs(
     raise checks.unknown("keep", keep, KEEP)
   if directory is not None and keep != "disk":
     raise checks.InputError(f'a directory needs keep="disk", not {keep!r}')
-  if batch_size is not None and batch_size < 1:
-    raise checks.InputError(
-      f"batch_size is {batch_size}, but must be at least 1"
-    )
+  if batch_size is not None:
+    checks.at_least_1("batch_size", batch_size)
   count = None
   if hasattr(dataset, "batches"):
     count = len(dataset)
-    num_classes = num_classes or dataset.num_classes
+    if num_classes is None:
+      num_classes = dataset.num_classes
     size = source.preprocessing.image_size
     batch_size = batch_size or _default_batch_size(size, dataset)
     batch_size = -(-batch_size // devices.device_count())
     batch_size *= devices.device_count()
     batches = dataset.batches(batch_size, image_size=size)
   else:
-    # Copied: a loader may reuse its buffer while devices still read it.
-    batches = ((np.array(images), labels) for images, labels in dataset)
+    batches = _pairs(dataset)
   return _collect(
     source,
     _forward_all(source, batches, dtype),
@@ -100,6 +98,28 @@ def compute_outputs(
     num_classes=num_classes,
     progress=progress or (lambda done: None),
   )
+
+
+def _pairs(loader) -> Iterator[tuple[np.ndarray, Any]]:
+  """Images and labels of any iterable, checked to be pairs."""
+  try:
+    batches = iter(loader)
+  except TypeError as e:
+    raise checks.InputError(
+      f"the data set is a {type(loader).__name__}, which cannot be iterated: "
+      "pass a Dataset, or batches (images, labels)"
+    ) from e
+  for batch in batches:
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+      size = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
+      raise checks.InputError(
+        f"a batch is a {type(batch).__name__}{size}, not a pair (images, "
+        "labels)"
+      )
+    images = checks.as_array("images", batch[0])
+    if len(np.atleast_1d(images)):
+      # Copied: a loader may reuse its buffer while devices still read it.
+      yield np.array(images), batch[1]
 
 
 def _default_batch_size(image_size, dataset):
@@ -122,9 +142,11 @@ def _forward(apply, preprocessing, dtype):
   def forward(state, images):
     with jax.default_matmul_precision(precision):
       outputs = apply(state, preprocessing(images).astype(dtype))
-    if not isinstance(outputs, tuple):
+    if not isinstance(outputs, (tuple, list)):
       outputs = (outputs,)
     logits, features = (*outputs, None)[:2]
+    if not hasattr(logits, "astype"):
+      raise TypeError(f"it returned a {type(logits).__name__}, not logits")
     named = {"probs": jax.nn.softmax(logits.astype(jnp.float32))}
     if features is not None:
       named["features"] = features.astype(jnp.float32)
@@ -148,20 +170,22 @@ def _forward_all(
     apply = functools.partial(apply)  # is told apart by identity
   forward, spread = _forward(apply, source.preprocessing, dtype)
   placed = devices.replicate(state)
-  rows = 0
+  rows, shape = 0, None
   ahead: collections.deque[tuple[Any, np.ndarray]] = collections.deque()
   for images, labels in batches:
-    images, labels = np.asarray(images), checks.class_labels(labels)
+    labels = checks.class_labels(labels)
     if images.dtype != np.uint8:
+      normalised = source.preprocessing.takes_any_range
+      checks.images("images", images, normalised=normalised)
       images = images.astype(np.float32, copy=False)
     if len(images) != len(labels):
       raise checks.InputError(
         f"a batch has {len(images)} images but {len(labels)} labels"
       )
-    needed = -(-len(images) // devices.device_count())
-    if needed > rows:
-      rows = needed
+    if images.shape[1:] != shape:
+      shape = images.shape[1:]
       _check_shapes(source, forward, state, images)
+    rows = max(rows, -(-len(images) // devices.device_count()))
     ahead.append((spread(placed, devices.split(images, rows)), labels))
     if len(ahead) > 1:
       yield ahead.popleft()
@@ -184,10 +208,10 @@ def _check_shapes(source, function, state, images):
     )
   try:
     shapes = jax.eval_shape(function, state, images)
-  except (TypeError, ValueError) as e:
+  except Exception as e:  # whatever the user's own code raises
     raise checks.InputError(
       f"{source.name} cannot be applied to images {images.shape}: "
-      f"{checks.reason(e)}"
+      f"{type(e).__name__}: {checks.reason(e)}"
     ) from e
   for key, shape in shapes.items():
     if len(shape.shape) != 2 or shape.shape[0] != len(images):
@@ -205,11 +229,12 @@ def _collect(
   first = next(forwarded, None)
   if first is None:
     raise checks.InputError("there are no examples: the data set is empty")
-  if keep == "auto":
-    keep = _where_it_fits(first[0], count)
+  on_device, on_host = devices.memory_budget()
+  if keep == "auto" and count is not None:
+    keep = _where_it_fits(first[0], count, on_device, on_host)
   labels: list[np.ndarray] = []
 
-  def parts() -> Iterator[tuple[dict[str, jax.Array], int]]:
+  def parts() -> Iterator[storage.Part]:
     done = 0
     for arrays, part in itertools.chain([first], forwarded):
       labels.append(part)
@@ -221,8 +246,17 @@ def _collect(
     return _collect_on_disk(source, parts(), labels, directory, num_classes)
   if keep == "device":
     store: storage.Store = storage.PlacedArrays(list(parts()))
-  else:
+  elif count is not None:
     store = storage.HostArrays(storage.gather(parts(), count))
+  else:  # how much will come is unknown
+    held, size, stream = [], 0, parts()
+    for arrays, rows in stream:
+      held.append(({key: np.asarray(v) for key, v in arrays.items()}, rows))
+      size += sum(v.nbytes for v in held[-1][0].values())
+      if keep == "auto" and 2 * size > on_host:  # twice: they are joined below
+        rest = itertools.chain(held, stream)
+        return _collect_on_disk(source, rest, labels, directory, num_classes)
+    store = storage.HostArrays(storage.gather(held, sum(map(len, labels))))
   return outputs_lib.Outputs(
     store, np.concatenate(labels), num_classes=num_classes, name=source.name
   )
@@ -238,10 +272,9 @@ def _collect_on_disk(source, parts, labels, directory, num_classes):
       for arrays, rows in parts:
         for key, value in arrays.items():
           folder.append(key, storage.on_host(value)[:rows])
-      target = checks.class_labels(
-        np.concatenate(labels), num_classes=num_classes
-      )
-      classes = int(num_classes or target.max() + 1)
+      target = np.concatenate(labels)
+      classes = int(target.max()) + 1 if num_classes is None else num_classes
+      target = checks.class_labels(target, num_classes=classes)
       folder.finish(target, num_classes=classes, name=source.name)
   except BaseException:
     if temporary is not None:
@@ -253,10 +286,7 @@ def _collect_on_disk(source, parts, labels, directory, num_classes):
   return outputs
 
 
-def _where_it_fits(arrays, count):
-  on_device, on_host = devices.memory_budget()
-  if count is None:
-    return "host"
+def _where_it_fits(arrays, count, on_device, on_host):
   width = sum(x.shape[-1] * x.dtype.itemsize for x in arrays.values())
   total = count * width
   if total // devices.device_count() <= on_device:

@@ -12,6 +12,7 @@ import os
 import pathlib
 from typing import Any
 
+import jax
 import numpy as np
 
 from leep_jax import checks, devices, statistics, storage
@@ -30,7 +31,9 @@ class Outputs:
   Attributes:
     name: what error messages call the source.
     labels: `[n]` int32.
-    num_classes: Y, also counting classes that never occur.
+    num_classes: number of classes, also counting those that never occur.
+    classes: `[Y]`, the labels that occur, ascending: sums are over these.
+    class_counts: `[Y]`, how often each does.
   """
 
   def __init__(
@@ -45,9 +48,11 @@ class Outputs:
     self.name = name
     self.labels = checks.class_labels(labels, num_classes=num_classes)
     self.num_classes = int(num_classes or self.labels.max() + 1)
+    # Sums are over the classes that occur: others have no part in any score.
+    self.classes, self._codes, self.class_counts = _compact(self.labels)
     self._sums: dict[Callable[..., Any], Any] = {}
     self._checked: set[str] = set()
-    self._shift: np.ndarray | None = None
+    self._centre: tuple[np.ndarray, np.float32] | None = None
 
   @classmethod
   def from_arrays(
@@ -78,7 +83,7 @@ class Outputs:
       raise checks.InputError(f"{name} has both probs and logits: pass one")
     arrays = {}
     if logits is not None:
-      probs = _softmax(checks.rows("logits", logits, len(labels)))
+      probs = _softmax(checks.rows("logits", logits, len(labels)), name)
     if probs is not None:
       arrays["probs"] = checks.rows("probs", probs, len(labels))
     if features is not None:
@@ -113,7 +118,21 @@ class Outputs:
     keys: set[str] | None = None
     for batch in batches:
       if not isinstance(batch, dict):
+        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+          raise checks.InputError(
+            f"a batch of {name} is a {type(batch).__name__}, neither a "
+            "dictionary nor a pair (probs, labels)"
+          )
         batch = dict(zip(("probs", "labels"), batch, strict=True))
+      unknown = set(batch) - {"probs", "logits", "features", "labels"}
+      if unknown or "labels" not in batch:
+        raise checks.InputError(
+          f"a batch of {name} has {', '.join(sorted(batch))}; it needs labels "
+          "and probs or logits or features"
+        )
+      lengths = {key: len(np.atleast_1d(v)) for key, v in batch.items()}
+      if len(set(lengths.values())) > 1:
+        raise checks.InputError(f"a batch of {name} has lengths {lengths}")
       if keys is not None and set(batch) != keys:
         raise checks.InputError(
           f"a batch of {name} has {', '.join(sorted(batch))}, an earlier one "
@@ -209,13 +228,23 @@ class Outputs:
     return self._store.shape("features")[1] if self.has("features") else None
 
   @property
-  def feature_shift(self) -> np.ndarray:
-    """`[D]` float32 that sums over features subtract: near their mean."""
-    if self._shift is None:
-      first = next(iter(self._store.chunks("features")))
-      mean = np.asarray(first, np.float64).mean(axis=0)
-      self._shift = np.nan_to_num(mean).astype(np.float32)
-    return self._shift
+  def feature_centre(self) -> tuple[np.ndarray, np.float32]:
+    """Shift `[D]` and scale: sums over features are of (f - shift) / scale.
+
+    Near the mean and the typical deviation of the first chunk, so that sums of
+    squares neither cancel nor overflow. The shift is float32 unless the
+    features are float64.
+    """
+    if self._centre is None:
+      first = np.asarray(next(iter(self._store.chunks("features"))), np.float64)
+      with np.errstate(over="ignore", invalid="ignore"):
+        shift = np.nan_to_num(first.mean(axis=0), posinf=0, neginf=0)
+        if not self._store.is_wide("features"):
+          shift = shift.astype(np.float32)
+        scale = np.float32(np.abs(first - shift).mean())
+      usable = np.isfinite(scale) and scale > np.finfo(np.float32).tiny
+      self._centre = shift, scale if usable else np.float32(1)
+    return self._centre
 
   def select(self, indices: Any) -> "Outputs":
     """Returns the outputs of some examples, in the order asked for.
@@ -279,7 +308,9 @@ class Outputs:
 
     spread = devices.parallel(lambda extra, probs: function(probs, *extra))
     placed = devices.replicate(arguments)
-    batches = self._store.batches(["probs"], self.labels, self.num_classes)
+    batches = self._store.batches(
+      ["probs"], self._codes, len(self.classes), None
+    )
     parts = [storage.on_host(spread(placed, batch.probs)) for batch in batches]
     return np.concatenate(parts)[: len(self)]
 
@@ -290,25 +321,50 @@ class Outputs:
         raise checks.InputError(f"{self.name} has no {field}")
     unchecked = sorted(fields - self._checked)
     guards = tuple(_FAULTS[field] for field in unchecked)
-    shift = self.feature_shift if "features" in fields else None
+    shift, centre = None, None
+    if "features" in fields:
+      shift, scale = self.feature_centre
+      wide = self._store.is_wide("features")
+      centre = (shift * 0 if wide else shift).astype(np.float32), scale
     results = devices.sum_batches(
       guards + functions,
-      self._store.batches(sorted(fields), self.labels, self.num_classes),
+      self._store.batches(
+        sorted(fields), self._codes, len(self.classes), shift
+      ),
       ((),) * len(guards) + tuple(arguments),
-      shift=shift,
+      centre=centre,
     )
     for field, faults in zip(unchecked, results, strict=False):
       _refuse(field, faults, len(self), self.name)
     self._checked.update(unchecked)
+    if not all(np.all(np.isfinite(x)) for x in jax.tree.leaves(results)):
+      raise checks.InputError(
+        f"{' and '.join(sorted(fields))} of {self.name} are so large that "
+        "their sums overflow float32"
+      )
     return results[len(guards) :]
+
+
+def _compact(labels):
+  """Labels that occur, each example's place among them, and their counts."""
+  if labels.max() > 1_000_000:  # numbers of another kind, such as identifiers
+    classes, codes, counts = np.unique(
+      labels, return_inverse=True, return_counts=True
+    )
+    return classes, codes.astype(np.int32), counts
+  counts = np.bincount(labels)
+  classes = np.flatnonzero(counts)
+  places = np.cumsum(counts > 0, dtype=np.int32) - 1
+  return classes, places[labels], counts[classes]
 
 
 def _refuse(field, faults, count, name):
   """Raises for the faults that a first look counted."""
   if faults["not_finite"]:
+    beyond = ", or values beyond float32" if field == "features" else ""
     raise checks.InputError(
       f"{field} of {name}: {faults['not_finite']:.0f} of {count} rows hold "
-      "NaN or infinity"
+      f"NaN or infinity{beyond}"
     )
   if field != "probs":
     return
@@ -325,12 +381,17 @@ def _refuse(field, faults, count, name):
     )
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
+def _softmax(logits: np.ndarray, name: str) -> np.ndarray:
+  """`[n, Z]` float32; minus infinity is a probability of 0."""
   probs = np.empty(logits.shape, np.float32)
   for start in range(0, len(logits), 4096):
     part = logits[start : start + 4096].astype(np.float32)
-    if not np.all(np.isfinite(part)):
-      raise checks.InputError("logits hold NaN or infinity")
-    part = np.exp(part - part.max(axis=1, keepdims=True))
+    top = part.max(axis=1, keepdims=True)
+    if not np.all(np.isfinite(top)):  # the largest shows NaN and infinity
+      raise checks.InputError(
+        f"logits of {name}: {np.sum(~np.isfinite(top))} of {len(part)} rows "
+        f"from row {start} hold NaN or infinity"
+      )
+    part = np.exp(part - top)
     probs[start : start + 4096] = part / part.sum(axis=1, keepdims=True)
   return probs

@@ -29,8 +29,8 @@ def check_output(path: str | os.PathLike[str]) -> None:
     InputError: if the suffix is neither `.jsonl` nor `.csv`, or the file
       cannot be made or replaced.
   """
-  path = pathlib.Path(path)
-  if path.suffix not in (".jsonl", ".csv"):
+  path = pathlib.Path(path).expanduser()
+  if path.suffix.lower() not in (".jsonl", ".csv"):
     raise checks.InputError(
       f"output {path} must end in .jsonl or .csv, not {path.suffix!r}"
     )
@@ -56,10 +56,10 @@ def write_rows(path: str | os.PathLike[str], rows: Iterable[Row]) -> None:
     InputError: as `check_output`.
   """
   check_output(path)
-  path = pathlib.Path(path)
+  path = pathlib.Path(path).expanduser()
   rows = list(rows)
   text = io.StringIO(newline="")
-  if path.suffix == ".csv":
+  if path.suffix.lower() == ".csv":
     columns = list(dict.fromkeys(key for row in rows for key in row))
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()

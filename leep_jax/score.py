@@ -1,4 +1,4 @@
-"""Ranks source models for a target data set, from one forward pass each.
+r"""Ranks source models for a target data set, from one forward pass each.
 
     python -m leep_jax.score
     python -m leep_jax.score --model=resnet20@FILE.safetensors \
@@ -6,17 +6,18 @@
     python -m leep_jax.score --predictions=a.npz,b.npz
 
 Prints a table, best first by the first score named. Exit status 0; 2 for a
-mistake in what was asked (one line on standard error each), 130 when
-interrupted.
+mistake in what was asked (one line on standard error), 130 when interrupted.
+Rows of the sources that were finished are written and printed all the same.
 """
 
 from collections.abc import Callable
 import functools
+import os
 import sys
 import time
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags, logging
 import jax
 import numpy as np
 
@@ -32,50 +33,70 @@ from leep_jax import (
 )
 from leep_jax.models import zoo
 
+# Flags of this command alone, so that several commands can be imported.
+FLAGS = flags.FlagValues()
 _MODEL = flags.DEFINE_list(
   "model",
   None,
   "Sources, comma-separated: a bundled name, ARCH@CHECKPOINT, or "
   "package.module:factory. Default: all bundled sources.",
+  flag_values=FLAGS,
 )
 _DATASET = flags.DEFINE_string(
   "dataset",
   "digits",
   "Target data: a TFDS name, digits, folder:DIR (one sub-folder of images per "
   "class), or npz:FILE (arrays images, labels).",
+  flag_values=FLAGS,
 )
 _SPLIT = flags.DEFINE_string(
   "split",
   None,
   "TFDS split, slices such as train[:20%] included (default train), or a "
   "folder's sub-folder.",
+  flag_values=FLAGS,
 )
 _DATA_DIR = flags.DEFINE_string(
-  "data_dir", None, "Where prepared TFDS data sets are."
+  "data_dir", None, "Where prepared TFDS data sets are.", flag_values=FLAGS
 )
 _PREDICTIONS = flags.DEFINE_list(
   "predictions",
   None,
   "Instead of models and data: npz files of outputs, comma-separated, each "
   "with logits or probs, labels, and optionally features.",
+  flag_values=FLAGS,
 )
 _SCORES = flags.DEFINE_list(
   "scores",
   ["leep", "nce", "h_score", "eep_accuracy"],
   f"Scores, comma-separated, of: {', '.join(scores_lib.SCORES)}. The first "
   "one ranks.",
+  flag_values=FLAGS,
 )
 _LIMIT = flags.DEFINE_integer(
-  "limit", None, "Use this many examples, drawn at random but always the same."
+  "limit",
+  None,
+  "Use this many examples, drawn at random but always the same.",
+  flag_values=FLAGS,
 )
 _BATCH_SIZE = flags.DEFINE_integer(
-  "batch_size", None, "Images per forward call, over all devices."
+  "batch_size",
+  None,
+  "Images per forward call, over all devices.",
+  flag_values=FLAGS,
 )
 _DTYPE = flags.DEFINE_enum(
-  "dtype", "float32", ["float32", "bfloat16"], "Of the forward pass."
+  "dtype",
+  "float32",
+  ["float32", "bfloat16"],
+  "Of the forward pass.",
+  flag_values=FLAGS,
 )
 _OUTPUT = flags.DEFINE_string(
-  "output", None, "File for one row per source, .jsonl or .csv; replaced."
+  "output",
+  None,
+  "File for one row per source, .jsonl or .csv; replaced.",
+  flag_values=FLAGS,
 )
 
 _WIDTH = 80
@@ -183,25 +204,37 @@ def _prediction_row(path, names):
     raise checks.InputError(
       f"no array labels; the file has {', '.join(arrays) or 'none'}"
     )
-  if _LIMIT.value is not None:
-    raise checks.InputError("--limit is for data sets, not for predictions")
   known = ("probs", "logits", "features", "labels")
   arrays = {key: arrays[key] for key in known if key in arrays}
   outputs = outputs_lib.Outputs.from_arrays(**arrays, name=path)
   return _row(path, names, ("predictions", "all"), lambda: outputs)
 
 
-def _short(name: str, width: int) -> str:
-  """`ARCH@long/path/FILE.safetensors` as `ARCH@FILE`, cut in the middle."""
+def _short(name: str, width: int, *, folders: int = 0) -> str:
+  """`ARCH@long/path/FILE.safetensors` as `ARCH@FILE`, cut in the middle.
+
+  Args:
+    name: of a source.
+    width: most columns to use.
+    folders: how many of the file's folders to keep.
+  """
   arch, at, path = name.rpartition("@")
-  if "/" in path or at:
-    path = path.rstrip("/").rpartition("/")[2]
-    path = path.removesuffix(".safetensors").removesuffix(".npz")
+  path = "/".join(path.rstrip("/").split("/")[-1 - folders :])
+  path = path.removesuffix(".safetensors").removesuffix(".npz")
   name = arch + at + path
   if len(name) <= width:
     return name
-  tail = (width - 1) // 2
-  return f"{name[: width - 1 - tail]}…{name[-tail:]}"
+  tail = (width - 2) // 2
+  return f"{name[: width - 2 - tail]}..{name[-tail:]}"
+
+
+def _short_names(names: list[str], width: int = 28) -> list[str]:
+  """Short names that tell sources apart, with folders where they must."""
+  for folders in range(4):
+    short = [_short(name, width, folders=folders) for name in names]
+    if len(set(short)) == len(set(names)):
+      break
+  return short
 
 
 def format_table(rows: list[dict[str, Any]], names: list[str]) -> str:
@@ -220,7 +253,7 @@ def format_table(rows: list[dict[str, Any]], names: list[str]) -> str:
     key=lambda row: (row[names[0]] is None, -(row[names[0]] or 0.0)),
   )
   ranks = [str(i + 1) for i in range(len(rows))]
-  models = ["model", *(_short(row["model"], 28) for row in ranked)]
+  models = ["model", *_short_names([row["model"] for row in ranked])]
   left = [max(map(len, ranks)), max(map(len, models))]
   columns = [[name, *(_number(row[name]) for row in ranked)] for name in names]
   rates = [f"{row['examples_per_second']:,.0f}" for row in ranked]
@@ -259,8 +292,9 @@ def _report(rows, names, labels):
   )
   print(format_table(rows, names))
   print()
+  short = _short_names([row["model"] for row in rows])
   for name in names:
-    without = [_short(r["model"], 28) for r in rows if r[name] is None]
+    without = [short[i] for i, row in enumerate(rows) if row[name] is None]
     if without:
       needs = scores_lib.SCORES[name].needs
       print(f"{name} is undefined without {needs}: {', '.join(without)}")
@@ -281,7 +315,7 @@ def _report(rows, names, labels):
 
 def _names(flag, what):
   names = [name.strip() for name in flag.value]
-  if not all(names):
+  if not names or not all(names):
     raise checks.InputError(f"--{flag.name} has an empty {what}")
   return list(dict.fromkeys(names))
 
@@ -291,10 +325,10 @@ def _run() -> int:
   for name in names:
     if name not in scores_lib.SCORES:
       raise checks.unknown("score", name, scores_lib.SCORES)
-  if not names:
-    raise checks.InputError("--scores names no score")
   if _OUTPUT.value:
     results.check_output(_OUTPUT.value)
+  if _BATCH_SIZE.value is not None:
+    checks.at_least_1("batch_size", _BATCH_SIZE.value)
   rows: list[dict[str, Any]] = []
   labels: list[np.ndarray] = []
   failed: list[str] = []
@@ -309,12 +343,18 @@ def _run() -> int:
 
   try:
     if _PREDICTIONS.value is not None:
-      if _MODEL.value is not None:
-        raise checks.InputError("pass --model or --predictions, not both")
+      for flag in (_MODEL, _DATASET, _SPLIT, _DATA_DIR, _LIMIT, _BATCH_SIZE):
+        if flag.present:
+          raise checks.InputError(
+            f"--{flag.name} has no meaning with --predictions, which hold "
+            "outputs and labels"
+          )
       paths = _names(_PREDICTIONS, "file")
       _score_predictions(paths, names, on_row, on_error)
     else:
-      models = _names(_MODEL, "source") if _MODEL.value else zoo.names()
+      models = zoo.names()
+      if _MODEL.value is not None:
+        models = _names(_MODEL, "source")
       for name in models:
         zoo.check_source(name)
       dataset = data.load_dataset(
@@ -326,38 +366,42 @@ def _run() -> int:
       _score_models(models, names, dataset, on_row, on_error)
   except KeyboardInterrupt:
     print("\ninterrupted", file=sys.stderr)
-    if rows:
-      _report(rows, names, labels[0])
-    return 130
+    status = 130
+  else:
+    status = 2 if failed else 0
+  if rows and _OUTPUT.value:  # first: printing can fail
+    results.write_rows(_OUTPUT.value, rows)
   if rows:
     _report(rows, names, labels[0])
-    if _OUTPUT.value:
-      results.write_rows(_OUTPUT.value, rows)
-  return 2 if failed else 0
+  return status
 
 
 def main(argv: list[str]) -> int:
-  """Runs the command; returns its exit status."""
+  """Runs the command; returns its exit status.
+
+  Args:
+    argv: the program's name and its flags.
+  """
   logging.set_verbosity(logging.ERROR)
+  if {"--help", "-h", "-help"} & set(argv):
+    print(f"{__doc__}\n{FLAGS.get_help()}")
+    return 0
   try:
-    if len(argv) > 1:
+    rest = FLAGS(argv)[1:]
+    if rest:
       raise checks.InputError(
-        f"unexpected argument {argv[1]!r}: options are written --name=value"
+        f"unexpected argument {rest[0]!r}: options are written --name=value"
       )
-    return _run()
-  except checks.InputError as e:
-    print(f"error: {e}", file=sys.stderr)
-    return 2
-
-
-def parse_flags(argv: list[str]) -> list[str]:
-  """Parses flags; a mistake there is one line and exit status 2 too."""
-  try:
-    return flags.FLAGS(argv)
-  except flags.Error as e:
+    status = _run()
+    sys.stdout.flush()
+    return status
+  except (checks.InputError, flags.Error) as e:
     print(f"error: {checks.reason(e)}", file=sys.stderr)
-    sys.exit(2)
+    return 2
+  except BrokenPipeError:  # whoever read the table has seen enough of it
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 if __name__ == "__main__":
-  app.run(main, flags_parser=parse_flags)
+  sys.exit(main(sys.argv))

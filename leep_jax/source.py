@@ -32,6 +32,11 @@ class Preprocessing:
   mean: tuple[float, ...] = (0.0, 0.0, 0.0)
   std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
+  @property
+  def takes_any_range(self) -> bool:
+    """Whether floats need not be in [0, 1]: nothing is normalised here."""
+    return not any(self.mean) and all(value == 1 for value in self.std)
+
   def __call__(self, images: jax.Array) -> jax.Array:
     """Scales, repeats grey channels, resizes and normalises.
 
@@ -40,14 +45,18 @@ class Preprocessing:
         `C` is 1 or the number of channels of `mean`.
 
     Returns:
-      `[B, image_size, image_size, len(mean)]` float32. Resizing is bilinear
-      with half-pixel centres, antialiased where it shrinks.
+      `[B, image_size, image_size, len(mean)]` float32. Of images that are not
+      square the centre is taken. Resizing is bilinear with half-pixel centres,
+      antialiased where it shrinks.
     """
     if images.dtype == jnp.uint8:
       images = images.astype(jnp.float32) / 255
     x = images.astype(jnp.float32)
     size, channels = self.image_size, len(self.mean)
     if size is not None and x.shape[1:3] != (size, size):
+      side = min(x.shape[1:3])
+      top, left = (x.shape[1] - side) // 2, (x.shape[2] - side) // 2
+      x = x[:, top : top + side, left : left + side]
       shape = (x.shape[0], size, size, x.shape[3])
       x = jax.image.resize(x, shape, "bilinear")
     if x.shape[3] != channels:

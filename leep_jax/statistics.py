@@ -34,17 +34,18 @@ class Batch:
   Attributes:
     labels: `[B]` int32, the target labels.
     weights: `[B]` float32, 1 for an example and 0 for padding.
+    num_classes: Y, of which every label is below: `segment_sum` drops others.
     probs: `[B, Z]`, the source model's probabilities, or None.
-    features: `[B, D]` float32, its features less a constant shift that is the
-      same for the whole pass (sums of squares stay accurate), or None.
-    num_classes: Y.
+    features: `[B, D]` float32, its features less a shift and over a scale that
+      are the same for the whole pass (so that sums of squares stay accurate),
+      or None.
   """
 
   labels: Any
   weights: Any
+  num_classes: int = dataclasses.field(metadata={"static": True})
   probs: Any = None
   features: Any = None
-  num_classes: int = dataclasses.field(default=1, metadata={"static": True})
 
 
 def reads(field: str):
@@ -65,9 +66,9 @@ def _class_sums(values, batch):
   )
 
 
-def _distributions(batch):
+def _distributions(probs):
   """Rows scaled to sum to 1 exactly: rounding of the input is not signal."""
-  probs = batch.probs.astype(jnp.float32)
+  probs = probs.astype(jnp.float32)
   total = probs.sum(axis=1, keepdims=True)
   return probs / jnp.where(total > 0, total, 1)
 
@@ -78,7 +79,7 @@ def joint(batch: Batch) -> jax.Array:
 
   Reference: Nguyen et al., ICML 2020, equation 1.
   """
-  return _class_sums(_distributions(batch), batch)
+  return _class_sums(_distributions(batch.probs), batch)
 
 
 @reads("probs")
@@ -153,10 +154,7 @@ def predictive(probs: jax.Array, conditional: jax.Array) -> jax.Array:
 
   Reference: Nguyen et al., ICML 2020, section 2.
   """
-  probs = probs.astype(jnp.float32)
-  total = probs.sum(axis=1, keepdims=True)
-  scaled = probs / jnp.where(total > 0, total, 1)
-  return jnp.matmul(scaled, conditional.T, precision=_PRECISION)
+  return jnp.matmul(_distributions(probs), conditional.T, precision=_PRECISION)
 
 
 @reads("features")
@@ -167,9 +165,29 @@ def moments(batch: Batch) -> dict[str, jax.Array]:
     `gram` `[D, D]`, the sum of f f^T, and `class_sums` `[Y, D]`, the sum of f
     for each label, of the shifted features.
   """
-  features = batch.features * batch.weights[:, None]
+  return _moments(batch.features, batch)
+
+
+def _moments(features, batch):
+  features = features * batch.weights[:, None]
   gram = jnp.matmul(features.T, features, precision=_PRECISION)
   return {"gram": gram, "class_sums": _class_sums(features, batch)}
+
+
+@reads("features")
+def whitened_moments(
+  batch: Batch, mean: jax.Array, basis: jax.Array
+) -> dict[str, jax.Array]:
+  """`moments` of `(f - mean) basis`, for a second and closer look.
+
+  Args:
+    batch: examples with features.
+    mean: `[D]` float32.
+    basis: `[D, K]` float32, near a square root of the inverse covariance, so
+      that directions of little variance count in full.
+  """
+  centred = batch.features - mean[None]
+  return _moments(jnp.matmul(centred, basis, precision=_PRECISION), batch)
 
 
 @reads("features")

@@ -12,7 +12,6 @@ import shutil
 import tempfile
 from typing import Any
 
-import jax
 import numpy as np
 
 from leep_jax import checks, devices, statistics
@@ -20,6 +19,9 @@ from leep_jax import checks, devices, statistics
 # Bytes of one array, per device and call: enough to hide the call's cost.
 _CHUNK_BYTES = 4 << 20
 MANIFEST = "manifest.json"
+
+# Arrays `[d, b, K]` by name, and how many of the d * b examples they hold.
+Part = tuple[dict[str, Any], int]
 
 
 def _make_batch(arrays, labels, rows, num_classes):
@@ -53,9 +55,20 @@ class Store(abc.ABC):
 
   @abc.abstractmethod
   def batches(
-    self, keys: list[str], labels: np.ndarray, num_classes: int
+    self,
+    keys: list[str],
+    labels: np.ndarray,
+    num_classes: int,
+    centre: np.ndarray | None,
   ) -> Iterator[statistics.Batch]:
-    """Yields batches `[d, b, ...]` of some arrays, with labels and weights."""
+    """Yields batches `[d, b, ...]` of some arrays, with labels and weights.
+
+    A `centre` is subtracted from features that float32 cannot hold.
+    """
+
+  def is_wide(self, key: str) -> bool:
+    """Whether values have more digits than float32."""
+    return False
 
 
 class HostArrays(Store):
@@ -74,6 +87,12 @@ class HostArrays(Store):
     array = self._arrays[key]
     return array if isinstance(array, np.ndarray) else array.array()
 
+  def is_wide(self, key):
+    return self._arrays[key].dtype.kind in "fiu" and (
+      self._arrays[key].dtype.itemsize > 4
+      or self._arrays[key].dtype.kind != "f"
+    )
+
   def _rows(self, keys):
     """Examples per device and call: a power of two, for few compilations."""
     enough = -(-len(self._arrays[keys[0]]) // devices.device_count())
@@ -84,30 +103,33 @@ class HostArrays(Store):
   def chunks(self, key):
     step = self._rows([key]) * devices.device_count()
     for start in range(0, self.shape(key)[0], step):
-      yield _device_ready(self._arrays[key][start : start + step])
+      yield self._arrays[key][start : start + step]
 
-  def batches(self, keys, labels, num_classes):
+  def batches(self, keys, labels, num_classes, centre):
     rows = self._rows(keys)
     step = rows * devices.device_count()
     for start in range(0, len(labels), step):
       part = slice(start, start + step)
-      arrays = {
-        key: devices.split(_device_ready(self._arrays[key][part]), rows)
-        for key in keys
-      }
+      arrays = {}
+      for key in keys:
+        array = self._arrays[key][part]
+        if key == "features" and self.is_wide(key):
+          array = array - centre
+        arrays[key] = devices.split(_device_ready(array), rows)
       yield _make_batch(arrays, labels[part], rows, num_classes)
 
 
 def _device_ready(array):
   """float32, but for half precision, which the device widens itself."""
   half = array.dtype.name in statistics.ROW_SUM_TOLERANCE
-  return array if half else array.astype(np.float32, copy=False)
+  with np.errstate(over="ignore"):  # infinity is refused by the first look
+    return array if half else array.astype(np.float32, copy=False)
 
 
 class PlacedArrays(Store):
   """Outputs in device memory, as the forward pass left them."""
 
-  def __init__(self, parts: list[tuple[dict[str, jax.Array], int]]):
+  def __init__(self, parts: list[Part]):
     self._parts = [arrays for arrays, _ in parts]
     self._counts = [count for _, count in parts]
 
@@ -124,7 +146,7 @@ class PlacedArrays(Store):
   def array(self, key):
     return np.concatenate(list(self.chunks(key)))
 
-  def batches(self, keys, labels, num_classes):
+  def batches(self, keys, labels, num_classes, centre):
     start = 0
     for part, count in zip(self._parts, self._counts, strict=True):
       arrays = {key: part[key] for key in keys}
@@ -135,8 +157,8 @@ class PlacedArrays(Store):
       start += count
 
 
-def on_host(array: jax.Array) -> np.ndarray:
-  """`[d, b, ...]` on the devices to `[d * b, ...]` on the host."""
+def on_host(array: Any) -> np.ndarray:
+  """Brings `[d, b, ...]` from the devices, as `[d * b, ...]`."""
   host = np.asarray(array)
   return host.reshape(-1, *host.shape[2:])
 
@@ -188,7 +210,9 @@ class NewFolder:
     return self
 
   def append(self, key: str, rows: np.ndarray) -> None:
-    """Appends rows `[m, K]` to one array."""
+    """Appends rows `[m, K]` to one array; half precision is widened."""
+    if rows.dtype.name == "bfloat16":  # which npy files do not know
+      rows = rows.astype(np.float32)
     if key not in self._files:
       self._files[key] = open(self._partial / f"{key}.npy", "wb+")
       self._shapes[key] = (0, *rows.shape[1:])
@@ -232,25 +256,14 @@ class NewFolder:
     shutil.rmtree(self._partial, ignore_errors=True)
 
 
-def gather(
-  parts: Iterable[tuple[dict[str, jax.Array], int]], count: int | None
-) -> dict[str, np.ndarray]:
-  """Copies parts from the devices into host arrays.
-
-  Args:
-    parts: arrays `[d, b, K]` by name, and how many examples they hold.
-    count: n, where it is known; otherwise the arrays grow by doubling.
-  """
+def gather(parts: Iterable[Part], count: int) -> dict[str, np.ndarray]:
+  """Copies parts of n = `count` examples into host arrays `[n, K]`."""
   arrays: dict[str, np.ndarray] = {}
   used = 0
   for part, rows in parts:
-    end = used + rows
     for key, value in part.items():
-      width = value.shape[-1]
       if key not in arrays:
-        arrays[key] = np.empty((count or end, width), value.dtype)
-      elif end > len(arrays[key]):
-        arrays[key].resize((2 * end, width), refcheck=False)
-      arrays[key][used:end] = on_host(value)[:rows]
-    used = end
-  return {key: value[:used] for key, value in arrays.items()}
+        arrays[key] = np.empty((count, value.shape[-1]), value.dtype)
+      arrays[key][used : used + rows] = on_host(value)[:rows]
+    used += rows
+  return arrays

@@ -19,16 +19,12 @@ import safetensors.numpy
 from leep_jax import checks
 
 # Architecture family -> substitutions (pattern, replacement), applied in order
-# to a dotted NNX path. The last part of the path is renamed by _LEAVES.
+# to the dotted NNX path of a parameter: they make its published name.
 TABLES: dict[str, tuple[tuple[str, str], ...]] = {
-  "cifar_resnet": (),
-}
-_LEAVES = {
-  "kernel": "weight",
-  "scale": "weight",
-  "bias": "bias",
-  "mean": "running_mean",
-  "var": "running_var",
+  "cifar_resnet": (
+    (r"\.(kernel|scale)$", ".weight"),
+    (r"\.(mean|var)$", r".running_\1"),
+  ),
 }
 # Counters that PyTorch's BatchNorm keeps and inference does not need.
 _IGNORED = re.compile(r"(^|\.)num_batches_tracked$")
@@ -38,8 +34,7 @@ _TO_TORCH = {4: (3, 2, 0, 1), 2: (1, 0)}
 
 
 def _published_name(path: tuple[Any, ...], table) -> str:
-  *parts, leaf = map(str, path)
-  name = ".".join([*parts, _LEAVES[leaf]])
+  name = ".".join(map(str, path))
   for pattern, replacement in table:
     name = re.sub(pattern, replacement, name)
   return name

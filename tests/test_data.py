@@ -148,14 +148,14 @@ def folder(tmp_path, rng):
   ):
     write_image(tmp_path / name, np.full((*shape, 3), 50 * i, np.uint8))
   (tmp_path / "ant" / "notes.txt").write_text("not an image")
-  (tmp_path / "empty").mkdir()
   (tmp_path / ".hidden").mkdir()
+  write_image(tmp_path / "bee/.cache/copy.png", np.zeros((4, 4, 3), np.uint8))
   return tmp_path
 
 
 def test_folder(folder):
   dataset = leep_jax.load_dataset(f"folder:{folder}")
-  assert dataset.class_names == ("ant", "bee", "empty")
+  assert dataset.class_names == ("ant", "bee")
   ((images, labels),) = dataset.batches(10, image_size=16)
   assert images.shape == (3, 16, 16, 3)
   np.testing.assert_array_equal(labels, [0, 0, 1])
@@ -175,10 +175,12 @@ def test_folder_images_keep_their_colours_and_centre(tmp_path):
 
 
 def test_folder_split(folder):
-  (folder / "val").mkdir()
-  write_image(folder / "val" / "x" / "1.png", np.zeros((4, 4, 3), np.uint8))
-  dataset = leep_jax.load_dataset(f"folder:{folder}", split="val")
-  assert (len(dataset), dataset.class_names) == (1, ("x",))
+  for name in ("val/x/1.png", "val/y/1.tiff", "train/x/1.png"):
+    write_image(folder / "in" / name, np.zeros((4, 4, 3), np.uint8))
+  dataset = leep_jax.load_dataset(f"folder:{folder}/in", split="val")
+  assert (len(dataset), dataset.class_names) == (2, ("x", "y"))
+  with pytest.raises(leep_jax.InputError, match="splits train, val, not clas"):
+    leep_jax.load_dataset(f"folder:{folder}/in")
   with pytest.raises(leep_jax.InputError, match="no folder at .*test"):
     leep_jax.load_dataset(f"folder:{folder}", split="test")
 
@@ -188,8 +190,15 @@ def test_folder_mistakes(folder, tmp_path):
   dataset = leep_jax.load_dataset(f"folder:{folder}")
   with pytest.raises(leep_jax.InputError, match="cannot decode .*4.png"):
     list(dataset.batches(10, image_size=8))
-  with pytest.raises(leep_jax.InputError, match="no images in sub-folders"):
-    leep_jax.load_dataset(f"folder:{folder / 'empty'}")
+  (folder / "ant" / "4.png").unlink()
+  (folder / "ant" / "4.png").symlink_to(folder / "nowhere")
+  with pytest.raises(leep_jax.InputError, match="cannot read .*4.png"):
+    list(dataset.batches(10, image_size=8))
+  with pytest.raises(leep_jax.InputError, match="has 0 sub-folders"):
+    leep_jax.load_dataset(f"folder:{folder / 'ant' / 'x'}")
+  (folder / "empty").mkdir()
+  with pytest.raises(leep_jax.InputError, match="empty .* no images"):
+    leep_jax.load_dataset(f"folder:{folder}")
 
 
 @pytest.mark.parametrize("shape", [(5, 8, 8), (5, 8, 8, 1), (5, 8, 8, 3)])

@@ -21,6 +21,7 @@ def batches(values, rows):
       labels=devices.split(np.zeros(len(part), np.int32), rows),
       weights=devices.split(np.ones(len(part), np.float32), rows),
       probs=devices.split(part[:, None], rows),
+      num_classes=1,
     )
 
 
@@ -72,12 +73,15 @@ def test_shift_is_taken_from_features_and_not_from_padding(rng, device_count):
       labels=devices.split(np.zeros(len(part), np.int32), 8),
       weights=devices.split(np.ones(len(part), np.float32), 8),
       features=devices.split(part, 8),
+      num_classes=1,
     )
     for part in parts
   ]
   shift = np.full(3, 100, np.float32)
-  (sums,) = devices.sum_batches((statistics.moments,), data, ((),), shift=shift)
-  moved = features.astype(np.float64) - 100
+  (sums,) = devices.sum_batches(
+    (statistics.moments,), data, ((),), centre=(shift, np.float32(4))
+  )
+  moved = (features.astype(np.float64) - 100) / 4
   np.testing.assert_allclose(sums["gram"], moved.T @ moved, rtol=1e-5)
 
 

@@ -312,9 +312,11 @@ def test_auto_goes_to_disk_when_memory_is_short(rng, monkeypatch):
   [
     ({"logits": [[1.0]]}, "both probs and logits"),
     ({"probs": None}, "neither probs, logits nor features"),
-    ({"probs": None, "logits": [[np.nan]]}, "logits hold NaN"),
+    ({"probs": None, "logits": [[np.nan]]}, "1 of 1 rows .* hold NaN"),
     ({"features": [[1.0], [2.0]]}, "features has 2 rows, but there are 1"),
     ({"num_classes": 0}, "num_classes is 0"),
+    ({"num_classes": "3"}, "num_classes is '3'"),
+    ({"probs": [[1.0], [0.5, 0.5]]}, "probs cannot be made an array"),
   ],
 )
 def test_bad_arrays(change, message):
@@ -328,6 +330,12 @@ def test_bad_batches():
   good = {"probs": [[1.0]], "labels": [0]}
   with pytest.raises(leep_jax.InputError, match="an earlier one labels, probs"):
     leep_jax.Outputs.from_batches([good, {**good, "features": [[1.0]]}])
+  with pytest.raises(leep_jax.InputError, match="it needs labels"):
+    leep_jax.Outputs.from_batches([{"probs": [[1.0]]}])
+  with pytest.raises(leep_jax.InputError, match="'probs': 1, 'labels': 2"):
+    leep_jax.Outputs.from_batches([{**good, "labels": [0, 0]}])
+  with pytest.raises(leep_jax.InputError, match="float, neither a dictionary"):
+    leep_jax.Outputs.from_batches([1.0])
   with pytest.raises(leep_jax.InputError, match="do not fit together"):
     leep_jax.Outputs.from_batches([good, {**good, "probs": [[0.5, 0.5]]}])
 
@@ -376,6 +384,93 @@ def test_bad_outputs(rng):
 def test_bad_options(options, message, rng):
   with pytest.raises(leep_jax.InputError, match=message):
     leep_jax.compute_outputs(linear_source(rng), [], **options)
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    (lambda x: x.astype(np.int64), "images are int64, not uint8"),
+    (lambda x: x.astype(np.float32), "from 0 to .*, not in .0, 1.: divide by"),
+    (lambda x: x * np.nan, "images hold NaN"),
+    (lambda x: x.astype(str), "images are <U"),
+  ],
+)
+def test_values_of_images_are_checked(change, message, rng):
+  images, labels = images_and_labels(rng)
+  images[0, 0] = 255
+  source = linear_source(
+    rng, preprocessing=leep_jax.Preprocessing(mean=(0.5,) * 3, std=(0.5,) * 3)
+  )
+  with pytest.raises(leep_jax.InputError, match=message):
+    leep_jax.compute_outputs(source, [(change(images), labels)])
+
+
+def test_a_source_that_normalises_nothing_takes_any_floats(rng):
+  images, labels = images_and_labels(rng)
+  source = linear_source(rng)
+  moved = images / 255.0 * 4 - 2
+  outputs = leep_jax.compute_outputs(source, [(moved, labels)])
+  np.testing.assert_allclose(
+    outputs.features, moved.reshape(len(moved), -1), atol=1e-6
+  )
+
+
+@pytest.mark.parametrize(
+  ("data", "message"),
+  [
+    (None, "a NoneType, which cannot be iterated"),
+    ([np.zeros((2, 4, 4, 3), np.uint8)], "a batch is a ndarray, not a pair"),
+    ([(1, 2, 3)], "a batch is a tuple of 3, not a pair"),
+    ([{"images": 1}], "a batch is a dict, not a pair"),
+    ([([[1], [2, 3]], [0, 1])], "images cannot be made an array"),
+  ],
+)
+def test_bad_loaders(data, message, rng):
+  with pytest.raises(leep_jax.InputError, match=message):
+    leep_jax.compute_outputs(linear_source(rng), data)
+
+
+def test_every_batch_of_a_loader_is_checked(rng):
+  images, labels = images_and_labels(rng)
+  good = (images, labels)
+  for shape in ((2, 3, 4, 4), (2, 4, 4), (2, 5, 5, 3)):
+    bad = (np.zeros(shape, np.uint8), [0, 1])
+    with pytest.raises(leep_jax.InputError, match="images"):
+      leep_jax.compute_outputs(linear_source(rng), [good, bad])
+  empty = (images[:0], labels[:0])
+  outputs = leep_jax.compute_outputs(linear_source(rng), [good, empty, good])
+  assert len(outputs) == 2 * len(labels)
+
+
+def test_errors_of_a_users_model_are_told(rng):
+  images, labels = images_and_labels(rng)
+  for apply, message in (
+    (lambda s, x: s["none"], "mine cannot be applied .*KeyError"),
+    (lambda s, x: {"logits": x}, "returned a dict, not logits"),
+    (lambda s, x: x.nothing, "AttributeError"),
+  ):
+    source = leep_jax.Source("mine", apply, {})
+    with pytest.raises(leep_jax.InputError, match=message):
+      leep_jax.compute_outputs(source, [(images, labels)])
+
+
+def test_half_precision_outputs_can_be_saved(rng, tmp_path):
+  probs = jnp.asarray(oracles.softmax(rng.normal(size=(9, 3))), jnp.bfloat16)
+  outputs = leep_jax.Outputs.from_arrays(probs=probs, labels=[0, 1, 2] * 3)
+  outputs.save(tmp_path / "a")
+  loaded = leep_jax.Outputs.load(tmp_path / "a")
+  np.testing.assert_array_equal(loaded.probs, np.asarray(probs, np.float32))
+
+
+def test_streams_of_unknown_length_spill_to_disk(rng, monkeypatch):
+  images, labels = images_and_labels(rng)
+  source = linear_source(rng)
+  monkeypatch.setattr(devices, "memory_budget", lambda: (0, 8000))
+  outputs = leep_jax.compute_outputs(source, in_batches(images, labels, 8))
+  assert isinstance(outputs.probs, np.memmap)
+  probs, _ = expected_outputs(source, images)
+  np.testing.assert_allclose(outputs.probs, probs, atol=1e-6)
+  np.testing.assert_array_equal(outputs.labels, labels)
 
 
 def test_empty_data(rng):

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 
-from absl import flags
 from absl.testing import flagsaver
 import numpy as np
 import oracles
@@ -27,15 +26,11 @@ COLUMNS = {
 
 def run(capsys, *args):
   """Runs the command in this process: status, output, errors."""
-  if not flags.FLAGS.is_parsed():
-    flags.FLAGS(["score"])
-  with flagsaver.flagsaver():
-    for name in ("model", "predictions"):
-      flags.FLAGS[name].value = None
-    try:
-      status = score.main(score.parse_flags(["score", *args]))
-    except SystemExit as e:
-      status = e.code
+  saved = flagsaver.save_flag_values(score.FLAGS)
+  try:
+    status = score.main(["score", *args])
+  finally:
+    flagsaver.restore_flag_values(saved, score.FLAGS)
   out, err = capsys.readouterr()
   return status, out, err
 
@@ -118,7 +113,10 @@ def test_models_on_a_data_set(capsys, tmp_path):
     (["--model=resnet20"], "an architecture, not trained weights"),
     (["--model=a,,b"], "--model has an empty source"),
     (["--scores=lep"], "unknown score 'lep'; did you mean leep"),
-    (["--scores="], "--scores names no score"),
+    (["--scores="], "--scores has an empty score"),
+    (["--model="], "--model has an empty source"),
+    (["--predictions="], "--predictions has an empty file"),
+    (["--model=a/b.safetensors"], "without an architecture: pass ARCH@a/b"),
     (["--limit=0"], "limit is 0"),
     (["--limit=some"], "--limit=some"),
     (["--batch_size=0"], "batch_size is 0"),
@@ -128,8 +126,9 @@ def test_models_on_a_data_set(capsys, tmp_path):
     (["--nonsense"], "Unknown command line flag 'nonsense'"),
     (["digits"], "unexpected argument 'digits'"),
     (["--predictions=no.npz"], "no.npz: no file at no.npz"),
-    (["--predictions=better.npz", "--model=x"], "not both"),
-    (["--predictions=better.npz", "--limit=3"], "--limit is for data sets"),
+    (["--predictions=better.npz", "--model=x"], "--model has no meaning"),
+    (["--predictions=better.npz", "--limit=3"], "--limit has no meaning"),
+    (["--predictions=better.npz", "--dataset=x"], "--dataset has no mean"),
     (["--predictions=unlabelled.npz"], "no array labels; the file has probs"),
     (["--predictions=logits.npz"], "do not sum to 1, but to 17.3"),
   ],
@@ -141,10 +140,15 @@ def test_mistakes_are_one_line_and_status_2(capsys, predictions, args, message):
   assert (status, out) == (2, "")
   assert message in err
   assert err.startswith("error: ")
-  # Without a model named, each bundled source reports its own.
-  assert len(err.splitlines()) == (
-    len(zoo.names()) if "batch" in message else 1
-  )
+  assert len(err.splitlines()) == 1
+
+
+def test_help_explains_every_flag(capsys):
+  status, out, err = run(capsys, "--help")
+  assert (status, err) == (0, "")
+  assert "Ranks source models" in out
+  for name in score.FLAGS:
+    assert f"--{name}" in out or f"--[no]{name}" in out
 
 
 def test_one_bad_source_does_not_lose_the_others(capsys, predictions):
@@ -193,6 +197,24 @@ def test_command_line_mistake_has_no_traceback(tmp_path):
   assert (
     err == "error: Unknown command line flag 'modle'. Did you mean: model ?\n"
   )
+
+
+def test_interrupted_run_keeps_what_was_finished(capsys, tmp_path, monkeypatch):
+  first, *_ = zoo.names()
+  original = zoo.load_source
+
+  def load(name):
+    if name != first:
+      raise KeyboardInterrupt
+    return original(name)
+
+  monkeypatch.setattr(zoo, "load_source", load)
+  path = tmp_path / "rows.jsonl"
+  status, out, err = run(capsys, "--limit=20", f"--output={path}")
+  assert (status, err) == (130, "\ninterrupted\n")
+  assert first in out
+  rows = [json.loads(line) for line in path.read_text().splitlines()]
+  assert [row["model"] for row in rows] == [first]
 
 
 def test_interrupted_run_leaves_no_output(tmp_path):
@@ -247,9 +269,29 @@ def test_wide_tables_go_on_below():
 
 def test_names_are_shortened_in_the_middle():
   assert score._short("resnet20@../w/cifar.safetensors", 28) == "resnet20@cifar"
-  assert score._short("abcdefghij", 7) == "abc…hij"
+  assert score._short("abcdefghij", 7) == "abc..ij"
   assert score._short("some/dir/preds.npz", 28) == "preds"
   assert score._short("my.module:factory", 28) == "my.module:factory"
+
+
+def test_names_that_would_look_alike_keep_their_folders():
+  names = ["a/run1/preds.npz", "a/run2/preds.npz", "c.npz"]
+  assert score._short_names(names) == ["run1/preds", "run2/preds", "c"]
+  assert score._short_names(["r@x/1/m.npz", "r@y/1/m.npz"]) == [
+    "r@x/1/m",
+    "r@y/1/m",
+  ]
+  assert score._short_names(["same", "same"]) == ["same", "same"]
+
+
+def test_a_reader_that_leaves_early_loses_no_rows(predictions):
+  with command(
+    "--predictions=better.npz", "--output=rows.jsonl", cwd=predictions
+  ) as process:
+    process.stdout.close()
+    process.wait(timeout=120)
+    assert "Traceback" not in process.stderr.read()
+  assert len((predictions / "rows.jsonl").read_text().splitlines()) == 1
 
 
 def test_progress_is_for_terminals_only(capsys, monkeypatch):

@@ -9,7 +9,7 @@ import oracles
 import pytest
 
 import leep_jax
-from leep_jax import devices, scores as scores_lib
+from leep_jax import devices, scores as scores_lib, storage
 from leep_jax.scores import leep as leep_lib, nce as nce_lib
 
 SCORES = scores_lib.SCORES
@@ -145,12 +145,58 @@ def test_h_score_with_a_large_offset(rng):
   assert leep_jax.h_score(moved, labels) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("offset", [0, 1e4])
+@pytest.mark.parametrize("unit", [1e-18, 1, 1e18])
+def test_h_score_in_any_unit(dtype, offset, unit, rng):
+  features, labels = example("h_score", rng)
+  moved = ((features.astype(np.float64) + offset) * unit).astype(dtype)
+  expected = oracles.h_score(moved.astype(np.float64) / unit, labels)
+  assert leep_jax.h_score(moved, labels) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("condition", [1e2, 1e3, 1e4])
+def test_h_score_of_ill_conditioned_features(condition, rng, device_count):
+  features, labels = example("h_score", rng, n=2000, width=64)
+  rotation = np.linalg.qr(rng.normal(size=(64, 64)))[0]
+  spread = np.logspace(0, -np.log10(condition), 64)
+  features = ((features * spread) @ rotation).astype(np.float32)
+  values = features.astype(np.float64) - features.mean(0, dtype=np.float64)
+  u, _, _ = np.linalg.svd(values, full_matrices=False)
+  means = np.stack([u[labels == y].sum(0) for y in range(5)])
+  expected = (means**2 / np.bincount(labels)[:, None]).sum()
+  assert leep_jax.h_score(features, labels) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("n", [127, 128, 129, 130])
+def test_h_score_about_as_many_examples_as_features(n, rng, device_count):
+  features, labels = example("h_score", rng, n=n, width=128)
+  assert leep_jax.h_score(features, labels) == pytest.approx(
+    oracles.h_score(features, labels), rel=1e-4
+  )
+  if n <= 129:  # n - 1 dimensions between n examples explain every label
+    assert leep_jax.h_score(features, labels) == pytest.approx(4, rel=1e-4)
+
+
+def test_features_too_large_for_float32():
+  with pytest.raises(leep_jax.InputError, match="values beyond float32"):
+    leep_jax.h_score(np.array([[1e39], [-1e39], [0]]), [0, 1, 1])
+
+
+def test_labels_may_be_large_numbers(rng):
+  probs, labels = example("leep", rng)
+  assert leep_jax.leep(probs, labels * 10**8) == leep_jax.leep(probs, labels)
+  assert leep_jax.nce(probs, labels * 10**8) == leep_jax.nce(probs, labels)
+
+
 # Laws of every score.
 
 
 @every_score
-def test_order_of_examples_does_not_matter(name, rng, device_count):
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, jnp.bfloat16])
+def test_order_of_examples_does_not_matter(name, dtype, rng, device_count):
   values, labels = example(name, rng)
+  values = values.astype(dtype)
   order = rng.permutation(len(labels))
   assert score(name, values[order], labels[order]) == pytest.approx(
     score(name, values, labels), abs=1e-6, rel=1e-6
@@ -197,16 +243,48 @@ def test_devices_change_nothing_but_rounding(name, rng):
 
 
 @every_score
-@pytest.mark.parametrize("size", [1, 32, 100, 333, 999])
-def test_batches_change_nothing_but_rounding(name, size, rng, device_count):
-  values, labels = example(name, rng)
-  field = SCORES[name].needs
-  batches = (
-    {field: values[i : i + size], "labels": labels[i : i + size]}
-    for i in range(0, len(labels), size)
+@pytest.mark.parametrize("n", [999, 1024])
+def test_batches_change_nothing_but_rounding(
+  name, n, rng, device_count, monkeypatch
+):
+  values, labels = example(name, rng, n=n)
+  expected = score(name, values, labels)
+  monkeypatch.setattr(storage, "_CHUNK_BYTES", 1)  # 64 examples a device
+  batches = []
+  original = devices.sum_batches
+
+  def spy(functions, data, *rest, **options):
+    data = list(data)
+    batches.append(len(data))
+    return original(functions, data, *rest, **options)
+
+  monkeypatch.setattr(devices, "sum_batches", spy)
+  assert score(name, values, labels) == pytest.approx(
+    expected, abs=1e-6, rel=1e-6
   )
-  outputs = leep_jax.Outputs.from_batches(batches)
-  assert SCORES[name].of_outputs(outputs) == score(name, values, labels)
+  assert batches[0] == -(-n // (64 * device_count))
+
+
+@every_score
+@pytest.mark.parametrize("size", [1000, 64, 100])
+def test_outputs_on_devices_give_the_same(name, size, rng, device_count):
+  values, labels = example(name, rng)
+  pairs = [
+    (values[i : i + size, None, None], labels[i : i + size])
+    for i in range(0, len(labels), size)
+  ]
+
+  # The "images" are the outputs themselves, as one pixel of 7 channels.
+  def apply(state, images):
+    outputs = images[:, 0, 0]
+    return jnp.log(jnp.maximum(outputs, 1e-30)), outputs
+
+  preprocessing = leep_jax.Preprocessing(mean=(0.0,) * 7, std=(1.0,) * 7)
+  source = leep_jax.Source("given", apply, (), preprocessing)
+  outputs = leep_jax.compute_outputs(source, pairs, keep="device")
+  assert SCORES[name].of_outputs(outputs) == pytest.approx(
+    score(name, values, labels), abs=2e-6, rel=2e-6
+  )
 
 
 @every_score
@@ -323,6 +401,21 @@ def test_one_hot_probabilities_make_leep_nce(rng, device_count):
     leep_jax.nce(hard, labels), abs=1e-6
   )
   assert leep_jax.leep(hard.astype(int), labels) == leep_jax.leep(hard, labels)
+
+
+def test_property_1(rng):
+  # The family of p(y given x) = sum_z A[y, z] theta[z] holds the EEP. EM from
+  # it climbs towards the best of that family.
+  probs, labels = example("leep", rng)
+  probs = probs.astype(np.float64)
+  table = leep_jax.EEP.fit(probs, labels).conditional
+  for _ in range(200):
+    parts = probs * table[labels]
+    parts /= parts.sum(axis=1, keepdims=True)
+    table = np.stack([parts[labels == y].sum(0) for y in range(5)])
+    table /= table.sum(axis=0)
+  best = np.log((probs * table[labels]).sum(axis=1)).mean()
+  assert leep_jax.leep(probs, labels) < best
 
 
 def test_property_2(rng, device_count):
@@ -464,7 +557,11 @@ def test_bad_probabilities(name, probs, message):
     ([0, math.nan], "contain nan, not an integer"),
     ([0, 5], "contain 5, but there are 3 classes .*from 1"),
     ([[1, 0], [0, 1]], "one-hot"),
+    ([[1], [0]], "a column.* Pass labels.ravel"),
+    (0, r"labels have shape \(\), not \[n\]$"),
     (["cat", "dog"], "not integers"),
+    ([1j, 0], "complex128, not integers"),
+    ([[0], [1, 2]], "cannot be made an array"),
     ([0, 1, 1], "2 rows, but there are 3 labels"),
     ([], "empty"),
   ],
@@ -554,6 +651,7 @@ def test_compute_scores_shares_looks(rng, monkeypatch):
     ["probs_faults", "joint", "dummy_label_counts"],
     ["features_faults", "moments", "norm_moments"],
     ["log_likelihood"],
+    ["whitened_moments"],  # rows that sum to 1 are linearly dependent
     ["correct"],
   ]
   for name, value in values.items():

@@ -33,6 +33,8 @@ def batch(rng, n=20, padding=0):
 
 
 def arguments(function):
+  if function is statistics.whitened_moments:
+    return jnp.arange(3.0), jnp.eye(3)[:, :2]
   count = len(inspect.signature(function).parameters) - 1
   return (jnp.full((3, 4), 1 / 3),) * count
 
@@ -99,6 +101,7 @@ def test_faults_are_counted_by_kind():
     labels=jnp.zeros(5, jnp.int32),
     weights=jnp.array([1.0, 1, 1, 1, 0]),  # the last one is padding
     probs=jnp.array(rows),
+    num_classes=1,
   )
   faults = {k: float(v) for k, v in statistics.probs_faults(examples).items()}
   assert faults == {"not_finite": 1, "negative": 1, "off": 1, "off_sum": 4}

@@ -166,7 +166,12 @@ def test_counters_of_batches_are_ignored(checkpoint):
       {"bn1__bias": np.full(16, np.nan, np.float32)},
       r"bn1.bias \(not finite\)",
     ),
-    ("resnet8", {"linear__weight": None}, "no tensor linear.weight"),
+    ("resnet8", {"linear__weight": None}, "1 tensors missing: linear.weight"),
+    (
+      "resnet8",
+      {"linear__weight": np.array(1.0)},
+      "1 tensors of the wrong shape: linear.weight",
+    ),
     ("resnet14", {}, "30 tensors missing: layer1.1.bn1.bias, .*layer3.1.conv2"),
   ],
 )
@@ -260,6 +265,14 @@ def test_bundled_sources_know_more_than_nothing(name):
   values = leep_jax.compute_scores(outputs)
   assert values["leep"] > (share * np.log(share)).sum() + 0.1
   assert values["eep_accuracy"] > 0.2
+
+
+def test_preprocessing_takes_the_centre_of_wide_images(rng):
+  preprocessing = leep_jax.Preprocessing(image_size=4)
+  images = rng.integers(0, 256, (2, 2, 8, 3), dtype=np.uint8)
+  np.testing.assert_array_equal(
+    preprocessing(images), preprocessing(images[:, :, 3:5])
+  )
 
 
 def test_preprocessing_repeats_resizes_and_normalises(rng):

@@ -7,7 +7,7 @@ a source costs little more than its bare forward pass, and that memory does not
 grow with the number of examples when outputs are on disk. Each bound that is
 printed is the project's own.
 
-Cost: about two minutes on two CPU cores. Times are medians of interleaved
+Cost: about three minutes on two CPU cores. Times are medians of interleaved
 repetitions, after compilation; memory is a child process's peak resident set.
 What came out is in `experiments/results/engine.md`.
 """
@@ -32,6 +32,8 @@ from leep_jax.models import zoo
 _MEMORY_TASK = flags.DEFINE_string(
   "memory_task", None, "Internal: what a child process measures, as JSON."
 )
+# Those that the command shows when none is named.
+DEFAULT_SCORES = ("leep", "nce", "h_score", "eep_accuracy")
 _REPEATS = flags.DEFINE_integer("repeats", 9, "Repetitions of each timing.")
 
 
@@ -78,7 +80,7 @@ def leep_against_reading(repeats: int) -> None:
 
 
 def scoring_against_forward(repeats: int) -> None:
-  """A source end to end, all scores, against its bare jitted forward pass."""
+  """A source end to end, four scores, against its bare jitted forward pass."""
   rng = np.random.default_rng(0)
   source = leep_jax.load_source(zoo.names()[0])
   batch, count = 256, 16
@@ -98,25 +100,13 @@ def scoring_against_forward(repeats: int) -> None:
     done = [forward(source.state, x) for x, _ in batches]
     jax.block_until_ready(done)
 
-  # One compiled function, as a long run has: the loop is what is measured.
   def scored():
     outputs = leep_jax.compute_outputs(source, batches, num_classes=100)
-    leep_jax.compute_scores(outputs)
+    leep_jax.compute_scores(outputs, names=DEFAULT_SCORES)
 
-  seconds: dict[str, list[float]] = {"bare": [], "scored": []}
-  for repeat in range(repeats + 1):
-    start = time.perf_counter()
-    bare()
-    middle, compiled = time.perf_counter(), devices.compile_seconds()
-    scored()
-    end = time.perf_counter()
-    if repeat:
-      seconds["bare"].append(middle - start)
-      compiling = devices.compile_seconds() - compiled
-      seconds["scored"].append(end - middle - compiling)
-  plain, full = map(statistics.median, seconds.values())
+  plain, full = interleaved(repeats, bare, scored)
   report(
-    f"scoring {len(images):,} images, all scores, over the bare forward pass",
+    f"scoring {len(images):,} images, over the bare forward pass",
     full / plain,
     1.05,
     f"{len(images) / full:,.0f} images/s over {len(images) / plain:,.0f}",
@@ -167,7 +157,7 @@ def disk_memory(n: int) -> dict[str, int]:
 
   source = leep_jax.Source("linear", apply, state)
   outputs = leep_jax.compute_outputs(source, batches(), keep="disk")
-  values = leep_jax.compute_scores(outputs)
+  values = leep_jax.compute_scores(outputs, names=DEFAULT_SCORES)
   assert all(value is not None for value in values.values())
   return {"peak": peak_bytes()}
 
@@ -203,7 +193,9 @@ def main(argv):
     1,
     f"{memory['above'] / 1e6:.1f} MB above {memory['array'] / 1e6:.0f} MB",
   )
-  small, large = (in_child(n=n)["peak"] for n in (20_000, 200_000))
+  # Peaks of one size differ by a few percent from run to run: medians again.
+  peaks = [(in_child(n=n)["peak"] for n in (20_000, 200_000)) for _ in range(5)]
+  small, large = map(statistics.median, zip(*peaks, strict=True))
   report(
     "peak memory at 200,000 examples over 20,000, outputs on disk",
     large / small,

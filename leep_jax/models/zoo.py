@@ -12,6 +12,7 @@ import pathlib
 from typing import Any
 
 from flax import nnx
+import numpy as np
 
 from leep_jax import checks, source as source_lib, weights
 from leep_jax.models import resnet
@@ -94,6 +95,11 @@ def check_source(name: str) -> None:
         f"{name} is an architecture, not trained weights: pass "
         f"{name}@CHECKPOINT.safetensors"
       )
+    if name.endswith((".safetensors", ".npz")) or os.path.exists(name):
+      raise checks.InputError(
+        f"{name} is a checkpoint without an architecture: pass ARCH@{name}, "
+        f"ARCH being one of {', '.join(ARCHITECTURES)}"
+      )
     raise checks.unknown("model", name, bundled())
 
 
@@ -123,13 +129,11 @@ def load_source(name: str) -> source_lib.Source:
 def _from_checkpoint(name, arch, path):
   architecture = ARCHITECTURES[arch]
   tensors, metadata = weights.read_tensors(path)
-  if architecture.head not in tensors:
-    raise checks.InputError(
-      f"{path} has no tensor {architecture.head}, the last layer of {arch}; it "
-      f"has {', '.join(sorted(tensors)[:5])} ..."
-    )
+  # Without a head to count classes by, loading lists it with what else is odd.
+  head = tensors.get(architecture.head, np.empty(()))
+  bias = tensors.get(architecture.head.replace("weight", "bias"), head)
+  num_classes = (*head.shape, *bias.shape, 1)[0]
   # Shapes alone: every value comes from the checkpoint.
-  num_classes = len(tensors[architecture.head])
   model = nnx.eval_shape(lambda: build(arch, num_classes))
   weights.load_into(model, tensors, table=architecture.table, origin=path)
   preprocessing = architecture.preprocessing

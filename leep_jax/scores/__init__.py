@@ -72,6 +72,8 @@ def compute_scores(
     InputError: if a name is unknown, or the outputs are not distributions or
       not finite.
   """
+  if isinstance(names, str):
+    names = (names,)
   names = tuple(SCORES if names is None else names)
   for name in names:
     if name not in SCORES:

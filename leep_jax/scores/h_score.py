@@ -6,6 +6,10 @@ import numpy as np
 
 from leep_jax import outputs as outputs_lib, statistics
 
+# Smallest over largest eigenvalue of the correlations, above which one look in
+# float32 is exact to about six digits.
+_WELL_CONDITIONED = 0.05
+
 
 def h_score(
   features: Any, labels: Any, *, num_classes: int | None = None
@@ -69,44 +73,58 @@ def regularized_h_score(
 
 def h_score_of(outputs: outputs_lib.Outputs) -> float:
   """`h_score` of kept outputs."""
-  sums, scatter, means = _scatters(outputs)
-  scale = _scale(scatter, sums["gram"], outputs.feature_shift, len(outputs))
-  scatter = scatter / np.outer(scale, scale)
-  means = means / scale
-  values, vectors = np.linalg.eigh(scatter)
-  # The moments are float32 sums: smaller eigenvalues are their rounding.
-  kept = values > len(values) * np.finfo(np.float32).eps * values[-1]
+  sums = outputs.sum(statistics.moments)
+  scatter, means, mean = _scatters(sums, outputs)
+  scale = _scale(scatter, sums["gram"], outputs)
+  values, vectors = np.linalg.eigh(scatter / np.outer(scale, scale))
+  if values[0] < _WELL_CONDITIONED * values[-1]:
+    # Float32 sums know the small eigenvalues badly: a second look at features
+    # brought near unit covariance by the first sees them as well as the rest.
+    floor = max(_rounding(len(values)) * values[-1], np.finfo(np.float64).tiny)
+    basis = vectors / np.sqrt(np.maximum(values, floor)) / scale[:, None]
+    sums = outputs.sum(
+      statistics.whitened_moments,
+      mean.astype(np.float32),
+      (basis * np.sqrt(len(outputs))).astype(np.float32),
+    )
+    scatter, means, _ = _scatters(sums, outputs)
+    values, vectors = np.linalg.eigh(scatter)
+  else:
+    means = means / scale
+  kept = values > max(_rounding(len(values)) * values[-1], 0)
   explained = (means @ vectors[:, kept]) ** 2 / values[kept]
   return float(np.clip(explained.sum(), 0, len(means) - 1))
 
 
 def regularized_h_score_of(outputs: outputs_lib.Outputs) -> float:
   """`regularized_h_score` of kept outputs."""
-  _, scatter, means = _scatters(outputs)
+  sums = outputs.sum(statistics.moments)
+  scatter, means, _ = _scatters(sums, outputs)
   n, dimensions = len(outputs), len(scatter)
   average = np.trace(scatter) / dimensions
   if average <= 0 or len(means) == 1:  # constant features, or one class
     return 0.0
   shrinkage = _ledoit_wolf(outputs, scatter / n)
-  shrunk = (1 - shrinkage) * scatter + shrinkage * average * np.eye(dimensions)
   if shrinkage == 0:
     return h_score_of(outputs)
+  shrunk = (1 - shrinkage) * scatter + shrinkage * average * np.eye(dimensions)
   explained = means * np.linalg.solve(shrunk, means.T).T
   return float(np.clip((1 - shrinkage) * explained.sum(), 0, len(means) - 1))
 
 
-def _scatters(outputs):
-  """n S `[D, D]`, and a root `[Y, D]` of n S_between, classes that occur."""
-  sums = outputs.sum(statistics.moments)
-  counts = np.bincount(outputs.labels, minlength=outputs.num_classes)
-  present = counts > 0
-  counts, class_sums = counts[present], sums["class_sums"][present]
+def _rounding(dimensions):
+  """Eigenvalues below this share of the largest are rounding of float32."""
+  return dimensions * np.finfo(np.float32).eps
+
+
+def _scatters(sums, outputs):
+  """n S `[D, D]`, a root `[Y, D]` of n S_between, and the mean `[D]`."""
   n = len(outputs)
-  total = class_sums.sum(axis=0)
+  total = sums["class_sums"].sum(axis=0)
   scatter = sums["gram"] - np.outer(total, total) / n
   # Class means weighted by sqrt(n_y), less the same part of the mean.
-  root = np.sqrt(counts)[:, None]
-  return sums, scatter, class_sums / root - root * (total / n)
+  root = np.sqrt(outputs.class_counts)[:, None]
+  return scatter, sums["class_sums"] / root - root * (total / n), total / n
 
 
 def _ledoit_wolf(outputs, covariance) -> float:
@@ -140,14 +158,15 @@ def _ledoit_wolf(outputs, covariance) -> float:
   return float(np.clip(noise / spread, 0, 1))
 
 
-def _scale(scatter, gram, shift, n):
-  """Each feature's scale, so that H does not depend on its unit.
+def _scale(scatter, gram, outputs):
+  """Each feature's scale `[D]`, so that H does not depend on its unit.
 
   A feature that varies by no more than the rounding of its own values is
   constant: its scale is infinite, which takes it out.
   """
-  rounding = np.finfo(np.float32).eps * (
-    np.abs(shift) + np.sqrt(np.diag(gram) / n)
-  )
+  n = len(outputs)
+  shift, unit = outputs.feature_centre
+  rounding = np.finfo(np.float32).eps * np.sqrt(np.diag(gram) / n)
+  rounding += np.finfo(shift.dtype).eps * np.abs(shift) / unit
   deviation = np.sqrt(np.maximum(np.diag(scatter), 0) / n)
   return np.where(deviation > rounding, deviation * np.sqrt(n), np.inf)

@@ -120,7 +120,10 @@ class EEP:
       InputError: as `leep`.
     """
     outputs = _outputs(probs, labels, num_classes)
-    return cls(conditional_distribution(outputs.sum(statistics.joint)))
+    present = conditional_distribution(outputs.sum(statistics.joint))
+    conditional = np.zeros((outputs.num_classes, present.shape[1]))
+    conditional[outputs.classes] = present
+    return cls(conditional)
 
   def predict_proba(self, probs: Any) -> np.ndarray:
     """Returns distributions over target labels, `[m, Y]` float32.
@@ -131,7 +134,9 @@ class EEP:
     Raises:
       InputError: if Z differs from the fit, or rows are not distributions.
     """
-    probs = np.asarray(probs)
+    probs = checks.as_array("probs", probs)
+    if probs.ndim != 2 or not len(probs):
+      raise checks.InputError(f"probs have shape {probs.shape}, not [m, Z]")
     outputs = _outputs(probs, np.zeros(len(probs), np.int32), 1)
     if outputs.num_source_classes != self.conditional.shape[1]:
       raise checks.InputError(

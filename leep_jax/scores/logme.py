@@ -54,18 +54,18 @@ def logme(
 def logme_of(outputs: outputs_lib.Outputs) -> float:
   """`logme` of kept outputs."""
   sums = outputs.sum(statistics.moments)  # which also checks the features
-  counts = np.bincount(outputs.labels, minlength=outputs.num_classes)
-  present = counts > 0
-  energy = counts[present].astype(np.float64)  # y^T y of one-hot columns
+  energy = outputs.class_counts.astype(np.float64)  # y^T y of one-hot columns
   n = len(outputs)
   if n <= (outputs.num_features or 0):
-    values, inside = _few_examples(outputs, np.flatnonzero(present))
+    values, inside = _few_examples(outputs)
   else:
-    shift = outputs.feature_shift.astype(np.float64)
+    # LogME does not depend on the scale of the features, only on their origin.
+    shift, scale = outputs.feature_centre
+    shift = shift.astype(np.float64) / scale
     total = sums["class_sums"].sum(axis=0)
     gram = sums["gram"] + np.outer(shift, total) + np.outer(total, shift)
     gram += n * np.outer(shift, shift)
-    cross = sums["class_sums"][present] + np.outer(energy, shift)
+    cross = sums["class_sums"] + np.outer(energy, shift)
     values, vectors = np.linalg.eigh(gram)
     # Smaller eigenvalues are the rounding of float32 sums.
     kept = values > len(values) * np.finfo(np.float32).eps * values[-1]
@@ -76,14 +76,14 @@ def logme_of(outputs: outputs_lib.Outputs) -> float:
   if np.any(exact) and len(values) < n:
     raise checks.InputError(
       f"logme of {outputs.name} is infinite: {len(values)} dimensions of "
-      f"features fit class {np.flatnonzero(present)[exact][0]} exactly on {n} "
+      f"features fit class {outputs.classes[exact][0]} exactly on {n} "
       "examples"
     )
   evidence = max_log_evidence(values, inside, np.maximum(outside, 0), n)
   return float(evidence.mean())
 
 
-def _few_examples(outputs, classes):
+def _few_examples(outputs):
   """Eigenvalues and squared projections from the features themselves.
 
   With n <= D an n x n problem in float64 is small, and exact where moments in
@@ -93,7 +93,7 @@ def _few_examples(outputs, classes):
   vectors, singular, _ = np.linalg.svd(features, full_matrices=False)
   tolerance = max(features.shape) * np.finfo(np.float64).eps
   kept = singular > tolerance * singular[:1]
-  targets = (outputs.labels[:, None] == classes).astype(np.float64)
+  targets = (outputs.labels[:, None] == outputs.classes).astype(np.float64)
   return singular[kept] ** 2, (targets.T @ vectors[:, kept]) ** 2
 
 
