@@ -267,6 +267,19 @@ def test_bundled_sources_know_more_than_nothing(name):
   assert values["eep_accuracy"] > 0.2
 
 
+def test_bfloat16_networks_are_sound():
+  # A compiler's fused kernels once made NaN of this.
+  source = leep_jax.load_source("cifar10_resnet14")
+  dataset = leep_jax.load_dataset("digits", limit=100)
+  exact = leep_jax.compute_outputs(source, dataset)
+  rough = leep_jax.compute_outputs(source, dataset, dtype="bfloat16")
+  np.testing.assert_allclose(rough.probs, exact.probs, atol=0.1)
+  np.testing.assert_allclose(rough.features, exact.features, atol=0.1)
+  assert leep_jax.compute_scores(rough)["leep"] == pytest.approx(
+    leep_jax.compute_scores(exact)["leep"], abs=0.02
+  )
+
+
 def test_preprocessing_takes_the_centre_of_wide_images(rng):
   preprocessing = leep_jax.Preprocessing(image_size=4)
   images = rng.integers(0, 256, (2, 2, 8, 3), dtype=np.uint8)
