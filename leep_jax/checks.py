@@ -16,6 +16,10 @@ class InputError(ValueError):
   """Input that cannot be used: one line with the value, bound and cause."""
 
 
+class UndefinedScore(InputError):
+  """Input for which one score has no finite value, though others may."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
   """Returns an error for an unknown `name`, with the nearest known names."""
   known = sorted(known)
@@ -124,6 +128,8 @@ def images(name: str, array: np.ndarray, *, normalised: bool = False) -> None:
   Raises:
     InputError: if they are of another type, not finite, or out of range.
   """
+  if not array.size:
+    raise InputError(f"{name} have no pixels: their shape is {array.shape}")
   if array.dtype == np.uint8:
     return
   if array.dtype.kind != "f" and array.dtype.name != "bfloat16":

@@ -178,6 +178,8 @@ def load_dataset(
       no labels, or no examples.
   """
   kind, _, path = name.partition(":")
+  if data_dir is not None and (name == "digits" or kind in ("folder", "npz")):
+    raise checks.InputError(f"data_dir is for TFDS data sets, not for {name}")
   if name == "digits":
     dataset = _digits(split)
   elif kind == "folder":

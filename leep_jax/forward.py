@@ -159,7 +159,12 @@ def _forward_all(
   source, batches, dtype
 ) -> Iterator[tuple[dict[str, jax.Array], np.ndarray]]:
   """Yields outputs on the devices and their labels, one batch behind."""
-  state = jax.tree.map(jnp.asarray, source.state)
+  try:
+    state = jax.tree.map(jnp.asarray, source.state)
+  except Exception as e:  # whatever is no array raises its own
+    raise checks.InputError(
+      f"the state of {source.name} is not all arrays: {checks.reason(e)}"
+    ) from e
   if dtype != "float32":
     state = jax.tree.map(
       lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x,

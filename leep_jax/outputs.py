@@ -6,7 +6,7 @@ summed over; sums that need nothing but the outputs are remembered, so scores
 share them. `forward.compute_outputs` makes one from a source and a data set.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 import json
 import os
 import pathlib
@@ -116,6 +116,11 @@ class Outputs:
     """
     parts: dict[str, list[np.ndarray]] = {}
     keys: set[str] | None = None
+    if not isinstance(batches, Iterable):
+      raise checks.InputError(
+        f"batches of {name} are a {type(batches).__name__}, which cannot be "
+        "iterated"
+      )
     for batch in batches:
       if not isinstance(batch, dict):
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:
@@ -130,6 +135,7 @@ class Outputs:
           f"a batch of {name} has {', '.join(sorted(batch))}; it needs labels "
           "and probs or logits or features"
         )
+      batch = {key: checks.as_array(key, v) for key, v in batch.items()}
       lengths = {key: len(np.atleast_1d(v)) for key, v in batch.items()}
       if len(set(lengths.values())) > 1:
         raise checks.InputError(f"a batch of {name} has lengths {lengths}")
@@ -246,16 +252,26 @@ class Outputs:
       self._centre = shift, scale if usable else np.float32(1)
     return self._centre
 
+  def feature_chunks(self) -> Iterator[np.ndarray]:
+    """Yields the features `[m, D]` on the host, piece by piece, in order."""
+    return self._store.chunks("features")
+
   def select(self, indices: Any) -> "Outputs":
     """Returns the outputs of some examples, in the order asked for.
 
     Args:
       indices: `[m]` integers, or `[n]` booleans.
     """
+    try:
+      labels = self.labels[indices]
+    except (IndexError, TypeError) as e:
+      raise checks.InputError(
+        f"cannot select from {len(self)} examples: {checks.reason(e)}"
+      ) from e
     arrays = {k: self._store.array(k)[indices] for k in self._store.keys()}
     return Outputs(
       storage.HostArrays(arrays),
-      self.labels[indices],
+      labels,
       num_classes=self.num_classes,
       name=self.name,
     )
@@ -320,7 +336,9 @@ class Outputs:
       if not self.has(field):
         raise checks.InputError(f"{self.name} has no {field}")
     unchecked = sorted(fields - self._checked)
-    guards = tuple(_FAULTS[field] for field in unchecked)
+    guards = tuple(
+      _FAULTS[field] for field in unchecked if _FAULTS[field] not in functions
+    )
     shift, centre = None, None
     if "features" in fields:
       shift, scale = self.feature_centre
@@ -334,8 +352,9 @@ class Outputs:
       ((),) * len(guards) + tuple(arguments),
       centre=centre,
     )
-    for field, faults in zip(unchecked, results, strict=False):
-      _refuse(field, faults, len(self), self.name)
+    found = dict(zip(guards + functions, results, strict=True))
+    for field in unchecked:
+      _refuse(field, found[_FAULTS[field]], len(self), self.name)
     self._checked.update(unchecked)
     if not all(np.all(np.isfinite(x)) for x in jax.tree.leaves(results)):
       raise checks.InputError(
@@ -385,7 +404,7 @@ def _softmax(logits: np.ndarray, name: str) -> np.ndarray:
   """`[n, Z]` float32; minus infinity is a probability of 0."""
   probs = np.empty(logits.shape, np.float32)
   for start in range(0, len(logits), 4096):
-    part = logits[start : start + 4096].astype(np.float32)
+    part = logits[start : start + 4096].astype(np.float64)
     top = part.max(axis=1, keepdims=True)
     if not np.all(np.isfinite(top)):  # the largest shows NaN and infinity
       raise checks.InputError(

@@ -173,7 +173,7 @@ def _score_models(models, names, dataset, on_row, on_error):
       scored = _row(name, names, (dataset.name, dataset.split), compute)
     except checks.InputError as e:
       progress.clear()
-      on_error(f"{name}: {e}")
+      on_error(f"{e}" if name in f"{e}" else f"{name}: {e}")
     else:
       progress.clear()
       on_row(*scored)
@@ -186,7 +186,7 @@ def _score_predictions(paths, names, on_row, on_error):
     try:
       row, labels = _prediction_row(path, names)
     except checks.InputError as e:
-      on_error(f"{path}: {e}")
+      on_error(f"{e}" if path in f"{e}" else f"{path}: {e}")
       continue
     on_row(row, labels)
     if first is not None and not np.array_equal(first[1], labels):
@@ -232,9 +232,9 @@ def _short_names(names: list[str], width: int = 28) -> list[str]:
   """Short names that tell sources apart, with folders where they must."""
   for folders in range(4):
     short = [_short(name, width, folders=folders) for name in names]
-    if len(set(short)) == len(set(names)):
-      break
-  return short
+    if len(set(short)) == len(set(names)):  # as different as they were
+      return short
+  return [f"{name[: width - 4]} #{i + 1}" for i, name in enumerate(short)]
 
 
 def format_table(rows: list[dict[str, Any]], names: list[str]) -> str:
@@ -297,13 +297,14 @@ def _report(rows, names, labels):
     without = [short[i] for i, row in enumerate(rows) if row[name] is None]
     if without:
       needs = scores_lib.SCORES[name].needs
-      print(f"{name} is undefined without {needs}: {', '.join(without)}")
+      print(
+        f"{name} is undefined for {', '.join(without)}: no {needs}, or none "
+        "that it can use"
+      )
   if {"leep", "nce"} & set(names):
-    share = np.bincount(labels) / len(labels)
-    share = share[share > 0]
     print(
       "leep and nce are in nats: 0 is perfect, "
-      f"{np.sum(share * np.log(share)):.4f} is a source that knows nothing."
+      f"{-leep_jax.task_hardness(labels):.4f} is a source that knows nothing."
     )
   count = first["devices"]
   print(
@@ -325,7 +326,7 @@ def _run() -> int:
   for name in names:
     if name not in scores_lib.SCORES:
       raise checks.unknown("score", name, scores_lib.SCORES)
-  if _OUTPUT.value:
+  if _OUTPUT.value is not None:
     results.check_output(_OUTPUT.value)
   if _BATCH_SIZE.value is not None:
     checks.at_least_1("batch_size", _BATCH_SIZE.value)
@@ -343,7 +344,9 @@ def _run() -> int:
 
   try:
     if _PREDICTIONS.value is not None:
-      for flag in (_MODEL, _DATASET, _SPLIT, _DATA_DIR, _LIMIT, _BATCH_SIZE):
+      for flag in (
+        _MODEL, _DATASET, _SPLIT, _DATA_DIR, _LIMIT, _BATCH_SIZE, _DTYPE,
+      ):  # fmt: skip
         if flag.present:
           raise checks.InputError(
             f"--{flag.name} has no meaning with --predictions, which hold "
@@ -398,6 +401,9 @@ def main(argv: list[str]) -> int:
   except (checks.InputError, flags.Error) as e:
     print(f"error: {checks.reason(e)}", file=sys.stderr)
     return 2
+  except KeyboardInterrupt:
+    print("\ninterrupted", file=sys.stderr)
+    return 130
   except BrokenPipeError:  # whoever read the table has seen enough of it
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

@@ -11,6 +11,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from leep_jax import checks
 
 # apply(state, images [B, H, W, C]) -> logits [B, Z], or (logits, features
 # [B, D]); images are float32 or bfloat16.
@@ -31,6 +34,18 @@ class Preprocessing:
   image_size: int | None = None
   mean: tuple[float, ...] = (0.0, 0.0, 0.0)
   std: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+  def __post_init__(self):
+    for name in ("mean", "std"):
+      values = np.ravel(getattr(self, name)).astype(float)
+      object.__setattr__(self, name, tuple(values.tolist()))
+    if len(self.mean) != len(self.std) or not all(v > 0 for v in self.std):
+      raise checks.InputError(
+        f"mean {self.mean} and std {self.std} must have one number a channel, "
+        "those of std above 0"
+      )
+    if self.image_size is not None:
+      checks.at_least_1("image_size", self.image_size)
 
   @property
   def takes_any_range(self) -> bool:

@@ -1,6 +1,6 @@
 """Where outputs stay: host arrays, device memory, or memory-mapped files.
 
-Only `outputs.py` uses this module.
+Only `outputs.py` and `forward.py` use this module.
 """
 
 import abc
@@ -186,6 +186,16 @@ class FileArray:
     return np.load(self._path, mmap_mode="r", allow_pickle=False)
 
 
+def _widen(rows, *, is_probs):
+  """bfloat16 as float32; rows that its rounding put off 1 are put right."""
+  tolerance = statistics.ROW_SUM_TOLERANCE[rows.dtype.name]
+  rows = rows.astype(np.float32)
+  if is_probs:
+    total = rows.sum(axis=1, keepdims=True)
+    rows = rows / np.where(np.abs(total - 1) <= tolerance, total, 1)
+  return rows
+
+
 class NewFolder:
   """A folder of npy files that appears under its name when it is complete."""
 
@@ -212,7 +222,7 @@ class NewFolder:
   def append(self, key: str, rows: np.ndarray) -> None:
     """Appends rows `[m, K]` to one array; half precision is widened."""
     if rows.dtype.name == "bfloat16":  # which npy files do not know
-      rows = rows.astype(np.float32)
+      rows = _widen(rows, is_probs=key == "probs")
     if key not in self._files:
       self._files[key] = open(self._partial / f"{key}.npy", "wb+")
       self._shapes[key] = (0, *rows.shape[1:])

@@ -106,7 +106,9 @@ def load_into(
       value = value.transpose(_TO_NNX[value.ndim])
     if value.shape != variable.shape:
       wrong.append(f"{name} {tensors[name].shape}")
-    elif not np.all(np.isfinite(value)):
+    elif value.dtype.kind not in "fiu" and value.dtype.name != "bfloat16":
+      wrong.append(f"{name} ({value.dtype})")
+    elif not np.all(np.isfinite(value.astype(np.float32))):
       wrong.append(f"{name} (not finite)")
     else:
       values[path] = value

@@ -459,7 +459,12 @@ def test_half_precision_outputs_can_be_saved(rng, tmp_path):
   outputs = leep_jax.Outputs.from_arrays(probs=probs, labels=[0, 1, 2] * 3)
   outputs.save(tmp_path / "a")
   loaded = leep_jax.Outputs.load(tmp_path / "a")
-  np.testing.assert_array_equal(loaded.probs, np.asarray(probs, np.float32))
+  expected = np.asarray(probs, np.float32)
+  expected = expected / expected.sum(axis=1, keepdims=True)
+  np.testing.assert_allclose(loaded.probs, expected, atol=1e-6)
+  assert leep_jax.compute_scores(loaded, names=["leep"]) == pytest.approx(
+    leep_jax.compute_scores(outputs, names=["leep"]), abs=1e-6
+  )
 
 
 def test_streams_of_unknown_length_spill_to_disk(rng, monkeypatch):
@@ -471,6 +476,22 @@ def test_streams_of_unknown_length_spill_to_disk(rng, monkeypatch):
   probs, _ = expected_outputs(source, images)
   np.testing.assert_allclose(outputs.probs, probs, atol=1e-6)
   np.testing.assert_array_equal(outputs.labels, labels)
+
+
+def test_bad_state_preprocessing_and_selection(rng):
+  images, labels = images_and_labels(rng)
+  source = leep_jax.Source("odd", lambda s, x: x, {"a": "b"})
+  with pytest.raises(leep_jax.InputError, match="state of odd is not all arr"):
+    leep_jax.compute_outputs(source, [(images, labels)])
+  assert leep_jax.Preprocessing(mean=[0, 0, 0], std=[1, 1, 1]).takes_any_range
+  with pytest.raises(leep_jax.InputError, match="std above 0"):
+    leep_jax.Preprocessing(std=(0.5, 0.5, 0))
+  with pytest.raises(leep_jax.InputError, match="image_size is 0"):
+    leep_jax.Preprocessing(image_size=0)
+  outputs = leep_jax.compute_outputs(linear_source(rng), [(images, labels)])
+  for indices in ([10**6], np.ones(3, bool)):
+    with pytest.raises(leep_jax.InputError, match="cannot select from 53"):
+      outputs.select(indices)
 
 
 def test_empty_data(rng):

@@ -74,7 +74,7 @@ def test_predictions_and_rows(capsys, predictions):
   assert (status, err) == (0, "")
   assert "Best first by nce" in out
   assert out.index("better") < out.index("worse")
-  assert "h_score is undefined without features: worse" in out
+  assert "h_score is undefined for worse: no features" in out
   lines = (predictions / "rows.jsonl").read_text().splitlines()
   worse, better = map(json.loads, lines)
   assert set(worse) == COLUMNS | {"nce", "leep", "h_score"}
@@ -125,10 +125,14 @@ def test_models_on_a_data_set(capsys, tmp_path):
     (["--output=rows.xls"], "must end in .jsonl or .csv"),
     (["--nonsense"], "Unknown command line flag 'nonsense'"),
     (["digits"], "unexpected argument 'digits'"),
-    (["--predictions=no.npz"], "no.npz: no file at no.npz"),
+    (["--predictions=no.npz"], "error: no file at no.npz"),
     (["--predictions=better.npz", "--model=x"], "--model has no meaning"),
     (["--predictions=better.npz", "--limit=3"], "--limit has no meaning"),
     (["--predictions=better.npz", "--dataset=x"], "--dataset has no mean"),
+    (["--predictions=better.npz", "--dtype=bfloat16"], "--dtype has no mean"),
+    (["--data_dir=."], "data_dir is for TFDS data sets, not for digits"),
+    (["--output="], "must end in .jsonl"),
+    (["--model=sys:exit"], "cannot make a source with sys:exit: SystemExit"),
     (["--predictions=unlabelled.npz"], "no array labels; the file has probs"),
     (["--predictions=logits.npz"], "do not sum to 1, but to 17.3"),
   ],
@@ -157,7 +161,7 @@ def test_one_bad_source_does_not_lose_the_others(capsys, predictions):
     capsys, "--predictions=bad.npz,better.npz", "--output=rows.jsonl"
   )
   assert status == 2
-  assert "error: bad.npz: probs of bad.npz" in err
+  assert "error: probs of bad.npz: 1 of 1 rows" in err
   assert "better" in out
   assert len(pathlib.Path("rows.jsonl").read_text().splitlines()) == 1
 
@@ -282,6 +286,9 @@ def test_names_that_would_look_alike_keep_their_folders():
     "r@y/1/m",
   ]
   assert score._short_names(["same", "same"]) == ["same", "same"]
+  long = [f"r@{'x' * 30}{i}{'y' * 30}.npz" for i in range(2)]
+  assert len(set(score._short_names(long))) == 2
+  assert max(map(len, score._short_names(long))) <= 28
 
 
 def test_a_reader_that_leaves_early_loses_no_rows(predictions):

@@ -502,6 +502,30 @@ def test_logme_with_fewer_examples_than_features(rng, device_count):
   assert leep_jax.logme(features, labels) == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize("n", [100, 300])
+@pytest.mark.parametrize("change", ["offset", "spectrum", "sorted"])
+def test_logme_of_ill_conditioned_features(n, change, rng):
+  features, labels = example("logme", rng, n=n, width=32)
+  if change == "offset":
+    features = features + 100
+  if change == "spectrum":
+    features = features * np.logspace(-3, 3, 32)
+  if change == "sorted":
+    features = features + 100.0 * labels[:, None]
+  features = features.astype(np.float32)
+  expected = oracles.logme(features, labels)
+  assert leep_jax.logme(features, labels) == pytest.approx(expected, abs=1e-6)
+
+
+def test_an_infinite_logme_leaves_the_other_scores(rng):
+  labels = np.array([0, 1, 0, 1])
+  outputs = leep_jax.Outputs.from_arrays(
+    probs=np.eye(2)[labels], features=np.eye(2)[labels], labels=labels
+  )
+  values = leep_jax.compute_scores(outputs, names=["leep", "logme"])
+  assert values == {"leep": 0, "logme": None}
+
+
 def test_logme_of_features_that_hold_the_answer():
   with pytest.raises(leep_jax.InputError, match="infinite: 2 dimensions .*fit"):
     leep_jax.logme(np.eye(2)[[0, 1, 0, 1]], [0, 1, 0, 1])
@@ -649,7 +673,7 @@ def test_compute_scores_shares_looks(rng, monkeypatch):
   assert list(values) == list(SCORES)
   assert looks == [
     ["probs_faults", "joint", "dummy_label_counts"],
-    ["features_faults", "moments", "norm_moments"],
+    ["moments", "norm_moments", "features_faults"],
     ["log_likelihood"],
     ["whitened_moments"],  # rows that sum to 1 are linearly dependent
     ["correct"],

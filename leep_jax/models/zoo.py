@@ -138,12 +138,15 @@ def _from_checkpoint(name, arch, path):
   weights.load_into(model, tensors, table=architecture.table, origin=path)
   preprocessing = architecture.preprocessing
   if "leep_jax" in metadata:
-    card = json.loads(metadata["leep_jax"])
-    preprocessing = source_lib.Preprocessing(
-      image_size=card["image_size"],
-      mean=tuple(card["mean"]),
-      std=tuple(card["std"]),
-    )
+    try:
+      card = json.loads(metadata["leep_jax"])
+      preprocessing = source_lib.Preprocessing(
+        image_size=card["image_size"], mean=card["mean"], std=card["std"]
+      )
+    except (ValueError, TypeError, KeyError) as e:
+      raise checks.InputError(
+        f"the card inside {path} cannot be read: {checks.reason(e)}"
+      ) from e
   graph, state = nnx.split(model)
 
   def apply(state, images):
@@ -165,7 +168,7 @@ def _from_factory(name):
     for part in attribute.split("."):
       factory = getattr(factory, part)
     source = factory()
-  except Exception as e:  # whatever the user's own code raises
+  except (Exception, SystemExit) as e:  # whatever the user's code raises
     raise checks.InputError(
       f"cannot make a source with {name}: {type(e).__name__}: "
       f"{checks.reason(e)}"

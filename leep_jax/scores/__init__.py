@@ -4,6 +4,7 @@ Every score is "higher transfers better".
 """
 
 from collections.abc import Callable, Iterable
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -48,7 +49,7 @@ SCORES: dict[str, Score] = {
     _h_score.regularized_h_score_of,
     (statistics.moments, statistics.norm_moments),
   ),
-  "logme": Score(_logme.logme, _logme.logme_of, (statistics.moments,)),
+  "logme": Score(_logme.logme, _logme.logme_of, (statistics.features_faults,)),
   "eep_accuracy": Score(
     _leep.eep_accuracy, _leep.eep_accuracy_of, (statistics.joint,)
   ),
@@ -66,7 +67,7 @@ def compute_scores(
 
   Returns:
     Scores by name; None where the source gives no probabilities or no
-    features to compute one from.
+    features to compute one from, or the score is infinite for them.
 
   Raises:
     InputError: if a name is unknown, or the outputs are not distributions or
@@ -86,7 +87,8 @@ def compute_scores(
       if SCORES[name].needs == field
       for statistic in SCORES[name].first_look
     )
-  return {
-    name: SCORES[name].of_outputs(outputs) if name in possible else None
-    for name in names
-  }
+  values: dict[str, float | None] = dict.fromkeys(names)
+  for name in possible:
+    with contextlib.suppress(checks.UndefinedScore):
+      values[name] = SCORES[name].of_outputs(outputs)
+  return values

@@ -3,7 +3,7 @@
 Each target column y `[n]` is modelled as Bayesian linear regression on the
 features F `[n, D]`: weights ~ N(0, 1/alpha), noise ~ N(0, 1/beta), with both
 precisions chosen to maximise the evidence p(y given F). All columns share one
-eigen-decomposition of F^T F, so the moments of the features are enough.
+eigen-decomposition of F^T F.
 """
 
 from typing import Any
@@ -53,42 +53,43 @@ def logme(
 
 def logme_of(outputs: outputs_lib.Outputs) -> float:
   """`logme` of kept outputs."""
-  sums = outputs.sum(statistics.moments)  # which also checks the features
+  outputs.sum(statistics.features_faults)  # refuses what is not finite
+  n, dimensions = len(outputs), outputs.num_features or 0
+  decompose = _by_features if n <= 2 * dimensions else _by_moments
+  values, inside = decompose(outputs)
   energy = outputs.class_counts.astype(np.float64)  # y^T y of one-hot columns
-  n = len(outputs)
-  if n <= (outputs.num_features or 0):
-    values, inside = _few_examples(outputs)
-  else:
-    # LogME does not depend on the scale of the features, only on their origin.
-    shift, scale = outputs.feature_centre
-    shift = shift.astype(np.float64) / scale
-    total = sums["class_sums"].sum(axis=0)
-    gram = sums["gram"] + np.outer(shift, total) + np.outer(total, shift)
-    gram += n * np.outer(shift, shift)
-    cross = sums["class_sums"] + np.outer(energy, shift)
-    values, vectors = np.linalg.eigh(gram)
-    # Smaller eigenvalues are the rounding of float32 sums.
-    kept = values > len(values) * np.finfo(np.float32).eps * values[-1]
-    values = values[kept]
-    inside = (cross @ vectors[:, kept]) ** 2 / values
   outside = energy - inside.sum(axis=1)
-  exact = outside <= 1e-6 * energy
+  exact = outside <= 1e-9 * energy
   if np.any(exact) and len(values) < n:
-    raise checks.InputError(
+    raise checks.UndefinedScore(
       f"logme of {outputs.name} is infinite: {len(values)} dimensions of "
-      f"features fit class {outputs.classes[exact][0]} exactly on {n} "
-      "examples"
+      f"features fit class {outputs.classes[exact][0]} exactly on {n} examples"
     )
   evidence = max_log_evidence(values, inside, np.maximum(outside, 0), n)
   return float(evidence.mean())
 
 
-def _few_examples(outputs):
-  """Eigenvalues and squared projections from the features themselves.
+def _by_moments(outputs):
+  """Eigenvalues of F^T F `[K]` and squared projections of targets `[Y, K]`.
 
-  With n <= D an n x n problem in float64 is small, and exact where moments in
-  float32 could not tell a perfect fit from a good one.
+  Moments are float64 sums on the host: the evidence weighs small eigenvalues
+  as much as large ones, and an offset of the features makes most of them small.
   """
+  gram, cross, start = np.zeros(()), np.zeros(()), 0
+  for chunk in outputs.feature_chunks():
+    features = np.asarray(chunk, np.float64)
+    labels = outputs.labels[start : start + len(features)]
+    gram = gram + features.T @ features
+    cross = cross + (outputs.classes[:, None] == labels) @ features
+    start += len(features)
+  values, vectors = np.linalg.eigh(gram)
+  kept = values > len(values) * np.finfo(np.float64).eps * values[-1]
+  values = values[kept]
+  return values, (cross @ vectors[:, kept]) ** 2 / values
+
+
+def _by_features(outputs):
+  """The same from the features themselves, where examples are few."""
   features = np.asarray(outputs.features, np.float64)
   vectors, singular, _ = np.linalg.svd(features, full_matrices=False)
   tolerance = max(features.shape) * np.finfo(np.float64).eps
