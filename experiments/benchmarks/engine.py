@@ -9,7 +9,9 @@ printed is the project's own.
 
 Cost: about three minutes on two CPU cores. Times are medians of interleaved
 repetitions, after compilation; memory is a child process's peak resident set.
-What came out is in `experiments/results/engine.md`.
+What came out is in `experiments/results/engine.md`. A ratio to the bare forward
+pass below 1 is no mistake: on a CPU, networks are compiled here with options of
+their own (`devices.py` says why), the bare pass with JAX's defaults.
 """
 
 from collections.abc import Callable
