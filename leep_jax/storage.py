@@ -88,10 +88,8 @@ class HostArrays(Store):
     return array if isinstance(array, np.ndarray) else array.array()
 
   def is_wide(self, key):
-    return self._arrays[key].dtype.kind in "fiu" and (
-      self._arrays[key].dtype.itemsize > 4
-      or self._arrays[key].dtype.kind != "f"
-    )
+    dtype = self._arrays[key].dtype
+    return dtype.kind in "iu" or (dtype.kind == "f" and dtype.itemsize > 4)
 
   def _rows(self, keys):
     """Examples per device and call: a power of two, for few compilations."""
