@@ -3,13 +3,19 @@
 from leep_jax.checks import InputError
 from leep_jax.data import Dataset, load_dataset
 from leep_jax.forward import compute_outputs
+from leep_jax.jackknife import Estimate, paired_difference
 from leep_jax.models.zoo import load_source
 from leep_jax.outputs import Outputs
-from leep_jax.scores import SCORES, compute_scores
+from leep_jax.scores import SCORES, compute_scores, estimate_scores
+from leep_jax.scores.gbc import gbc
 from leep_jax.scores.h_score import h_score, regularized_h_score
-from leep_jax.scores.leep import EEP, eep_accuracy, leep
+from leep_jax.scores.leep import EEP, eep_accuracy, leep, leep_bounds
 from leep_jax.scores.logme import logme
+from leep_jax.scores.n_leep import n_leep
 from leep_jax.scores.nce import nce, task_hardness
+from leep_jax.scores.parc import parc
+from leep_jax.scores.regression import lab_mse, lin_mse
+from leep_jax.scores.trans_rate import trans_rate
 from leep_jax.source import Preprocessing, Source
 
 __version__ = "0.1.0"
@@ -18,6 +24,7 @@ __all__ = [
   "EEP",
   "SCORES",
   "Dataset",
+  "Estimate",
   "InputError",
   "Outputs",
   "Preprocessing",
@@ -25,12 +32,21 @@ __all__ = [
   "compute_outputs",
   "compute_scores",
   "eep_accuracy",
+  "estimate_scores",
+  "gbc",
   "h_score",
+  "lab_mse",
   "leep",
+  "leep_bounds",
+  "lin_mse",
   "load_dataset",
   "load_source",
   "logme",
+  "n_leep",
   "nce",
+  "paired_difference",
+  "parc",
   "regularized_h_score",
   "task_hardness",
+  "trans_rate",
 ]

@@ -70,7 +70,7 @@ def class_labels(labels: Any, *, num_classes: int | None = None) -> np.ndarray:
     if odd.size:
       raise InputError(
         f"labels contain {float(odd[0]):g}, not an integer: is this a "
-        "regression target?"
+        "regression target? Pass it as targets"
       )
   low, high = array.min(), array.max()
   if low < 0:
@@ -147,13 +147,43 @@ def images(name: str, array: np.ndarray, *, normalised: bool = False) -> None:
     )
 
 
-def rows(name: str, array: Any, count: int) -> np.ndarray:
+def real_targets(targets: Any) -> np.ndarray:
+  """Returns targets of regression as `[n, T]` float64.
+
+  Args:
+    targets: `[n, T]` or `[n]` real numbers.
+
+  Raises:
+    InputError: if there are none, or they are of another shape or type, or not
+      finite.
+  """
+  array = as_array("targets", targets)
+  if array.ndim == 1:
+    array = array[:, None]
+  if array.ndim != 2 or not array.shape[1]:
+    raise InputError(f"targets have shape {array.shape}, not [n, T] or [n]")
+  if not len(array):
+    raise InputError("there are no examples: targets are empty")
+  if not _is_real(array):
+    raise InputError(f"targets are {array.dtype}, not real numbers")
+  array = array.astype(np.float64)
+  bad = ~np.isfinite(array).all(axis=1)
+  if bad.any():
+    raise InputError(
+      f"targets: {bad.sum()} of {len(array)} rows hold NaN or infinity: do "
+      "they mark missing values? Leave those examples out"
+    )
+  return array
+
+
+def rows(name: str, array: Any, count: int, what: str) -> np.ndarray:
   """Returns `[n, K]` real numbers with one row per label, not copied.
 
   Args:
     name: what error messages call the array.
     array: NumPy or JAX array, or nested lists.
-    count: number of labels.
+    count: number of examples.
+    what: what there is one of for each: `labels` or `targets`.
 
   Raises:
     InputError: if it is not two-dimensional, has no columns, is not of real
@@ -166,7 +196,7 @@ def rows(name: str, array: Any, count: int) -> np.ndarray:
     raise InputError(f"{name} is {array.dtype}, not real numbers")
   if len(array) != count:
     raise InputError(
-      f"{name} has {len(array)} rows, but there are {count} labels"
+      f"{name} has {len(array)} rows, but there are {count} {what}"
     )
   return array
 

@@ -3,9 +3,12 @@
 A `Dataset` knows how many examples it has and can fetch any of them by index;
 `batches` reads ahead in a background thread. TensorFlow is never imported:
 TFDS reads `array_record` files through its data-source interface.
+
+`load_attributes` reads yes-or-no labels without their images.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+import csv
 import dataclasses
 import os
 import pathlib
@@ -31,11 +34,13 @@ class Dataset:
   Attributes:
     name: what tables and rows call it.
     split: which part of it this is.
-    num_classes: number of target classes, also those that never occur.
+    num_classes: number of target classes, also those that never occur; 0 if
+      targets are real numbers.
     indices: `[n]` int64, the examples in use, in order.
     image_shape: `(H, W, C)`, or None where images differ in size.
     fetch: `indices -> (images, labels)`, a sequence of `[H, W, C]` arrays
-      (uint8 in 0..255, or floats in [0, 1]) and one of integer labels.
+      (uint8 in 0..255, or floats in [0, 1]) and one of integer labels, or of
+      real-valued targets.
     class_names: names of the classes, where they are known.
   """
 
@@ -158,6 +163,7 @@ def load_dataset(
   split: str | None = None,
   data_dir: str | None = None,
   limit: int | None = None,
+  target: str | None = None,
 ) -> Dataset:
   """Opens a labelled image data set by name.
 
@@ -169,6 +175,9 @@ def load_dataset(
       for a folder, its sub-folder to use. The others have no splits.
     data_dir: where TFDS data sets are.
     limit: use only this many examples, see `Dataset.take`.
+    target: for regression, the name of real-valued targets: an array `[n, T]`
+      or `[n]` of an npz file (default `targets` where it has no `labels`), or a
+      numeric feature of a TFDS data set.
 
   Returns:
     The data set; images are read when they are asked for.
@@ -180,14 +189,19 @@ def load_dataset(
   kind, _, path = name.partition(":")
   if data_dir is not None and (name == "digits" or kind in ("folder", "npz")):
     raise checks.InputError(f"data_dir is for TFDS data sets, not for {name}")
+  if target is not None and (name == "digits" or kind == "folder"):
+    raise checks.InputError(
+      f"{name} has classes, but no real-valued targets {target!r}: those come "
+      "from npz files and TFDS data sets"
+    )
   if name == "digits":
     dataset = _digits(split)
   elif kind == "folder":
     dataset = _folder(path, split)
   elif kind == "npz":
-    dataset = _npz(path, split)
+    dataset = _npz(path, split, target)
   else:
-    dataset = _tfds(name, split or "train", data_dir)
+    dataset = _tfds(name, split or "train", data_dir, target)
   if not len(dataset):
     raise checks.InputError(f"data set {name} ({dataset.split}) is empty")
   return dataset if limit is None else dataset.take(limit)
@@ -208,7 +222,9 @@ def _digits(split):
 
 
 def _from_arrays(name, images, labels):
-  classes = int(labels.max()) + 1 if labels.size else 0
+  classes = 0
+  if labels.dtype.kind in "iu" and labels.size:
+    classes = int(labels.max()) + 1
   return Dataset(
     name=name,
     split="all",
@@ -219,16 +235,22 @@ def _from_arrays(name, images, labels):
   )
 
 
-def _npz(path, split):
+def _npz(path, split, target):
   name = f"npz:{path}"
   _no_split(name, split)
   arrays = checks.read_npz(path)
-  for key in ("images", "labels"):
+  if target is None and "targets" in arrays and "labels" not in arrays:
+    target = "targets"
+  for key in ("images", target or "labels"):
     if key not in arrays:
       raise checks.InputError(
         f"{path} has no array {key!r}; it has {', '.join(arrays) or 'none'}"
       )
-  images, labels = arrays["images"], checks.class_labels(arrays["labels"])
+  images = arrays["images"]
+  if target is None:
+    labels = checks.class_labels(arrays["labels"])
+  else:
+    labels = checks.real_targets(arrays[target])
   if images.ndim == 3:
     images = images[..., None]
   if images.ndim != 4 or images.shape[3] not in (1, 3):
@@ -238,7 +260,7 @@ def _npz(path, split):
     )
   if len(images) != len(labels):
     raise checks.InputError(
-      f"{path} has {len(images)} images but {len(labels)} labels"
+      f"{path} has {len(images)} images but {len(labels)} {target or 'labels'}"
     )
   checks.images(f"images of {path}", images)
   return _from_arrays(name, images, labels)
@@ -314,7 +336,7 @@ def _read_image(path):
   return image
 
 
-def _tfds(name, split, data_dir):
+def _tfds_builder(name, data_dir):
   import tensorflow_datasets as tfds
 
   data_dir = os.path.expanduser(data_dir) if data_dir else None
@@ -336,11 +358,12 @@ def _tfds(name, split, data_dir):
       f"`tfds build {name} --file_format=array_record --data_dir=DIR` where "
       "TensorFlow is installed, then pass --data_dir=DIR"
     )
-  features = builder.info.features
-  image_key = _feature(features, tfds.features.Image, "image", name)
-  label_key = _feature(features, tfds.features.ClassLabel, "label", name)
+  return builder
+
+
+def _tfds_source(builder, name, split, **options):
   try:
-    source = builder.as_data_source(split=split)
+    return builder.as_data_source(split=split, **options)
   except NotImplementedError as e:
     raise checks.InputError(
       f"TFDS data set {name!r} is stored as {builder.info.file_format}, which "
@@ -352,8 +375,22 @@ def _tfds(name, split, data_dir):
       f"cannot take split {split!r} of {name}: it has {known}; slices are "
       "written train[:20%] or test[100:200]"
     ) from e
+
+
+def _tfds(name, split, data_dir, target):
+  import tensorflow_datasets as tfds
+
+  builder = _tfds_builder(name, data_dir)
+  features = builder.info.features
+  image_key = _feature(features, tfds.features.Image, "image", name)
+  if target is None:
+    label_key = _feature(features, tfds.features.ClassLabel, "label", name)
+  else:
+    label_key = _numeric_feature(features, target, name)
+  source = _tfds_source(builder, name, split)
   shape = features[image_key].shape
   label = features[label_key]
+  classes = label.num_classes if target is None else 0
 
   def fetch(indices):
     rows = source.__getitems__(indices.tolist())
@@ -362,12 +399,31 @@ def _tfds(name, split, data_dir):
   return Dataset(
     name=name,
     split=split,
-    num_classes=label.num_classes,
+    num_classes=classes,
     indices=np.arange(len(source)),
     image_shape=None if None in shape else shape,
     fetch=fetch,
-    class_names=tuple(label.names) if label.num_classes else None,
+    class_names=tuple(label.names) if classes else None,
   )
+
+
+def _numeric_feature(features, name, dataset):
+  """Checks that a TFDS feature holds one or more numbers."""
+  if name not in features:
+    raise checks.unknown(f"feature of {dataset}", name, features)
+  feature = features[name]
+  shape, dtype = feature.shape, feature.np_dtype
+  if (
+    len(shape) > 1
+    or None in shape
+    or np.dtype(dtype).kind not in "fiub"
+    or hasattr(feature, "names")
+  ):
+    raise checks.InputError(
+      f"feature {name!r} of {dataset} is {type(feature).__name__} of shape "
+      f"{shape}, not real numbers [T]"
+    )
+  return name
 
 
 def _feature(features, kind, name, dataset):
@@ -381,3 +437,273 @@ def _feature(features, kind, name, dataset):
     f"({', '.join(found) or 'its features: ' + ', '.join(features)}), so it "
     "is not one labelled image classification task"
   )
+
+
+def load_attributes(
+  name: str,
+  *,
+  attributes: Sequence[str] | None = None,
+  split: str | None = None,
+  data_dir: str | None = None,
+) -> tuple[np.ndarray, tuple[str, ...]]:
+  """Reads yes-or-no labels: several of each example, without its image.
+
+  Args:
+    name: `csv:FILE` (a row of names, then rows of 0 and 1, or of -1 and 1 as
+      in CelebA's list), `npz:FILE` (an array `attributes` `[n, A]` of 0 and 1,
+      optionally `attribute_names` `[A]`), or the name of a TFDS data set.
+    attributes: names of those to read, in order; TFDS features inside others
+      are written `attributes/Smiling`. Default: all columns of a file that
+      hold nothing else than 0 and 1, all boolean or two-class TFDS features.
+    split: TFDS split with slicing (default `train`).
+    data_dir: where TFDS data sets are.
+
+  Returns:
+    `[n, A]` uint8, each 0 or 1, and the A names.
+
+  Raises:
+    InputError: if there is no such data set, split or attribute, no attribute
+      or no example at all, or a value that is neither 0 nor 1.
+  """
+  kind, _, path = name.partition(":")
+  if attributes is not None:
+    attributes = tuple(dict.fromkeys(attributes))
+    if not attributes:
+      raise checks.InputError("attributes is empty: leave it out to read all")
+  if name == "digits" or kind == "folder":
+    raise checks.InputError(
+      f"{name} has one label an example, no attributes: they come from "
+      "csv:FILE, npz:FILE or a TFDS data set"
+    )
+  if kind in ("csv", "npz"):
+    if data_dir is not None:
+      raise checks.InputError(f"data_dir is for TFDS data sets, not for {name}")
+    _no_split(name, split)
+    read = _csv_attributes if kind == "csv" else _npz_attributes
+    values, names = read(os.path.expanduser(path), attributes)
+  else:
+    values, names = _tfds_attributes(
+      name, split or "train", data_dir, attributes
+    )
+  return binary(values, names=names), tuple(names)
+
+
+def binary(values: Any, *, names: Sequence[str] | None = None) -> np.ndarray:
+  """Returns attributes as `[n, A]` uint8, each 0 or 1.
+
+  Args:
+    values: `[n, A]` booleans or numbers.
+    names: what error messages call the A attributes; by default, their place.
+
+  Raises:
+    InputError: if there are no examples or no attributes, or a value is
+      neither 0 nor 1.
+  """
+  values = checks.as_array("attributes", values)
+  if values.ndim != 2:
+    raise checks.InputError(
+      f"attributes have shape {values.shape}, not [n, A]: one row an example, "
+      "one column an attribute"
+    )
+  if not values.size:
+    what = "attributes" if len(values) else "examples"
+    raise checks.InputError(f"there are no {what}: the shape is {values.shape}")
+  if values.dtype.kind not in "biuf":
+    raise checks.InputError(f"attributes are {values.dtype}, not 0 and 1")
+  odd = (values != 0) & (values != 1)
+  if odd.any():
+    row, column = map(int, np.unravel_index(odd.argmax(), odd.shape))
+    value = float(values[row, column])
+    cause = "has it more than two values?"
+    if value == -1:
+      cause = "does -1 mean no? Then pass attributes > 0"
+    elif np.isnan(value):
+      cause = "is it missing?"
+    raise checks.InputError(
+      f"attribute {column if names is None else names[column]} of example "
+      f"{row} is {value:g}, not 0 or 1: {cause}"
+    )
+  return values.astype(np.uint8)
+
+
+def _known(names, chosen):
+  """Refuses names chosen that are unknown; where none are, chooses all."""
+  for name in names if chosen is None else chosen:
+    if name not in names:
+      inside = [path for path in names if path.endswith(f"/{name}")]
+      raise checks.unknown("attribute", name, inside or names)
+  return names if chosen is None else chosen
+
+
+def _unique(path, names):
+  for name in names:
+    if names.count(name) > 1:
+      raise checks.InputError(
+        f"{path} names two attributes {name!r}: is the row of names missing?"
+      )
+
+
+def _npz_attributes(path, chosen):
+  arrays = checks.read_npz(path)
+  if "attributes" not in arrays:
+    raise checks.InputError(
+      f"{path} has no array 'attributes'; it has {', '.join(arrays) or 'none'}"
+    )
+  values = arrays["attributes"]
+  count = values.shape[1] if values.ndim == 2 else 0
+  names = [f"attribute_{i}" for i in range(count)]
+  if "attribute_names" in arrays:
+    names = arrays["attribute_names"].astype(str).ravel().tolist()
+    if count and len(names) != count:
+      raise checks.InputError(
+        f"{path} has {count} attributes, but {len(names)} attribute_names"
+      )
+    _unique(path, names)
+  if not count:  # of a shape that is refused later
+    return values, names
+  chosen = _known(names, chosen)
+  return values[:, [names.index(name) for name in chosen]], chosen
+
+
+# What a cell of a CSV file says; a column holds 0 and 1, or -1 and 1.
+_CELLS = {
+  "0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1, "-1": 2, "-1.0": 2,
+}  # fmt: skip
+_NO_CELL = 3
+
+
+def _csv_attributes(path, chosen):
+  header, table, odd = _read_csv(path)
+  zero, _, minus, other = ((table == code).any(axis=0) for code in range(4))
+  usable = ~other & ~(zero & minus)
+  if chosen is None:
+    names = [n for n, good in zip(header, usable, strict=True) if good and n]
+    if not names:
+      raise checks.InputError(
+        f"{path} has no column of 0 and 1, or -1 and 1, of "
+        f"{', '.join(header)[:60]}: are there commas between them?"
+      )
+  else:
+    names = _known([name for name in header if name], chosen)
+  columns = [header.index(name) for name in names]
+  for name, column in zip(names, columns, strict=True):
+    if other[column]:
+      line, cell = odd[column]
+      cause = "has it more than two values" if cell.strip() else "is it missing"
+      raise checks.InputError(
+        f"{name} in line {line} of {path} is {cell!r}, not 0 or 1: {cause}?"
+      )
+    if not usable[column]:
+      raise checks.InputError(
+        f"{name} of {path} is both 0 and -1, not 0 and 1 or -1 and 1: does one "
+        "of them mark what is unknown?"
+      )
+  return table[:, columns] == 1, names
+
+
+def _read_csv(path):
+  """The header, the cells `[n, columns]` as codes, and odd cells.
+
+  These are by column the first one that no code stands for, with its line.
+  Cells become codes line by line: as text they would take far more memory.
+  """
+  if not os.path.isfile(path):
+    raise checks.InputError(f"no file at {path}")
+  codes = bytearray()
+  odd: dict[int, tuple[int, str]] = {}
+  try:
+    with open(path, encoding="utf-8-sig", newline="") as file:
+      reader = csv.reader(file)
+      header = [name.strip() for name in next(reader, [])]
+      _unique(path, [name for name in header if name])
+      for row in reader:
+        if not row:
+          continue
+        if len(row) != len(header):
+          raise checks.InputError(
+            f"line {reader.line_num} of {path} has {len(row)} values, but "
+            f"there are {len(header)} names in line 1"
+          )
+        new = bytes(_CELLS.get(c.strip().lower(), _NO_CELL) for c in row)
+        if _NO_CELL in new:
+          for i, code in enumerate(new):
+            if code == _NO_CELL:
+              odd.setdefault(i, (reader.line_num, row[i]))
+        codes += new
+  except (OSError, UnicodeDecodeError, csv.Error) as e:
+    raise checks.InputError(
+      f"cannot read {path} as CSV ({checks.reason(e)})"
+    ) from e
+  if not codes:
+    raise checks.InputError(f"{path} has no examples: no rows below line 1")
+  table = np.frombuffer(codes, np.uint8).reshape(-1, len(header))
+  return header, table, odd
+
+
+def _tfds_attributes(name, split, data_dir, chosen):
+  import tensorflow_datasets as tfds
+
+  def is_binary(feature):
+    if isinstance(feature, tfds.features.ClassLabel):
+      return feature.num_classes == 2
+    return _is_scalar(feature, "b")
+
+  builder = _tfds_builder(name, data_dir)
+  nested = tfds.features.FeaturesDict
+  leaves = dict(_leaves(builder.info.features, nested))
+  if chosen is None:
+    chosen = [path for path, feature in leaves.items() if is_binary(feature)]
+    if not chosen:
+      raise checks.InputError(
+        f"TFDS data set {name!r} has no boolean or two-class features; it has "
+        f"{', '.join(leaves)}"
+      )
+  for path in _known(list(leaves), chosen):
+    if not _is_scalar(leaves[path], "biu"):
+      what = " ".join(repr(leaves[path]).split())
+      raise checks.InputError(
+        f"feature {path} of TFDS data set {name!r} is {what}, not one boolean "
+        "or integer an example"
+      )
+  source = _tfds_source(
+    builder,
+    name,
+    split,
+    deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES,
+  )
+  if not len(source):
+    raise checks.InputError(f"data set {name} ({split}) is empty")
+  # A dictionary of the chosen features alone: images are not decoded. (TFDS's
+  # own PartialDecoding needs TensorFlow.)
+  wanted: dict[str, Any] = {}
+  for path in chosen:
+    *folders, last = path.split("/")
+    inside = wanted
+    for folder in folders:
+      inside = inside.setdefault(folder, {})
+    inside[last] = leaves[path]
+  features = nested(wanted)
+
+  def read(start):
+    stop = min(start + 1024, len(source))
+    for record in source.__getitems__(list(range(start, stop))):
+      example = features.deserialize_example_np(record)
+      found = dict(_leaves(example, dict))
+      yield [int(found[path]) for path in chosen]
+
+  starts = range(0, len(source), 1024)
+  return np.asarray([row for start in starts for row in read(start)]), chosen
+
+
+def _leaves(tree, kind, folder=""):
+  """Yields what nested dictionaries of a kind hold, each with its path."""
+  for key, value in tree.items():
+    if isinstance(value, kind):
+      yield from _leaves(value, kind, f"{folder}{key}/")
+    else:
+      yield folder + key, value
+
+
+def _is_scalar(feature, kinds):
+  """Whether a TFDS feature is one number of these kinds, of NumPy's letters."""
+  return feature.shape == () and np.dtype(feature.np_dtype).kind in kinds

@@ -1,9 +1,10 @@
 """Many devices: the only module that names pmap, psum, an axis or a process.
 
-Two services. `sum_batches` adds a statistic over batches: every device keeps
-running sums of its own in donated buffers, with compensation, and one
-collective at the end adds the devices. `parallel` runs a pure function on the
-examples of a batch, spread over the devices.
+Two services. `sum_batches` adds a statistic over batches, apart for each of G
+groups of examples: every device keeps running sums of its own in donated
+buffers, with compensation, and one collective at the end adds the devices.
+`parallel` runs a pure function on the examples of a batch, spread over the
+devices.
 
 A batch for d devices is a pytree of arrays `[d, b, ...]`: b examples for each.
 """
@@ -151,6 +152,7 @@ def sum_batches(
   arguments: tuple[tuple[Any, ...], ...],
   *,
   centre: tuple[np.ndarray, np.float32] | None = None,
+  groups: int = 1,
 ) -> tuple[Any, ...]:
   """Adds statistics over batches and devices, in one pass.
 
@@ -160,20 +162,22 @@ def sum_batches(
     arguments: for each statistic, the arrays it takes after the batch.
     centre: shift `[D]` to subtract from the features, and scale to divide
       them by, both float32.
+    groups: G; an example belongs to the group of its place among all, modulo
+      G, however it is batched.
 
   Returns:
-    For each statistic its sum, float64 arrays on the host.
+    For each statistic its sums, float64 arrays `[G, ...]` on the host.
 
   Raises:
     ValueError: if there is no batch.
   """
-  step, finish = _compile(functions)
+  step, finish = _compile(functions, groups)
   placed = replicate((arguments, centre))
   running = None
   ahead: collections.deque[jax.Array] = collections.deque()
   for batch in batches:
     if running is None:
-      running = _zeros(functions, batch, arguments, centre)
+      running = _zeros(functions, batch, arguments, centre, groups)
     running, done = step(running, batch, placed)
     # Devices work while the host reads on, but only so far: what waits for
     # them takes memory.
@@ -191,12 +195,19 @@ def sum_batches(
 
 
 @functools.lru_cache(maxsize=256)
-def _compile(functions):
+def _compile(functions, groups):
   """Returns the pmapped step, with donated running sums, and the last sum."""
 
   def step(running, batch, placed):
-    running = _scan(functions, running, batch, *placed)
-    return running, batch.weights[0]
+    def add(_, group):
+      return None, _scan(functions, *group, *placed)
+
+    if groups == 1:  # without the copies of a loop
+      _, new = add(None, (jax.tree.map(lambda x: x[0], running), batch))
+      new = jax.tree.map(lambda x: x[None], new)
+    else:  # one after the other: only one has its statistics in the making
+      _, new = jax.lax.scan(add, None, (running, _regroup(batch, groups)))
+    return new, batch.weights[0]
 
   def finish(running):
     total, lost = running
@@ -212,6 +223,22 @@ def _compile(functions):
   )
 
 
+def _regroup(batch, groups):
+  """A batch `[b, ...]` as `[G, m, ...]`, padded so that groups are in place."""
+  examples = batch.labels.shape[0]
+  size = -(-(examples + groups - 1) // groups)
+  first = batch.start % groups
+
+  def place(x):
+    if not x.ndim:  # `start`, which has done its work here
+      return jnp.broadcast_to(x, (groups,))
+    padded = jnp.zeros((size * groups, *x.shape[1:]), x.dtype)
+    padded = jax.lax.dynamic_update_slice_in_dim(padded, x, first, 0)
+    return jnp.moveaxis(padded.reshape(size, groups, *x.shape[1:]), 1, 0)
+
+  return jax.tree.map(place, batch)
+
+
 def _high_bits(x):
   bits = jax.lax.bitcast_convert_type(x, jnp.int32) & ~0xFFF
   return jax.lax.bitcast_convert_type(bits, jnp.float32)
@@ -219,11 +246,13 @@ def _high_bits(x):
 
 def _add_up(functions, batch, arguments, centre):
   """The statistics of one batch on one device, as float32."""
+  used = batch.weights[:, None] > 0  # a source may give NaN for padding
+  if batch.probs is not None:
+    batch = dataclasses.replace(batch, probs=jnp.where(used, batch.probs, 0))
   if batch.features is not None:
     shift, scale = centre
     features = (batch.features.astype(jnp.float32) - shift[None]) / scale
-    features = jnp.where(batch.weights[:, None] > 0, features, 0)
-    batch = dataclasses.replace(batch, features=features)
+    batch = dataclasses.replace(batch, features=jnp.where(used, features, 0))
   sums = tuple(
     function(batch, *extra)
     for function, extra in zip(functions, arguments, strict=True)
@@ -232,7 +261,7 @@ def _add_up(functions, batch, arguments, centre):
 
 
 def _scan(functions, running, batch, arguments, centre):
-  """Adds a batch in pieces of `MAX_BATCH` examples, with compensation."""
+  """Adds a batch in pieces of so many examples, with compensation."""
 
   def add(running, piece):
     sums = _add_up(functions, piece, arguments, centre)
@@ -242,11 +271,13 @@ def _scan(functions, running, batch, arguments, centre):
     return (new, lost), None
 
   examples = batch.labels.shape[0]
-  if examples <= statistics.MAX_BATCH:
+  most = min(function.max_batch for function in functions)
+  if examples <= most:
     return add(running, batch)[0]
-  pieces, rest = divmod(examples, statistics.MAX_BATCH)
-  whole = pieces * statistics.MAX_BATCH
-  shape = (pieces, statistics.MAX_BATCH)
+  pieces, rest = divmod(examples, most)
+  whole = pieces * most
+  shape = (pieces, most)
+  batch = dataclasses.replace(batch, start=None)
   head = jax.tree.map(lambda x: x[:whole].reshape(*shape, *x.shape[1:]), batch)
   running, _ = jax.lax.scan(add, running, head)
   if rest:
@@ -260,17 +291,30 @@ def _add_rounding(lost, a, b, total):
   return lost + ((a - (total - virtual)) + (b - virtual))
 
 
-def _zeros(functions, batch, arguments, centre):
-  """Running sums of zero, shaped as the statistics of a batch."""
+def _zeros(functions, batch, arguments, centre, groups):
+  """Running sums of zero, shaped as the statistics of a batch, `[G, ...]`."""
+  leaves, structure = jax.tree.flatten((batch, arguments, centre))
+  shapes = _shapes(
+    functions, structure, tuple((x.shape, jnp.result_type(x)) for x in leaves)
+  )
+
+  def zeros():
+    return jax.tree.map(
+      lambda s: np.zeros((device_count(), groups, *s.shape), np.float32),
+      shapes,
+    )
+
+  return zeros(), zeros()
+
+
+@functools.lru_cache(maxsize=256)
+def _shapes(functions, structure, leaves):
+  """Shapes of the statistics of one device's batch."""
+  batch, arguments, centre = jax.tree.unflatten(
+    structure, [jax.ShapeDtypeStruct(*leaf) for leaf in leaves]
+  )
   one = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batch
   )
   abstract = functools.partial(_add_up, functions)
-  shapes = jax.eval_shape(abstract, one, arguments, centre)
-
-  def zeros():
-    return jax.tree.map(
-      lambda s: np.zeros((device_count(), *s.shape), np.float32), shapes
-    )
-
-  return zeros(), zeros()
+  return jax.eval_shape(abstract, one, arguments, centre)

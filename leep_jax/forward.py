@@ -41,6 +41,7 @@ def compute_outputs(
   keep: str = "auto",
   directory: str | os.PathLike[str] | None = None,
   progress: Callable[[int], None] | None = None,
+  regression: bool = False,
 ) -> outputs_lib.Outputs:
   """Runs a data set once through a source model.
 
@@ -61,6 +62,8 @@ def compute_outputs(
     directory: folder for `keep="disk"`, written as `Outputs.save` does; by
       default a temporary one that goes with the outputs.
     progress: called with the number of examples done after each batch.
+    regression: whether an iterable pairs images with real-valued targets `[B,
+      T]` or `[B]` instead of labels; a `data.Dataset` knows.
 
   Returns:
     The outputs, `float32`.
@@ -80,8 +83,9 @@ def compute_outputs(
   count = None
   if hasattr(dataset, "batches"):
     count = len(dataset)
+    regression = not dataset.num_classes
     if num_classes is None:
-      num_classes = dataset.num_classes
+      num_classes = dataset.num_classes or None
     size = source.preprocessing.image_size
     batch_size = batch_size or _default_batch_size(size, dataset)
     batch_size = -(-batch_size // devices.device_count())
@@ -91,7 +95,7 @@ def compute_outputs(
     batches = _pairs(dataset)
   return _collect(
     source,
-    _forward_all(source, batches, dtype),
+    _forward_all(source, batches, dtype, regression),
     keep=keep,
     directory=directory,
     count=count,
@@ -156,7 +160,7 @@ def _forward(apply, preprocessing, dtype):
 
 
 def _forward_all(
-  source, batches, dtype
+  source, batches, dtype, regression
 ) -> Iterator[tuple[dict[str, jax.Array], np.ndarray]]:
   """Yields outputs on the devices and their labels, one batch behind."""
   try:
@@ -177,15 +181,17 @@ def _forward_all(
   placed = devices.replicate(state)
   rows, shape = 0, None
   ahead: collections.deque[tuple[Any, np.ndarray]] = collections.deque()
+  check = checks.real_targets if regression else checks.class_labels
   for images, labels in batches:
-    labels = checks.class_labels(labels)
+    labels = check(labels)
     if images.dtype != np.uint8:
       normalised = source.preprocessing.takes_any_range
       checks.images("images", images, normalised=normalised)
       images = images.astype(np.float32, copy=False)
     if len(images) != len(labels):
       raise checks.InputError(
-        f"a batch has {len(images)} images but {len(labels)} labels"
+        f"a batch has {len(images)} images but {len(labels)} "
+        f"{'targets' if regression else 'labels'}"
       )
     if images.shape[1:] != shape:
       shape = images.shape[1:]
@@ -263,8 +269,21 @@ def _collect(
         return _collect_on_disk(source, rest, labels, directory, num_classes)
     store = storage.HostArrays(storage.gather(held, sum(map(len, labels))))
   return outputs_lib.Outputs(
-    store, np.concatenate(labels), num_classes=num_classes, name=source.name
+    store, **_truth(labels), num_classes=num_classes, name=source.name
   )
+
+
+def _truth(parts):
+  """Labels or targets, by the name that `Outputs` has for them."""
+  try:
+    values = np.concatenate(parts)
+  except ValueError as e:
+    raise checks.InputError(
+      f"batches differ in their number of targets ({checks.reason(e)})"
+    ) from e
+  if values.ndim == 2:
+    return {"labels": None, "targets": values}
+  return {"labels": values}
 
 
 def _collect_on_disk(source, parts, labels, directory, num_classes):
@@ -277,17 +296,24 @@ def _collect_on_disk(source, parts, labels, directory, num_classes):
       for arrays, rows in parts:
         for key, value in arrays.items():
           folder.append(key, storage.on_host(value)[:rows])
-      target = np.concatenate(labels)
-      classes = int(target.max()) + 1 if num_classes is None else num_classes
-      target = checks.class_labels(target, num_classes=classes)
-      folder.finish(target, num_classes=classes, name=source.name)
+      truth = _truth(labels)
+      if truth["labels"] is None:
+        truth, num_classes = {"targets": truth["targets"]}, 1
+      else:
+        if num_classes is None:
+          num_classes = int(truth["labels"].max()) + 1
+        checks.class_labels(truth["labels"], num_classes=num_classes)
+      folder.finish(truth, num_classes=num_classes, name=source.name)
   except BaseException:
     if temporary is not None:
       shutil.rmtree(temporary, ignore_errors=True)
     raise
   outputs = outputs_lib.Outputs.load(directory)
   if temporary is not None:
-    weakref.finalize(outputs, shutil.rmtree, temporary, ignore_errors=True)
+    # Views of these outputs share the store, so the files live as long as it.
+    weakref.finalize(
+      outputs.store, shutil.rmtree, temporary, ignore_errors=True
+    )
   return outputs
 
 

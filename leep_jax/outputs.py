@@ -7,6 +7,7 @@ share them. `forward.compute_outputs` makes one from a source and a data set.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+import functools
 import json
 import os
 import pathlib
@@ -34,34 +35,46 @@ class Outputs:
     num_classes: number of classes, also counting those that never occur.
     classes: `[Y]`, the labels that occur, ascending: sums are over these.
     class_counts: `[Y]`, how often each does.
+    targets: `[n, T]` float64 targets of regression, or None. Labels are then
+      all 0.
+    store: where the arrays are.
+    groups: G, the number of groups of examples for which sums are kept apart;
+      example i belongs to group i modulo G.
   """
 
   def __init__(
     self,
     store: storage.Store,
-    labels: np.ndarray,
+    labels: np.ndarray | None,
     *,
+    targets: np.ndarray | None = None,
     num_classes: int | None = None,
     name: str = "outputs",
   ):
-    self._store = store
+    self.store = store
     self.name = name
+    self.targets = targets
+    if targets is not None:
+      labels = np.zeros(len(targets), np.int32)
     self.labels = checks.class_labels(labels, num_classes=num_classes)
     self.num_classes = int(num_classes or self.labels.max() + 1)
     # Sums are over the classes that occur: others have no part in any score.
     self.classes, self._codes, self.class_counts = _compact(self.labels)
+    self.groups = 1
     self._sums: dict[Callable[..., Any], Any] = {}
+    self._once: dict[Callable[..., Any], Any] = {}
     self._checked: set[str] = set()
-    self._centre: tuple[np.ndarray, np.float32] | None = None
 
   @classmethod
   def from_arrays(
     cls,
     *,
-    labels: Any,
+    labels: Any = None,
+    targets: Any = None,
     probs: Any = None,
     logits: Any = None,
     features: Any = None,
+    outputs: Any = None,
     num_classes: int | None = None,
     name: str = "outputs",
   ) -> "Outputs":
@@ -69,29 +82,49 @@ class Outputs:
 
     Args:
       labels: `[n]` integers.
+      targets: `[n, T]` or `[n]` real numbers, instead of labels: a regression.
       probs: `[n, Z]`, rows that sum to 1, or None.
       logits: `[n, Z]` instead of `probs`; their softmax is taken.
       features: `[n, D]`, or None.
+      outputs: `[n, K]` real numbers that a regressor predicts, or None.
       num_classes: Y; by default the largest label plus 1.
       name: what error messages call the source.
 
     Raises:
       InputError: if shapes, lengths or labels are not as above.
     """
-    labels = checks.class_labels(labels, num_classes=num_classes)
+    if labels is None and targets is None:
+      raise checks.InputError(f"{name} has neither labels nor targets")
+    if labels is not None and targets is not None:
+      raise checks.InputError(
+        f"{name} has both labels (classes) and targets (real numbers): pass "
+        "one of them"
+      )
+    if labels is not None:
+      labels = checks.class_labels(labels, num_classes=num_classes)
+    else:
+      targets = checks.real_targets(targets)
     if probs is not None and logits is not None:
       raise checks.InputError(f"{name} has both probs and logits: pass one")
+    count = len(targets if labels is None else labels)
+    what = "targets" if labels is None else "labels"
     arrays = {}
     if logits is not None:
-      probs = _softmax(checks.rows("logits", logits, len(labels)), name)
+      probs = _softmax(checks.rows("logits", logits, count, what), name)
     if probs is not None:
-      arrays["probs"] = checks.rows("probs", probs, len(labels))
+      arrays["probs"] = checks.rows("probs", probs, count, what)
     if features is not None:
-      arrays["features"] = checks.rows("features", features, len(labels))
+      arrays["features"] = checks.rows("features", features, count, what)
+    if outputs is not None:
+      arrays["outputs"] = checks.rows("outputs", outputs, count, what)
     if not arrays:
       raise checks.InputError(f"{name} has neither probs, logits nor features")
     return cls(
-      storage.HostArrays(arrays), labels, num_classes=num_classes, name=name
+      storage.HostArrays(arrays),
+      labels,
+      targets=targets,
+      num_classes=num_classes,
+      name=name,
     )
 
   @classmethod
@@ -129,11 +162,13 @@ class Outputs:
             "dictionary nor a pair (probs, labels)"
           )
         batch = dict(zip(("probs", "labels"), batch, strict=True))
-      unknown = set(batch) - {"probs", "logits", "features", "labels"}
-      if unknown or "labels" not in batch:
+      unknown = set(batch) - {
+        "probs", "logits", "features", "outputs", "labels", "targets",
+      }  # fmt: skip
+      if unknown or not {"labels", "targets"} & set(batch):
         raise checks.InputError(
           f"a batch of {name} has {', '.join(sorted(batch))}; it needs labels "
-          "and probs or logits or features"
+          "(or targets) and probs or logits or features"
         )
       batch = {key: checks.as_array(key, v) for key, v in batch.items()}
       lengths = {key: len(np.atleast_1d(v)) for key, v in batch.items()}
@@ -172,20 +207,25 @@ class Outputs:
         key: storage.FileArray(root / f"{key}.npy")
         for key in manifest["arrays"]
       }
-      labels = np.load(root / "labels.npy", allow_pickle=False)
+      truth = {
+        key: np.load(root / f"{key}.npy", allow_pickle=False)
+        for key in manifest.get("truth", ["labels"])
+      }
     except (OSError, ValueError, KeyError) as e:
       raise checks.InputError(
         f"no outputs to load in {root} ({checks.reason(e)})"
       ) from e
     for key, array in arrays.items():
-      if array.shape[0] != len(labels):
-        raise checks.InputError(
-          f"{root} is damaged: {array.shape[0]} rows of {key}, but "
-          f"{len(labels)} labels"
-        )
+      for what, values in truth.items():
+        if array.shape[0] != len(values):
+          raise checks.InputError(
+            f"{root} is damaged: {array.shape[0]} rows of {key}, but "
+            f"{len(values)} {what}"
+          )
     return cls(
       storage.HostArrays(arrays),
-      labels,
+      truth.get("labels"),
+      targets=truth.get("targets"),
       num_classes=manifest["num_classes"],
       name=manifest["name"],
     )
@@ -197,41 +237,111 @@ class Outputs:
       InputError: if the folder exists or cannot be made.
     """
     with storage.NewFolder(directory) as files:
-      for key in self._store.keys():
-        for chunk in self._store.chunks(key):
+      for key in self.store.keys():
+        for chunk in self.store.chunks(key):
           files.append(key, chunk)
-      files.finish(self.labels, num_classes=self.num_classes, name=self.name)
+      truth = {"labels": self.labels}
+      if self.targets is not None:
+        truth = {"targets": self.targets}
+      files.finish(truth, num_classes=self.num_classes, name=self.name)
 
   def __len__(self) -> int:
     return len(self.labels)
 
   def __repr__(self) -> str:
-    sizes = ", ".join(f"{k}={self._store.shape(k)}" for k in self._store.keys())
-    return f"Outputs({self.name}: {sizes}, {self.num_classes} classes)"
+    sizes = ", ".join(f"{k}={self.store.shape(k)}" for k in self.store.keys())
+    what = f"{self.num_classes} classes"
+    if self.targets is not None:
+      what = f"{self.targets.shape[1]} targets"
+    return f"Outputs({self.name}: {sizes}, {what})"
 
   @property
   def probs(self) -> np.ndarray | None:
     """`[n, Z]` probabilities on the host (memory-mapped if on disk)."""
-    return self._store.array("probs") if self.has("probs") else None
+    return self.store.array("probs") if self.has("probs") else None
 
   @property
   def features(self) -> np.ndarray | None:
     """`[n, D]` features on the host (memory-mapped if on disk), or None."""
-    return self._store.array("features") if self.has("features") else None
+    return self.store.array("features") if self.has("features") else None
 
   def has(self, field: str) -> bool:
-    """Whether there are `probs` or `features`."""
-    return field in self._store.keys()
+    """Whether there are `probs`, `features`, `labels` or `targets`.
+
+    Args:
+      field: one of these, or `outputs`: those of a regressor, or else `probs`.
+    """
+    if field in ("labels", "targets"):
+      return (self.targets is not None) == (field == "targets")
+    if field == "outputs":
+      return bool({"outputs", "probs"} & set(self.store.keys()))
+    return field in self.store.keys()
+
+  def grouped(self, groups: int) -> "Outputs":
+    """Returns the same outputs with sums kept apart for groups of examples.
+
+    Args:
+      groups: G, at most n of which there will be.
+    """
+    checks.at_least_1("groups", groups)
+    same = self.with_features(self.store)
+    same._checked = self._checked
+    same.groups = min(groups, len(self))
+    return same
+
+  @property
+  def whole(self) -> "Outputs":
+    """The same outputs with sums over all examples alone."""
+    return self if self.groups == 1 else self.once(_whole)
+
+  def features_of_group(self, group: int) -> "Outputs":
+    """Returns the features of one group, whose sums fit those of all.
+
+    Args:
+      group: from 0 to G - 1.
+    """
+    rows = slice(group, None, self.groups)
+    part = Outputs(
+      storage.HostArrays({"features": self.once(_host_features)[rows]}),
+      self.labels[rows],
+      targets=None if self.targets is None else self.targets[rows],
+      num_classes=self.num_classes,
+      name=self.name,
+    )
+    part.classes, part._codes = self.classes, self._codes[rows]
+    part._checked = self._checked
+    for centre in (_feature_centre, _target_centre):
+      if centre is _feature_centre or self.targets is not None:
+        part._once[centre] = self.once(centre)
+    return part
+
+  def once(self, function: Callable[["Outputs"], Any]) -> Any:
+    """Returns `function(self)`, computed the first time and remembered."""
+    if function not in self._once:
+      self._once[function] = function(self)
+    return self._once[function]
+
+  @property
+  def group_of(self) -> np.ndarray:
+    """`[n]`, the group of each example."""
+    return np.arange(len(self)) % self.groups
+
+  @property
+  def group_counts(self) -> np.ndarray:
+    """`[G, Y]` float64, how often each class occurs in each group."""
+    cells = self.group_of * len(self.classes) + self._codes
+    counts = np.bincount(cells, minlength=self.groups * len(self.classes))
+    return counts.reshape(self.groups, -1).astype(np.float64)
 
   @property
   def num_source_classes(self) -> int | None:
     """Z, or None without probabilities."""
-    return self._store.shape("probs")[1] if self.has("probs") else None
+    return self.store.shape("probs")[1] if self.has("probs") else None
 
   @property
   def num_features(self) -> int | None:
     """D, or None without features."""
-    return self._store.shape("features")[1] if self.has("features") else None
+    return self.store.shape("features")[1] if self.has("features") else None
 
   @property
   def feature_centre(self) -> tuple[np.ndarray, np.float32]:
@@ -241,20 +351,16 @@ class Outputs:
     squares neither cancel nor overflow. The shift is float32 unless the
     features are float64.
     """
-    if self._centre is None:
-      first = np.asarray(next(iter(self._store.chunks("features"))), np.float64)
-      with np.errstate(over="ignore", invalid="ignore"):
-        shift = np.nan_to_num(first.mean(axis=0), posinf=0, neginf=0)
-        if not self._store.is_wide("features"):
-          shift = shift.astype(np.float32)
-        scale = np.float32(np.abs(first - shift).mean())
-      usable = np.isfinite(scale) and scale > np.finfo(np.float32).tiny
-      self._centre = shift, scale if usable else np.float32(1)
-    return self._centre
+    return self.once(_feature_centre)
+
+  @property
+  def target_centre(self) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and scale `[T]`: sums over targets are of (t - mean) / scale."""
+    return self.once(_target_centre)
 
   def feature_chunks(self) -> Iterator[np.ndarray]:
     """Yields the features `[m, D]` on the host, piece by piece, in order."""
-    return self._store.chunks("features")
+    return self.store.chunks("features")
 
   def select(self, indices: Any) -> "Outputs":
     """Returns the outputs of some examples, in the order asked for.
@@ -264,17 +370,35 @@ class Outputs:
     """
     try:
       labels = self.labels[indices]
+      targets = None if self.targets is None else self.targets[indices]
     except (IndexError, TypeError) as e:
       raise checks.InputError(
         f"cannot select from {len(self)} examples: {checks.reason(e)}"
       ) from e
-    arrays = {k: self._store.array(k)[indices] for k in self._store.keys()}
+    arrays = {k: self.store.array(k)[indices] for k in self.store.keys()}
     return Outputs(
       storage.HostArrays(arrays),
       labels,
+      targets=targets,
       num_classes=self.num_classes,
       name=self.name,
     )
+
+  def with_features(self, features: storage.Store) -> "Outputs":
+    """Returns the same examples and groups with other features.
+
+    Args:
+      features: a store of n rows under the name `features`.
+    """
+    other = Outputs(
+      features,
+      self.labels,
+      targets=self.targets,
+      num_classes=self.num_classes,
+      name=self.name,
+    )
+    other.groups = self.groups
+    return other
 
   def sum(self, function: Callable[..., Any], *arguments: Any) -> Any:
     """Sums a statistic over all examples.
@@ -288,6 +412,22 @@ class Outputs:
       What `function` returns, as float64 arrays on the host.
 
     Raises:
+      InputError: as `group_sums`.
+    """
+    sums = self.group_sums(function, *arguments)
+    return jax.tree.map(lambda x: x.sum(axis=0), sums)
+
+  def group_sums(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Sums a statistic over the examples of each group.
+
+    Args:
+      function: as of `sum`.
+      *arguments: as of `sum`.
+
+    Returns:
+      What `function` returns, as float64 arrays `[G, ...]` on the host.
+
+    Raises:
       InputError: if the outputs lack what it reads, rows of `probs` are not
         distributions, or features are not finite.
     """
@@ -297,38 +437,68 @@ class Outputs:
       self.sum_all((function,))
     return self._sums[function]
 
+  def check(self, field: str) -> None:
+    """Looks at `probs` or `features`, if no sum has done so.
+
+    Raises:
+      InputError: as `group_sums`.
+    """
+    if field not in self._checked:
+      self.whole.sum(_FAULTS[field])
+
   def sum_all(self, functions: Iterable[Callable[..., Any]]) -> None:
-    """Sums several statistics in one look, for `sum` to remember."""
+    """Sums several statistics in one look, for them to be remembered."""
     new = tuple(dict.fromkeys(f for f in functions if f not in self._sums))
     if new:
       self._sums.update(
         zip(new, self._look(new, ((),) * len(new)), strict=True)
       )
 
-  def map_probs(
-    self, function: Callable[..., Any], *arguments: Any
-  ) -> np.ndarray:
-    """Applies a function of probabilities to all examples, in chunks.
+  def map(
+    self, field: str, function: Callable[..., Any], *arguments: Any
+  ) -> storage.Store:
+    """Applies a function of one field to all examples, on the devices.
 
     Args:
-      function: `(probs [B, Z], *arguments) -> [B, K]`.
+      field: `probs`, or `features` (shifted and scaled as for sums).
+      function: `(rows [B, K], *arguments) -> [B, L]`.
       *arguments: arrays.
 
     Returns:
-      `[n, K]` on the host.
+      A store of the results, `[n, L]` under the name of the field.
 
     Raises:
-      InputError: if rows of `probs` are not distributions.
+      InputError: if rows of `probs` are not distributions, or features are
+        not finite.
     """
-    self.sum(statistics.probs_faults)  # looks at the probabilities, so checks
+    self.check(field)
+    shift, truth = self._truth({field})
+    placed = devices.replicate((arguments, shift))
+    spread = _mapped(field, function)
+    parts = []
+    for batch in self.store.batches([field], truth):
+      count = int(batch.weights.sum())  # any batch may end in padding
+      parts.append(({field: spread(placed, batch)}, count))
+    return storage.PlacedArrays(parts)
 
-    spread = devices.parallel(lambda extra, probs: function(probs, *extra))
-    placed = devices.replicate(arguments)
-    batches = self._store.batches(
-      ["probs"], self._codes, len(self.classes), None
+  def _truth(self, fields):
+    """Shift and scale of the features, and what else makes a batch."""
+    shift, centre = None, None
+    if "features" in fields:
+      shift, scale = self.feature_centre
+      wide = self.store.is_wide("features")
+      centre = (shift * 0 if wide else shift).astype(np.float32), scale
+    targets = None
+    if self.targets is not None:
+      mean, unit = self.target_centre
+      targets = ((self.targets - mean) / unit).astype(np.float32)
+    return centre, storage.Truth(
+      labels=self._codes,
+      num_classes=len(self.classes),
+      targets=targets,
+      centre=shift,
+      grouped=self.groups > 1,
     )
-    parts = [storage.on_host(spread(placed, batch.probs)) for batch in batches]
-    return np.concatenate(parts)[: len(self)]
 
   def _look(self, functions, arguments):
     fields = {function.reads for function in functions}
@@ -339,22 +509,18 @@ class Outputs:
     guards = tuple(
       _FAULTS[field] for field in unchecked if _FAULTS[field] not in functions
     )
-    shift, centre = None, None
-    if "features" in fields:
-      shift, scale = self.feature_centre
-      wide = self._store.is_wide("features")
-      centre = (shift * 0 if wide else shift).astype(np.float32), scale
+    centre, truth = self._truth(fields)
     results = devices.sum_batches(
       guards + functions,
-      self._store.batches(
-        sorted(fields), self._codes, len(self.classes), shift
-      ),
+      self.store.batches(sorted(fields), truth),
       ((),) * len(guards) + tuple(arguments),
       centre=centre,
+      groups=self.groups,
     )
     found = dict(zip(guards + functions, results, strict=True))
     for field in unchecked:
-      _refuse(field, found[_FAULTS[field]], len(self), self.name)
+      faults = {k: v.sum() for k, v in found[_FAULTS[field]].items()}
+      _refuse(field, faults, len(self), self.name)
     self._checked.update(unchecked)
     if not all(np.all(np.isfinite(x)) for x in jax.tree.leaves(results)):
       raise checks.InputError(
@@ -362,6 +528,51 @@ class Outputs:
         "their sums overflow float32"
       )
     return results[len(guards) :]
+
+
+def _whole(outputs):
+  return outputs.grouped(1)
+
+
+def _host_features(outputs):
+  return outputs.features
+
+
+def _target_centre(outputs):
+  """Computes `Outputs.target_centre`."""
+  if outputs.targets is None:
+    raise checks.InputError(f"{outputs.name} has no targets")
+  mean = outputs.targets.mean(axis=0)
+  scale = np.abs(outputs.targets - mean).max(axis=0)
+  return mean, np.where(scale > 0, scale, 1)
+
+
+def _feature_centre(outputs):
+  """Computes `Outputs.feature_centre`."""
+  store = outputs.store
+  first = np.asarray(next(iter(store.chunks("features"))), np.float64)
+  with np.errstate(over="ignore", invalid="ignore"):
+    shift = np.nan_to_num(first.mean(axis=0), posinf=0, neginf=0)
+    if not store.is_wide("features"):
+      shift = shift.astype(np.float32)
+    scale = np.float32(np.abs(first - shift).mean())
+  usable = np.isfinite(scale) and scale > np.finfo(np.float32).tiny
+  return shift, scale if usable else np.float32(1)
+
+
+@functools.lru_cache(maxsize=64)
+def _mapped(field, function):
+  """`function` of one field of a batch, over the devices; compiled once."""
+
+  def apply(placed, batch):
+    arguments, centre = placed
+    rows = getattr(batch, field)
+    if field == "features":
+      shift, scale = centre
+      rows = (rows.astype(np.float32) - shift[None]) / scale
+    return function(rows, *arguments)
+
+  return devices.parallel(apply)
 
 
 def _compact(labels):

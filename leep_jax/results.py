@@ -22,26 +22,45 @@ def _temporary(path: pathlib.Path) -> tuple[int, str]:
   return tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
 
 
-def check_output(path: str | os.PathLike[str]) -> None:
-  """Finds out before the work whether rows can be written to a path.
+def check_path(
+  what: str, path: str | os.PathLike[str], suffixes: tuple[str, ...]
+) -> pathlib.Path:
+  """Finds out before the work whether a file can be written.
+
+  Args:
+    what: what error messages call the file.
+    path: where it is to be; `~` is the home folder.
+    suffixes: those it may have.
 
   Raises:
-    InputError: if the suffix is neither `.jsonl` nor `.csv`, or the file
-      cannot be made or replaced.
+    InputError: if the suffix is another, or the file cannot be made or
+      replaced.
   """
   path = pathlib.Path(path).expanduser()
-  if path.suffix.lower() not in (".jsonl", ".csv"):
+  if path.suffix.lower() not in suffixes:
+    *most, last = suffixes
     raise checks.InputError(
-      f"output {path} must end in .jsonl or .csv, not {path.suffix!r}"
+      f"{what} {path} must end in {', '.join(most)} or {last}, not "
+      f"{path.suffix!r}"
     )
   if path.is_dir():
-    raise checks.InputError(f"output {path} is a folder")
+    raise checks.InputError(f"{what} {path} is a folder")
   try:
     handle, name = _temporary(path)
     os.close(handle)
     os.unlink(name)
   except OSError as e:
-    raise checks.InputError(f"cannot write output {path}: {e.strerror}") from e
+    raise checks.InputError(f"cannot write {what} {path}: {e.strerror}") from e
+  return path
+
+
+def check_output(path: str | os.PathLike[str]) -> None:
+  """Finds out before the work whether rows can be written to a path.
+
+  Raises:
+    InputError: as `check_path`, with `.jsonl` and `.csv`.
+  """
+  check_path("output", path, (".jsonl", ".csv"))
 
 
 def write_rows(path: str | os.PathLike[str], rows: Iterable[Row]) -> None:
@@ -67,10 +86,15 @@ def write_rows(path: str | os.PathLike[str], rows: Iterable[Row]) -> None:
   else:
     for row in rows:
       text.write(json.dumps(row, allow_nan=False) + "\n")
+  replace_file(path, text.getvalue().encode())
+
+
+def replace_file(path: pathlib.Path, content: bytes) -> None:
+  """Writes a file beside its name and then renames it, so at once."""
   handle, name = _temporary(path)
   try:
-    with open(handle, "w", encoding="utf-8", newline="") as file:
-      file.write(text.getvalue())
+    with open(handle, "wb") as file:
+      file.write(content)
       file.flush()
       os.fsync(file.fileno())
     mask = os.umask(0)

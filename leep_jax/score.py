@@ -5,31 +5,37 @@ r"""Ranks source models for a target data set, from one forward pass each.
       --dataset=cifar100 --split=test --data_dir=DIR --output=scores.jsonl
     python -m leep_jax.score --predictions=a.npz,b.npz
 
-Prints a table, best first by the first score named. Exit status 0; 2 for a
-mistake in what was asked (one line on standard error), 130 when interrupted.
-Rows of the sources that were finished are written and printed all the same.
+Prints a table, best first by the first score named, each score with its
+standard error. Exit status 0; 2 for a mistake in what was asked (one line on
+standard error), 130 when interrupted. Rows of the sources that were finished
+are written and printed all the same.
 """
 
 from collections.abc import Callable
+import dataclasses
 import functools
-import os
 import sys
+import textwrap
 import time
 from typing import Any
 
-from absl import flags, logging
+from absl import flags
 import jax
 import numpy as np
 
 import leep_jax
 from leep_jax import (
   checks,
+  command,
   data,
   devices,
   forward,
+  jackknife,
   outputs as outputs_lib,
+  plots,
   results,
   scores as scores_lib,
+  tables,
 )
 from leep_jax.models import zoo
 
@@ -63,14 +69,31 @@ _PREDICTIONS = flags.DEFINE_list(
   "predictions",
   None,
   "Instead of models and data: npz files of outputs, comma-separated, each "
-  "with logits or probs, labels, and optionally features.",
+  "with labels (or, for regression, targets), logits or probs, and optionally "
+  "features.",
   flag_values=FLAGS,
 )
+_TARGET = flags.DEFINE_string(
+  "target",
+  None,
+  "For regression: the numeric feature of a TFDS data set, or the array of an "
+  "npz file (default targets), that holds real-valued targets.",
+  flag_values=FLAGS,
+)
+_CLASSIFICATION = ("leep", "nce", "h_score", "eep_accuracy")
+_REGRESSION = ("logme", "lin_mse", "lab_mse")
 _SCORES = flags.DEFINE_list(
   "scores",
-  ["leep", "nce", "h_score", "eep_accuracy"],
-  f"Scores, comma-separated, of: {', '.join(scores_lib.SCORES)}. The first "
-  "one ranks.",
+  None,
+  "Scores, comma-separated, the first of which ranks, or all: "
+  f"{', '.join(scores_lib.SCORES)}. Default: {','.join(_CLASSIFICATION)}; for "
+  f"regression {','.join(_REGRESSION)}.",
+  flag_values=FLAGS,
+)
+_GROUPS = flags.DEFINE_integer(
+  "groups",
+  jackknife.GROUPS,
+  "Groups of examples that standard errors are taken from; 1 for none.",
   flag_values=FLAGS,
 )
 _LIMIT = flags.DEFINE_integer(
@@ -98,8 +121,13 @@ _OUTPUT = flags.DEFINE_string(
   "File for one row per source, .jsonl or .csv; replaced.",
   flag_values=FLAGS,
 )
-
-_WIDTH = 80
+_PLOT = flags.DEFINE_string(
+  "plot",
+  None,
+  "File for a chart of the ranking with its intervals, .png, .pdf or .svg; "
+  "replaced.",
+  flag_values=FLAGS,
+)
 
 
 class _Progress:
@@ -114,7 +142,10 @@ class _Progress:
   def _show(self, text):
     if self._shown:
       print(
-        f"\r\033[K{text[: _WIDTH - 1]}", end="", file=sys.stderr, flush=True
+        f"\r\033[K{text[: tables.WIDTH - 1]}",
+        end="",
+        file=sys.stderr,
+        flush=True,
       )
 
   def __call__(self, done: int) -> None:
@@ -125,42 +156,114 @@ class _Progress:
       f"{left:.0f} s left"
     )
 
+  def scoring(self, name: str) -> None:
+    self._show(f"{self._label}: {name}")
+
   def clear(self) -> None:
     self._show("")
 
 
-def _row(
+@dataclasses.dataclass(frozen=True)
+class _Scored:
+  """One source, scored."""
+
+  row: dict[str, Any]
+  estimates: dict[str, jackknife.Estimate | None]
+  undefined: dict[str, str]  # why, by score
+  truth: np.ndarray  # labels or targets
+
+  def same_examples(self, other: "_Scored") -> bool:
+    return np.array_equal(self.truth, other.truth)
+
+
+def _score(
   name: str,
-  names: list[str],
+  names: Callable[[outputs_lib.Outputs], list[str]],
   dataset: tuple[str, str],
   make_outputs: Callable[[], outputs_lib.Outputs],
-) -> tuple[dict[str, Any], np.ndarray]:
-  """Scores one source: its row, timed without compilation, and the labels."""
+  progress: _Progress,
+) -> _Scored:
+  """Scores one source; times it without compilation."""
   start, compiled = time.perf_counter(), devices.compile_seconds()
   outputs = make_outputs()
-  values = scores_lib.compute_scores(outputs, names=names)
+  undefined: dict[str, str] = {}
+  estimates = scores_lib.estimate_scores(
+    outputs,
+    names=names(outputs),
+    groups=_GROUPS.value,
+    on_score=progress.scoring,
+    on_undefined=undefined.__setitem__,
+  )
+  progress.clear()
   seconds = time.perf_counter() - start
   seconds -= devices.compile_seconds() - compiled
+  targets = outputs.targets
   row = {
     "model": name,
     "dataset": dataset[0],
     "split": dataset[1],
     "num_examples": len(outputs),
     "num_source_classes": outputs.num_source_classes,
-    "num_target_classes": outputs.num_classes,
-    **values,
+    "num_target_classes": outputs.num_classes if targets is None else None,
+    **_columns(estimates),
     "seconds": round(seconds, 3),
     "examples_per_second": round(len(outputs) / seconds, 1),
     "devices": devices.device_count(),
     "version": leep_jax.__version__,
   }
-  return row, outputs.labels
+  truth = outputs.labels if targets is None else targets
+  return _Scored(row, estimates, undefined, truth)
+
+
+def _columns(estimates):
+  """Columns of a row: each score, its standard error and interval."""
+  columns: dict[str, float | None] = {}
+  for name, estimate in estimates.items():
+    error = interval = None
+    if estimate is not None:
+      error, interval = estimate.standard_error, estimate.interval()
+    columns[name] = None if estimate is None else estimate.value
+    columns[f"{name}_se"] = error
+    columns[f"{name}_low"], columns[f"{name}_high"] = interval or (None, None)
+  return columns
+
+
+class _Names:
+  """Which scores were asked for; `all` and the default depend on targets."""
+
+  def __init__(self, asked: list[str] | None):
+    for name in asked or ():
+      if name not in scores_lib.SCORES and name != "all":
+        raise checks.unknown("score", name, (*scores_lib.SCORES, "all"))
+    self._asked = asked
+    self.chosen: list[str] = []
+
+  def __call__(self, outputs: outputs_lib.Outputs) -> list[str]:
+    """Returns them; the first source decides for all."""
+    if not self.chosen:
+      regression = outputs.has("targets")
+      asked = self._asked or (_REGRESSION if regression else _CLASSIFICATION)
+      fit = [
+        name
+        for name, score in scores_lib.SCORES.items()
+        if any(outputs.has(truth) for truth in score.truths)
+      ]
+      if not {*fit, "all"} & set(asked):
+        kinds = ("real-valued targets", "classes")
+        have, need = kinds if regression else kinds[::-1]
+        raise checks.InputError(
+          f"--scores={','.join(asked)} need {need}, but these are {have}"
+        )
+      self.chosen = [name for name in asked if name != "all"]
+      if "all" in asked:
+        self.chosen += [name for name in fit if name not in self.chosen]
+    return self.chosen
 
 
 def _score_models(models, names, dataset, on_row, on_error):
   """Scores each source on a data set, going on after one that fails."""
   for name in models:
-    progress = _Progress(_short(name, 30), len(dataset))
+    progress = _Progress(tables.short(name, 30), len(dataset))
     try:
       compute = functools.partial(
         forward.compute_outputs,
@@ -170,13 +273,13 @@ def _score_models(models, names, dataset, on_row, on_error):
         dtype=_DTYPE.value,
         progress=progress,
       )
-      scored = _row(name, names, (dataset.name, dataset.split), compute)
+      where = (dataset.name, dataset.split)
+      scored = _score(name, names, where, compute, progress)
     except checks.InputError as e:
       progress.clear()
       on_error(f"{e}" if name in f"{e}" else f"{name}: {e}")
     else:
-      progress.clear()
-      on_row(*scored)
+      on_row(scored)
 
 
 def _score_predictions(paths, names, on_row, on_error):
@@ -184,133 +287,143 @@ def _score_predictions(paths, names, on_row, on_error):
   first = None
   for path in paths:
     try:
-      row, labels = _prediction_row(path, names)
+      scored = _score_file(path, names)
+      if first is not None and first.truth.ndim != scored.truth.ndim:
+        raise checks.InputError(
+          f"{first.row['model']} and {path} hold labels (classes) and targets "
+          "(real numbers): their scores do not compare"
+        )
     except checks.InputError as e:
       on_error(f"{e}" if path in f"{e}" else f"{path}: {e}")
       continue
-    on_row(row, labels)
-    if first is not None and not np.array_equal(first[1], labels):
+    on_row(scored)
+    if first is not None and not scored.same_examples(first):
       print(
-        f"note: {first[0]} and {path} hold different labels, so their scores "
-        "do not compare sources",
+        f"note: {first.row['model']} and {path} hold different labels, so "
+        "their scores do not compare sources",
         file=sys.stderr,
       )
-    first = first or (path, labels)
+    first = first or scored
 
 
-def _prediction_row(path, names):
+def _score_file(path, names):
   arrays: dict[str, Any] = checks.read_npz(path)
-  if "labels" not in arrays:
+  if not {"labels", "targets"} & set(arrays):
     raise checks.InputError(
-      f"no array labels; the file has {', '.join(arrays) or 'none'}"
+      "no array labels (classes) or targets (real numbers); the file has "
+      f"{', '.join(arrays) or 'none'}"
     )
-  known = ("probs", "logits", "features", "labels")
+  known = ("probs", "logits", "features", "outputs", "labels", "targets")
   arrays = {key: arrays[key] for key in known if key in arrays}
   outputs = outputs_lib.Outputs.from_arrays(**arrays, name=path)
-  return _row(path, names, ("predictions", "all"), lambda: outputs)
+  progress = _Progress(tables.short(path, 30), len(outputs))
+  try:
+    where = ("predictions", "all")
+    return _score(path, names, where, lambda: outputs, progress)
+  finally:
+    progress.clear()
 
 
-def _short(name: str, width: int, *, folders: int = 0) -> str:
-  """`ARCH@long/path/FILE.safetensors` as `ARCH@FILE`, cut in the middle.
+def _marks(scored, names):
+  """Which sources cannot be told apart from the best, by score.
 
-  Args:
-    name: of a source.
-    width: most columns to use.
-    folders: how many of the file's folders to keep.
+  None where there is nothing to compare: one source, or other examples.
   """
-  arch, at, path = name.rpartition("@")
-  path = "/".join(path.rstrip("/").split("/")[-1 - folders :])
-  path = path.removesuffix(".safetensors").removesuffix(".npz")
-  name = arch + at + path
-  if len(name) <= width:
-    return name
-  tail = (width - 2) // 2
-  return f"{name[: width - 2 - tail]}..{name[-tail:]}"
+  if len(scored) < 2 or not all(map(scored[0].same_examples, scored)):
+    return None
+  return {
+    name: jackknife.indistinguishable([s.estimates[name] for s in scored])
+    for name in names
+    if any(s.row[f"{name}_se"] is not None for s in scored)
+  }
 
 
-def _short_names(names: list[str], width: int = 28) -> list[str]:
-  """Short names that tell sources apart, with folders where they must."""
-  for folders in range(4):
-    short = [_short(name, width, folders=folders) for name in names]
-    if len(set(short)) == len(set(names)):  # as different as they were
-      return short
-  return [f"{name[: width - 4]} #{i + 1}" for i, name in enumerate(short)]
-
-
-def format_table(rows: list[dict[str, Any]], names: list[str]) -> str:
-  """Formats rows as a ranked table of at most 80 columns.
-
-  Args:
-    rows: as `--output` writes them.
-    names: scores to show; the first one ranks, best first.
-
-  Returns:
-    Lines without a final newline; scores that do not fit go into further
-    blocks below.
-  """
-  ranked = sorted(
-    rows,
-    key=lambda row: (row[names[0]] is None, -(row[names[0]] or 0.0)),
-  )
-  ranks = [str(i + 1) for i in range(len(rows))]
-  models = ["model", *_short_names([row["model"] for row in ranked])]
-  left = [max(map(len, ranks)), max(map(len, models))]
-  columns = [[name, *(_number(row[name]) for row in ranked)] for name in names]
-  rates = [f"{row['examples_per_second']:,.0f}" for row in ranked]
-  columns.append(["images/s", *rates])
-  blocks: list[list[list[str]]] = []
-  used = _WIDTH
-  for column in columns:
-    width = max(map(len, column)) + 2
-    if used + width > _WIDTH:
-      blocks.append([])
-      used = sum(left) + 2
-    blocks[-1].append([cell.rjust(width) for cell in column])
-    used += width
-  lines = []
-  for block in blocks:
-    lines.append("")
-    for i, (rank, model) in enumerate(zip(["", *ranks], models, strict=True)):
-      cells = "".join(column[i] for column in block)
-      lines.append(f"{rank:>{left[0]}}  {model:<{left[1]}}{cells}")
-  return "\n".join(lines[1:])
-
-
-def _number(value: float | None) -> str:
-  return "-" if value is None else f"{value:.4f}"
-
-
-def _report(rows, names, labels):
+def _report(scored, names):
   """Prints the table with what a reader needs to judge it."""
+  rows = [s.row for s in scored]
   first = rows[0]
-  where = first["dataset"]
-  if first["split"] != "all":
-    where += f" {first['split']}"
+  count, kind = first["num_target_classes"], "class"
+  if count is None:
+    count, kind = scored[0].truth.shape[1], "target"
   print(
-    f"{where}: {first['num_examples']:,} examples, "
-    f"{first['num_target_classes']} classes. Best first by {names[0]}.\n"
+    f"{_where(first)}: {_count(first['num_examples'], 'example')}, "
+    f"{_count(count, kind)}. Best first by {names[0]}.\n"
   )
-  print(format_table(rows, names))
+  marks = _marks(scored, names)
+  _print(tables.format_table(rows, names, marks=marks))
   print()
-  short = _short_names([row["model"] for row in rows])
-  for name in names:
-    without = [short[i] for i, row in enumerate(rows) if row[name] is None]
-    if without:
-      needs = scores_lib.SCORES[name].needs
-      print(
-        f"{name} is undefined for {', '.join(without)}: no {needs}, or none "
-        "that it can use"
-      )
-  if {"leep", "nce"} & set(names):
+  groups = max(
+    (len(e.deleted) for s in scored for e in s.estimates.values() if e),
+    default=0,
+  )
+  if marks:
     print(
-      "leep and nce are in nats: 0 is perfect, "
-      f"{-leep_jax.task_hardness(labels):.4f} is a source that knows nothing."
+      "* best of its column, or not told apart from it (paired differences, "
+      f"{jackknife.LEVEL:.0%})."
+    )
+  if groups:
+    _print(f"± is one standard error, from {groups} groups of examples.")
+  short = tables.short_names([row["model"] for row in rows])
+  without: dict[tuple[str, str], list[str]] = {}
+  for i, source in enumerate(scored):
+    for name, why in source.undefined.items():
+      without.setdefault((short[i], why), []).append(name)
+  for (model, why), missing in without.items():
+    _wrap(f"{model} has no {', '.join(missing)}: {why}.")
+  in_nats = [name for name in ("leep", "nce", "n_leep") if name in names]
+  if in_nats and scored[0].truth.ndim == 1:
+    *most, last = in_nats
+    those = f"{', '.join(most)} and {last} are" if most else f"{last} is"
+    _wrap(
+      f"{those} in nats: 0 is perfect, "
+      f"{-leep_jax.task_hardness(scored[0].truth):z.4f} is a source that knows "
+      "nothing."
     )
   count = first["devices"]
   print(
     f"{count} {jax.default_backend()} device{'s' * (count > 1)}; "
     f"{sum(r['seconds'] for r in rows):.1f} s, and "
     f"{devices.compile_seconds():.1f} s of compilation."
+  )
+
+
+def _count(number: int, what: str) -> str:
+  plural = "es" if what.endswith("s") else "s"
+  return f"{number:,} {what}{plural * (number != 1)}"
+
+
+def _wrap(text: str) -> None:
+  print("\n".join(textwrap.wrap(text, tables.WIDTH, subsequent_indent="  ")))
+
+
+def _where(row):
+  """The data set and split of a row, in words."""
+  return row["dataset"] + (f" {row['split']}" if row["split"] != "all" else "")
+
+
+def _print(text):
+  """Prints, also where the terminal has no plus-minus sign."""
+  try:
+    text.encode(sys.stdout.encoding or "utf-8")
+  except UnicodeEncodeError:
+    text = text.replace(" ± ", " +- ").replace("±", "+-")
+  print(text)
+
+
+def _draw(scored, names, path):
+  """Draws the ranking by the first score."""
+  name = names[0]
+  marks = _marks(scored, names)
+  ends = [(s.row[f"{name}_low"], s.row[f"{name}_high"]) for s in scored]
+  first = scored[0].row
+  plots.ranking(
+    tables.short_names([s.row["model"] for s in scored]),
+    [s.row[name] for s in scored],
+    [None if low is None else (low, high) for low, high in ends],
+    score=name,
+    title=f"{_where(first)}: {first['num_examples']:,} examples",
+    marked=marks.get(name) if marks else None,
+    path=path,
   )
 
 
@@ -322,21 +435,17 @@ def _names(flag, what):
 
 
 def _run() -> int:
-  names = _names(_SCORES, "score")
-  for name in names:
-    if name not in scores_lib.SCORES:
-      raise checks.unknown("score", name, scores_lib.SCORES)
+  asked = None if _SCORES.value is None else _names(_SCORES, "score")
+  names = _Names(asked)
+  checks.at_least_1("groups", _GROUPS.value)
   if _OUTPUT.value is not None:
     results.check_output(_OUTPUT.value)
+  if _PLOT.value is not None:
+    plots.check_plot(_PLOT.value)
   if _BATCH_SIZE.value is not None:
     checks.at_least_1("batch_size", _BATCH_SIZE.value)
-  rows: list[dict[str, Any]] = []
-  labels: list[np.ndarray] = []
+  scored: list[_Scored] = []
   failed: list[str] = []
-
-  def on_row(row, its_labels):
-    rows.append(row)
-    labels.append(its_labels)
 
   def on_error(message):
     failed.append(message)
@@ -345,7 +454,8 @@ def _run() -> int:
   try:
     if _PREDICTIONS.value is not None:
       for flag in (
-        _MODEL, _DATASET, _SPLIT, _DATA_DIR, _LIMIT, _BATCH_SIZE, _DTYPE,
+        _MODEL, _DATASET, _SPLIT, _DATA_DIR, _TARGET, _LIMIT, _BATCH_SIZE,
+        _DTYPE,
       ):  # fmt: skip
         if flag.present:
           raise checks.InputError(
@@ -353,7 +463,7 @@ def _run() -> int:
             "outputs and labels"
           )
       paths = _names(_PREDICTIONS, "file")
-      _score_predictions(paths, names, on_row, on_error)
+      _score_predictions(paths, names, scored.append, on_error)
     else:
       models = zoo.names()
       if _MODEL.value is not None:
@@ -365,17 +475,20 @@ def _run() -> int:
         split=_SPLIT.value,
         data_dir=_DATA_DIR.value,
         limit=_LIMIT.value,
+        target=_TARGET.value,
       )
-      _score_models(models, names, dataset, on_row, on_error)
+      _score_models(models, names, dataset, scored.append, on_error)
   except KeyboardInterrupt:
     print("\ninterrupted", file=sys.stderr)
     status = 130
   else:
     status = 2 if failed else 0
-  if rows and _OUTPUT.value:  # first: printing can fail
-    results.write_rows(_OUTPUT.value, rows)
-  if rows:
-    _report(rows, names, labels[0])
+  if scored and _OUTPUT.value:  # first: printing can fail
+    results.write_rows(_OUTPUT.value, [s.row for s in scored])
+  if scored and _PLOT.value:
+    _draw(scored, names.chosen, _PLOT.value)
+  if scored:
+    _report(scored, names.chosen)
   return status
 
 
@@ -385,28 +498,7 @@ def main(argv: list[str]) -> int:
   Args:
     argv: the program's name and its flags.
   """
-  logging.set_verbosity(logging.ERROR)
-  if {"--help", "-h", "-help"} & set(argv):
-    print(f"{__doc__}\n{FLAGS.get_help()}")
-    return 0
-  try:
-    rest = FLAGS(argv)[1:]
-    if rest:
-      raise checks.InputError(
-        f"unexpected argument {rest[0]!r}: options are written --name=value"
-      )
-    status = _run()
-    sys.stdout.flush()
-    return status
-  except (checks.InputError, flags.Error) as e:
-    print(f"error: {checks.reason(e)}", file=sys.stderr)
-    return 2
-  except KeyboardInterrupt:
-    print("\ninterrupted", file=sys.stderr)
-    return 130
-  except BrokenPipeError:  # whoever read the table has seen enough of it
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+  return command.main(argv, FLAGS, __doc__ or "", _run)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,9 @@ class Batch:
     features: `[B, D]` float32, its features less a shift and over a scale that
       are the same for the whole pass (so that sums of squares stay accurate),
       or None.
+    targets: `[B, T]` float32, real-valued targets less their mean and over
+      their deviation, or None.
+    start: int32, where among all n examples the first one stands.
   """
 
   labels: Any
@@ -46,19 +49,28 @@ class Batch:
   num_classes: int = dataclasses.field(metadata={"static": True})
   probs: Any = None
   features: Any = None
+  targets: Any = None
+  start: Any = 0
 
 
-def reads(field: str):
-  """Marks a statistic with the field of a batch that it looks at."""
+def reads(field: str, *, max_batch: int = MAX_BATCH):
+  """Marks a statistic with the field of a batch that it looks at.
+
+  Args:
+    field: `probs` or `features`.
+    max_batch: most examples of a batch; more than `MAX_BATCH` for one that has
+      digits to lose.
+  """
 
   def mark(function):
-    function.reads = field
+    function.reads, function.max_batch = field, max_batch
     return function
 
   return mark
 
 
-def _class_sums(values, batch):
+def class_sums(values: jax.Array, batch: Batch) -> jax.Array:
+  """Sums rows `[B, K]` over the examples of each label, `[Y, K]`."""
   return jax.ops.segment_sum(
     values * batch.weights[:, None],
     batch.labels,
@@ -79,7 +91,7 @@ def joint(batch: Batch) -> jax.Array:
 
   Reference: Nguyen et al., ICML 2020, equation 1.
   """
-  return _class_sums(_distributions(batch.probs), batch)
+  return class_sums(_distributions(batch.probs), batch)
 
 
 @reads("probs")
@@ -119,15 +131,39 @@ def log_likelihood(batch: Batch, conditional: jax.Array) -> jax.Array:
 
   Reference: Nguyen et al., ICML 2020, equation 2.
   """
+  return _log_likelihood(batch, conditional)[0]
+
+
+def _log_likelihood(batch, conditional):
+  """Its sum, and the parts `[B, Z]` of the likelihood relative to it."""
   probs = batch.probs.astype(jnp.float32)
   table = conditional[batch.labels]
-  right = (probs * table).sum(axis=1)
+  parts = probs * table
+  right = parts.sum(axis=1)
   # Added up apart, so that P(y given z) = 1 makes a likelihood of exactly 1.
   wrong = (probs * (1 - table)).sum(axis=1)
   likelihood = right / (right + wrong)
   used = batch.weights > 0
   log = jnp.log(jnp.where(used, likelihood, 1))
-  return _long_sum(log)
+  return _long_sum(log), parts / jnp.where(right > 0, right, 1)[:, None]
+
+
+@reads("probs")
+def responsibilities(batch: Batch, conditional: jax.Array) -> dict[str, Any]:
+  """The log-likelihood, and how much of it each cell of the table carries.
+
+  Args:
+    batch: examples with probabilities.
+    conditional: `[Y, Z]` float32, P(y given z).
+
+  Returns:
+    `log_likelihood`, as the function of that name, and `parts` `[Y, Z]`, the
+    sum of P(z given x, y) = P(y given z) probs[z] / p(y given x) over the
+    examples of each label: what the log-likelihood gains if the logarithm of a
+    cell grows.
+  """
+  log, parts = _log_likelihood(batch, conditional)
+  return {"log_likelihood": log, "parts": class_sums(parts, batch)}
 
 
 def _long_sum(values):
@@ -135,6 +171,13 @@ def _long_sum(values):
   side = max(1, int(values.size**0.5))
   whole = values.size // side * side
   return values[:whole].reshape(-1, side).sum(1).sum() + values[whole:].sum()
+
+
+@reads("probs")
+def log_largest(batch: Batch) -> jax.Array:
+  """Summed logarithm of the largest probability of each example; scalar."""
+  largest = _distributions(batch.probs).max(axis=1)
+  return _long_sum(jnp.log(jnp.where(batch.weights > 0, largest, 1)))
 
 
 @reads("probs")
@@ -162,16 +205,22 @@ def moments(batch: Batch) -> dict[str, jax.Array]:
   """First and second moments of the features, and class sums.
 
   Returns:
-    `gram` `[D, D]`, the sum of f f^T, and `class_sums` `[Y, D]`, the sum of f
-    for each label, of the shifted features.
+    `gram` `[D, D]`, the sum of f f^T, `class_sums` `[Y, D]`, the sum of f for
+    each label, and, where there are real-valued targets t, `cross` `[T, D]`,
+    the sum of t f^T, all of the shifted features.
   """
   return _moments(batch.features, batch)
 
 
 def _moments(features, batch):
   features = features * batch.weights[:, None]
-  gram = jnp.matmul(features.T, features, precision=_PRECISION)
-  return {"gram": gram, "class_sums": _class_sums(features, batch)}
+  sums = {
+    "gram": jnp.matmul(features.T, features, precision=_PRECISION),
+    "class_sums": class_sums(features, batch),
+  }
+  if batch.targets is not None:
+    sums["cross"] = jnp.matmul(batch.targets.T, features, precision=_PRECISION)
+  return sums
 
 
 @reads("features")
@@ -186,19 +235,34 @@ def whitened_moments(
     basis: `[D, K]` float32, near a square root of the inverse covariance, so
       that directions of little variance count in full.
   """
-  centred = batch.features - mean[None]
-  return _moments(jnp.matmul(centred, basis, precision=_PRECISION), batch)
+  return _moments(project(batch.features, mean, basis), batch)
+
+
+def project(
+  features: jax.Array, mean: jax.Array, basis: jax.Array
+) -> jax.Array:
+  """Returns `(features - mean) basis`, `[B, K]`.
+
+  Args:
+    features: `[B, D]`.
+    mean: `[D]`.
+    basis: `[D, K]`.
+  """
+  return jnp.matmul(features - mean[None], basis, precision=_PRECISION)
 
 
 @reads("features")
-def norm_moments(batch: Batch) -> dict[str, jax.Array]:
-  """Higher moments of the features' length, as shrinkage needs them.
+def norm_moments(batch: Batch, mean: jax.Array) -> dict[str, jax.Array]:
+  """Higher moments of the length of u = f - mean, as shrinkage needs them.
+
+  Args:
+    batch: examples with features.
+    mean: `[D]` float32.
 
   Returns:
-    `third` `[D]`, the sum of |f|^2 f, and `fourth`, the sum of |f|^4, of the
-    shifted features.
+    `third` `[D]`, the sum of |u|^2 u, and `fourth`, the sum of |u|^4.
   """
-  features = batch.features * batch.weights[:, None]
+  features = (batch.features - mean[None]) * batch.weights[:, None]
   square = (features**2).sum(axis=1)
   return {
     "third": (square[:, None] * features).sum(axis=0),

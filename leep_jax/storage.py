@@ -5,6 +5,7 @@ Only `outputs.py` and `forward.py` use this module.
 
 import abc
 from collections.abc import Iterable, Iterator
+import dataclasses
 import json
 import os
 import pathlib
@@ -18,18 +19,46 @@ from leep_jax import checks, devices, statistics
 
 # Bytes of one array, per device and call: enough to hide the call's cost.
 _CHUNK_BYTES = 4 << 20
+# As many times more where sums are kept apart for groups of examples, so that
+# adding to all of them costs little against reading.
+_GROUPED = 4
 MANIFEST = "manifest.json"
 
 # Arrays `[d, b, K]` by name, and how many of the d * b examples they hold.
 Part = tuple[dict[str, Any], int]
 
 
-def _make_batch(arrays, labels, rows, num_classes):
-  weights = np.ones(len(labels), np.float32)
+@dataclasses.dataclass(frozen=True)
+class Truth:
+  """What statistics need of n examples besides the source's outputs.
+
+  Attributes:
+    labels: `[n]` int32.
+    num_classes: of which every label is below.
+    targets: `[n, T]` float32, or None.
+    centre: `[D]`, subtracted from features that float32 cannot hold, or None.
+    grouped: whether sums are kept apart for groups of examples.
+  """
+
+  labels: np.ndarray
+  num_classes: int
+  targets: np.ndarray | None = None
+  centre: np.ndarray | None = None
+  grouped: bool = False
+
+
+def _make_batch(arrays, truth, start, count, rows):
+  """A batch `[d, b, ...]` of the examples from `start`."""
+  labels = truth.labels[start : start + count]
+  targets = truth.targets
+  if targets is not None:
+    targets = devices.split(targets[start : start + count], rows)
   return statistics.Batch(
     labels=devices.split(labels, rows),
-    weights=devices.split(weights, rows),
-    num_classes=num_classes,
+    weights=devices.split(np.ones(count, np.float32), rows),
+    num_classes=truth.num_classes,
+    targets=targets,
+    start=start + rows * np.arange(devices.device_count(), dtype=np.int32),
     **arrays,
   )
 
@@ -50,21 +79,18 @@ class Store(abc.ABC):
     """Returns one on the host, memory-mapped if it is in a file."""
 
   @abc.abstractmethod
+  def only(self, key: str, *, name: str) -> "Store":
+    """Returns a store of one of the arrays under another name."""
+
+  @abc.abstractmethod
   def chunks(self, key: str) -> Iterator[np.ndarray]:
     """Yields one on the host, in pieces `[m, K]`."""
 
   @abc.abstractmethod
   def batches(
-    self,
-    keys: list[str],
-    labels: np.ndarray,
-    num_classes: int,
-    centre: np.ndarray | None,
+    self, keys: list[str], truth: Truth
   ) -> Iterator[statistics.Batch]:
-    """Yields batches `[d, b, ...]` of some arrays, with labels and weights.
-
-    A `centre` is subtracted from features that float32 cannot hold.
-    """
+    """Yields batches `[d, b, ...]` of some arrays, with labels and weights."""
 
   def is_wide(self, key: str) -> bool:
     """Whether values have more digits than float32."""
@@ -87,34 +113,42 @@ class HostArrays(Store):
     array = self._arrays[key]
     return array if isinstance(array, np.ndarray) else array.array()
 
+  def only(self, key, *, name):
+    return HostArrays({name: self._arrays[key]})
+
   def is_wide(self, key):
     dtype = self._arrays[key].dtype
     return dtype.kind in "iu" or (dtype.kind == "f" and dtype.itemsize > 4)
 
-  def _rows(self, keys):
-    """Examples per device and call: a power of two, for few compilations."""
+  def _rows(self, keys, *, times=1):
+    """Examples per device and call.
+
+    Of few sizes, for few compilations: powers of two, and for one call alone
+    also some sizes between them, as padding is work.
+    """
     enough = -(-len(self._arrays[keys[0]]) // devices.device_count())
     width = max(self.shape(key)[1] * 4 for key in keys)
-    most = max(_CHUNK_BYTES // width, 64)
-    return min(1 << (enough - 1).bit_length(), 1 << (most.bit_length() - 1))
+    most = max(times * _CHUNK_BYTES // width, 64)
+    unit = max(1 << (enough - 1).bit_length() >> 3, 1)
+    return min(-(-enough // unit) * unit, 1 << (most.bit_length() - 1))
 
   def chunks(self, key):
     step = self._rows([key]) * devices.device_count()
     for start in range(0, self.shape(key)[0], step):
       yield self._arrays[key][start : start + step]
 
-  def batches(self, keys, labels, num_classes, centre):
-    rows = self._rows(keys)
+  def batches(self, keys, truth):
+    rows = self._rows(keys, times=_GROUPED if truth.grouped else 1)
     step = rows * devices.device_count()
-    for start in range(0, len(labels), step):
-      part = slice(start, start + step)
+    for start in range(0, len(truth.labels), step):
       arrays = {}
       for key in keys:
-        array = self._arrays[key][part]
+        array = self._arrays[key][start : start + step]
         if key == "features" and self.is_wide(key):
-          array = array - centre
+          array = array - truth.centre
         arrays[key] = devices.split(_device_ready(array), rows)
-      yield _make_batch(arrays, labels[part], rows, num_classes)
+      count = min(step, len(truth.labels) - start)
+      yield _make_batch(arrays, truth, start, count, rows)
 
 
 def _device_ready(array):
@@ -144,14 +178,15 @@ class PlacedArrays(Store):
   def array(self, key):
     return np.concatenate(list(self.chunks(key)))
 
-  def batches(self, keys, labels, num_classes, centre):
+  def only(self, key, *, name):
+    parts = [{name: arrays[key]} for arrays in self._parts]
+    return PlacedArrays(list(zip(parts, self._counts, strict=True)))
+
+  def batches(self, keys, truth):
     start = 0
     for part, count in zip(self._parts, self._counts, strict=True):
       arrays = {key: part[key] for key in keys}
-      rows = part[keys[0]].shape[1]
-      yield _make_batch(
-        arrays, labels[start : start + count], rows, num_classes
-      )
+      yield _make_batch(arrays, truth, start, count, part[keys[0]].shape[1])
       start += count
 
 
@@ -242,14 +277,18 @@ class NewFolder:
       },
     )
 
-  def finish(self, labels: np.ndarray, *, num_classes: int, name: str) -> None:
-    """Completes the folder and gives it its name."""
+  def finish(
+    self, truth: dict[str, np.ndarray], *, num_classes: int, name: str
+  ) -> None:
+    """Completes the folder, with labels or targets, and gives it its name."""
     for key, file in self._files.items():
       self._header(key)
       file.close()
-    np.save(self._partial / "labels.npy", labels)
+    for key, values in truth.items():
+      np.save(self._partial / f"{key}.npy", values)
     manifest = {
       "arrays": sorted(self._files),
+      "truth": sorted(truth),
       "num_classes": num_classes,
       "name": name,
     }

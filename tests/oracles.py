@@ -1,8 +1,21 @@
-"""The scores again, plainly, in float64 NumPy: what the package must match."""
+"""The scores again, plainly, in float64 NumPy: what the package must match.
+
+Each takes a source's outputs and `labels` or `targets`, and gives None where
+the score is undefined.
+"""
+
+import warnings
 
 import numpy as np
 import scipy.optimize
+import scipy.stats
 import sklearn.covariance
+import sklearn.decomposition
+import sklearn.linear_model
+import sklearn.mixture
+
+import leep_jax
+from leep_jax.scores import n_leep as n_leep_lib
 
 
 def softmax(logits):
@@ -68,11 +81,13 @@ def regularized_h_score(features, labels):
   return (1 - model.shrinkage_) * np.trace(inverse @ between)
 
 
-def logme(features, labels):
+def logme(features, labels=None, targets=None):
   """Evidence from the n x n covariance of the targets, and a search."""
   features = np.asarray(features, np.float64)
   values, vectors = np.linalg.eigh(features @ features.T)
   values = np.clip(values, 0, None)
+  if targets is None:
+    targets = (labels[:, None] == np.unique(labels)).astype(np.float64)
 
   def negative(log_ratio, squares):
     variances = 1 + values / np.exp(log_ratio)
@@ -81,8 +96,7 @@ def logme(features, labels):
     return 0.5 * np.mean(np.log(2 * np.pi * variances) + squares / variances)
 
   best = []
-  for y in np.unique(labels):
-    squares = (vectors.T @ (labels == y)) ** 2
+  for squares in (vectors.T @ targets).T ** 2:
     starts = np.linspace(-40, 40, 161)
     start = min(starts, key=lambda x: negative(x, squares))
     found = scipy.optimize.minimize_scalar(
@@ -92,6 +106,147 @@ def logme(features, labels):
   return np.mean(best)
 
 
+def centred(features):
+  features = np.asarray(features, np.float64)
+  return features - features.mean(axis=0)
+
+
+def principal(features, keep):
+  """The features on their first principal components, with variance."""
+  features = centred(features)
+  if len(features) == 1 or not features.any():
+    return np.zeros((len(features), 0))
+  model = sklearn.decomposition.PCA(svd_solver="full").fit(features)
+  variances = model.explained_variance_
+  variances = variances[variances > 1e-10 * variances[0]]
+  return model.transform(features)[:, : min(keep(variances), len(variances))]
+
+
+def reduced(features):
+  """Principal components with 80 % of the variance, of mean variance 1."""
+
+  def enough(variances):
+    parts = np.cumsum(variances) / variances.sum()
+    return np.searchsorted(parts, 0.8 * (1 - 1e-9)) + 1
+
+  points = principal(features, enough)
+  if not points.shape[1]:
+    return np.zeros((len(points), 1))
+  return points / np.sqrt(points.var(axis=0).mean())
+
+
+def n_leep(features, labels):
+  """By scikit-learn's own fit, for data with one best fit."""
+  if len(labels) == 1:
+    return 0.0
+  points = reduced(features)
+  model = sklearn.mixture.GaussianMixture(
+    min(5 * len(np.unique(labels)), len(points)),
+    covariance_type="diag",
+    n_init=5,
+    random_state=0,
+  )
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    posterior = model.fit(points).predict_proba(points)
+  return leep(posterior, labels)
+
+
+def posterior_of_fit(features, labels):
+  """scikit-learn's posterior of the mixture that leep_jax fits."""
+  outputs = leep_jax.Outputs.from_arrays(features=features, labels=labels)
+  points = reduced(features)
+  known = leep_jax.Outputs.from_arrays(features=points, labels=labels)
+  (log_weights, centres, precisions), _ = n_leep_lib.fit_mixture(
+    known,
+    n_leep_lib.hashes(outputs),
+    components=5 * len(np.unique(labels)),
+  )
+  model = sklearn.mixture.GaussianMixture(
+    len(log_weights), covariance_type="diag"
+  )
+  model.weights_, model.means_ = np.exp(log_weights), centres
+  model.precisions_cholesky_ = np.sqrt(precisions)
+  shift, scale = known.feature_centre
+  return model.predict_proba((points - shift) / scale)
+
+
+def coding_rate(features, eps=1e-4):
+  n, dimensions = features.shape
+  gram = features.T @ features * dimensions / (n * eps**2)
+  return np.linalg.slogdet(np.eye(dimensions) + gram)[1] / 2
+
+
+def trans_rate(features, labels):
+  features = centred(features)
+  rate = coding_rate(features)
+  for y in np.unique(labels):
+    inside = features[labels == y]
+    rate -= len(inside) / len(features) * coding_rate(inside)
+  return rate
+
+
+def gbc(features, labels, *, covariance="spherical", dimensions=64):
+  points = principal(features, lambda variances: dimensions)
+  return gbc_of(points, labels, covariance)
+
+
+def gbc_of(points, labels, covariance):
+  """Of principal components."""
+  classes = np.unique(labels)
+  if not points.shape[1]:
+    return -float(len(classes) * (len(classes) - 1))
+  floor = 1e-6 * points.var(axis=0).mean()
+  gaussians = []
+  for y in classes:
+    inside = points[labels == y]
+    variance = inside.var(axis=0)
+    if covariance == "spherical":
+      variance = np.full_like(variance, variance.mean())
+    gaussians.append((inside.mean(axis=0), np.maximum(variance, floor)))
+  total = 0.0
+  for c, (mean, variance) in enumerate(gaussians):
+    for other, (mean_other, variance_other) in enumerate(gaussians):
+      if c != other:
+        both = (variance + variance_other) / 2
+        distance = np.sum((mean - mean_other) ** 2 / both) / 8
+        distance += np.sum(np.log(both)) / 2
+        distance -= np.sum(np.log(variance) + np.log(variance_other)) / 4
+        total += np.exp(-distance)
+  return -total
+
+
+def parc(features, labels):
+  if len(labels) == 1 or len(np.unique(labels)) == 1:
+    return None
+  upper = np.triu_indices(len(labels), 1)
+  one_hot = labels[:, None] == np.unique(labels)
+  far = np.corrcoef(np.asarray(features, np.float64))[upper].round(10)
+  label = np.corrcoef(one_hot.astype(np.float64))[upper].round(10)
+  if np.ptp(far) == 0 or np.ptp(label) == 0:
+    return None
+  return scipy.stats.spearmanr(1 - far, 1 - label).statistic
+
+
+def lin_mse(features, targets, *, ridge=1.0):
+  features = np.asarray(features, np.float64)
+  targets = np.asarray(targets, np.float64).reshape(len(features), -1)
+  model = sklearn.linear_model.LinearRegression()
+  if ridge:
+    model = sklearn.linear_model.Ridge(
+      alpha=ridge * len(features), solver="svd"
+    )
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    model.fit(features, targets)
+  squares = (targets - model.predict(features).reshape(targets.shape)) ** 2
+  return -squares.sum() / len(features) - ridge * np.sum(model.coef_**2)
+
+
+def lab_mse(probs, targets, **options):
+  return lin_mse(probs, targets, **options)
+
+
 ORACLES = {
   "leep": leep,
   "nce": nce,
@@ -99,4 +254,10 @@ ORACLES = {
   "h_score": h_score,
   "regularized_h_score": regularized_h_score,
   "logme": logme,
+  "n_leep": n_leep,
+  "trans_rate": trans_rate,
+  "gbc": gbc,
+  "parc": parc,
+  "lin_mse": lin_mse,
+  "lab_mse": lab_mse,
 }

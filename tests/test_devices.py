@@ -14,10 +14,12 @@ def total(batch):
 
 
 def batches(values, rows):
-  step = rows * devices.device_count()
+  count = devices.device_count()
+  step = rows * count
   for start in range(0, len(values), step):
     part = values[start : start + step]
     yield statistics.Batch(
+      start=start + rows * np.arange(count, dtype=np.int32),
       labels=devices.split(np.zeros(len(part), np.int32), rows),
       weights=devices.split(np.ones(len(part), np.float32), rows),
       probs=devices.split(part[:, None], rows),
@@ -28,9 +30,32 @@ def batches(values, rows):
 @pytest.mark.parametrize("rows", [1, 7, 64, 1024, 1025, 5000])
 def test_sum_of_any_batches(rows, rng, device_count):
   values = rng.random(10_000, dtype=np.float32)
-  result = devices.sum_batches((total,), batches(values, rows), ((),))
-  assert result[0].dtype == np.float64
+  (result,) = devices.sum_batches((total,), batches(values, rows), ((),))
+  assert result.dtype == np.float64
+  assert result.shape == (1,)
   assert result[0] == pytest.approx(values.sum(dtype=np.float64), rel=2e-7)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 64, 1024, 1025, 5000])
+def test_groups_are_places_among_all_examples(rows, rng, device_count):
+  values = rng.random(10_000, dtype=np.float32)
+  (result,) = devices.sum_batches(
+    (total,), batches(values, rows), ((),), groups=7
+  )
+  assert result.shape == (7,)
+  for group in range(7):
+    expected = values[group::7].sum(dtype=np.float64)
+    assert result[group] == pytest.approx(expected, rel=2e-7)
+
+
+@pytest.mark.parametrize("groups", [1, 3, 20])
+def test_groups_without_an_example_are_0(groups, device_count):
+  values = np.arange(1, 4, dtype=np.float32)
+  (result,) = devices.sum_batches(
+    (total,), batches(values, 2), ((),), groups=groups
+  )
+  expected = [sum(values[g::groups]) for g in range(groups)]
+  np.testing.assert_array_equal(result, expected)
 
 
 def test_batches_are_added_with_compensation(device_count):
@@ -49,11 +74,11 @@ def test_like_amounts_on_devices_are_added_exactly(rng):
   assert result == values.sum(dtype=np.float64)
 
 
-def test_one_collective_per_pass_and_donated_sums(rng):
+@pytest.mark.parametrize("groups", [1, 5])
+def test_one_collective_per_pass_and_donated_sums(groups, rng):
   values = rng.random(4096, dtype=np.float32)
-  step, finish = devices._compile((total,))
-  list(batches(values, 64))
-  devices.sum_batches((total,), batches(values, 64), ((),))
+  step, finish = devices._compile((total,), groups)
+  devices.sum_batches((total,), batches(values, 64), ((),), groups=groups)
   steps = [c.as_text() for c in step._compiled.values()]
   last = [c.as_text() for c in finish._compiled.values()]
   assert steps
@@ -64,7 +89,10 @@ def test_one_collective_per_pass_and_donated_sums(rng):
     assert text.count("all-reduce(") + text.count("all-reduce-start(") == 1
 
 
-def test_shift_is_taken_from_features_and_not_from_padding(rng, device_count):
+@pytest.mark.parametrize("groups", [1, 5])
+def test_shift_is_taken_from_features_and_not_from_padding(
+  groups, rng, device_count
+):
   features = (rng.normal(size=(37, 3)) + 100).astype(np.float32)
   step = 8 * devices.device_count()
   parts = [features[i : i + step] for i in range(0, 37, step)]
@@ -74,15 +102,22 @@ def test_shift_is_taken_from_features_and_not_from_padding(rng, device_count):
       weights=devices.split(np.ones(len(part), np.float32), 8),
       features=devices.split(part, 8),
       num_classes=1,
+      start=i * step + 8 * np.arange(devices.device_count(), dtype=np.int32),
     )
-    for part in parts
+    for i, part in enumerate(parts)
   ]
   shift = np.full(3, 100, np.float32)
   (sums,) = devices.sum_batches(
-    (statistics.moments,), data, ((),), centre=(shift, np.float32(4))
+    (statistics.moments,),
+    data,
+    ((),),
+    centre=(shift, np.float32(4)),
+    groups=groups,
   )
   moved = (features.astype(np.float64) - 100) / 4
-  np.testing.assert_allclose(sums["gram"], moved.T @ moved, rtol=1e-5)
+  for group in range(groups):
+    part = moved[group::groups]
+    np.testing.assert_allclose(sums["gram"][group], part.T @ part, rtol=1e-5)
 
 
 def test_no_batch_is_an_error():

@@ -8,7 +8,7 @@ import numpy as np
 import test_data
 
 from experiments import train_source
-from experiments.benchmarks import engine
+from experiments.benchmarks import engine, timing
 import leep_jax
 from leep_jax import weights
 from leep_jax.models import zoo
@@ -81,7 +81,7 @@ def test_augmentation_shifts_and_flips(rng):
 
 def test_benchmark_measures_medians_and_memory():
   calls = []
-  a, b = engine.interleaved(3, lambda: calls.append(1), lambda: calls.append(2))
+  a, b = timing.interleaved(3, lambda: calls.append(1), lambda: calls.append(2))
   assert calls == [1, 2] * 4
   assert a >= 0
   assert b >= 0

@@ -85,9 +85,8 @@ def test_batches_of_any_length_from_a_loader(keep, rng, device_count):
   probs, _ = expected_outputs(source, images)
   np.testing.assert_allclose(outputs.probs, probs, atol=1e-6)
   assert outputs.num_classes == 3
-  assert leep_jax.compute_scores(outputs)["leep"] == pytest.approx(
-    oracles.leep(probs, labels), abs=1e-6
-  )
+  values = leep_jax.compute_scores(outputs, names=["leep"])
+  assert values["leep"] == pytest.approx(oracles.leep(probs, labels), abs=1e-6)
 
 
 def test_loaders_may_reuse_a_buffer(rng):
@@ -109,6 +108,27 @@ def test_loaders_may_reuse_a_buffer(rng):
     {"features": x.reshape(8, -1), "labels": y} for x, y in loader()
   )
   np.testing.assert_array_equal(same.features, images.reshape(64, -1))
+
+
+@pytest.mark.parametrize("keep", ["device", "host"])
+def test_padding_may_give_what_is_not_finite(keep, rng, device_count):
+  # As where images are divided by their deviation, and padding is blank.
+  def apply(state, images):
+    features = images.mean((1, 2)) / images.std((1, 2, 3))[:, None]
+    return features, features
+
+  images, labels = images_and_labels(rng)
+  outputs = leep_jax.compute_outputs(
+    leep_jax.Source("standard", apply, ()),
+    in_batches(images, labels, 7),
+    keep=keep,
+  )
+  probs, features = outputs.probs, outputs.features
+  values = leep_jax.compute_scores(outputs, names=["leep", "nce", "h_score"])
+  for name, value in values.items():
+    columns = features if name == "h_score" else probs
+    expected = oracles.ORACLES[name](columns, labels)
+    assert value == pytest.approx(expected, rel=1e-5)
 
 
 def test_any_callable_is_a_source(rng):
@@ -143,9 +163,11 @@ def test_sums_are_remembered(rng, monkeypatch):
   images, labels = images_and_labels(rng)
   source = linear_source(rng)
   outputs = leep_jax.compute_outputs(source, [(images, labels)])
-  first = outputs.sum(statistics.joint)
+  first = outputs.group_sums(statistics.joint)
+  total = outputs.sum(statistics.joint)
   monkeypatch.setattr(devices, "sum_batches", None)
-  assert outputs.sum(statistics.joint) is first
+  assert outputs.group_sums(statistics.joint) is first
+  np.testing.assert_array_equal(outputs.sum(statistics.joint), total)
 
 
 def test_bfloat16_is_close_to_float32(rng):
@@ -192,6 +214,128 @@ def test_select(rng):
   assert part.num_classes == outputs.num_classes
   rest = outputs.select(labels != 1)
   assert len(rest) == np.sum(labels != 1)
+
+
+def placed(features, labels, size):
+  """Outputs in device memory, in batches of a size that may need padding."""
+  source = leep_jax.Source(
+    "given",
+    lambda state, x: (x[:, 0, 0], x[:, 0, 0]),
+    (),
+    leep_jax.Preprocessing(mean=(0.0,) * 3, std=(1.0,) * 3),
+  )
+  pairs = in_batches(features[:, None, None], labels, size)
+  return leep_jax.compute_outputs(source, pairs, keep="device")
+
+
+@pytest.mark.parametrize("size", [7, 8, 53])
+def test_map_leaves_out_the_padding_of_every_batch(size, rng, device_count):
+  features = rng.normal(size=(53, 3)).astype(np.float32)
+  outputs = placed(features, np.arange(53) % 3, size)
+  shift, scale = outputs.feature_centre
+  moved = outputs.map("features", lambda x, factor: x * factor, np.float32(2))
+  assert moved.shape("features") == (53, 3)
+  np.testing.assert_allclose(
+    moved.array("features"), 2 * (features - shift) / scale, atol=1e-6
+  )
+
+
+def test_map_of_probabilities(rng, device_count):
+  probs = oracles.softmax(rng.normal(size=(53, 4))).astype(np.float32)
+  outputs = leep_jax.Outputs.from_arrays(probs=probs, labels=[0] * 53)
+  mapped = outputs.map("probs", lambda x: x[:, ::-1])
+  np.testing.assert_array_equal(mapped.array("probs"), probs[:, ::-1])
+  bad = leep_jax.Outputs.from_arrays(probs=2 * probs, labels=[0] * 53)
+  with pytest.raises(leep_jax.InputError, match="do not sum to 1"):
+    bad.map("probs", lambda x: x)
+
+
+@pytest.mark.parametrize("size", ["on the host", 7, 8, 53])
+def test_group_sums_are_sums_of_every_so_many(size, rng, device_count):
+  features = rng.normal(size=(53, 3)).astype(np.float32)
+  labels = rng.integers(0, 3, 53)
+  outputs = leep_jax.Outputs.from_arrays(features=features, labels=labels)
+  if size != "on the host":
+    outputs = placed(features, labels, size)
+  outputs = outputs.grouped(4)
+  shift, scale = outputs.feature_centre
+  moved = (features.astype(np.float64) - shift) / scale
+  sums = outputs.group_sums(statistics.moments)
+  np.testing.assert_array_equal(outputs.group_of, np.arange(53) % 4)
+  for group in range(4):
+    part = moved[group::4]
+    np.testing.assert_allclose(sums["gram"][group], part.T @ part, rtol=1e-5)
+    counts = np.bincount(labels[group::4], minlength=3)
+    np.testing.assert_array_equal(outputs.group_counts[group], counts)
+    again = outputs.features_of_group(group).sum(statistics.moments)
+    for key, value in again.items():
+      np.testing.assert_allclose(value, sums[key][group], rtol=1e-5, atol=1e-5)
+
+
+def test_there_are_no_more_groups_than_examples(rng):
+  outputs = leep_jax.Outputs.from_arrays(probs=[[1.0]] * 3, labels=[0, 0, 0])
+  assert outputs.groups == 1
+  assert outputs.grouped(20).groups == 3
+  with pytest.raises(leep_jax.InputError, match="groups is 0"):
+    outputs.grouped(0)
+
+
+def test_something_is_computed_once(rng):
+  outputs = leep_jax.Outputs.from_arrays(probs=[[1.0]], labels=[0])
+  calls = []
+
+  def count(given):
+    calls.append(given)
+    return len(calls)
+
+  assert outputs.once(count) == outputs.once(count) == 1
+  assert calls == [outputs]
+
+
+def regression(rng, n=53):
+  features = rng.normal(size=(n, 3)).astype(np.float32)
+  targets = rng.normal(size=(n, 2))
+  return features, targets
+
+
+def test_outputs_with_targets(rng):
+  features, targets = regression(rng)
+  outputs = leep_jax.Outputs.from_arrays(features=features, targets=targets)
+  has = [outputs.has(x) for x in ("labels", "targets", "probs", "features")]
+  assert has == [False, True, False, True]
+  assert repr(outputs) == "Outputs(outputs: features=(53, 3), 2 targets)"
+  part = outputs.select([4, 4, 2])
+  np.testing.assert_array_equal(part.targets, targets[[4, 4, 2]])
+  batches = (
+    {"features": f, "targets": t} for f, t in in_batches(features, targets, 9)
+  )
+  collected = leep_jax.Outputs.from_batches(batches)
+  np.testing.assert_array_equal(collected.targets, targets)
+  mean, scale = outputs.target_centre
+  np.testing.assert_allclose(mean, targets.mean(axis=0))
+  assert np.abs((targets - mean) / scale).max() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("keep", ["device", "host", "disk"])
+def test_targets_are_kept_saved_and_loaded(keep, rng, tmp_path):
+  images, _ = images_and_labels(rng)
+  targets = rng.normal(size=(53, 2))
+  outputs = leep_jax.compute_outputs(
+    linear_source(rng),
+    in_batches(images, targets, 20),
+    keep=keep,
+    regression=True,
+  )
+  outputs.save(tmp_path / "a")
+  loaded = leep_jax.Outputs.load(tmp_path / "a")
+  np.testing.assert_array_equal(loaded.targets, targets)
+  names = ["logme", "lin_mse", "lab_mse", "leep"]
+  values = leep_jax.compute_scores(loaded, names=names)
+  assert values.pop("leep") is None
+  for name, value in values.items():
+    columns = loaded.probs if name == "lab_mse" else loaded.features
+    expected = oracles.ORACLES[name](columns, targets=targets)
+    assert value == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("keep", ["device", "host", "disk"])
@@ -304,7 +448,7 @@ def test_auto_goes_to_disk_when_memory_is_short(rng, monkeypatch):
   outputs = leep_jax.compute_outputs(
     linear_source(rng), dataset(images, labels)
   )
-  assert isinstance(outputs._store, storage.PlacedArrays)
+  assert isinstance(outputs.store, storage.PlacedArrays)
 
 
 @pytest.mark.parametrize(
@@ -317,6 +461,9 @@ def test_auto_goes_to_disk_when_memory_is_short(rng, monkeypatch):
     ({"num_classes": 0}, "num_classes is 0"),
     ({"num_classes": "3"}, "num_classes is '3'"),
     ({"probs": [[1.0], [0.5, 0.5]]}, "probs cannot be made an array"),
+    ({"targets": [1.0]}, "both labels .classes. and targets .real numbers.:"),
+    ({"labels": None}, "neither labels nor targets"),
+    ({"labels": None, "targets": [1, 2]}, "1 rows, but there are 2 targets"),
   ],
 )
 def test_bad_arrays(change, message):
@@ -332,6 +479,8 @@ def test_bad_batches():
     leep_jax.Outputs.from_batches([good, {**good, "features": [[1.0]]}])
   with pytest.raises(leep_jax.InputError, match="it needs labels"):
     leep_jax.Outputs.from_batches([{"probs": [[1.0]]}])
+  with pytest.raises(leep_jax.InputError, match="both labels .* and targets"):
+    leep_jax.Outputs.from_batches([{**good, "targets": [1.0]}])
   with pytest.raises(leep_jax.InputError, match="'probs': 1, 'labels': 2"):
     leep_jax.Outputs.from_batches([{**good, "labels": [0, 0]}])
   with pytest.raises(leep_jax.InputError, match="float, neither a dictionary"):

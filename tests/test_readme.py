@@ -4,7 +4,8 @@ import json
 import pathlib
 import re
 
-from leep_jax import score
+import leep_jax
+from leep_jax import score, task_matrix
 from leep_jax.models import zoo
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -30,9 +31,16 @@ def test_ci_runs_the_commands_of_the_readme():
 
 
 def test_every_flag_is_explained():
-  assert len(list(score.FLAGS)) == 10
+  assert len(list(score.FLAGS)) == 13
   for name in score.FLAGS:
     assert f"`--{name}`" in README
+  for name in task_matrix.FLAGS:
+    assert f"`--{name}" in README
+
+
+def test_every_score_is_explained():
+  for name in leep_jax.SCORES:
+    assert f"| `{name}` |" in README
 
 
 def test_accuracies_are_those_of_the_cards():

@@ -14,7 +14,7 @@ import oracles
 import pytest
 
 import leep_jax
-from leep_jax import score
+from leep_jax import score, tables
 from leep_jax.models import zoo
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -56,11 +56,14 @@ def test_no_flags_ranks_the_bundled_sources_on_digits(capsys):
   assert all(len(line) <= 80 for line in lines)
   table = [line.split() for line in lines if line[:1].isdigit()]
   table = [row for row in table if row[1] in zoo.names()]
-  assert [row[0] for row in table] == [
+  assert [row[0] for row in table[: len(zoo.names())]] == [
     str(i + 1) for i in range(len(zoo.names()))
   ]
-  leeps = [float(row[2]) for row in table]
+  leeps = [float(row[2]) for row in table[: len(zoo.names())]]
   assert leeps == sorted(leeps, reverse=True)
+  assert all(row[3] == "±" for row in table)
+  assert "± is one standard error, from 20 groups of examples." in out
+  assert "* best of its column, or not told apart from it" in out
   assert "-2.3025 is a source that knows nothing" in out
 
 
@@ -74,15 +77,26 @@ def test_predictions_and_rows(capsys, predictions):
   assert (status, err) == (0, "")
   assert "Best first by nce" in out
   assert out.index("better") < out.index("worse")
-  assert "h_score is undefined for worse: no features" in out
+  assert "worse has no h_score: the source gives no features." in out
   lines = (predictions / "rows.jsonl").read_text().splitlines()
   worse, better = map(json.loads, lines)
-  assert set(worse) == COLUMNS | {"nce", "leep", "h_score"}
-  assert worse["h_score"] is None
+  columns = {
+    f"{name}{end}"
+    for name in ("nce", "leep", "h_score")
+    for end in ("", "_se", "_low", "_high")
+  }
+  assert set(worse) == COLUMNS | columns
+  assert worse["h_score"] is worse["h_score_se"] is None
+  assert better["leep_low"] < better["leep"] < better["leep_high"]
   assert (worse["model"], worse["num_examples"]) == ("worse.npz", 60)
   assert (better["num_source_classes"], better["num_target_classes"]) == (4, 3)
   arrays = np.load("better.npz")
-  assert better["leep"] == leep_jax.leep(arrays["probs"], arrays["labels"])
+  assert better["leep"] == pytest.approx(
+    leep_jax.leep(arrays["probs"], arrays["labels"]), abs=1e-6
+  )
+  outputs = leep_jax.Outputs.from_arrays(**arrays)
+  estimate = leep_jax.estimate_scores(outputs, names=["h_score"])["h_score"]
+  assert better["h_score_se"] == estimate.standard_error
 
 
 def test_models_on_a_data_set(capsys, tmp_path):
@@ -133,13 +147,20 @@ def test_models_on_a_data_set(capsys, tmp_path):
     (["--data_dir=."], "data_dir is for TFDS data sets, not for digits"),
     (["--output="], "must end in .jsonl"),
     (["--model=sys:exit"], "cannot make a source with sys:exit: SystemExit"),
-    (["--predictions=unlabelled.npz"], "no array labels; the file has probs"),
+    (["--predictions=unlabelled.npz"], "no array labels (classes) or targets"),
+    (["--predictions=both.npz"], "both labels (classes) and targets"),
+    (["--groups=0"], "groups is 0"),
+    (["--plot=chart.bmp"], "plot chart.bmp must end in .png, .pdf or .svg"),
+    (["--plot=none/a.png"], "cannot write plot none/a.png"),
+    (["--target=age"], "digits has classes, but no real-valued targets 'age'"),
+    (["--predictions=better.npz", "--target=x"], "--target has no meaning"),
     (["--predictions=logits.npz"], "do not sum to 1, but to 17.3"),
   ],
 )
 def test_mistakes_are_one_line_and_status_2(capsys, predictions, args, message):
   np.savez("unlabelled.npz", probs=[[1.0]])
   np.savez("logits.npz", probs=[[17.0, 0.3]], labels=[0])
+  np.savez("both.npz", probs=[[1.0]], labels=[0], targets=[0.5])
   status, out, err = run(capsys, *args)
   assert (status, out) == (2, "")
   assert message in err
@@ -246,7 +267,7 @@ def row(model, **values):
 
 
 def test_table_ranks_and_puts_undefined_last():
-  table = score.format_table(
+  table = tables.format_table(
     [row("a", s=None), row("b", s=-2.0), row("c", s=0.0)], ["s"]
   )
   assert table.splitlines() == [
@@ -257,6 +278,132 @@ def test_table_ranks_and_puts_undefined_last():
   ]
 
 
+def test_table_has_errors_and_marks():
+  rows = [
+    row("a", s=-2.0, s_se=0.0123),
+    row("b", s=-1.5, s_se=0.2),
+    row("c", s=None, s_se=None),
+  ]
+  marks = {"s": [False, True, False]}
+  assert tables.format_table(rows, ["s"], marks=marks).splitlines() == [
+    "   model               s   images/s",
+    "1  b      -1.500 ± 0.200*    12,346",
+    "2  a      -2.000 ± 0.012     12,346",
+    "3  c                   -     12,346",
+  ]
+
+
+def test_sources_like_the_best_are_marked(capsys, predictions):
+  arrays = dict(np.load("better.npz"))
+  arrays["probs"][0] = arrays["probs"][0][::-1]  # one example differs
+  np.savez("like.npz", **arrays)
+  status, out, _ = run(
+    capsys,
+    "--predictions=worse.npz,better.npz,like.npz",
+    "--scores=leep",
+    "--plot=chart.png",
+  )
+  assert status == 0
+  marked = {
+    line.split()[1]: "*" in line
+    for line in out.splitlines()
+    if line[:1].isdigit() and "±" in line
+  }
+  assert marked == {"better": True, "like": True, "worse": False}
+  assert (predictions / "chart.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_other_examples_are_not_marked(capsys, predictions):
+  arrays = dict(np.load("better.npz"))
+  np.savez("other.npz", **{k: v[::-1] for k, v in arrays.items()})
+  status, out, err = run(capsys, "--predictions=better.npz,other.npz")
+  assert status == 0
+  assert "note: better.npz and other.npz hold different labels" in err
+  assert "*" not in out
+
+
+def test_one_group_means_no_errors(capsys, predictions):
+  status, out, _ = run(capsys, "--predictions=better.npz", "--groups=1")
+  assert status == 0
+  assert "±" not in out
+
+
+def test_terminals_without_plus_minus(capsys, predictions):
+  with command(
+    "--predictions=better.npz", cwd=predictions, PYTHONIOENCODING="ascii"
+  ) as process:
+    out, err = process.communicate(timeout=120)
+  assert (process.returncode, err) == (0, "")
+  assert " +- " in out
+
+
+def test_all_scores(capsys, predictions):
+  status, out, err = run(
+    capsys, "--predictions=better.npz,worse.npz", "--scores=leep,all",
+    "--output=rows.csv",
+  )  # fmt: skip
+  assert (status, err) == (0, "")
+  assert "Best first by leep" in out
+  joined = " ".join(out.split())
+  assert "worse has no h_score, regularized_h_score, logme, n_leep," in joined
+  head = (predictions / "rows.csv").read_text().splitlines()[0].split(",")
+  for name, row in leep_jax.SCORES.items():
+    assert (name in head) == ("labels" in row.truths)
+  assert all(len(line) <= 80 for line in out.splitlines()[:20])
+
+
+def test_regression(capsys, predictions, rng):
+  arrays = dict(np.load("better.npz"))
+  targets = arrays["features"] @ rng.normal(size=(5, 2))
+  targets += rng.normal(size=targets.shape)
+  del arrays["labels"]
+  np.savez("real.npz", **arrays, targets=targets)
+  status, out, err = run(
+    capsys, "--predictions=real.npz", "--output=rows.jsonl"
+  )
+  assert (status, err) == (0, "")
+  assert "60 examples, 2 targets. Best first by logme." in out
+  assert "knows nothing" not in out
+  row = json.loads((predictions / "rows.jsonl").read_text())
+  expected = leep_jax.lin_mse(arrays["features"], targets)
+  assert row["lin_mse"] == pytest.approx(expected, rel=1e-5)
+  assert row["num_target_classes"] is None
+  status, out, _ = run(capsys, "--predictions=real.npz", "--scores=leep,logme")
+  assert "real has no leep: the targets are real numbers, not classes." in out
+  status, out, err = run(capsys, "--predictions=real.npz", "--scores=leep")
+  assert (status, out) == (2, "")
+  assert "--scores=leep need classes, but these are real-valued targets" in err
+  status, out, err = run(capsys, "--predictions=better.npz,real.npz")
+  assert status == 2
+  assert "better.npz and real.npz hold labels (classes) and targets" in err
+  assert "60 examples, 3 classes" in out
+
+
+def test_a_regressor_in_a_prediction_file(capsys, predictions, rng):
+  given = rng.normal(size=(50, 2))
+  targets = given @ rng.normal(size=(2, 2)) + rng.normal(size=(50, 2))
+  np.savez("regressor.npz", outputs=given, targets=targets)
+  status, out, err = run(
+    capsys, "--predictions=regressor.npz", "--output=rows.jsonl"
+  )
+  assert (status, err) == (0, "")
+  assert "regressor has no logme, lin_mse: the source gives no features" in out
+  row = json.loads((predictions / "rows.jsonl").read_text())
+  assert row["lab_mse"] == pytest.approx(leep_jax.lab_mse(given, targets))
+
+
+def test_bad_features_leave_scores_of_probabilities(capsys, predictions):
+  arrays = dict(np.load("better.npz"))
+  arrays["features"][3, 1] = np.nan
+  np.savez("nan.npz", **arrays)
+  status, out, err = run(capsys, "--predictions=nan.npz")
+  assert (status, err) == (0, "")
+  assert "nan has no h_score: features of nan.npz: 1 of 60 rows hold NaN" in out
+  status, out, err = run(capsys, "--predictions=nan.npz", "--scores=h_score")
+  assert (status, out) == (2, "")
+  assert "1 of 60 rows hold NaN" in err
+
+
 def test_wide_tables_go_on_below():
   names = [f"a_long_score_name_{i}" for i in range(7)]
   rows = [
@@ -264,7 +411,7 @@ def test_wide_tables_go_on_below():
       name: -float(i) for i, name in enumerate(names)
     })
   ]  # fmt: skip
-  lines = score.format_table(rows, names).splitlines()
+  lines = tables.format_table(rows, names).splitlines()
   assert max(map(len, lines)) <= 80
   text = " ".join(lines)
   assert all(name in text for name in names)
@@ -272,23 +419,23 @@ def test_wide_tables_go_on_below():
 
 
 def test_names_are_shortened_in_the_middle():
-  assert score._short("resnet20@../w/cifar.safetensors", 28) == "resnet20@cifar"
-  assert score._short("abcdefghij", 7) == "abc..ij"
-  assert score._short("some/dir/preds.npz", 28) == "preds"
-  assert score._short("my.module:factory", 28) == "my.module:factory"
+  assert tables.short("resnet20@../w/cifar.safetensors", 28) == "resnet20@cifar"
+  assert tables.short("abcdefghij", 7) == "abc..ij"
+  assert tables.short("some/dir/preds.npz", 28) == "preds"
+  assert tables.short("my.module:factory", 28) == "my.module:factory"
 
 
 def test_names_that_would_look_alike_keep_their_folders():
   names = ["a/run1/preds.npz", "a/run2/preds.npz", "c.npz"]
-  assert score._short_names(names) == ["run1/preds", "run2/preds", "c"]
-  assert score._short_names(["r@x/1/m.npz", "r@y/1/m.npz"]) == [
+  assert tables.short_names(names) == ["run1/preds", "run2/preds", "c"]
+  assert tables.short_names(["r@x/1/m.npz", "r@y/1/m.npz"]) == [
     "r@x/1/m",
     "r@y/1/m",
   ]
-  assert score._short_names(["same", "same"]) == ["same", "same"]
+  assert tables.short_names(["same", "same"]) == ["same", "same"]
   long = [f"r@{'x' * 30}{i}{'y' * 30}.npz" for i in range(2)]
-  assert len(set(score._short_names(long))) == 2
-  assert max(map(len, score._short_names(long))) <= 28
+  assert len(set(tables.short_names(long))) == 2
+  assert max(map(len, tables.short_names(long))) <= 28
 
 
 def test_a_reader_that_leaves_early_loses_no_rows(predictions):

@@ -8,60 +8,100 @@ import oracles
 import pytest
 
 from leep_jax import statistics
+from leep_jax.scores import gbc, logme, n_leep
 
 ALL = [
   function
-  for _, function in inspect.getmembers(statistics, inspect.isfunction)
+  for module in (statistics, gbc, logme, n_leep)
+  for _, function in inspect.getmembers(module, inspect.isfunction)
   if hasattr(function, "reads")
 ]
+# What some take after the batch, for 3 classes, 4 source classes, 3 features
+# and mixtures of 4 Gaussians.
+TABLE = jnp.full((3, 4), 1 / 3)
+MIXTURE = (jnp.log(jnp.full(4, 0.25)), jnp.eye(4)[:, :3], jnp.full((4, 3), 2.0))
+ARGUMENTS = {
+  statistics.log_likelihood: (TABLE,),
+  statistics.responsibilities: (TABLE,),
+  statistics.correct: (TABLE,),
+  statistics.whitened_moments: (jnp.arange(3.0), jnp.eye(3)[:, :2]),
+  statistics.norm_moments: (jnp.arange(3.0),),
+  gbc.class_squares: (
+    jnp.arange(3.0),
+    jnp.eye(3)[:, :2],
+    jnp.ones((3, 2)),
+  ),
+  logme.remainders: (
+    jnp.arange(3.0),
+    jnp.eye(3)[:, :2],
+    jnp.ones((2, 2)),
+    jnp.ones(2),
+  ),
+  n_leep.expectation: tuple(jnp.stack([x, 2 * x]) for x in MIXTURE),
+  n_leep.mixture_joint: MIXTURE,
+  n_leep.mixture_log_likelihood: (*MIXTURE, TABLE),
+  n_leep.mixture_responsibilities: (*MIXTURE, TABLE),
+}
 
 
 def batch(rng, n=20, padding=0):
   probs = oracles.softmax(rng.normal(size=(n + padding, 4)))
   features = rng.normal(size=(n + padding, 3))
+  targets = rng.normal(size=(n + padding, 2))
   labels = rng.integers(0, 3, n + padding)
   if padding:  # whatever stands there must not matter
-    probs[n:], features[n:], labels[n:] = 0, 7, 2
+    probs[n:], features[n:], targets[n:], labels[n:] = 0, 7, 9, 2
   weights = np.arange(n + padding) < n
   return statistics.Batch(
     labels=jnp.asarray(labels, jnp.int32),
     weights=jnp.asarray(weights, jnp.float32),
     probs=jnp.asarray(probs, jnp.float32),
     features=jnp.asarray(features, jnp.float32),
+    targets=jnp.asarray(targets, jnp.float32),
     num_classes=3,
   )
 
 
-def arguments(function):
-  if function is statistics.whitened_moments:
-    return jnp.arange(3.0), jnp.eye(3)[:, :2]
-  count = len(inspect.signature(function).parameters) - 1
-  return (jnp.full((3, 4), 1 / 3),) * count
-
-
 def first(big, n):
-  fields = ("labels", "weights", "probs", "features")
+  fields = ("labels", "weights", "probs", "features", "targets")
   values = {f: getattr(big, f)[:n] for f in fields}
   return statistics.Batch(**values, num_classes=3)
 
 
 @pytest.mark.parametrize("function", ALL, ids=lambda f: f.__name__)
 def test_padding_adds_nothing(function, rng):
-  if function is statistics.predictive:
-    pytest.skip("maps examples, adds nothing up")
   padded = batch(rng, padding=5)
-  extra = arguments(function)
+  extra = ARGUMENTS.get(function, ())
   got, expected = function(padded, *extra), function(first(padded, 20), *extra)
   assert_close(got, expected)
 
 
+@pytest.mark.parametrize("function", ALL, ids=lambda f: f.__name__)
+def test_sums_of_halves_add_up(function, rng):
+  whole = batch(rng)
+  half = first(whole, 8)
+  rest = statistics.Batch(
+    **{
+      f: getattr(whole, f)[8:]
+      for f in ("labels", "weights", "probs", "features", "targets")
+    },
+    num_classes=3,
+  )
+  extra = ARGUMENTS.get(function, ())
+  parts = [as_dict(function(part, *extra)) for part in (half, rest)]
+  added = {key: parts[0][key] + parts[1][key] for key in parts[0]}
+  assert_close(added, as_dict(function(whole, *extra)))
+
+
+def as_dict(sums):
+  return sums if isinstance(sums, dict) else {"sum": sums}
+
+
 def assert_close(got, expected):
-  if isinstance(expected, dict):
-    assert got.keys() == expected.keys()
-    for key in expected:
-      np.testing.assert_allclose(got[key], expected[key], atol=1e-5)
-  else:
-    np.testing.assert_allclose(got, expected, atol=1e-5)
+  got, expected = as_dict(got), as_dict(expected)
+  assert got.keys() == expected.keys()
+  for key in expected:
+    np.testing.assert_allclose(got[key], expected[key], rtol=1e-5, atol=1e-5)
 
 
 def test_joint_adds_up_distributions(rng):
@@ -86,13 +126,60 @@ def test_moments_are_sums_of_products(rng):
   examples = batch(rng)
   sums = statistics.moments(examples)
   features = np.asarray(examples.features, np.float64)
+  targets = np.asarray(examples.targets, np.float64)
   np.testing.assert_allclose(sums["gram"], features.T @ features, rtol=1e-5)
+  np.testing.assert_allclose(sums["cross"], targets.T @ features, rtol=1e-5)
   for y in range(3):
     np.testing.assert_allclose(
       sums["class_sums"][y],
       features[np.asarray(examples.labels) == y].sum(0),
       rtol=1e-5,
     )
+
+
+def test_higher_moments_are_about_the_mean(rng):
+  examples = batch(rng)
+  mean = np.array([1.0, 2.0, 3.0])
+  sums = statistics.norm_moments(examples, jnp.asarray(mean, jnp.float32))
+  moved = np.asarray(examples.features, np.float64) - mean
+  square = (moved**2).sum(axis=1)
+  np.testing.assert_allclose(sums["third"], square @ moved, rtol=1e-5)
+  np.testing.assert_allclose(sums["fourth"], square @ square, rtol=1e-5)
+
+
+def test_responsibilities_are_shares_of_examples(rng):
+  # Those of one example add up to 1, so those of a label to its count.
+  examples = batch(rng)
+  table = jnp.asarray(oracles.softmax(rng.normal(size=(4, 3))).T, jnp.float32)
+  found = statistics.responsibilities(examples, table)
+  counts = np.bincount(examples.labels, minlength=3)
+  np.testing.assert_allclose(found["parts"].sum(axis=1), counts, rtol=1e-5)
+  assert found["log_likelihood"] == pytest.approx(
+    statistics.log_likelihood(examples, table)
+  )
+
+
+def test_responsibilities_are_the_gradient_of_the_log_likelihood(rng):
+  examples = batch(rng)
+  table = np.full((3, 4), 1 / 3)
+  parts = statistics.responsibilities(examples, TABLE)["parts"]
+  step = 1e-2
+  up, down = table.copy(), table.copy()
+  up[1, 2] *= 1 + step
+  down[1, 2] *= 1 - step
+
+  def log_likelihood(table):
+    probs = np.asarray(examples.probs, np.float64)
+    return np.log((probs * table[examples.labels]).sum(axis=1)).sum()
+
+  slope = (log_likelihood(up) - log_likelihood(down)) / (2 * step)
+  assert parts[1, 2] == pytest.approx(slope, rel=1e-3)
+
+
+def test_largest_probabilities(rng):
+  examples = batch(rng)
+  expected = np.log(np.asarray(examples.probs, np.float64).max(axis=1)).sum()
+  assert statistics.log_largest(examples) == pytest.approx(expected)
 
 
 def test_faults_are_counted_by_kind():

@@ -14,21 +14,18 @@ pass below 1 is no mistake: on a CPU, networks are compiled here with options of
 their own (`devices.py` says why), the bare pass with JAX's defaults.
 """
 
-from collections.abc import Callable
 import json
-import platform
 import statistics
 import subprocess
 import sys
-import time
 
 from absl import app, flags
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.benchmarks import timing
 import leep_jax
-from leep_jax import devices
 from leep_jax.models import zoo
 
 _MEMORY_TASK = flags.DEFINE_string(
@@ -37,23 +34,6 @@ _MEMORY_TASK = flags.DEFINE_string(
 # Those that the command shows when none is named.
 DEFAULT_SCORES = ("leep", "nce", "h_score", "eep_accuracy")
 _REPEATS = flags.DEFINE_integer("repeats", 9, "Repetitions of each timing.")
-
-
-def interleaved(repeats: int, *functions: Callable[[], object]) -> list[float]:
-  """Returns the median seconds of each function, run in turns."""
-  times: list[list[float]] = [[] for _ in functions]
-  for repeat in range(repeats + 1):
-    for function, measured in zip(functions, times, strict=True):
-      start = time.perf_counter()
-      function()
-      if repeat:  # the first turn compiles and warms up
-        measured.append(time.perf_counter() - start)
-  return [statistics.median(measured) for measured in times]
-
-
-def report(what: str, ratio: float, bound: float, detail: str) -> None:
-  """Prints one row of the table."""
-  print(f"| {what} | {ratio:.3f} | {bound:g} | {detail} |", flush=True)
 
 
 def wide_probabilities(n: int = 50_000, z: int = 1_000):
@@ -68,12 +48,12 @@ def wide_probabilities(n: int = 50_000, z: int = 1_000):
 def leep_against_reading(repeats: int) -> None:
   """LEEP of 50,000 x 1,000 against two sums over the same array."""
   probs, labels = wide_probabilities()
-  read, leep = interleaved(
+  read, leep = timing.interleaved(
     repeats,
     lambda: (probs.sum(), probs.sum()),
     lambda: leep_jax.leep(probs, labels),
   )
-  report(
+  timing.report(
     "leep 50,000 x 1,000, over reading it twice",
     leep / read,
     4,
@@ -106,8 +86,8 @@ def scoring_against_forward(repeats: int) -> None:
     outputs = leep_jax.compute_outputs(source, batches, num_classes=100)
     leep_jax.compute_scores(outputs, names=DEFAULT_SCORES)
 
-  plain, full = interleaved(repeats, bare, scored)
-  report(
+  plain, full = timing.interleaved(repeats, bare, scored)
+  timing.report(
     f"scoring {len(images):,} images, over the bare forward pass",
     full / plain,
     1.05,
@@ -180,16 +160,11 @@ def main(argv):
     result = disk_memory(task["n"]) if "n" in task else leep_memory()
     print(json.dumps(result))
     return
-  print(
-    f"leep_jax {leep_jax.__version__}, JAX {jax.__version__}, Python "
-    f"{platform.python_version()}, {devices.device_count()} "
-    f"{jax.devices()[0].device_kind} device(s)\n"
-  )
-  print("| measured | ratio | bound | detail |\n|---|---|---|---|")
+  timing.header()
   leep_against_reading(_REPEATS.value)
   scoring_against_forward(_REPEATS.value)
   memory = in_child()
-  report(
+  timing.report(
     "leep 50,000 x 1,000: MB above the array, over 64",
     memory["above"] / 64e6,
     1,
@@ -198,7 +173,7 @@ def main(argv):
   # Peaks of one size differ by a few percent from run to run: medians again.
   peaks = [(in_child(n=n)["peak"] for n in (20_000, 200_000)) for _ in range(5)]
   small, large = map(statistics.median, zip(*peaks, strict=True))
-  report(
+  timing.report(
     "peak memory at 200,000 examples over 20,000, outputs on disk",
     large / small,
     1.05,

@@ -4,16 +4,20 @@ Every score is "higher transfers better".
 """
 
 from collections.abc import Callable, Iterable
-import contextlib
 import dataclasses
 from typing import Any
 
-from leep_jax import checks, outputs as outputs_lib, statistics
+from leep_jax import checks, jackknife, outputs as outputs_lib, statistics
 from leep_jax.scores import (
+  gbc as _gbc,
   h_score as _h_score,
   leep as _leep,
   logme as _logme,
+  n_leep as _n_leep,
   nce as _nce,
+  parc as _parc,
+  regression as _regression,
+  trans_rate as _trans_rate,
 )
 
 
@@ -23,35 +27,96 @@ class Score:
 
   Attributes:
     function: public function of arrays; its docstring defines the score.
-    of_outputs: the same of kept outputs.
+    parts: of kept outputs, the score as a function of sums over examples, and
+      those sums.
+    needs: what the outputs have to hold: `probs`, `features`, or, for either
+      probabilities or the numbers of a regressor, `outputs`.
+    truths: what of the targets, at least one: `labels` (classes), `targets`
+      (real numbers).
     first_look: statistics that it finalises, which one look at the outputs
       sums together with those of other scores.
   """
 
   function: Callable[..., float]
-  of_outputs: Callable[[outputs_lib.Outputs], float]
-  first_look: tuple[Callable[..., Any], ...]
+  parts: Callable[[outputs_lib.Outputs], jackknife.Parts]
+  needs: str
+  truths: tuple[str, ...] = ("labels",)
+  first_look: tuple[Callable[..., Any], ...] = ()
 
-  @property
-  def needs(self) -> str:
-    """What the source has to give: `probs` or `features`."""
-    return self.first_look[0].reads  # type: ignore[attr-defined]
+  def missing(self, outputs: outputs_lib.Outputs) -> str | None:
+    """Says what the outputs lack, or None if they have all."""
+    if not outputs.has(self.needs):
+      return f"the source gives no {self.needs}"
+    if not any(outputs.has(truth) for truth in self.truths):
+      if self.truths == ("labels",):
+        return "the targets are real numbers, not classes"
+      return "the targets are classes, not real numbers"
+    return None
 
 
 SCORES: dict[str, Score] = {
-  "leep": Score(_leep.leep, _leep.leep_of, (statistics.joint,)),
-  "nce": Score(_nce.nce, _nce.nce_of, (statistics.dummy_label_counts,)),
+  "leep": Score(
+    _leep.leep, _leep.leep_parts, "probs", first_look=(statistics.joint,)
+  ),
+  "nce": Score(
+    _nce.nce,
+    _nce.nce_parts,
+    "probs",
+    first_look=(statistics.dummy_label_counts,),
+  ),
+  "eep_accuracy": Score(
+    _leep.eep_accuracy,
+    _leep.eep_accuracy_parts,
+    "probs",
+    first_look=(statistics.joint,),
+  ),
   "h_score": Score(
-    _h_score.h_score, _h_score.h_score_of, (statistics.moments,)
+    _h_score.h_score,
+    _h_score.h_score_parts,
+    "features",
+    first_look=(statistics.moments,),
   ),
   "regularized_h_score": Score(
     _h_score.regularized_h_score,
-    _h_score.regularized_h_score_of,
-    (statistics.moments, statistics.norm_moments),
+    _h_score.regularized_h_score_parts,
+    "features",
+    first_look=(statistics.moments,),
   ),
-  "logme": Score(_logme.logme, _logme.logme_of, (statistics.features_faults,)),
-  "eep_accuracy": Score(
-    _leep.eep_accuracy, _leep.eep_accuracy_of, (statistics.joint,)
+  "logme": Score(
+    _logme.logme,
+    _logme.logme_parts,
+    "features",
+    truths=("labels", "targets"),
+    first_look=(statistics.moments,),
+  ),
+  "n_leep": Score(
+    _n_leep.n_leep,
+    _n_leep.n_leep_parts,
+    "features",
+    first_look=(statistics.moments,),
+  ),
+  "trans_rate": Score(
+    _trans_rate.trans_rate, _trans_rate.trans_rate_parts, "features"
+  ),
+  "gbc": Score(
+    _gbc.gbc,
+    _gbc.gbc_parts,
+    "features",
+    first_look=(statistics.moments,),
+  ),
+  "parc": Score(_parc.parc, _parc.parc_parts, "features"),
+  "lin_mse": Score(
+    _regression.lin_mse,
+    _regression.lin_mse_parts,
+    "features",
+    truths=("targets",),
+    first_look=(statistics.moments,),
+  ),
+  "lab_mse": Score(
+    _regression.lab_mse,
+    _regression.lab_mse_parts,
+    "outputs",
+    truths=("targets",),
   ),
 }
 
@@ -66,8 +131,41 @@ def compute_scores(
     names: rows of `SCORES`; by default all.
 
   Returns:
-    Scores by name; None where the source gives no probabilities or no
-    features to compute one from, or the score is infinite for them.
+    Scores by name; None where the outputs lack what one needs, or it is
+    undefined for them.
+
+  Raises:
+    InputError: if a name is unknown, or the outputs are not distributions or
+      not finite.
+  """
+  estimates = estimate_scores(outputs, names=names, groups=1)
+  return {
+    name: None if estimate is None else estimate.value
+    for name, estimate in estimates.items()
+  }
+
+
+def estimate_scores(
+  outputs: outputs_lib.Outputs,
+  *,
+  names: Iterable[str] | None = None,
+  groups: int = jackknife.GROUPS,
+  on_score: Callable[[str], None] | None = None,
+  on_undefined: Callable[[str, str], None] | None = None,
+) -> dict[str, jackknife.Estimate | None]:
+  """Computes scores with their standard errors and intervals.
+
+  Args:
+    outputs: from `compute_outputs` or `Outputs.from_arrays`.
+    names: rows of `SCORES`; by default all.
+    groups: of examples that the jackknife leaves out in turn, at most n; 1
+      gives values alone.
+    on_score: called with the name of each score before it is computed.
+    on_undefined: called with the name of a score that has no value, and why.
+
+  Returns:
+    Estimates by name; None where the outputs lack what a score needs, or it
+    is undefined for them.
 
   Raises:
     InputError: if a name is unknown, or the outputs are not distributions or
@@ -79,16 +177,35 @@ def compute_scores(
   for name in names:
     if name not in SCORES:
       raise checks.unknown("score", name, SCORES)
-  possible = [name for name in names if outputs.has(SCORES[name].needs)]
+  on_score = on_score or (lambda name: None)
+  on_undefined = on_undefined or (lambda name, why: None)
+  if min(groups, len(outputs)) != outputs.groups:
+    outputs = outputs.grouped(groups)
+  values: dict[str, jackknife.Estimate | None] = dict.fromkeys(names)
+  possible = []
+  for name in names:
+    missing = SCORES[name].missing(outputs)
+    if missing:
+      on_undefined(name, missing)
+    else:
+      possible.append(name)
   for field in ("probs", "features"):
-    outputs.sum_all(
-      statistic
-      for name in possible
-      if SCORES[name].needs == field
-      for statistic in SCORES[name].first_look
-    )
-  values: dict[str, float | None] = dict.fromkeys(names)
+    # Moments of groups are looked at when they are needed, see `moments`.
+    looked = outputs if field == "probs" else outputs.whole
+    mine = [name for name in possible if SCORES[name].needs == field]
+    try:
+      looked.sum_all(s for name in mine for s in SCORES[name].first_look)
+    except checks.InputError as e:
+      if len(mine) == len(possible):
+        raise
+      for name in mine:  # scores of the other field need not suffer
+        on_undefined(name, str(e))
+        possible.remove(name)
+  sizes = outputs.group_counts.sum(axis=1)
   for name in possible:
-    with contextlib.suppress(checks.UndefinedScore):
-      values[name] = SCORES[name].of_outputs(outputs)
+    on_score(name)
+    try:
+      values[name] = jackknife.estimate(SCORES[name].parts(outputs), sizes)
+    except checks.UndefinedScore as e:
+      on_undefined(name, str(e))
   return values

@@ -4,11 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import outputs as outputs_lib, statistics
-
-# Smallest over largest eigenvalue of the correlations, above which one look in
-# float32 is exact to about six digits.
-_WELL_CONDITIONED = 0.05
+from leep_jax import checks, jackknife, outputs as outputs_lib, statistics
+from leep_jax.scores import moments as moments_lib
 
 
 def h_score(
@@ -19,7 +16,10 @@ def h_score(
   H = tr(cov(f)^-1 cov(E[f given y])), with the pseudo-inverse where features
   are constant, copies or combinations of each other, or there are fewer
   examples than features. With n <= D the features can always explain every
-  label, and H tells nothing.
+  label, and H tells nothing: it has no standard error then.
+
+  Some published code multiplies pinv(cov) and cov element by element, which is
+  not the trace of their product.
 
   Args:
     features: `[n, D]`, the source model's penultimate features.
@@ -34,9 +34,11 @@ def h_score(
   Reference: Bao et al., "An Information-Theoretic Approach to Transferability
   in Task Transfer Learning", ICIP 2019, definition 2.
   """
-  return h_score_of(
-    outputs_lib.Outputs.from_arrays(
-      features=features, labels=labels, num_classes=num_classes
+  return jackknife.value(
+    h_score_parts(
+      outputs_lib.Outputs.from_arrays(
+        features=features, labels=labels, num_classes=num_classes
+      )
     )
   )
 
@@ -64,109 +66,137 @@ def regularized_h_score(
   Rethinking transferability metrics, their peculiarities, stability and
   performance", 2022, arXiv 2110.06893; Ledoit & Wolf, 2004.
   """
-  return regularized_h_score_of(
-    outputs_lib.Outputs.from_arrays(
-      features=features, labels=labels, num_classes=num_classes
+  return jackknife.value(
+    regularized_h_score_parts(
+      outputs_lib.Outputs.from_arrays(
+        features=features, labels=labels, num_classes=num_classes
+      )
     )
   )
 
 
-def h_score_of(outputs: outputs_lib.Outputs) -> float:
-  """`h_score` of kept outputs."""
-  sums = outputs.sum(statistics.moments)
-  scatter, means, mean = _scatters(sums, outputs)
-  scale = _scale(scatter, sums["gram"], outputs)
-  values, vectors = np.linalg.eigh(scatter / np.outer(scale, scale))
-  if values[0] < _WELL_CONDITIONED * values[-1]:
-    # Float32 sums know the small eigenvalues badly: a second look at features
-    # brought near unit covariance by the first sees them as well as the rest.
-    floor = max(_rounding(len(values)) * values[-1], np.finfo(np.float64).tiny)
-    basis = vectors / np.sqrt(np.maximum(values, floor)) / scale[:, None]
-    sums = outputs.sum(
-      statistics.whitened_moments,
-      mean.astype(np.float32),
-      (basis * np.sqrt(len(outputs))).astype(np.float32),
+def h_score_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
+  """`h_score` as a function of sums."""
+  if len(outputs) <= (outputs.num_features or 0):
+    return _parts_of_examples(outputs)
+  return moments_lib.moments(outputs).parts(_h_score)
+
+
+def _parts_of_examples(outputs):
+  """The same from the n x n products of features, where examples are few."""
+  outputs.check("features")
+  features = np.asarray(outputs.features, np.float64)
+  size = np.abs(features).max(axis=0)
+  features = features - features.mean(axis=0)
+  # A feature that varies by no more than the rounding of its values is none.
+  deviation = features.std(axis=0)
+  wide = outputs.store.is_wide("features")
+  used = deviation > np.finfo(np.float64 if wide else np.float32).eps * size
+  features = features[:, used] / deviation[used]
+  products = features @ features.T
+  labels = outputs.labels[:, None] == outputs.classes
+
+  def finalise(kept):
+    inside = products[np.ix_(kept, kept)]
+    mean = inside.mean(axis=0)
+    values, vectors = np.linalg.eigh(
+      inside - mean - mean[:, None] + mean.mean()
     )
-    scatter, means, _ = _scatters(sums, outputs)
+    # These are squares, and exact but for the rounding of the features.
+    floor = moments_lib.rounding(len(values)) ** 2
+    some = values > max(floor * values[-1], 0)
+    if not kept.all() and some.sum() >= kept.sum() - 1:
+      # It is its bound, and would be for any examples: that says nothing.
+      raise checks.UndefinedScore("h_score is its bound: n <= D")
+    counts = labels[kept].sum(axis=0)
+    here = counts > 0
+    sides = (labels[kept][:, here].T @ vectors[:, some]) ** 2
+    explained = np.sum(sides / counts[here][:, None])
+    return float(np.clip(explained, 0, here.sum() - 1))
+
+  return jackknife.Parts.of_examples(finalise, outputs.group_of, outputs.groups)
+
+
+def _h_score(sums):
+  scatter, means = moments_lib.scatters(sums)
+  explained = _well_explained(scatter, means)
+  if explained is None:
     values, vectors = np.linalg.eigh(scatter)
-  else:
-    means = means / scale
-  kept = values > max(_rounding(len(values)) * values[-1], 0)
-  explained = (means @ vectors[:, kept]) ** 2 / values[kept]
-  return float(np.clip(explained.sum(), 0, len(means) - 1))
+    floor = moments_lib.rounding(len(values)) * max(values, default=0)
+    kept = values > max(floor, 0)
+    explained = np.sum((means @ vectors[:, kept]) ** 2 / values[kept])
+  return float(np.clip(explained, 0, len(means) - 1))
 
 
-def regularized_h_score_of(outputs: outputs_lib.Outputs) -> float:
-  """`regularized_h_score` of kept outputs."""
-  sums = outputs.sum(statistics.moments)
-  scatter, means, _ = _scatters(sums, outputs)
-  n, dimensions = len(outputs), len(scatter)
-  average = np.trace(scatter) / dimensions
-  if average <= 0 or len(means) == 1:  # constant features, or one class
+def _well_explained(scatter, means):
+  """tr(scatter^-1 means^T means), or None if that is not well-conditioned."""
+  if not len(scatter):
     return 0.0
-  shrinkage = _ledoit_wolf(outputs, scatter / n)
-  if shrinkage == 0:
-    return h_score_of(outputs)
-  shrunk = (1 - shrinkage) * scatter + shrinkage * average * np.eye(dimensions)
-  explained = means * np.linalg.solve(shrunk, means.T).T
-  return float(np.clip((1 - shrinkage) * explained.sum(), 0, len(means) - 1))
+  try:
+    factor = np.linalg.cholesky(scatter)
+  except np.linalg.LinAlgError:
+    return None
+  pivots = np.diag(factor) ** 2
+  if pivots.min() < 1e-3 * pivots.max():
+    return None
+  import scipy.linalg
+
+  half = scipy.linalg.solve_triangular(factor, means.T, lower=True)
+  return np.sum(half**2)
 
 
-def _rounding(dimensions):
-  """Eigenvalues below this share of the largest are rounding of float32."""
-  return dimensions * np.finfo(np.float32).eps
+def regularized_h_score_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
+  """`regularized_h_score` as a function of sums."""
+  known = moments_lib.moments(outputs)
+  mean, root = known.mean, known.root
+  more = outputs.group_sums(statistics.norm_moments, mean.astype(np.float32))
+
+  def finalise(sums):
+    scatter, means = moments_lib.scatters(sums)
+    scatter, means = root.T @ scatter @ root, means @ root
+    n, dimensions = sums["counts"].sum(), len(scatter)
+    average = np.trace(scatter) / dimensions
+    if average <= 0 or len(means) == 1:  # constant features, or one class
+      return 0.0
+    shrinkage = _ledoit_wolf(sums, scatter / n, root)
+    if shrinkage == 0:
+      return _h_score(sums)
+    shrunk = (1 - shrinkage) * scatter
+    shrunk += shrinkage * average * np.eye(dimensions)
+    explained = means * np.linalg.solve(shrunk, means.T).T
+    return float(np.clip((1 - shrinkage) * explained.sum(), 0, len(means) - 1))
+
+  norms = jackknife.Parts.by_group(finalise, more)
+  return jackknife.Parts(
+    finalise,
+    {**known.total, **norms.total},
+    lambda group: {**known.of_group(group), **norms.of_group(group)},
+  )
 
 
-def _scatters(sums, outputs):
-  """n S `[D, D]`, a root `[Y, D]` of n S_between, and the mean `[D]`."""
-  n = len(outputs)
-  total = sums["class_sums"].sum(axis=0)
-  scatter = sums["gram"] - np.outer(total, total) / n
-  # Class means weighted by sqrt(n_y), less the same part of the mean.
-  root = np.sqrt(outputs.class_counts)[:, None]
-  return scatter, sums["class_sums"] / root - root * (total / n), total / n
-
-
-def _ledoit_wolf(outputs, covariance) -> float:
+def _ledoit_wolf(sums, covariance, root) -> float:
   """The Ledoit-Wolf shrinkage intensity, in [0, 1], from moments alone.
 
   Reference: Ledoit & Wolf, "A well-conditioned estimator for large-dimensional
   covariance matrices", J. Multivariate Analysis 2004, lemma 3.2.
   """
-  sums, more = (
-    outputs.sum(statistics.moments),
-    outputs.sum(statistics.norm_moments),
-  )
-  n, dimensions = len(outputs), len(covariance)
-  first = sums["class_sums"].sum(axis=0)
-  mean = first / n
+  n, dimensions = sums["counts"].sum(), len(covariance)
+  # Of f less the mean that the moments are about, which may not be quite that
+  # of these examples.
+  mean = sums["class_sums"].sum(axis=0) @ root / n
   square = mean @ mean
-  # sum |f - mean|^4, expanded in moments about the shift.
+  second = covariance + np.outer(mean, mean)
+  # E |f - mean|^4, expanded.
   fourth = (
-    more["fourth"]
-    - 4 * mean @ more["third"]
-    + 4 * mean @ sums["gram"] @ mean
-    + 2 * square * np.trace(sums["gram"])
-    - 4 * square * mean @ first
-    + n * square**2
+    sums["fourth"] / n
+    - 4 * mean @ sums["third"] / n
+    + 4 * mean @ second @ mean
+    + 2 * square * np.trace(second)
+    - 3 * square**2
   )
   norm = np.sum(covariance**2)
   spread = norm - np.trace(covariance) ** 2 / dimensions
-  noise = (fourth / n - norm) / n
+  noise = (fourth - norm) / n
   if spread <= 0:
     return 0.0
   return float(np.clip(noise / spread, 0, 1))
-
-
-def _scale(scatter, gram, outputs):
-  """Each feature's scale `[D]`, so that H does not depend on its unit.
-
-  A feature that varies by no more than the rounding of its own values is
-  constant: its scale is infinite, which takes it out.
-  """
-  n = len(outputs)
-  shift, unit = outputs.feature_centre
-  rounding = np.finfo(np.float32).eps * np.sqrt(np.diag(gram) / n)
-  rounding += np.finfo(shift.dtype).eps * np.abs(shift) / unit
-  deviation = np.sqrt(np.maximum(np.diag(scatter), 0) / n)
-  return np.where(deviation > rounding, deviation * np.sqrt(n), np.inf)

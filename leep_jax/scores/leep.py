@@ -6,12 +6,14 @@ the target data. LEEP is its mean log-likelihood there: in nats, at most 0,
 higher transfers better.
 """
 
+from collections.abc import Callable
 import dataclasses
 from typing import Any
 
 import numpy as np
 
-from leep_jax import checks, outputs as outputs_lib, statistics
+from leep_jax import checks, jackknife, outputs as outputs_lib, statistics
+from leep_jax.scores import nce
 
 
 def leep(probs: Any, labels: Any, *, num_classes: int | None = None) -> float:
@@ -21,7 +23,8 @@ def leep(probs: Any, labels: Any, *, num_classes: int | None = None) -> float:
   sum over i with y_i = y of probs[i, z].
 
   A source label that no example gives mass counts as 0, and so does a target
-  class that never occurs. One class alone gives 0.
+  class that never occurs. One class alone gives 0. Published code gives NaN for
+  such a source label, and some leaves out the logarithm.
 
   Args:
     probs: `[n, Z]`, the source model's probabilities. Rows are scaled to sum
@@ -37,7 +40,7 @@ def leep(probs: Any, labels: Any, *, num_classes: int | None = None) -> float:
   Reference: Nguyen, Hassner, Archambeau & Seeger, "LEEP: A New Measure to
   Evaluate Transferability of Learned Representations", ICML 2020, equation 2.
   """
-  return leep_of(_outputs(probs, labels, num_classes))
+  return jackknife.value(leep_parts(_outputs(probs, labels, num_classes)))
 
 
 def eep_accuracy(
@@ -58,7 +61,9 @@ def eep_accuracy(
 
   Reference: Nguyen et al., ICML 2020, section 2 (the classifier).
   """
-  return eep_accuracy_of(_outputs(probs, labels, num_classes))
+  return jackknife.value(
+    eep_accuracy_parts(_outputs(probs, labels, num_classes))
+  )
 
 
 def _outputs(probs, labels, num_classes):
@@ -67,18 +72,159 @@ def _outputs(probs, labels, num_classes):
   )
 
 
-def leep_of(outputs: outputs_lib.Outputs) -> float:
-  """`leep` of kept outputs."""
-  conditional = conditional_distribution(outputs.sum(statistics.joint))
-  total = outputs.sum(statistics.log_likelihood, conditional.astype(np.float32))
-  return min(float(total) / len(outputs), 0.0)
+def leep_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
+  """`leep` as a function of sums."""
+  return parts_of(
+    outputs,
+    joint=statistics.joint,
+    log_likelihood=statistics.log_likelihood,
+    responsibilities=statistics.responsibilities,
+  )
 
 
-def eep_accuracy_of(outputs: outputs_lib.Outputs) -> float:
-  """`eep_accuracy` of kept outputs."""
-  conditional = conditional_distribution(outputs.sum(statistics.joint))
-  total = outputs.sum(statistics.correct, conditional.astype(np.float32))
-  return float(total) / len(outputs)
+def parts_of(
+  outputs: outputs_lib.Outputs,
+  *arguments: Any,
+  joint: Callable[..., Any],
+  log_likelihood: Callable[..., Any],
+  responsibilities: Callable[..., Any],
+) -> jackknife.Parts:
+  """LEEP as a function of sums, of whatever distributions statistics see.
+
+  Without a group of examples the table P(y given z) is another one. The sums
+  for that are at hand; the log-likelihood under it is expanded to first order
+  about the table of all examples, so that no third look is needed.
+
+  Args:
+    outputs: kept outputs.
+    *arguments: what the statistics take first after the batch.
+    joint: as `statistics.joint`.
+    log_likelihood: as `statistics.log_likelihood`.
+    responsibilities: as `statistics.responsibilities`.
+  """
+  joints = outputs.group_sums(joint, *arguments)
+  sizes = outputs.group_counts.sum(axis=1)
+  table = conditional_distribution(joints.sum(axis=0))
+  look = (*arguments, table.astype(np.float32))
+  if outputs.groups == 1:
+    total = outputs.group_sums(log_likelihood, *look)
+    return jackknife.Parts.by_group(
+      lambda sums: min(float(sums["log"] / sums["size"]), 0.0),
+      {"log": total, "size": sizes},
+    )
+  looked = outputs.group_sums(responsibilities, *look)
+  used = table > 0
+
+  def finalise(sums):
+    mass = sums["joint"].sum(axis=0)
+    # What examples counted before is gone, but for rounding.
+    left = np.where(mass > 1e-9 * sums["size"], mass, np.inf)
+    now = np.maximum(sums["joint"], 0) / left
+    change = now[used] / table[used] - 1
+    gain = np.sum(sums["parts"][used] * change)
+    return min(float((sums["log"] + gain) / sums["size"]), 0.0)
+
+  return jackknife.Parts.by_group(
+    finalise,
+    {
+      "joint": joints,
+      "size": sizes,
+      "log": looked["log_likelihood"],
+      "parts": looked["parts"],
+    },
+  )
+
+
+def eep_accuracy_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
+  """`eep_accuracy` as a function of sums; the table is that of all examples."""
+  table = conditional_distribution(outputs.sum(statistics.joint))
+  right = outputs.group_sums(statistics.correct, table.astype(np.float32))
+  sizes = outputs.group_counts.sum(axis=1)
+  return jackknife.Parts.by_group(
+    lambda sums: float(sums["right"] / sums["size"]),
+    {"right": right, "size": sizes},
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class LeepBounds:
+  """LEEP between its bounds, in nats.
+
+  Attributes:
+    lower: NCE + mean log max_z theta[z], the bound of the paper's Property 2.
+    leep: the score.
+    head: mean log-likelihood of a re-trained head, or None (Property 1). LEEP
+      is never above that of the best head in a family that contains the EEP; a
+      head that stopped short of it may be below.
+    proven: the lower bound with LEEP's own P(y given z) in NCE, at each
+      example's most probable source label z: LEEP is never below it.
+  """
+
+  lower: float
+  leep: float
+  head: float | None
+  proven: float
+
+
+def leep_bounds(
+  probs: Any,
+  labels: Any,
+  *,
+  num_classes: int | None = None,
+  head_probs: Any = None,
+) -> LeepBounds:
+  """LEEP with its lower bound, and the head re-training that it predicts.
+
+  The proof of Property 2 takes NCE's P(y given z) to be that of LEEP. Counted
+  from hard labels, as NCE has it, the bound is the larger: it usually holds,
+  but LEEP can be below it, and is never below `proven`.
+
+  Args:
+    probs: `[n, Z]`, the source model's probabilities.
+    labels: `[n]`, target labels from 0.
+    num_classes: Y; by default the largest label plus 1.
+    head_probs: `[n, Y]`, the distributions over target labels that a
+      re-trained head gives the same examples, or None.
+
+  Raises:
+    InputError: as `leep`; or if rows of `head_probs` are not distributions or
+      lack a class.
+    UndefinedScore: if the head gives a true label probability 0.
+
+  Reference: Nguyen et al., ICML 2020, properties 1 and 2.
+  """
+  outputs = _outputs(probs, labels, num_classes)
+  outputs.sum_all((statistics.joint, statistics.dummy_label_counts))
+  counts = outputs.sum(statistics.dummy_label_counts)
+  table = conditional_distribution(outputs.sum(statistics.joint))
+  some = counts > 0
+  largest = float(outputs.sum(statistics.log_largest)) / len(outputs)
+  hard = float(np.sum(counts[some] * np.log(table[some]))) / len(outputs)
+  head = None
+  if head_probs is not None:
+    given = _outputs(head_probs, labels, num_classes)
+    classes = given.num_source_classes or 0
+    if classes <= outputs.labels.max():
+      raise checks.InputError(
+        f"head_probs has {classes} columns, but labels contain "
+        f"{outputs.labels.max()}"
+      )
+    given.sum(statistics.probs_faults)
+    rows = np.asarray(given.probs).astype(np.float64)
+    rows = rows / rows.sum(axis=1, keepdims=True)
+    chosen = rows[np.arange(len(given)), given.labels]
+    if not np.all(chosen > 0):
+      raise checks.UndefinedScore(
+        f"head_probs give {np.sum(~(chosen > 0))} true labels probability 0: "
+        "the log-likelihood is minus infinity"
+      )
+    head = float(np.log(chosen).mean())
+  return LeepBounds(
+    lower=nce.negative_conditional_entropy(counts) + largest,
+    leep=jackknife.value(leep_parts(outputs)),
+    head=head,
+    proven=hard + largest,
+  )
 
 
 def conditional_distribution(joint: np.ndarray) -> np.ndarray:
@@ -143,9 +289,9 @@ class EEP:
         f"probs have {outputs.num_source_classes} source classes, but the EEP "
         f"was fitted to {self.conditional.shape[1]}"
       )
-    return outputs.map_probs(
-      statistics.predictive, self.conditional.astype(np.float32)
-    )
+    return outputs.map(
+      "probs", statistics.predictive, self.conditional.astype(np.float32)
+    ).array("probs")
 
   def predict(self, probs: Any) -> np.ndarray:
     """Returns the most probable target labels, `[m]`; see `predict_proba`."""

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import checks, outputs as outputs_lib, statistics
+from leep_jax import checks, jackknife, outputs as outputs_lib, statistics
 
 
 def nce(probs: Any, labels: Any, *, num_classes: int | None = None) -> float:
@@ -12,7 +12,8 @@ def nce(probs: Any, labels: Any, *, num_classes: int | None = None) -> float:
 
   NCE = sum_yz P(y, z) log P(y given z), where each example's source label z
   is the one with the largest probability (the first of several). Higher
-  transfers better.
+  transfers better. Published code adds 1e-5 or the like to every cell of the
+  joint, which moves the value by nats; here an empty cell counts as 0.
 
   Args:
     probs: `[n, Z]`, the source model's probabilities; or `[n]`, source labels
@@ -30,9 +31,11 @@ def nce(probs: Any, labels: Any, *, num_classes: int | None = None) -> float:
   """
   if np.ndim(probs) == 1:
     return _nce_of_labels(probs, labels, num_classes)
-  return nce_of(
-    outputs_lib.Outputs.from_arrays(
-      probs=probs, labels=labels, num_classes=num_classes
+  return jackknife.value(
+    nce_parts(
+      outputs_lib.Outputs.from_arrays(
+        probs=probs, labels=labels, num_classes=num_classes
+      )
     )
   )
 
@@ -70,13 +73,14 @@ def task_hardness(labels: Any) -> float:
   Supervised Classification Tasks", ICCV 2019, section 5.
   """
   labels = checks.class_labels(labels)
-  return -_nce_of_labels(np.zeros_like(labels), labels, None)
+  return abs(_nce_of_labels(np.zeros_like(labels), labels, None))
 
 
-def nce_of(outputs: outputs_lib.Outputs) -> float:
-  """`nce` of kept outputs."""
-  return negative_conditional_entropy(
-    outputs.sum(statistics.dummy_label_counts)
+def nce_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
+  """`nce` as a function of sums."""
+  return jackknife.Parts.by_group(
+    negative_conditional_entropy,
+    outputs.group_sums(statistics.dummy_label_counts),
   )
 
 

@@ -1,0 +1,122 @@
+"""Every score of four real sources on three real data sets, with its time.
+
+    python -m experiments.benchmarks.real_scores --data_dir=DIR --weights=DIR
+
+Purpose: all scores with standard errors where they will be used, and what each
+takes once the forward pass is done. DIR of `--weights` holds
+`resnet{20,32,44,56}_cifar10.safetensors`, that of `--data_dir` the TFDS data.
+
+Cost: about six minutes on two CPU cores. What came out is in
+`experiments/results/scores.md`. Seconds (s) are of one score by itself on kept
+outputs, with its standard error, after compilation (the second of two runs).
+An asterisk marks the best of a row, and what cannot be told apart from it. The
+second table of each data set compares standard errors with what they estimate:
+how much the score varies from sample to sample.
+"""
+
+import time
+from typing import Any
+
+from absl import app, flags
+import numpy as np
+
+import leep_jax
+from leep_jax import devices, jackknife, tables
+
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "TFDS folder.", required=True)
+_WEIGHTS = flags.DEFINE_string(
+  "weights", None, "Folder of checkpoints.", required=True
+)
+_DATASETS = flags.DEFINE_list(
+  "datasets", ["cifar10", "cifar100", "fashion_mnist"], "TFDS names."
+)
+_LIMIT = flags.DEFINE_integer("limit", None, "Use this many examples.")
+_ARCHITECTURES = ("resnet20", "resnet32", "resnet44", "resnet56")
+NAMES = [n for n, row in leep_jax.SCORES.items() if "labels" in row.truths]
+
+
+def measure(outputs):
+  """Returns estimates by score, and the seconds that each took."""
+  estimates, seconds = {}, {}
+  for name in NAMES:
+    for _ in range(2):  # the first run compiles
+      fresh = outputs.grouped(jackknife.GROUPS)
+      start, compiled = time.perf_counter(), devices.compile_seconds()
+      estimates.update(leep_jax.estimate_scores(fresh, names=[name]))
+      seconds[name] = time.perf_counter() - start
+      seconds[name] -= devices.compile_seconds() - compiled
+  return estimates, seconds
+
+
+def report(dataset: str) -> None:
+  """Prints the tables of one data set."""
+  data = leep_jax.load_dataset(
+    dataset, split="test", data_dir=_DATA_DIR.value, limit=_LIMIT.value
+  )
+  estimates: dict[str, Any] = {}
+  seconds: dict[str, dict[str, float]] = {}
+  for arch in _ARCHITECTURES:
+    path = f"{_WEIGHTS.value}/{arch}_cifar10.safetensors"
+    source = leep_jax.load_source(f"{arch}@{path}")
+    start, compiled = time.perf_counter(), devices.compile_seconds()
+    outputs = leep_jax.compute_outputs(source, data)
+    forward = time.perf_counter() - start
+    forward -= devices.compile_seconds() - compiled
+    if not seconds:
+      kept = outputs
+    estimates[arch], seconds[arch] = measure(outputs)
+    seconds[arch]["forward pass"] = forward
+  print(f"## {dataset} test, {len(data):,} examples\n")
+  heads = [f"{arch} | s" for arch in _ARCHITECTURES]
+  print(f"| score | {' | '.join(heads)} |")
+  print("|---" * (1 + 2 * len(heads)) + "|")
+  for name in NAMES:
+    row = [estimates[arch][name] for arch in _ARCHITECTURES]
+    marks = jackknife.indistinguishable(row)
+    cells = tables.cells(
+      [e and e.value for e in row], [e and e.standard_error for e in row]
+    )
+    columns = [
+      f"{cell}{'*' if mark else ''} | {seconds[arch][name]:.2f}"
+      for cell, mark, arch in zip(cells, marks, _ARCHITECTURES, strict=True)
+    ]
+    print(f"| {name} | {' | '.join(columns)} |", flush=True)
+  times = [f" | {seconds[a]['forward pass']:.2f}" for a in _ARCHITECTURES]
+  print(f"| (forward pass) | {' |'.join(times)} |\n", flush=True)
+  calibrate(kept, dataset, samples=20)
+
+
+def calibrate(outputs, dataset: str, *, samples: int) -> None:
+  """Prints standard errors beside how scores vary over disjoint samples."""
+  order = np.random.default_rng(0).permutation(len(outputs))
+  size = len(outputs) // samples
+  values: dict[str, list[float]] = {name: [] for name in NAMES}
+  errors: dict[str, list[float]] = {name: [] for name in NAMES}
+  for i in range(samples):
+    sample = outputs.select(order[i * size : (i + 1) * size])
+    for name, estimate in leep_jax.estimate_scores(sample, names=NAMES).items():
+      if estimate is not None and estimate.standard_error is not None:
+        values[name].append(estimate.value)
+        errors[name].append(estimate.standard_error)
+  print(
+    f"## Standard errors of {samples} disjoint samples of {size} examples of "
+    f"{dataset}, {_ARCHITECTURES[0]}\n"
+  )
+  print("| score | their spread | their mean standard error | ratio |")
+  print("|---|---|---|---|")
+  for name in NAMES:
+    if len(values[name]) > 1:
+      spread, error = np.std(values[name], ddof=1), np.mean(errors[name])
+      print(f"| {name} | {spread:.3g} | {error:.3g} | {error / spread:.2f} |")
+  print(flush=True)
+
+
+def main(argv):
+  if len(argv) > 1:
+    raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+  for dataset in _DATASETS.value:
+    report(dataset)
+
+
+if __name__ == "__main__":
+  app.run(main)

@@ -1,0 +1,39 @@
+"""What the benchmarks share: medians of interleaved runs, rows of a table."""
+
+from collections.abc import Callable
+import platform
+import statistics
+import time
+
+import jax
+
+import leep_jax
+from leep_jax import devices
+
+
+def interleaved(repeats: int, *functions: Callable[[], object]) -> list[float]:
+  """Returns the median seconds of each function, run in turns."""
+  times: list[list[float]] = [[] for _ in functions]
+  for repeat in range(repeats + 1):
+    for function, measured in zip(functions, times, strict=True):
+      start = time.perf_counter()
+      function()
+      if repeat:  # the first turn compiles and warms up
+        measured.append(time.perf_counter() - start)
+  return [statistics.median(measured) for measured in times]
+
+
+def header() -> None:
+  """Prints what was measured on what, and the head of the table."""
+  print(
+    f"leep_jax {leep_jax.__version__}, JAX {jax.__version__}, Python "
+    f"{platform.python_version()}, {devices.device_count()} "
+    f"{jax.devices()[0].device_kind} device(s)\n"
+  )
+  print("| measured | ratio | bound | detail |\n|---|---|---|---|")
+
+
+def report(what: str, ratio: float, bound: float | None, detail: str) -> None:
+  """Prints one row of the table; a bound of None is no promise."""
+  limit = "-" if bound is None else f"{bound:g}"
+  print(f"| {what} | {ratio:.3f} | {limit} | {detail} |", flush=True)

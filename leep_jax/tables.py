@@ -1,0 +1,123 @@
+"""Tables of results for people: ranked, at most 80 columns wide."""
+
+import math
+from typing import Any
+
+WIDTH = 80
+
+
+def short(name: str, width: int, *, folders: int = 0) -> str:
+  """`ARCH@long/path/FILE.safetensors` as `ARCH@FILE`, cut in the middle.
+
+  Args:
+    name: of a source.
+    width: most columns to use.
+    folders: how many of the file's folders to keep.
+  """
+  arch, at, path = name.rpartition("@")
+  path = "/".join(path.rstrip("/").split("/")[-1 - folders :])
+  path = path.removesuffix(".safetensors").removesuffix(".npz")
+  return cut(arch + at + path, width)
+
+
+def cut(name: str, width: int) -> str:
+  """Cuts a name in the middle, to at most `width` columns."""
+  if len(name) <= width:
+    return name
+  tail = (width - 2) // 2
+  return f"{name[: width - 2 - tail]}..{name[-tail:]}"
+
+
+def short_names(names: list[str], *, width: int = 28) -> list[str]:
+  """Short names that tell sources apart, with folders where they must.
+
+  Args:
+    names: of sources.
+    width: most columns to use for each.
+  """
+  for folders in range(4):
+    found = [short(name, width, folders=folders) for name in names]
+    if len(set(found)) == len(set(names)):  # as different as they were
+      return found
+  return [f"{name[: width - 4]} #{i + 1}" for i, name in enumerate(found)]
+
+
+def format_table(
+  rows: list[dict[str, Any]],
+  names: list[str],
+  *,
+  marks: dict[str, list[bool]] | None = None,
+) -> str:
+  """Formats rows as a ranked table of at most 80 columns.
+
+  Args:
+    rows: as `--output` writes them.
+    names: scores to show, with their standard errors where rows have them; the
+      first one ranks, best first.
+    marks: by score, which rows get an asterisk.
+
+  Returns:
+    Lines without a final newline; scores that do not fit go into further
+    blocks below.
+  """
+  order = sorted(
+    range(len(rows)),
+    key=lambda i: (rows[i][names[0]] is None, -(rows[i][names[0]] or 0.0)),
+  )
+  ranked = [rows[i] for i in order]
+  ranks = [str(i + 1) for i in range(len(rows))]
+  models = ["model", *short_names([row["model"] for row in ranked])]
+  left = [max(map(len, ranks)), max(map(len, models))]
+  columns = []
+  for name in names:
+    shown = cells(
+      [row[name] for row in ranked], [row.get(f"{name}_se") for row in ranked]
+    )
+    if marks and name in marks:
+      # Also where there is none, so that numbers stay in line.
+      stars = ["*" if marks[name][i] else " " for i in order]
+      shown = [cell + star for cell, star in zip(shown, stars, strict=True)]
+      columns.append([f"{name} ", *shown])
+    else:
+      columns.append([name, *shown])
+  rates = [f"{row['examples_per_second']:,.0f}" for row in ranked]
+  images = ranked[0].get("dataset") != "predictions"
+  columns.append(["images/s" if images else "examples/s", *rates])
+  blocks: list[list[list[str]]] = []
+  used = WIDTH
+  for column in columns:
+    width = max(map(len, column)) + 2
+    if used + width > WIDTH:
+      blocks.append([])
+      used = sum(left) + 2
+    blocks[-1].append([cell.rjust(width) for cell in column])
+    used += width
+  lines = []
+  for block in blocks:
+    lines.append("")
+    for i, (rank, model) in enumerate(zip(["", *ranks], models, strict=True)):
+      scores = "".join(column[i] for column in block)
+      line = f"{rank:>{left[0]}}  {model:<{left[1]}}{scores}"
+      lines.append(line.rstrip())
+  return "\n".join(lines[1:])
+
+
+def cells(values: list[Any], errors: list[Any]) -> list[str]:
+  """Formats a column as `value ± error`, with two digits of the median error.
+
+  Args:
+    values: numbers, or None where there is none.
+    errors: their standard errors, or None.
+  """
+  some = sorted(error for error in errors if error)
+  digits = 4
+  if some:
+    middle = some[(len(some) - 1) // 2]
+    digits = min(max(1 - math.floor(math.log10(middle)), 0), 6)
+  formatted = []
+  for value, error in zip(values, errors, strict=True):
+    cell = "-" if value is None else f"{value:z.{digits}f}"
+    if error is not None:
+      cell += f" ± {error:.{digits}f}"
+    formatted.append(cell)
+  return formatted
