@@ -49,7 +49,8 @@ def eep_accuracy(
   """Accuracy of the EEP on the data that it was counted on; in [0, 1].
 
   The share of examples whose label maximises sum_z P(y given z) probs[i, z];
-  the first of several maxima is the prediction.
+  the first of several maxima is the prediction. Its standard error keeps the
+  table of all examples, so it is too small where few examples decide that.
 
   Args:
     probs: `[n, Z]`, the source model's probabilities.

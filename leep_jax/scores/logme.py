@@ -87,8 +87,11 @@ def logme_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
   if outputs.targets is not None:  # statistics see (targets - mean) / scale
     mean, scale = outputs.target_centre
 
+  whole = _spectrum(known.total, known)
+
   def finalise(sums):
-    values, axes = _spectrum(sums, known)
+    of_all = sums["gram"] is known.total["gram"]
+    values, axes = whole if of_all else _spectrum(sums, known)
     cross, energy = _products(sums, known, mean, scale)
     inside = (cross @ axes) ** 2 / values
     outside = energy - inside.sum(axis=1)
@@ -104,7 +107,7 @@ def logme_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
     return _mean_evidence(outputs, values, inside, outside, least, n)
 
   plain = known.parts(finalise)
-  values, axes = _spectrum(known.total, known)
+  values, axes = whole
   cross, energy = _products(known.total, known, mean, scale)
   outside = energy - ((cross @ axes) ** 2 / values).sum(axis=1)
   if np.all(outside >= _CLEAR * energy):

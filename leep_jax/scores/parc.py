@@ -29,8 +29,8 @@ def parc(
     labels: `[n]`, target labels from 0.
     num_classes: Y; by default the largest label plus 1. PARC does not depend
       on it.
-    max_examples: of more examples, this many are drawn at random, always the
-      same: pairs are of the order of its square.
+    max_examples: of more examples, this many are drawn at random by their
+      place, the same of every source: pairs are of the order of its square.
 
   Raises:
     InputError: if there are no examples, lengths differ, labels are not
