@@ -113,7 +113,14 @@ def cells(values: list[Any], errors: list[Any]) -> list[str]:
   digits = 4
   if some:
     middle = some[(len(some) - 1) // 2]
-    digits = min(max(1 - math.floor(math.log10(middle)), 0), 6)
+    digits = max(1 - math.floor(math.log10(middle)), 0)
+  if digits > 6:  # too small to write out
+    return [
+      "-"
+      if value is None
+      else f"{value:.2e}" + (f" ± {error:.1e}" if error is not None else "")
+      for value, error in zip(values, errors, strict=True)
+    ]
   formatted = []
   for value, error in zip(values, errors, strict=True):
     cell = "-" if value is None else f"{value:z.{digits}f}"

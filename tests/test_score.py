@@ -293,6 +293,14 @@ def test_table_has_errors_and_marks():
   ]
 
 
+def test_tiny_numbers_have_exponents():
+  assert tables.cells([-1.234e-9, None], [2.5e-10, None]) == [
+    "-1.23e-09 ± 2.5e-10",
+    "-",
+  ]
+  assert tables.cells([-1e-9], [None]) == ["0.0000"]
+
+
 def test_sources_like_the_best_are_marked(capsys, predictions):
   arrays = dict(np.load("better.npz"))
   arrays["probs"][0] = arrays["probs"][0][::-1]  # one example differs
