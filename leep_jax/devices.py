@@ -246,8 +246,8 @@ def _high_bits(x):
 
 def _add_up(functions, batch, arguments, centre):
   """The statistics of one batch on one device, as float32."""
-  used = batch.weights[:, None] > 0  # a source may give NaN for padding
-  if batch.probs is not None:
+  used = batch.weights[:, None] > 0
+  if batch.odd_padding and batch.probs is not None:
     batch = dataclasses.replace(batch, probs=jnp.where(used, batch.probs, 0))
   if batch.features is not None:
     shift, scale = centre

@@ -42,6 +42,8 @@ class Batch:
     targets: `[B, T]` float32, real-valued targets less their mean and over
       their deviation, or None.
     start: int32, where among all n examples the first one stands.
+    odd_padding: whether padding may hold NaN, as a source may give for blank
+      images, and not 0.
   """
 
   labels: Any
@@ -51,6 +53,9 @@ class Batch:
   features: Any = None
   targets: Any = None
   start: Any = 0
+  odd_padding: bool = dataclasses.field(
+    default=False, metadata={"static": True}
+  )
 
 
 def reads(field: str, *, max_batch: int = MAX_BATCH):

@@ -186,7 +186,10 @@ class PlacedArrays(Store):
     start = 0
     for part, count in zip(self._parts, self._counts, strict=True):
       arrays = {key: part[key] for key in keys}
-      yield _make_batch(arrays, truth, start, count, part[keys[0]].shape[1])
+      shape = part[keys[0]].shape
+      batch = _make_batch(arrays, truth, start, count, shape[1])
+      padded = count < shape[0] * shape[1]
+      yield dataclasses.replace(batch, odd_padding=padded)
       start += count
 
 
