@@ -202,11 +202,14 @@ def _compile(functions, groups):
     def add(_, group):
       return None, _scan(functions, *group, *placed)
 
+    first = batch.start % groups
+    batch = dataclasses.replace(batch, start=None)
     if groups == 1:  # without the copies of a loop
       _, new = add(None, (jax.tree.map(lambda x: x[0], running), batch))
       new = jax.tree.map(lambda x: x[None], new)
     else:  # one after the other: only one has its statistics in the making
-      _, new = jax.lax.scan(add, None, (running, _regroup(batch, groups)))
+      apart = _regroup(batch, first, groups)
+      _, new = jax.lax.scan(add, None, (running, apart))
     return new, batch.weights[0]
 
   def finish(running):
@@ -223,15 +226,15 @@ def _compile(functions, groups):
   )
 
 
-def _regroup(batch, groups):
-  """A batch `[b, ...]` as `[G, m, ...]`, padded so that groups are in place."""
+def _regroup(batch, first, groups):
+  """A batch `[b, ...]` as `[G, m, ...]`, padded so that groups are in place.
+
+  Its first example is of the group `first`.
+  """
   examples = batch.labels.shape[0]
   size = -(-(examples + groups - 1) // groups)
-  first = batch.start % groups
 
   def place(x):
-    if not x.ndim:  # `start`, which has done its work here
-      return jnp.broadcast_to(x, (groups,))
     padded = jnp.zeros((size * groups, *x.shape[1:]), x.dtype)
     padded = jax.lax.dynamic_update_slice_in_dim(padded, x, first, 0)
     return jnp.moveaxis(padded.reshape(size, groups, *x.shape[1:]), 1, 0)
@@ -277,7 +280,6 @@ def _scan(functions, running, batch, arguments, centre):
   pieces, rest = divmod(examples, most)
   whole = pieces * most
   shape = (pieces, most)
-  batch = dataclasses.replace(batch, start=None)
   head = jax.tree.map(lambda x: x[:whole].reshape(*shape, *x.shape[1:]), batch)
   running, _ = jax.lax.scan(add, running, head)
   if rest:

@@ -281,9 +281,7 @@ def _truth(parts):
     raise checks.InputError(
       f"batches differ in their number of targets ({checks.reason(e)})"
     ) from e
-  if values.ndim == 2:
-    return {"labels": None, "targets": values}
-  return {"labels": values}
+  return {"targets" if values.ndim == 2 else "labels": values}
 
 
 def _collect_on_disk(source, parts, labels, directory, num_classes):
@@ -297,8 +295,8 @@ def _collect_on_disk(source, parts, labels, directory, num_classes):
         for key, value in arrays.items():
           folder.append(key, storage.on_host(value)[:rows])
       truth = _truth(labels)
-      if truth["labels"] is None:
-        truth, num_classes = {"targets": truth["targets"]}, 1
+      if "targets" in truth:
+        num_classes = 1
       else:
         if num_classes is None:
           num_classes = int(truth["labels"].max()) + 1

@@ -45,7 +45,7 @@ class Outputs:
   def __init__(
     self,
     store: storage.Store,
-    labels: np.ndarray | None,
+    labels: np.ndarray | None = None,
     *,
     targets: np.ndarray | None = None,
     num_classes: int | None = None,
@@ -240,10 +240,18 @@ class Outputs:
       for key in self.store.keys():
         for chunk in self.store.chunks(key):
           files.append(key, chunk)
-      truth = {"labels": self.labels}
-      if self.targets is not None:
-        truth = {"targets": self.targets}
-      files.finish(truth, num_classes=self.num_classes, name=self.name)
+      files.finish(self.truth, num_classes=self.num_classes, name=self.name)
+
+  @property
+  def truth(self) -> dict[str, np.ndarray]:
+    """What there is to predict, by its name: `labels` or `targets`."""
+    if self.targets is not None:
+      return {"targets": self.targets}
+    return {"labels": self.labels}
+
+  def _of(self, store: storage.Store, truth: dict[str, Any]) -> "Outputs":
+    """Outputs of these or some of these examples, kept in another store."""
+    return Outputs(store, **truth, num_classes=self.num_classes, name=self.name)
 
   def __len__(self) -> int:
     return len(self.labels)
@@ -272,7 +280,7 @@ class Outputs:
       field: one of these, or `outputs`: those of a regressor, or else `probs`.
     """
     if field in ("labels", "targets"):
-      return (self.targets is not None) == (field == "targets")
+      return field in self.truth
     if field == "outputs":
       return bool({"outputs", "probs"} & set(self.store.keys()))
     return field in self.store.keys()
@@ -301,12 +309,9 @@ class Outputs:
       group: from 0 to G - 1.
     """
     rows = slice(group, None, self.groups)
-    part = Outputs(
+    part = self._of(
       storage.HostArrays({"features": self.once(_host_features)[rows]}),
-      self.labels[rows],
-      targets=None if self.targets is None else self.targets[rows],
-      num_classes=self.num_classes,
-      name=self.name,
+      {key: values[rows] for key, values in self.truth.items()},
     )
     part.classes, part._codes = self.classes, self._codes[rows]
     part._checked = self._checked
@@ -369,20 +374,13 @@ class Outputs:
       indices: `[m]` integers, or `[n]` booleans.
     """
     try:
-      labels = self.labels[indices]
-      targets = None if self.targets is None else self.targets[indices]
+      truth = {key: values[indices] for key, values in self.truth.items()}
     except (IndexError, TypeError) as e:
       raise checks.InputError(
         f"cannot select from {len(self)} examples: {checks.reason(e)}"
       ) from e
     arrays = {k: self.store.array(k)[indices] for k in self.store.keys()}
-    return Outputs(
-      storage.HostArrays(arrays),
-      labels,
-      targets=targets,
-      num_classes=self.num_classes,
-      name=self.name,
-    )
+    return self._of(storage.HostArrays(arrays), truth)
 
   def with_features(self, features: storage.Store) -> "Outputs":
     """Returns the same examples and groups with other features.
@@ -390,13 +388,7 @@ class Outputs:
     Args:
       features: a store of n rows under the name `features`.
     """
-    other = Outputs(
-      features,
-      self.labels,
-      targets=self.targets,
-      num_classes=self.num_classes,
-      name=self.name,
-    )
+    other = self._of(features, self.truth)
     other.groups = self.groups
     return other
 

@@ -185,16 +185,18 @@ def _score(
 ) -> _Scored:
   """Scores one source; times it without compilation."""
   start, compiled = time.perf_counter(), devices.compile_seconds()
-  outputs = make_outputs()
   undefined: dict[str, str] = {}
-  estimates = scores_lib.estimate_scores(
-    outputs,
-    names=names(outputs),
-    groups=_GROUPS.value,
-    on_score=progress.scoring,
-    on_undefined=undefined.__setitem__,
-  )
-  progress.clear()
+  try:
+    outputs = make_outputs()
+    estimates = scores_lib.estimate_scores(
+      outputs,
+      names=names(outputs),
+      groups=_GROUPS.value,
+      on_score=progress.scoring,
+      on_undefined=undefined.__setitem__,
+    )
+  finally:
+    progress.clear()
   seconds = time.perf_counter() - start
   seconds -= devices.compile_seconds() - compiled
   targets = outputs.targets
@@ -263,11 +265,12 @@ class _Names:
 def _score_models(models, names, dataset, on_row, on_error):
   """Scores each source on a data set, going on after one that fails."""
   for name in models:
-    progress = _Progress(tables.short(name, 30), len(dataset))
     try:
+      source = zoo.load_source(name)
+      progress = _Progress(tables.short(name, 30), len(dataset))
       compute = functools.partial(
         forward.compute_outputs,
-        zoo.load_source(name),
+        source,
         dataset,
         batch_size=_BATCH_SIZE.value,
         dtype=_DTYPE.value,
@@ -276,7 +279,6 @@ def _score_models(models, names, dataset, on_row, on_error):
       where = (dataset.name, dataset.split)
       scored = _score(name, names, where, compute, progress)
     except checks.InputError as e:
-      progress.clear()
       on_error(f"{e}" if name in f"{e}" else f"{name}: {e}")
     else:
       on_row(scored)
@@ -317,11 +319,8 @@ def _score_file(path, names):
   arrays = {key: arrays[key] for key in known if key in arrays}
   outputs = outputs_lib.Outputs.from_arrays(**arrays, name=path)
   progress = _Progress(tables.short(path, 30), len(outputs))
-  try:
-    where = ("predictions", "all")
-    return _score(path, names, where, lambda: outputs, progress)
-  finally:
-    progress.clear()
+  where = ("predictions", "all")
+  return _score(path, names, where, lambda: outputs, progress)
 
 
 def _marks(scored, names):
@@ -338,7 +337,7 @@ def _marks(scored, names):
   }
 
 
-def _report(scored, names):
+def _report(scored, names, marks):
   """Prints the table with what a reader needs to judge it."""
   rows = [s.row for s in scored]
   first = rows[0]
@@ -346,10 +345,9 @@ def _report(scored, names):
   if count is None:
     count, kind = scored[0].truth.shape[1], "target"
   print(
-    f"{_where(first)}: {_count(first['num_examples'], 'example')}, "
-    f"{_count(count, kind)}. Best first by {names[0]}.\n"
+    f"{_where(first)}: {tables.count(first['num_examples'], 'example')}, "
+    f"{tables.count(count, kind)}. Best first by {names[0]}.\n"
   )
-  marks = _marks(scored, names)
   _print(tables.format_table(rows, names, marks=marks))
   print()
   groups = max(
@@ -387,11 +385,6 @@ def _report(scored, names):
   )
 
 
-def _count(number: int, what: str) -> str:
-  plural = "es" if what.endswith("s") else "s"
-  return f"{number:,} {what}{plural * (number != 1)}"
-
-
 def _wrap(text: str) -> None:
   print("\n".join(textwrap.wrap(text, tables.WIDTH, subsequent_indent="  ")))
 
@@ -410,10 +403,9 @@ def _print(text):
   print(text)
 
 
-def _draw(scored, names, path):
+def _draw(scored, names, marks, path):
   """Draws the ranking by the first score."""
   name = names[0]
-  marks = _marks(scored, names)
   ends = [(s.row[f"{name}_low"], s.row[f"{name}_high"]) for s in scored]
   first = scored[0].row
   plots.ranking(
@@ -485,10 +477,11 @@ def _run() -> int:
     status = 2 if failed else 0
   if scored and _OUTPUT.value:  # first: printing can fail
     results.write_rows(_OUTPUT.value, [s.row for s in scored])
-  if scored and _PLOT.value:
-    _draw(scored, names.chosen, _PLOT.value)
   if scored:
-    _report(scored, names.chosen)
+    marks = _marks(scored, names.chosen)
+    if _PLOT.value:
+      _draw(scored, names.chosen, marks, _PLOT.value)
+    _report(scored, names.chosen, marks)
   return status
 
 

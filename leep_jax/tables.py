@@ -20,6 +20,12 @@ def short(name: str, width: int, *, folders: int = 0) -> str:
   return cut(arch + at + path, width)
 
 
+def count(number: int, what: str) -> str:
+  """A number of things in words: `1 class`, `1,797 examples`."""
+  plural = "es" if what.endswith("s") else "s"
+  return f"{number:,} {what}{plural * (number != 1)}"
+
+
 def cut(name: str, width: int) -> str:
   """Cuts a name in the middle, to at most `width` columns."""
   if len(name) <= width:

@@ -185,10 +185,6 @@ def format_table(
   return "\n".join(lines)
 
 
-def _count(number: int, what: str) -> str:
-  return f"{number:,} {what}{'s' * (number != 1)}"
-
-
 def _rows(names, matrix, hard):
   """One row per source; both are named in the header."""
   for name, row, its in zip(names, matrix, hard, strict=True):
@@ -222,8 +218,8 @@ def _run() -> int:
     )
   matrix, hard = nce_matrix(attributes), hardness(attributes)
   title = _DATASET.value + (f" {_SPLIT.value}" if _SPLIT.value else "")
-  title += f": {_count(len(attributes), 'example')}, "
-  title += _count(len(names), "attribute")
+  title += f": {tables.count(len(attributes), 'example')}, "
+  title += tables.count(len(names), "attribute")
   shown = list(names)
   if len({name.rpartition("/")[0] for name in names}) == 1:
     shown = [name.rpartition("/")[2] for name in names]  # in one TFDS feature

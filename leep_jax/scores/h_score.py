@@ -121,10 +121,7 @@ def _h_score(sums):
   scatter, means = moments_lib.scatters(sums)
   explained = _well_explained(scatter, means)
   if explained is None:
-    values, vectors = np.linalg.eigh(scatter)
-    floor = moments_lib.rounding(len(values)) * max(values, default=0)
-    kept = values > max(floor, 0)
-    explained = np.sum((means @ vectors[:, kept]) ** 2 / values[kept])
+    explained = moments_lib.explained(scatter, means)
   return float(np.clip(explained, 0, len(means) - 1))
 
 
@@ -166,12 +163,7 @@ def regularized_h_score_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
     explained = means * np.linalg.solve(shrunk, means.T).T
     return float(np.clip((1 - shrinkage) * explained.sum(), 0, len(means) - 1))
 
-  norms = jackknife.Parts.by_group(finalise, more)
-  return jackknife.Parts(
-    finalise,
-    {**known.total, **norms.total},
-    lambda group: {**known.of_group(group), **norms.of_group(group)},
-  )
+  return known.parts(finalise, more=more)
 
 
 def _ledoit_wolf(sums, covariance, root) -> float:

@@ -106,32 +106,19 @@ def logme_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
       least = _EXACT * scale**2 * n  # of targets as statistics see them
     return _mean_evidence(outputs, values, inside, outside, least, n)
 
-  plain = known.parts(finalise)
   values, axes = whole
   cross, energy = _products(known.total, known, mean, scale)
   outside = energy - ((cross @ axes) ** 2 / values).sum(axis=1)
   if np.all(outside >= _CLEAR * energy):
-    return plain
+    return known.parts(finalise)
   # Float32 sums know a small remainder badly: a look at what is left of the
   # targets by their least squares fit sees it in full.
   fit = (cross @ axes / values) @ axes.T
   intercept = (fit @ known.offset - mean) / scale
   weights = known.root @ fit.T / np.reshape(scale, (1, -1))
-  left = jackknife.Parts.by_group(
-    finalise,
-    outputs.group_sums(
-      remainders,
-      *(
-        x.astype(np.float32)
-        for x in (known.mean, known.basis, weights, intercept)
-      ),
-    ),
-  )
-  return jackknife.Parts(
-    finalise,
-    {**known.total, "left": left.total},
-    lambda group: {**known.of_group(group), "left": left.of_group(group)},
-  )
+  look = (known.mean, known.basis, weights, intercept)
+  left = outputs.group_sums(remainders, *(x.astype(np.float32) for x in look))
+  return known.parts(finalise, more={"left": left})
 
 
 @statistics.reads("features")
@@ -169,10 +156,8 @@ def _spectrum(sums, known):
   """Eigenvalues `[K]` of F^T F and their vectors `[D, K]`, zeros left out."""
   n = sums["counts"].sum()
   # Back to features about 0, as there is no intercept: f = offset + u root.
-  total = sums["class_sums"].sum(axis=0) / n
-  mean = known.offset + total @ known.root
-  scatter = sums["gram"] - n * np.outer(total, total)
-  scatter = known.root.T @ scatter @ known.root
+  mean = known.offset + sums["class_sums"].sum(axis=0) / n @ known.root
+  scatter = known.root.T @ moments_lib.scatters(sums)[0] @ known.root
   if n * (mean @ mean) <= _FAR * np.trace(scatter):
     values, axes = np.linalg.eigh(scatter + n * np.outer(mean, mean))
     kept = values > len(values) * np.finfo(np.float64).eps * max(values[-1], 0)

@@ -8,6 +8,7 @@ little variance.
 from collections.abc import Callable
 import dataclasses
 import functools
+from typing import Any
 
 import numpy as np
 
@@ -51,9 +52,24 @@ class Moments:
   offset: np.ndarray
   scale: float
 
-  def parts(self, finalise: Callable[[Sums], float]) -> jackknife.Parts:
-    """A score that is a function of these sums."""
-    return jackknife.Parts(finalise, self.total, self.of_group)
+  def parts(
+    self,
+    finalise: Callable[[Sums], float],
+    *,
+    more: dict[str, Any] | None = None,
+  ) -> jackknife.Parts:
+    """A score that is a function of these sums.
+
+    Args:
+      finalise: sums to score.
+      more: other sums that it takes, arrays `[G, ...]`.
+    """
+    others = jackknife.Parts.by_group(finalise, more or {})
+    return jackknife.Parts(
+      finalise,
+      {**self.total, **others.total},
+      lambda group: {**self.of_group(group), **others.of_group(group)},
+    )
 
 
 def scatters(sums: Sums) -> tuple[np.ndarray, np.ndarray]:
@@ -69,6 +85,19 @@ def scatters(sums: Sums) -> tuple[np.ndarray, np.ndarray]:
   weight = np.sqrt(counts[here])[:, None]
   means = sums["class_sums"][here] / weight - weight * (total / n)
   return sums["gram"] - np.outer(total, total) / n, means
+
+
+def explained(scatter: np.ndarray, rows: np.ndarray) -> float:
+  """tr(rows scatter^+ rows^T), leaving out directions that are rounding.
+
+  Args:
+    scatter: `[K, K]`.
+    rows: `[R, K]`.
+  """
+  values, vectors = np.linalg.eigh(scatter)
+  floor = rounding(len(values)) * max(values, default=0)
+  kept = values > max(floor, 0)
+  return float(np.sum((rows @ vectors[:, kept]) ** 2 / values[kept]))
 
 
 def moments(outputs: outputs_lib.Outputs) -> Moments:

@@ -124,7 +124,7 @@ def n_leep_parts(
   if components is None:
     components = PER_CLASS * len(outputs.classes)
   mixture, _ = fit_mixture(
-    projected.grouped(1),
+    projected.whole,
     hashes(outputs),
     components=components,
     restarts=restarts,

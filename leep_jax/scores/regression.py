@@ -65,25 +65,22 @@ def lin_mse_parts(
   known = moments_lib.moments(outputs)
   unit = outputs.target_centre[1]
   # Penalises A in the features' own unit, which u is far from.
-  penalty = known.root @ known.root.T * known.scale**2
+  penalty = np.zeros(())
+  if ridge and len(known.root):
+    penalty = np.linalg.inv(known.root @ known.root.T * known.scale**2)
 
   def finalise(sums):
     n, total = sums["counts"].sum(), sums["class_sums"].sum(axis=0)
-    scatter = sums["gram"] - np.outer(total, total) / n
+    scatter, _ = moments_lib.scatters(sums)
     targets = sums["target_sums"] / n
     cross = (sums["cross"] - np.outer(targets, total)) * unit[:, None]
     left = unit**2 * (sums["squares"] - n * targets**2)
     if ridge:
-      inverse = np.linalg.inv(penalty) if len(penalty) else penalty
-      explained = (
-        cross * np.linalg.solve(scatter + n * ridge * inverse, cross.T).T
-      )
+      shrunk = scatter + n * ridge * penalty
+      explained = np.sum(cross * np.linalg.solve(shrunk, cross.T).T)
     else:
-      values, vectors = np.linalg.eigh(scatter)
-      floor = moments_lib.rounding(len(values)) * max(values, default=0)
-      kept = values > max(floor, 0)
-      explained = (cross @ vectors[:, kept]) ** 2 / values[kept]
-    return min(float((explained.sum() - left.sum()) / n), 0.0)
+      explained = moments_lib.explained(scatter, cross)
+    return min(float((explained - left.sum()) / n), 0.0)
 
   return known.parts(finalise)
 

@@ -72,18 +72,15 @@ def trans_rate_parts(
     member = np.arange(outputs.groups)[:, None] == outputs.group_of[part]
     totals += member @ (np.asarray(features[part], np.float64) - mean)
   # How far the mean of those that are left is from it; the first row is all.
-  sizes = counts.sum(axis=1)
   moves = np.zeros((outputs.groups + 1, features.shape[1]))
-  left = np.append(n, n - sizes)
+  left = np.append(n, n - counts.sum(axis=1))
   if outputs.groups > 1:
     moves[1:] = -totals / left[1:, None]
   rates = _rates(features, np.arange(n), outputs.group_of, mean, moves, eps)
-  for label in outputs.classes:
+  for label, count in zip(outputs.classes, counts.T, strict=True):
     chosen = np.flatnonzero(outputs.labels == label)
+    size = np.append(len(chosen), len(chosen) - count)
     groups = outputs.group_of[chosen]
-    size = np.append(0, np.bincount(groups, minlength=outputs.groups))
-    size[1:] = len(chosen) - size[1:]
-    size[0] = len(chosen)
     inside = _rates(features, chosen, groups, mean, moves, eps)
     rates -= size / np.maximum(left, 1) * inside
   rates = np.maximum(rates, 0)  # but for rounding it is, as log det is concave
