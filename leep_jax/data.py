@@ -8,6 +8,7 @@ TFDS reads `array_record` files through its data-source interface.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
 import csv
 import dataclasses
 import os
@@ -70,31 +71,33 @@ class Dataset:
     return dataclasses.replace(self, indices=self.indices[chosen])
 
   def batches(
-    self, batch_size: int, *, image_size: int | None = None
+    self,
+    batch_size: int,
+    *,
+    fit: Callable[[np.ndarray], np.ndarray] | None = None,
   ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields `(images [B, H, W, C], labels [B])`; the last may be shorter.
 
     Args:
       batch_size: examples a batch.
-      image_size: where images differ in size, the side in pixels to which
-        each is resized (shorter side, then centre crop) before stacking.
+      fit: where images differ in size, what brings each to one size before
+        stacking, such as `Preprocessing.fit`; called from several threads.
 
     Raises:
-      InputError: if images differ in size and `image_size` is None, or an
-        image cannot be read.
+      InputError: if images differ in size and `fit` is None, or an image
+        cannot be read.
     """
-    if self.image_shape is None and image_size is None:
+    if self.image_shape is None and fit is None:
       raise checks.InputError(
         f"images of {self.name} differ in size, and the source names no size "
         "to bring them to"
       )
 
-    size = image_size or 0
-
     def read(start):
       images, labels = self.fetch(self.indices[start : start + batch_size])
-      if self.image_shape is None:
-        images = [_fit(image, size) for image in images]
+      if self.image_shape is None and fit is not None:
+        with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+          images = list(pool.map(fit, images))
       return np.stack(images), np.asarray(labels)
 
     return _ahead(read, range(0, len(self), batch_size))
@@ -140,21 +143,6 @@ def _ahead(read, starts) -> Iterator[Any]:
   finally:
     stop.set()
     thread.join()
-
-
-def _fit(image: np.ndarray, size: int) -> np.ndarray:
-  """Resizes the shorter side to `size` and crops the centre."""
-  import cv2
-
-  height, width = image.shape[:2]
-  scale = size / min(height, width)
-  shape = (max(size, round(width * scale)), max(size, round(height * scale)))
-  how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-  channels = image.shape[2]
-  image = cv2.resize(image, shape, interpolation=how)
-  image = image.reshape(*image.shape[:2], channels)  # cv2 drops a grey axis
-  top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
-  return image[top : top + size, left : left + size]
 
 
 def load_dataset(

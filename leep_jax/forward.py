@@ -1,14 +1,17 @@
 """The one forward pass: a data set through a source model, once.
 
-Images go to the devices as they are stored, and are scaled, resized and
-normalised there; softmax is taken there too. Reading a batch, running the one
-before and fetching the outputs of the one before that overlap.
+Images go to the devices as they are stored, and are resized and normalised
+there (those that differ in size are resized while they are read); softmax is
+taken there too. Reading a batch, running the one before and fetching the
+outputs of the one before that overlap.
 """
 
 import collections
 from collections.abc import Callable, Hashable, Iterator
+import dataclasses
 import functools
 import itertools
+import math
 import os
 import pathlib
 import shutil
@@ -86,11 +89,16 @@ def compute_outputs(
     regression = not dataset.num_classes
     if num_classes is None:
       num_classes = dataset.num_classes or None
-    size = source.preprocessing.image_size
+    preprocessing = source.preprocessing
+    size = preprocessing.image_size
     batch_size = batch_size or _default_batch_size(size, dataset)
     batch_size = -(-batch_size // devices.device_count())
     batch_size *= devices.device_count()
-    batches = dataset.batches(batch_size, image_size=size)
+    fit = None
+    if dataset.image_shape is None and size is not None:
+      fit = preprocessing.fit
+      source = dataclasses.replace(source, preprocessing=preprocessing.fitted)
+    batches = dataset.batches(batch_size, fit=fit)
   else:
     batches = _pairs(dataset)
   return _collect(
@@ -128,9 +136,10 @@ def _pairs(loader) -> Iterator[tuple[np.ndarray, Any]]:
 
 def _default_batch_size(image_size, dataset):
   """About 1/4 megapixel a device on a CPU, more where more runs at once."""
-  side = image_size or max((dataset.image_shape or (224,))[:2])
+  stored = math.prod((dataset.image_shape or (1,))[:2])
   pixels = (1 << 18) if jax.default_backend() == "cpu" else (1 << 24)
-  rows = min(max(pixels // side**2, 16), 1024)
+  rows = pixels // max(stored, (image_size or 1) ** 2)
+  rows = min(max(rows, 16), 1024)
   return min(rows, -(-len(dataset) // devices.device_count())) * (
     devices.device_count()
   )

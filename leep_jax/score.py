@@ -44,8 +44,53 @@ FLAGS = flags.FlagValues()
 _MODEL = flags.DEFINE_list(
   "model",
   None,
-  "Sources, comma-separated: a bundled name, ARCH@CHECKPOINT, or "
+  "Sources, comma-separated: a name that python -m leep_jax.models lists, "
+  "ARCH@CHECKPOINT (a file, a folder, or hf://owner/name[@revision]), or "
   "package.module:factory. Default: all bundled sources.",
+  flag_values=FLAGS,
+)
+_IMAGE_SIZE = flags.DEFINE_integer(
+  "image_size",
+  None,
+  "Side of the sources' input in pixels, instead of the checkpoint's own.",
+  flag_values=FLAGS,
+)
+_CROP = flags.DEFINE_float(
+  "crop",
+  None,
+  "Crop fraction, above 0 and at most 1, instead of the checkpoint's own.",
+  flag_values=FLAGS,
+)
+_INTERPOLATION = flags.DEFINE_string(
+  "interpolation",
+  None,
+  "Pillow's filter that resizes, instead of the checkpoint's own: nearest, "
+  "box, bilinear, hamming, bicubic or lanczos.",
+  flag_values=FLAGS,
+)
+_MEAN = flags.DEFINE_list(
+  "mean",
+  None,
+  "Mean of each channel, comma-separated, instead of the checkpoint's own.",
+  flag_values=FLAGS,
+)
+_STD = flags.DEFINE_list(
+  "std",
+  None,
+  "Standard deviation of each channel, instead of the checkpoint's own.",
+  flag_values=FLAGS,
+)
+_SOURCE_CLASSES = flags.DEFINE_integer(
+  "source_classes",
+  None,
+  "Number of source classes that each checkpoint must have.",
+  flag_values=FLAGS,
+)
+_TF_PADDING = flags.DEFINE_boolean(
+  "tf_padding",
+  None,
+  "Whether convolutions pad as TensorFlow does, instead of what the "
+  "checkpoint says.",
   flag_values=FLAGS,
 )
 _DATASET = flags.DEFINE_string(
@@ -128,6 +173,11 @@ _PLOT = flags.DEFINE_string(
   "replaced.",
   flag_values=FLAGS,
 )
+
+
+_OF_CHECKPOINTS = (
+  _IMAGE_SIZE, _CROP, _INTERPOLATION, _MEAN, _STD, _SOURCE_CLASSES, _TF_PADDING,
+)  # fmt: skip
 
 
 class _Progress:
@@ -262,11 +312,36 @@ class _Names:
     return self.chosen
 
 
-def _score_models(models, names, dataset, on_row, on_error):
+def _numbers(flag):
+  """The value of a list flag as numbers."""
+  if flag.value is None:
+    return None
+  try:
+    return tuple(float(value) for value in flag.value)
+  except ValueError as e:
+    raise checks.InputError(
+      f"--{flag.name}={','.join(flag.value)} is no list of numbers"
+    ) from e
+
+
+def _overrides():
+  """What replaces the configuration of checkpoints."""
+  return zoo.Overrides(
+    image_size=_IMAGE_SIZE.value,
+    crop=_CROP.value,
+    interpolation=_INTERPOLATION.value,
+    mean=_numbers(_MEAN),
+    std=_numbers(_STD),
+    num_classes=_SOURCE_CLASSES.value,
+    tf_padding=_TF_PADDING.value,
+  )
+
+
+def _score_models(models, overrides, names, dataset, on_row, on_error):
   """Scores each source on a data set, going on after one that fails."""
   for name in models:
     try:
-      source = zoo.load_source(name)
+      source = zoo.load_source(name, overrides=overrides)
       progress = _Progress(tables.short(name, 30), len(dataset))
       compute = functools.partial(
         forward.compute_outputs,
@@ -447,7 +522,7 @@ def _run() -> int:
     if _PREDICTIONS.value is not None:
       for flag in (
         _MODEL, _DATASET, _SPLIT, _DATA_DIR, _TARGET, _LIMIT, _BATCH_SIZE,
-        _DTYPE,
+        _DTYPE, *_OF_CHECKPOINTS,
       ):  # fmt: skip
         if flag.present:
           raise checks.InputError(
@@ -462,6 +537,7 @@ def _run() -> int:
         models = _names(_MODEL, "source")
       for name in models:
         zoo.check_source(name)
+      overrides = _overrides()
       dataset = data.load_dataset(
         _DATASET.value,
         split=_SPLIT.value,
@@ -469,7 +545,7 @@ def _run() -> int:
         limit=_LIMIT.value,
         target=_TARGET.value,
       )
-      _score_models(models, names, dataset, scored.append, on_error)
+      _score_models(models, overrides, names, dataset, scored.append, on_error)
   except KeyboardInterrupt:
     print("\ninterrupted", file=sys.stderr)
     status = 130

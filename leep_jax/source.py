@@ -7,13 +7,14 @@ plain JAX model builds a `Source` from it and is served as the bundled models.
 
 from collections.abc import Callable
 import dataclasses
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from leep_jax import checks
+from leep_jax import checks, resize
 
 # apply(state, images [B, H, W, C]) -> logits [B, Z], or (logits, features
 # [B, D]); images are float32 or bfloat16.
@@ -22,18 +23,29 @@ Apply = Callable[[Any, jax.Array], Any]
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-  """What a network expects of an image; applied on the device.
+  """What a network expects of an image: the evaluation its weights had.
+
+  The shorter side is resized to `image_size / crop` and the centre is taken,
+  to the pixel as torchvision's `Resize` and `CenterCrop` do on Pillow images.
 
   Attributes:
     image_size: side of the square network input in pixels, or None to feed
       images at the size they have.
     mean: per-channel mean of pixels scaled to [0, 1].
     std: per-channel standard deviation of pixels scaled to [0, 1].
+    crop: the part of the resized image's shorter side that is kept, in
+      (0, 1].
+    interpolation: how images are resized, one of `resize.INTERPOLATIONS`.
+    squash: whether both sides are resized to `image_size / crop`, whatever
+      their ratio.
   """
 
   image_size: int | None = None
   mean: tuple[float, ...] = (0.0, 0.0, 0.0)
   std: tuple[float, ...] = (1.0, 1.0, 1.0)
+  crop: float = 1.0
+  interpolation: str = "bilinear"
+  squash: bool = False
 
   def __post_init__(self):
     for name in ("mean", "std"):
@@ -46,40 +58,128 @@ class Preprocessing:
       )
     if self.image_size is not None:
       checks.at_least_1("image_size", self.image_size)
+    real = isinstance(self.crop, (int, float, np.integer, np.floating))
+    if not (real and 0 < self.crop <= 1):
+      raise checks.InputError(
+        f"crop is {self.crop!r}, but must be above 0 and at most 1: is it in "
+        "percent or pixels?"
+      )
+    object.__setattr__(self, "crop", float(self.crop))
+    if self.interpolation not in list(resize.INTERPOLATIONS):
+      raise checks.unknown(
+        "interpolation", str(self.interpolation), resize.INTERPOLATIONS
+      )
+    if not isinstance(self.squash, bool):
+      raise checks.InputError(
+        f"squash is {self.squash!r}, but must be True or False: is it text "
+        "from a file?"
+      )
+    if self.image_size is None and (self.crop != 1 or self.squash):
+      option = "squash is True" if self.squash else f"crop is {self.crop:g}"
+      raise checks.InputError(
+        f"{option}, but image_size is None: which size should images have?"
+      )
 
   @property
   def takes_any_range(self) -> bool:
     """Whether floats need not be in [0, 1]: nothing is normalised here."""
     return not any(self.mean) and all(value == 1 for value in self.std)
 
+  @property
+  def fitted(self) -> "Preprocessing":
+    """What is left to do for images that `fit` has brought to size."""
+    return Preprocessing(mean=self.mean, std=self.std)
+
   def __call__(self, images: jax.Array) -> jax.Array:
-    """Scales, repeats grey channels, resizes and normalises.
+    """Resizes, crops, repeats grey channels and normalises; on the device.
+
+    Pillow rounds to whole levels. So do uint8 images that shrink; enlarged
+    ones and floats keep their fractions.
 
     Args:
       images: `[B, H, W, C]`, uint8 in 0..255 or floating point in [0, 1];
         `C` is 1 or the number of channels of `mean`.
 
     Returns:
-      `[B, image_size, image_size, len(mean)]` float32. Of images that are not
-      square the centre is taken. Resizing is bilinear with half-pixel centres,
-      antialiased where it shrinks.
+      `[B, image_size, image_size, len(mean)]` float32.
     """
-    if images.dtype == jnp.uint8:
-      images = images.astype(jnp.float32) / 255
-    x = images.astype(jnp.float32)
-    size, channels = self.image_size, len(self.mean)
-    if size is not None and x.shape[1:3] != (size, size):
-      side = min(x.shape[1:3])
-      top, left = (x.shape[1] - side) // 2, (x.shape[2] - side) // 2
-      x = x[:, top : top + side, left : left + side]
-      shape = (x.shape[0], size, size, x.shape[3])
-      x = jax.image.resize(x, shape, "bilinear")
+    levels = images.dtype == jnp.uint8
+    x = jnp.asarray(images) if levels else jnp.asarray(images, jnp.float32)
+    if self.image_size is not None:
+      x = self._resize(x, self.image_size, levels)
+    if levels:
+      x = x.astype(jnp.float32) / 255
+    channels = len(self.mean)
     if x.shape[3] != channels:
       x = jnp.repeat(x, channels, axis=3)
     mean, std = (
       jnp.asarray(v)[None, None, None] for v in (self.mean, self.std)
     )
     return (x - mean) / std
+
+  def _resize(self, images, side, levels):
+    size = images.shape[1:3]
+    new_size, corner = self._geometry(side, *size)
+    kept = [slice(start, start + side) for start in corner]
+    if new_size == size:
+      return images[:, *kept]
+    rows, columns = (
+      resize.matrix(old, new, self.interpolation)[part]
+      for old, new, part in zip(size, new_size, kept, strict=True)
+    )
+    limit = 255 if levels else None if self.takes_any_range else 1.0
+    shrinks = any(new < old for old, new in zip(size, new_size, strict=True))
+    return resize.resize(
+      images, rows, columns, limit=limit, whole=levels and shrinks
+    )
+
+  def _geometry(self, side, height, width):
+    """The size to resize to, and the top left corner of the crop in it."""
+    short, shorter = math.floor(side / self.crop), min(height, width)
+    size = (short, short)
+    if not self.squash:
+      size = (int(short * height / shorter), int(short * width / shorter))
+    return size, tuple(round((length - side) / 2) for length in size)
+
+  def fit(self, image: np.ndarray) -> np.ndarray:
+    """Resizes and crops one image on the host, with Pillow.
+
+    Args:
+      image: `[H, W, C]` uint8 of any size.
+
+    Returns:
+      `[image_size, image_size, C]` uint8, which `fitted` takes.
+
+    Raises:
+      InputError: if `image_size` is None, or the image is not as above.
+    """
+    import PIL.Image
+
+    side = self.image_size
+    if side is None:
+      raise checks.InputError(
+        "image_size is None: which size should the image be brought to?"
+      )
+    if image.ndim != 3 or image.dtype != np.uint8 or not image.size:
+      raise checks.InputError(
+        f"an image is {image.dtype} of shape {image.shape}, not uint8 of "
+        "shape [H, W, C]"
+      )
+    (height, width), (top, left) = self._geometry(side, *image.shape[:2])
+    box = (left, top, left + side, top + side)
+    how = PIL.Image.Resampling[self.interpolation.upper()]
+
+    def bring(part):
+      picture = PIL.Image.fromarray(part)
+      # Width first: from version 13 on, Pillow would begin tall images with
+      # their height, unlike when published networks were evaluated.
+      picture = picture.resize((width, picture.height), how)
+      return np.asarray(picture.resize((width, height), how).crop(box))
+
+    if image.shape[2] == 3:
+      return bring(image)
+    # One by one: a second or fourth channel would be taken for alpha.
+    return np.stack([bring(part) for part in np.moveaxis(image, 2, 0)], axis=2)
 
 
 @dataclasses.dataclass(frozen=True)

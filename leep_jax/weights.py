@@ -1,70 +1,97 @@
-"""Foreign checkpoints to model state and back, by one table per architecture.
+"""Checkpoints to model state and back.
 
-A checkpoint is a flat dictionary of named arrays in PyTorch's layout. The
-tables below rewrite the path of a parameter in a Flax NNX model (`layer1/0/
-conv1/kernel`) into its published name (`layer1.0.conv1.weight`), so that one
-table serves reading and writing, and whatever matches nothing can be listed,
-on either side.
+A checkpoint is a flat dictionary of named arrays. The attributes of a network
+in `models/` have the names under which its weights are published (timm's or
+torchvision's), so that what is left to do for a parameter is the same for all
+architectures: `layer1/0/conv1/kernel` is `layer1.0.conv1.weight`, with its axes
+in another order. What other publishers call a tensor is told by one table per
+architecture, beside the network. Whatever matches nothing is listed, on either
+side.
 """
 
+from collections.abc import Callable
+import json
 import pathlib
 import re
 from typing import Any
 
 from flax import nnx
+import jax
 import numpy as np
 import safetensors
 import safetensors.numpy
 
 from leep_jax import checks
 
-# Architecture family -> substitutions (pattern, replacement), applied in order
-# to the dotted NNX path of a parameter: they make its published name.
-TABLES: dict[str, tuple[tuple[str, str], ...]] = {
-  "cifar_resnet": (
-    (r"\.(kernel|scale)$", ".weight"),
-    (r"\.(mean|var)$", r".running_\1"),
-  ),
-}
+# Substitutions (pattern, replacement), applied in order to a name in a file:
+# they make the published name. Names with "#0", "#1", ... at their end are
+# pieces of one tensor, joined along the first axis.
+Names = tuple[tuple[str, str | Callable[[re.Match], str]], ...]
+
+# What wrappers of PyTorch put before every name.
+_WRAPPERS: Names = ((r"^(module|_orig_mod|model)\.", ""),)
 # Counters that PyTorch's BatchNorm keeps and inference does not need.
 _IGNORED = re.compile(r"(^|\.)num_batches_tracked$")
-# NNX keeps the output channels last, PyTorch first.
+# The order of a kernel's axes: NNX has the output channels last, PyTorch first.
 _TO_NNX = {4: (2, 3, 1, 0), 2: (1, 0)}
 _TO_TORCH = {4: (3, 2, 0, 1), 2: (1, 0)}
+_PICKLES = (
+  ".pt",
+  ".pth",
+  ".pth.tar",
+  ".tar",
+  ".bin",
+  ".pkl",
+  ".pickle",
+  ".ckpt",
+)
+_INDEX = "model.safetensors.index.json"
+_PUBLISHED = {
+  "kernel": "weight", "scale": "weight", "embedding": "weight",
+  "mean": "running_mean", "var": "running_var",
+}  # fmt: skip
 
 
-def _published_name(path: tuple[Any, ...], table) -> str:
-  name = ".".join(map(str, path))
-  for pattern, replacement in table:
-    name = re.sub(pattern, replacement, name)
-  return name
+def published_name(path: tuple[Any, ...]) -> str:
+  """The published name of a parameter, by its path in an NNX model."""
+  *parents, last = map(str, path)
+  return ".".join([*parents, _PUBLISHED.get(last, last)])
+
+
+def _axes(path, order, ndim):
+  """The order that a parameter's axes are brought to; only kernels have one."""
+  same = tuple(range(ndim))
+  return order.get(ndim, same) if path[-1] == "kernel" else same
 
 
 def read_tensors(
   path: str | pathlib.Path,
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-  """Reads a checkpoint file.
+  """Reads a checkpoint.
 
   Args:
-    path: a `.safetensors` or `.npz` file.
+    path: a `.safetensors` or `.npz` file, the index of a `.safetensors` file
+      in several parts, or the folder of an Orbax checkpoint of an NNX state.
 
   Returns:
-    The tensors by name, and the file's own string metadata (empty for npz).
+    The tensors by name, in PyTorch's layout, and the file's own string
+    metadata (only safetensors has some).
 
   Raises:
-    InputError: if the file is missing, damaged, or of another kind; pickles
+    InputError: if there is none, it is damaged, or of another kind; pickles
       (`.pt`, `.pth`, `.bin`) are refused because reading one runs its code.
   """
-  path = pathlib.Path(path)
+  path = pathlib.Path(path).expanduser()
+  if is_orbax(path):
+    return _read_orbax(path), {}
   if not path.is_file():
     raise checks.InputError(f"no checkpoint file at {path}")
-  if path.suffix in (".pt", ".pth", ".bin", ".pkl", ".ckpt"):
-    raise checks.InputError(
-      f"{path} looks like a pickle, which can run code when read; convert it: "
-      "safetensors.torch.save_file(torch.load(FILE, weights_only=True), OUT)"
-    )
+  if path.name.endswith(_PICKLES):
+    raise pickled(path)
   if path.suffix == ".npz":
     return checks.read_npz(path), {}
+  if path.suffix == ".json":
+    return _read_parts(path), {}
   try:
     with safetensors.safe_open(path, framework="np") as file:
       metadata = file.metadata() or {}
@@ -76,16 +103,146 @@ def read_tensors(
     ) from e
 
 
+def read_metadata(path: str | pathlib.Path) -> dict[str, str]:
+  """Returns the string metadata of a safetensors file, without its tensors."""
+  with safetensors.safe_open(path, framework="np") as file:
+    return file.metadata() or {}
+
+
+def pickled(path: Any) -> checks.InputError:
+  """Returns the error that refuses a pickle and says how to convert it."""
+  return checks.InputError(
+    f"{path} looks like a pickle, which can run code when read; convert it: "
+    "safetensors.torch.save_file(torch.load(FILE, weights_only=True), OUT)"
+  )
+
+
+def find(folder: pathlib.Path) -> pathlib.Path:
+  """Returns what `read_tensors` is to read of a folder laid out as on the hub.
+
+  Raises:
+    InputError: if there is no checkpoint in it, or several and none is called
+      `model.safetensors`.
+  """
+  if is_orbax(folder):
+    return folder
+  for name in ("model.safetensors", _INDEX):
+    if (folder / name).is_file():
+      return folder / name
+  found = sorted(p for p in folder.glob("*.safetensors") if p.is_file())
+  if len(found) == 1:
+    return found[0]
+  if found:
+    raise checks.InputError(
+      f"{folder} has {len(found)} checkpoints "
+      f"({', '.join(p.name for p in found)}), none called model.safetensors: "
+      "name one of them"
+    )
+  for path in sorted(folder.iterdir()):
+    if path.name.endswith(_PICKLES):
+      raise pickled(path)
+  raise checks.InputError(
+    f"{folder} has no checkpoint: no model.safetensors, no Orbax metadata"
+  )
+
+
+def _read_parts(path):
+  """Reads the parts that an index names."""
+  try:
+    parts = sorted(set(json.loads(path.read_text())["weight_map"].values()))
+  except (OSError, ValueError, TypeError, KeyError, AttributeError) as e:
+    raise checks.InputError(
+      f"cannot read {path} as the index of a checkpoint ({checks.reason(e)})"
+    ) from e
+  tensors: dict[str, np.ndarray] = {}
+  for part in parts:
+    tensors |= read_tensors(path.parent / part)[0]
+  return tensors
+
+
+def is_orbax(path: pathlib.Path) -> bool:
+  """Whether a folder is an Orbax checkpoint."""
+  marks = ("_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt")
+  return path.is_dir() and any((path / mark).exists() for mark in marks)
+
+
+def _read_orbax(path):
+  """Reads an Orbax checkpoint of an NNX state as published tensors."""
+  import orbax.checkpoint as ocp
+
+  try:
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+      tree = checkpointer.metadata(path.resolve()).item_metadata.tree
+      # As arrays of the host, whatever devices they were written from.
+      as_numpy = jax.tree.map(
+        lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree
+      )
+      args = ocp.args.PyTreeRestore(restore_args=as_numpy)
+      state = checkpointer.restore(path.resolve(), args=args)
+  except Exception as e:  # Orbax raises many types
+    raise checks.InputError(
+      f"cannot read {path} as an Orbax checkpoint ({checks.reason(e)}): was it "
+      "written to its end?"
+    ) from e
+  tensors = {}
+  for keys, value in jax.tree_util.tree_leaves_with_path(state):
+    parts = [str(getattr(k, "key", getattr(k, "idx", k))) for k in keys]
+    if parts[-1] in ("value", "raw_value"):  # of a state with its variables
+      parts.pop()
+    array = np.asarray(value)
+    order = _axes(parts, _TO_TORCH, array.ndim)
+    tensors[published_name(tuple(parts))] = array.transpose(order)
+  return tensors
+
+
+def rename(
+  tensors: dict[str, np.ndarray], names: Names
+) -> dict[str, tuple[str, np.ndarray]]:
+  """Brings the names in a file to the published ones.
+
+  Args:
+    tensors: arrays by their names in the file.
+    names: table of the architecture.
+
+  Returns:
+    By published name, the name in the file and the array; pieces are joined.
+    Names that no substitution knows stay as they are.
+  """
+  pieces: dict[str, dict[str, str]] = {}
+  for original in tensors:
+    if _IGNORED.search(original):
+      continue
+    name = original
+    for pattern, replacement in _WRAPPERS + names:
+      name = re.sub(pattern, replacement, name)
+    name, _, piece = name.partition("#")
+    if piece in pieces.get(name, {}):  # two of one name: shown as left over
+      name = original
+    pieces.setdefault(name, {})[piece] = original
+  renamed = {}
+  for name, parts in pieces.items():
+    originals = [parts[piece] for piece in sorted(parts)]
+    arrays = [np.asarray(tensors[original]) for original in originals]
+    if len(arrays) > 1 and len({a.shape[1:] for a in arrays}) == 1:
+      arrays = [np.concatenate(arrays)]
+    renamed[name] = (" + ".join(originals), arrays[0])
+  return renamed
+
+
 def load_into(
-  model: nnx.Module, tensors: dict[str, np.ndarray], *, table: str, origin: str
+  model: nnx.Module,
+  tensors: dict[str, np.ndarray],
+  *,
+  origin: str,
+  names: Names = (),
 ) -> None:
   """Replaces every parameter and statistic of a model by a checkpoint's.
 
   Args:
     model: the model to fill; floating-point tensors become its dtype.
     tensors: named arrays in PyTorch's layout.
-    table: row of `TABLES` to name the model's parameters by.
     origin: what error messages call the checkpoint.
+    names: table of the architecture.
 
   Raises:
     InputError: naming every tensor that is missing, left over, of another
@@ -93,33 +250,34 @@ def load_into(
   """
   state = nnx.state(model)
   flat = dict(nnx.to_flat_state(state))
-  left = {k for k in tensors if not _IGNORED.search(k)}
+  found = rename(tensors, names)
   missing, wrong, values = [], [], {}
   for path, variable in flat.items():
-    name = _published_name(path, TABLES[table])
-    if name not in tensors:
+    name = published_name(path)
+    if name not in found:
       missing.append(name)
       continue
-    left.discard(name)
-    value = np.asarray(tensors[name])
-    if value.ndim in _TO_NNX:
-      value = value.transpose(_TO_NNX[value.ndim])
-    if value.shape != variable.shape:
-      wrong.append(f"{name} {tensors[name].shape}")
+    original, value = found.pop(name)
+    back = _axes(path, _TO_TORCH, len(variable.shape))
+    expected = tuple(variable.shape[axis] for axis in back)
+    if _without_ones(value.shape) == _without_ones(expected):
+      value = value.reshape(expected)  # [C, 1, 1] for [C], and the like
+    if value.shape != expected:
+      wrong.append(f"{original} {value.shape}, not {expected}")
     elif value.dtype.kind not in "fiu" and value.dtype.name != "bfloat16":
-      wrong.append(f"{name} ({value.dtype})")
+      wrong.append(f"{original} ({value.dtype})")
     elif not np.all(np.isfinite(value.astype(np.float32))):
-      wrong.append(f"{name} (not finite)")
+      wrong.append(f"{original} (not finite)")
     else:
-      values[path] = value
+      values[path] = value.transpose(_axes(path, _TO_NNX, value.ndim))
   problems = [
-    f"{len(names)} tensors {what}: {', '.join(sorted(names))}"
-    for what, names in (
+    f"{len(those)} tensors {what}: {', '.join(sorted(those))}"
+    for what, those in (
       ("missing", missing),
-      ("not of this architecture", left),
+      ("not of this architecture", [name for name, _ in found.values()]),
       ("of the wrong shape", wrong),
     )
-    if names
+    if those
   ]
   if problems:
     raise checks.InputError(
@@ -130,11 +288,31 @@ def load_into(
   nnx.update(model, state)
 
 
+def _without_ones(shape):
+  return [size for size in shape if size != 1]
+
+
+def published(model: nnx.Module) -> dict[str, np.ndarray]:
+  """Returns all parameters and statistics by their published names.
+
+  Args:
+    model: any of `models/`.
+
+  Returns:
+    Arrays in PyTorch's layout.
+  """
+  tensors = {}
+  for path, variable in nnx.to_flat_state(nnx.state(model)):
+    value = np.asarray(variable.get_value())
+    order = _axes(path, _TO_TORCH, value.ndim)
+    tensors[published_name(path)] = value.transpose(order)
+  return tensors
+
+
 def save(
   model: nnx.Module,
   path: str | pathlib.Path,
   *,
-  table: str,
   dtype: Any = np.float16,
   metadata: dict[str, str] | None = None,
 ) -> None:
@@ -143,15 +321,11 @@ def save(
   Args:
     model: the model to write.
     path: file to write.
-    table: row of `TABLES` to name the parameters by.
     dtype: floating-point type of the tensors in the file.
     metadata: strings to keep in the file's header.
   """
-  tensors = {}
-  for parameter, variable in nnx.to_flat_state(nnx.state(model)):
-    value = np.asarray(variable.get_value(), dtype)
-    if value.ndim in _TO_TORCH:
-      value = value.transpose(_TO_TORCH[value.ndim])
-    name = _published_name(parameter, TABLES[table])
-    tensors[name] = np.ascontiguousarray(value)
+  tensors = {
+    name: np.ascontiguousarray(value, dtype)
+    for name, value in published(model).items()
+  }
   safetensors.numpy.save_file(tensors, path, metadata=metadata)

@@ -267,10 +267,14 @@ def folder(tmp_path, rng):
   return tmp_path
 
 
+def fit(size):
+  return leep_jax.Preprocessing(image_size=size).fit
+
+
 def test_folder(folder):
   dataset = leep_jax.load_dataset(f"folder:{folder}")
   assert dataset.class_names == ("ant", "bee")
-  ((images, labels),) = dataset.batches(10, image_size=16)
+  ((images, labels),) = dataset.batches(10, fit=fit(16))
   assert images.shape == (3, 16, 16, 3)
   np.testing.assert_array_equal(labels, [0, 0, 1])
   np.testing.assert_allclose(images.mean((1, 2, 3)), [100, 50, 0], atol=1)
@@ -284,7 +288,7 @@ def test_folder_images_keep_their_colours_and_centre(tmp_path):
   write_image(tmp_path / "a" / "1.png", image)
   write_image(tmp_path / "b" / "1.png", image)
   dataset = leep_jax.load_dataset(f"folder:{tmp_path}")
-  ((images, _),) = dataset.batches(2, image_size=10)
+  ((images, _),) = dataset.batches(2, fit=fit(10))
   np.testing.assert_array_equal(images[0], np.full((10, 10, 3), [0, 0, 255]))
 
 
@@ -303,11 +307,11 @@ def test_folder_mistakes(folder, tmp_path):
   (folder / "ant" / "4.png").write_bytes(b"no image")
   dataset = leep_jax.load_dataset(f"folder:{folder}")
   with pytest.raises(leep_jax.InputError, match="cannot decode .*4.png"):
-    list(dataset.batches(10, image_size=8))
+    list(dataset.batches(10, fit=fit(8)))
   (folder / "ant" / "4.png").unlink()
   (folder / "ant" / "4.png").symlink_to(folder / "nowhere")
   with pytest.raises(leep_jax.InputError, match="cannot read .*4.png"):
-    list(dataset.batches(10, image_size=8))
+    list(dataset.batches(10, fit=fit(8)))
   with pytest.raises(leep_jax.InputError, match="has 0 sub-folders"):
     leep_jax.load_dataset(f"folder:{folder / 'ant' / 'x'}")
   (folder / "empty").mkdir()

@@ -1,10 +1,12 @@
 """The scripts under experiments/ run, on data small enough for a test."""
 
 import json
+import signal
 import subprocess
 import sys
 
 import numpy as np
+import pytest
 import test_data
 
 from experiments import train_source
@@ -26,27 +28,40 @@ class TrainTest(test_data.Tiny):
     }
 
 
-def test_train_source_writes_a_source_and_its_card(tmp_path):
-  test_data.prepare(TrainTest, tmp_path)
-  path = tmp_path / "tiny.safetensors"
-  done = subprocess.run(
+def train(folder, output, *flags):
+  """Starts a training of two epochs; returns the process."""
+  return subprocess.Popen(
     [
       sys.executable,
       "-m",
       "experiments.train_source",
       "--arch=resnet8",
       "--dataset=train_test",
-      f"--data_dir={tmp_path}",
+      f"--data_dir={folder}",
       "--epochs=2",
       "--batch_size=8",
-      f"--output={path}",
+      f"--output={output}",
+      *flags,
     ],
-    check=True,
-    capture_output=True,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
     text=True,
     cwd=train_source.__file__.rsplit("/", 2)[0],
   )
-  assert "epoch 2/2" in done.stdout
+
+
+def finish(process):
+  printed, errors = process.communicate()
+  assert not process.returncode, errors
+  return printed
+
+
+def test_train_source_writes_a_source_and_its_card(tmp_path):
+  test_data.prepare(TrainTest, tmp_path)
+  path = tmp_path / "tiny.safetensors"
+  printed = finish(train(tmp_path, path))
+  assert not path.with_suffix(".checkpoints").exists()
+  assert "epoch 2/2" in printed
   card = json.loads(path.with_suffix(".json").read_text())
   assert card["data"] == "train_test, 40 training images"
   assert (card["image_size"], card["test_examples"]) == (16, 20)
@@ -62,6 +77,47 @@ def test_train_source_writes_a_source_and_its_card(tmp_path):
   outputs = leep_jax.compute_outputs(source, dataset)
   measured = np.mean(outputs.probs.argmax(axis=1) == outputs.labels)
   assert measured == card["test_accuracy"]
+
+
+def test_interrupted_training_goes_on_to_the_same_result(tmp_path):
+  test_data.prepare(TrainTest, tmp_path)
+  whole, parts = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"
+  finish(train(tmp_path, whole, "--epochs=3"))
+  process = train(tmp_path, parts, "--epochs=3")
+  for line in process.stdout:
+    if line.startswith("epoch 2/3"):  # whose checkpoint is being written now
+      process.send_signal(signal.SIGINT)
+      break
+  process.communicate()
+  assert process.returncode
+  assert not parts.exists()
+  checkpoints = parts.with_suffix(".checkpoints")
+  (epoch,) = (int(p.name) for p in checkpoints.iterdir() if p.name.isdigit())
+  assert epoch in (1, 2)
+  model = zoo.load_source(f"resnet8@{checkpoints}/{epoch}/model")
+  assert model.state
+  # Another recipe must not go on with it.
+  other = train(tmp_path, parts, "--epochs=3", "--learning_rate=0.5")
+  assert "holds a training with learning_rate 0.1" in other.communicate()[1]
+  assert other.returncode
+  assert f"going on after epoch {epoch}" in finish(
+    train(tmp_path, parts, "--epochs=3")
+  )
+  assert parts.read_bytes() == whole.read_bytes()
+  cards = [path.with_suffix(".json").read_text() for path in (whole, parts)]
+  assert cards[0] == cards[1]
+
+
+@pytest.mark.parametrize(
+  "flag", ["--dtype=bfloat16", "--label_smoothing=0.1", "--noflip"]
+)
+def test_recipes(tmp_path, flag):
+  test_data.prepare(TrainTest, tmp_path)
+  path = tmp_path / "tiny.safetensors"
+  finish(train(tmp_path, path, "--epochs=1", flag))
+  recipe = json.loads(path.with_suffix(".json").read_text())["recipe"]
+  said = {"--dtype=bfloat16": "bfloat16", "--label_smoothing=0.1": "0.1"}
+  assert said.get(flag, "crops of 4 pixels, float32") in recipe
 
 
 def test_augmentation_shifts_and_flips(rng):

@@ -627,16 +627,11 @@ def test_streams_of_unknown_length_spill_to_disk(rng, monkeypatch):
   np.testing.assert_array_equal(outputs.labels, labels)
 
 
-def test_bad_state_preprocessing_and_selection(rng):
+def test_bad_state_and_selection(rng):
   images, labels = images_and_labels(rng)
   source = leep_jax.Source("odd", lambda s, x: x, {"a": "b"})
   with pytest.raises(leep_jax.InputError, match="state of odd is not all arr"):
     leep_jax.compute_outputs(source, [(images, labels)])
-  assert leep_jax.Preprocessing(mean=[0, 0, 0], std=[1, 1, 1]).takes_any_range
-  with pytest.raises(leep_jax.InputError, match="std above 0"):
-    leep_jax.Preprocessing(std=(0.5, 0.5, 0))
-  with pytest.raises(leep_jax.InputError, match="image_size is 0"):
-    leep_jax.Preprocessing(image_size=0)
   outputs = leep_jax.compute_outputs(linear_source(rng), [(images, labels)])
   for indices in ([10**6], np.ones(3, bool)):
     with pytest.raises(leep_jax.InputError, match="cannot select from 53"):

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import oracles
 import pytest
 
 import leep_jax
-from leep_jax import score, tables
+from leep_jax import forward, score, tables
 from leep_jax.models import zoo
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -176,6 +177,68 @@ def test_help_explains_every_flag(capsys):
     assert f"--{name}" in out or f"--[no]{name}" in out
 
 
+def test_flags_replace_the_configuration_of_checkpoints(capsys, monkeypatch):
+  used = []
+  compute = forward.compute_outputs
+
+  def record(source, *args, **options):
+    used.append(source.preprocessing)
+    return compute(source, *args, **options)
+
+  monkeypatch.setattr(forward, "compute_outputs", record)
+  status, _, err = run(
+    capsys,
+    "--model=cifar10_resnet14",
+    "--limit=20",
+    "--groups=1",
+    "--image_size=24",
+    "--crop=0.9",
+    "--interpolation=lanczos",
+    "--mean=0.5,0.4,0.3",
+    "--std=0.2,0.2,0.1",
+    "--source_classes=10",
+  )
+  assert (status, err) == (0, "")
+  assert used == [
+    leep_jax.Preprocessing(
+      image_size=24,
+      mean=(0.5, 0.4, 0.3),
+      std=(0.2, 0.2, 0.1),
+      crop=0.9,
+      interpolation="lanczos",
+    )
+  ]
+
+
+@pytest.mark.parametrize(
+  ("args", "message"),
+  [
+    (["--model=resnet5@hf://timm/x"], "did you mean resnet"),
+    (["--model=resnet50.tv_in1"], "did you mean resnet50.tv_in1k"),
+    (["--model=resnet18"], "pass resnet18@CHECKPOINT.safetensors or"),
+    (["--model=hf://timm/x"], "a checkpoint without an architecture"),
+    (["--model=resnet18@hf://x"], "hf://OWNER/NAME"),
+    (["--model=legacy_senet154.in1k"], "published as a pickle at https:"),
+    (["--source_classes=7"], "has 10 classes .*but 7 are asked for"),
+    (["--mean=a,b,c"], "--mean=a,b,c is no list of numbers"),
+    (["--mean=0.5"], "must have one number a channel"),
+    (["--crop=87.5"], "crop is 87.5, but must be above 0 and at most 1"),
+    (["--interpolation=cubic"], "did you mean bicubic"),
+    (["--tf_padding"], "has no choice of tf_padding"),
+    (["--image_size=4"], "takes at least 8"),
+    (["--predictions=x.npz", "--crop=1"], "--crop has no meaning with"),
+  ],
+)
+def test_mistakes_about_sources(capsys, args, message):
+  if not any("--model" in arg or "--predictions" in arg for arg in args):
+    args = ["--model=cifar10_resnet14", "--limit=20", *args]
+  status, out, err = run(capsys, *args)
+  assert (status, out) == (2, "")
+  assert err.startswith("error: ")
+  assert err.count("\n") == 1
+  assert re.search(message, err), err
+
+
 def test_one_bad_source_does_not_lose_the_others(capsys, predictions):
   np.savez("bad.npz", probs=[[17.0, 0.3]], labels=[0])
   status, out, err = run(
@@ -228,10 +291,10 @@ def test_interrupted_run_keeps_what_was_finished(capsys, tmp_path, monkeypatch):
   first, *_ = zoo.names()
   original = zoo.load_source
 
-  def load(name):
+  def load(name, **options):
     if name != first:
       raise KeyboardInterrupt
-    return original(name)
+    return original(name, **options)
 
   monkeypatch.setattr(zoo, "load_source", load)
   path = tmp_path / "rows.jsonl"

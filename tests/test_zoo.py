@@ -13,7 +13,7 @@ import safetensors.numpy
 
 import leep_jax
 from leep_jax import weights
-from leep_jax.models import resnet, zoo
+from leep_jax.models import __main__ as models_main, architecture, zoo
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def checkpoint(tmp_path):
     noise = jax.random.uniform(jax.random.fold_in(key, i), variable.shape)
     variable.set_value(variable.get_value() + 0.1 * noise)
   path = tmp_path / "model.safetensors"
-  weights.save(model, path, table="cifar_resnet", dtype=np.float32)
+  weights.save(model, path, dtype=np.float32)
   return model, path
 
 
@@ -86,7 +86,10 @@ def test_resnet_equals_its_definition(checkpoint, rng):
   source = leep_jax.load_source(f"resnet8@{path}")
   images = rng.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
   logits, features = forward(source, images)
-  mean, std = np.array(zoo._IMAGENET_MEAN), np.array(zoo._IMAGENET_STD)
+  mean, std = (
+    np.array(architecture.IMAGENET_MEAN),
+    np.array(architecture.IMAGENET_STD),
+  )
   x = ((images / 255 - mean) / std).transpose(0, 3, 1, 2)
   tensors, _ = weights.read_tensors(path)
   expected_logits, expected_features = torch_like_resnet(tensors, x)
@@ -108,7 +111,7 @@ def test_resnet_sizes_are_the_published_ones(depth, millions):
 
 def test_smallest_image(checkpoint):
   model, _ = checkpoint
-  size = resnet.MIN_IMAGE_SIZE
+  size = zoo.ARCHITECTURES["resnet8"].min_image_size
   logits, features = model(jnp.zeros((1, size, size, 3)))
   assert (logits.shape, features.shape) == ((1, 3), (1, 64))
 
@@ -120,7 +123,7 @@ def test_save_and_load_are_inverse(checkpoint, rng):
   assert tensors["conv1.weight"].shape == (16, 3, 3, 3)
   assert tensors["linear.weight"].shape == (3, 64)
   fresh = zoo.build("resnet8", 3)
-  weights.load_into(fresh, tensors, table="cifar_resnet", origin="file")
+  weights.load_into(fresh, tensors, origin="file")
   for got, expected in zip(
     jax.tree.leaves(nnx.state(fresh)),
     jax.tree.leaves(nnx.state(model)),
@@ -170,7 +173,7 @@ def test_counters_of_batches_are_ignored(checkpoint):
     (
       "resnet8",
       {"linear__weight": np.array(1.0)},
-      "1 tensors of the wrong shape: linear.weight",
+      "2 tensors of the wrong shape: linear.bias .*linear.weight",
     ),
     ("resnet14", {}, "30 tensors missing: layer1.1.bn1.bias, .*layer3.1.conv2"),
   ],
@@ -189,7 +192,7 @@ def test_a_model_that_could_not_be_filled_is_unchanged(checkpoint):
   model = zoo.build("resnet8", 3)
   before = jax.tree.map(np.asarray, nnx.state(model))
   with pytest.raises(leep_jax.InputError):
-    weights.load_into(model, tensors, table="cifar_resnet", origin="file")
+    weights.load_into(model, tensors, origin="file")
   jax.tree.map(np.testing.assert_array_equal, nnx.state(model), before)
 
 
@@ -208,7 +211,7 @@ def test_damaged_and_refused_files(checkpoint, tmp_path):
   ("name", "message"),
   [
     ("resnet21@x", "unknown architecture 'resnet21'; did you mean .*resnet20"),
-    ("resnet20@/none/x.safetensors", "no checkpoint file at /none/x.safe"),
+    ("resnet20@/none/x.safetensors", "no checkpoint at /none/x.safe"),
     ("resnet20", "an architecture, not trained weights"),
     ("fashion_mnist_resnet", "did you mean fashion_mnist_resnet8"),
     ("no_such_module:f", "cannot make a source .*ModuleNotFoundError"),
@@ -249,8 +252,9 @@ def test_bundled_sources_have_cards_and_are_small():
     assert path.stat().st_size < 2_000_000
     card = json.loads(path.with_suffix(".json").read_text())
     assert {"data", "recipe", "licence", "test_examples"} <= set(card)
-    assert 0.5 < card["test_accuracy"] < 1
-    assert len(card["class_names"]) == 10
+    classes = len(card["class_names"])
+    assert classes in (10, 100, 200)
+    assert max(0.3, 5 / classes) < card["test_accuracy"] < 1
     _, metadata = weights.read_tensors(path)
     inside = json.loads(metadata["leep_jax"])
     assert all(card[key] == value for key, value in inside.items())
@@ -280,23 +284,160 @@ def test_bfloat16_networks_are_sound():
   )
 
 
-def test_preprocessing_takes_the_centre_of_wide_images(rng):
-  preprocessing = leep_jax.Preprocessing(image_size=4)
-  images = rng.integers(0, 256, (2, 2, 8, 3), dtype=np.uint8)
-  np.testing.assert_array_equal(
-    preprocessing(images), preprocessing(images[:, :, 3:5])
+def test_folder_laid_out_as_on_the_hub(checkpoint, tmp_path, rng):
+  model, path = checkpoint
+  config = {
+    "architecture": "resnet8",
+    "num_classes": 3,
+    "pretrained_cfg": {
+      "input_size": [3, 40, 40],
+      "mean": [0.5, 0.4, 0.3],
+      "std": [0.2, 0.2, 0.2],
+      "crop_pct": 0.8,
+      "interpolation": "bicubic",
+    },
+  }
+  (tmp_path / "config.json").write_text(json.dumps(config))
+  (tmp_path / "notes.txt").write_text("not a checkpoint")
+  source = leep_jax.load_source(f"resnet8@{tmp_path}")
+  stated = leep_jax.Preprocessing(
+    image_size=40,
+    mean=(0.5, 0.4, 0.3),
+    std=(0.2,) * 3,
+    crop=0.8,
+    interpolation="bicubic",
   )
+  assert source.preprocessing == stated
+  # The same file by its own name has the same configuration beside it.
+  assert leep_jax.load_source(f"resnet8@{path}").preprocessing == stated
+  changed = leep_jax.load_source(
+    f"resnet8@{tmp_path}",
+    overrides=zoo.Overrides(image_size=32, crop=1.0, std=(1.0,) * 3),
+  )
+  assert changed.preprocessing == leep_jax.Preprocessing(
+    image_size=32, mean=(0.5, 0.4, 0.3), std=(1,) * 3, interpolation="bicubic"
+  )
+  images = rng.integers(0, 256, (2, 40, 40, 3), dtype=np.uint8)
+  logits, _ = forward(source, images)
+  expected, _ = model(stated(images))
+  np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_preprocessing_repeats_resizes_and_normalises(rng):
-  preprocessing = leep_jax.Preprocessing(
-    image_size=4, mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 0.125)
+def test_checkpoint_in_parts(checkpoint, tmp_path):
+  _, path = checkpoint
+  tensors, _ = weights.read_tensors(path)
+  folder = tmp_path / "parts"
+  folder.mkdir()
+  names, index = sorted(tensors), {}
+  for i, part in enumerate((names[:20], names[20:])):
+    file = f"model-0000{i + 1}-of-00002.safetensors"
+    safetensors.numpy.save_file({k: tensors[k] for k in part}, folder / file)
+    index |= dict.fromkeys(part, file)
+  listing = folder / "model.safetensors.index.json"
+  listing.write_text(json.dumps({"weight_map": index}))
+  leep_jax.load_source(f"resnet8@{folder}")
+  (folder / "model-00002-of-00002.safetensors").unlink()
+  with pytest.raises(
+    leep_jax.InputError, match="no checkpoint file at .*0002-"
+  ):
+    leep_jax.load_source(f"resnet8@{folder}")
+  listing.write_text("{}")
+  with pytest.raises(leep_jax.InputError, match="as the index of a checkpoint"):
+    leep_jax.load_source(f"resnet8@{folder}")
+
+
+@pytest.mark.parametrize("pure", [True, False])
+def test_orbax_checkpoints(checkpoint, tmp_path, pure, rng):
+  import orbax.checkpoint as ocp
+
+  model, path = checkpoint
+  state = nnx.state(model)
+  if pure:
+    state = nnx.to_pure_dict(state)
+  with ocp.StandardCheckpointer() as checkpointer:
+    checkpointer.save(tmp_path / "orbax", state)
+  images = rng.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+  first = forward(leep_jax.load_source(f"resnet8@{path}"), images)
+  again = forward(leep_jax.load_source(f"resnet8@{tmp_path / 'orbax'}"), images)
+  for got, expected in zip(again, first, strict=True):
+    np.testing.assert_array_equal(got, expected)
+  with pytest.raises(leep_jax.InputError, match="30 tensors missing"):
+    leep_jax.load_source(f"resnet14@{tmp_path / 'orbax'}")
+
+
+def test_damaged_orbax_checkpoint(tmp_path):
+  (tmp_path / "_METADATA").write_text("{")
+  with pytest.raises(leep_jax.InputError, match="as an Orbax checkpoint"):
+    leep_jax.load_source(f"resnet8@{tmp_path}")
+
+
+def test_folders_without_one_checkpoint(checkpoint, tmp_path):
+  _, path = checkpoint
+  empty = tmp_path / "empty"
+  empty.mkdir()
+  with pytest.raises(leep_jax.InputError, match="has no checkpoint"):
+    leep_jax.load_source(f"resnet8@{empty}")
+  (empty / "pytorch_model.bin").write_bytes(b"")
+  with pytest.raises(leep_jax.InputError, match=r"bin looks like a pickle"):
+    leep_jax.load_source(f"resnet8@{empty}")
+  path.rename(tmp_path / "a.safetensors")
+  leep_jax.load_source(f"resnet8@{tmp_path}")
+  safetensors.numpy.save_file({}, tmp_path / "b.safetensors")
+  with pytest.raises(leep_jax.InputError, match="has 2 checkpoints"):
+    leep_jax.load_source(f"resnet8@{tmp_path}")
+
+
+def test_number_of_classes_must_agree(checkpoint, tmp_path):
+  _, path = checkpoint
+  with pytest.raises(
+    leep_jax.InputError, match=r"3 classes \(linear.weight.*10 are asked for"
+  ):
+    leep_jax.load_source(
+      f"resnet8@{path}", overrides=zoo.Overrides(num_classes=10)
+    )
+  leep_jax.load_source(
+    f"resnet8@{path}", overrides=zoo.Overrides(num_classes=3)
   )
-  images = rng.integers(0, 256, (2, 2, 2, 1), dtype=np.uint8)
-  got = preprocessing(images)
-  assert got.shape == (2, 4, 4, 3)
-  # Bilinear with half-pixel centres: weights 1, 3/4, 1/4, 0 along each axis.
-  weight = np.array([[1, 0], [0.75, 0.25], [0.25, 0.75], [0, 1]])
-  grey = np.einsum("yh,bhw,xw->byx", weight, images[..., 0] / 255, weight)
-  expected = (grey[..., None] - [0.1, 0.2, 0.3]) / [0.5, 0.25, 0.125]
-  np.testing.assert_allclose(got, expected, atol=1e-5)
+  (tmp_path / "config.json").write_text('{"num_labels": 4}')
+  with pytest.raises(leep_jax.InputError, match="4 are in its configuration"):
+    leep_jax.load_source(f"resnet8@{path}")
+
+
+def test_overrides_that_do_not_fit(checkpoint, monkeypatch):
+  _, path = checkpoint
+  for overrides, message in (
+    (zoo.Overrides(tf_padding=True), "resnet8 has no choice of tf_padding"),
+    (zoo.Overrides(crop=1.5), "crop is 1.5, but must be above 0"),
+    (zoo.Overrides(interpolation="cubic"), "did you mean bicubic"),
+    (zoo.Overrides(mean=(0.5,)), "one number a channel"),
+    (zoo.Overrides(image_size=0), "image_size is 0"),
+  ):
+    with pytest.raises(leep_jax.InputError, match=message):
+      leep_jax.load_source(f"resnet8@{path}", overrides=overrides)
+
+
+def test_overrides_of_other_sources():
+  plain = leep_jax.load_source("cifar10_resnet14")
+  larger = leep_jax.load_source(
+    "cifar10_resnet14", overrides=zoo.Overrides(image_size=64)
+  )
+  assert larger.preprocessing.image_size == 64
+  assert larger.preprocessing.mean == plain.preprocessing.mean
+
+
+def test_listing(capsys):
+  assert models_main.main(["models"]) == 0
+  printed = capsys.readouterr().out
+  assert max(map(len, printed.splitlines())) <= 80
+  for entry in zoo.entries():
+    assert entry.name in printed
+    assert entry.architecture in zoo.ARCHITECTURES
+    classes = {"cifar10": 10, "fashion_mnist": 10, "cifar100": 100}
+    published = 1001 if "google" in entry.origin else 1000  # with background
+    count = classes.get(
+      entry.data, 200 if entry.origin == "bundled" else published
+    )
+    assert entry.parameters == zoo.parameter_count(entry.architecture, count)
+    assert entry.accuracy is None or 0 < entry.accuracy < 1
+  assert all(arch in printed for arch in zoo.ARCHITECTURES)
+  assert len({entry.name for entry in zoo.entries()}) == len(zoo.entries())

@@ -1,97 +1,122 @@
-"""CIFAR residual networks (He et al., 2016, section 4.2), in Flax NNX.
+"""ImageNet residual networks (He et al., 2016), in Flax NNX.
 
-A network of depth 6n+2 has three stages of n blocks with 16, 32 and 64
-channels. Shortcuts carry no parameters ("option A"): where the shape changes,
-the input is sub-sampled by two and padded with zero channels on both sides.
-
-Images are `[B, H, W, 3]`, normalised; the network is fully convolutional up to
-a global average, so any size of at least 8 pixels a side works.
+As torchvision and timm publish them: a stem of a 7x7 convolution and pooling,
+four stages, in blocks with a bottleneck the stride at the 3x3 convolution
+("v1.5"). Images are `[B, H, W, 3]`, normalised, of any size from 32.
 """
 
-from collections.abc import Callable
 import functools
 
 from flax import nnx
 import jax
-import jax.numpy as jnp
 
-MIN_IMAGE_SIZE = 8
-DEPTHS = (8, 14, 20, 32, 44, 56, 110)
-
-
-def _conv(inputs, outputs, *, stride, rngs):
-  return nnx.Conv(
-    inputs,
-    outputs,
-    (3, 3),
-    strides=stride,
-    padding=1,  # as PyTorch pads: one pixel on every side, also at stride 2
-    use_bias=False,
-    kernel_init=nnx.initializers.he_normal(),
-    rngs=rngs,
-  )
-
-
-def _norm(channels, *, rngs):
-  return nnx.BatchNorm(channels, momentum=0.9, epsilon=1e-5, rngs=rngs)
+from leep_jax.models import layers
+from leep_jax.models.architecture import Architecture, imagenet
 
 
 class BasicBlock(nnx.Module):
-  """Two 3x3 convolutions and a shortcut without parameters."""
+  """Two 3x3 convolutions and a shortcut."""
 
-  def __init__(self, inputs: int, outputs: int, *, stride: int, rngs: nnx.Rngs):
-    self.conv1 = _conv(inputs, outputs, stride=stride, rngs=rngs)
-    self.bn1 = _norm(outputs, rngs=rngs)
-    self.conv2 = _conv(outputs, outputs, stride=1, rngs=rngs)
-    self.bn2 = _norm(outputs, rngs=rngs)
-    self.stride = stride
-    self.pad = (outputs - inputs) // 2
+  expansion = 1
+
+  def __init__(self, inputs: int, width: int, *, stride: int, rngs: nnx.Rngs):
+    self.conv1 = layers.conv(inputs, width, 3, stride=stride, rngs=rngs)
+    self.bn1 = layers.batch_norm(width, rngs=rngs)
+    self.conv2 = layers.conv(width, width, 3, rngs=rngs)
+    self.bn2 = layers.batch_norm(width, rngs=rngs)
+    self.downsample = _downsample(inputs, width, stride=stride, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
     y = nnx.relu(self.bn1(self.conv1(x)))
     y = self.bn2(self.conv2(y))
-    if self.stride != 1:
-      x = x[:, :: self.stride, :: self.stride]
-    if self.pad:
-      x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (self.pad, self.pad)))
-    return nnx.relu(x + y)
+    return nnx.relu(y + _apply(self.downsample, x))
 
 
-def _stage(inputs, outputs, count, *, rngs):
-  first = BasicBlock(
-    inputs, outputs, stride=1 if inputs == outputs else 2, rngs=rngs
+class Bottleneck(nnx.Module):
+  """1x1, 3x3 and 1x1 convolutions and a shortcut."""
+
+  expansion = 4
+
+  def __init__(self, inputs: int, width: int, *, stride: int, rngs: nnx.Rngs):
+    outputs = self.expansion * width
+    self.conv1 = layers.conv(inputs, width, 1, rngs=rngs)
+    self.bn1 = layers.batch_norm(width, rngs=rngs)
+    self.conv2 = layers.conv(width, width, 3, stride=stride, rngs=rngs)
+    self.bn2 = layers.batch_norm(width, rngs=rngs)
+    self.conv3 = layers.conv(width, outputs, 1, rngs=rngs)
+    self.bn3 = layers.batch_norm(outputs, rngs=rngs)
+    self.downsample = _downsample(inputs, outputs, stride=stride, rngs=rngs)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    y = nnx.relu(self.bn1(self.conv1(x)))
+    y = nnx.relu(self.bn2(self.conv2(y)))
+    y = self.bn3(self.conv3(y))
+    return nnx.relu(y + _apply(self.downsample, x))
+
+
+def _downsample(inputs, outputs, *, stride, rngs):
+  if stride == 1 and inputs == outputs:
+    return nnx.List([])
+  return nnx.List(
+    [
+      layers.conv(inputs, outputs, 1, stride=stride, rngs=rngs),
+      layers.batch_norm(outputs, rngs=rngs),
+    ]
   )
-  rest = [
-    BasicBlock(outputs, outputs, stride=1, rngs=rngs) for _ in range(count - 1)
-  ]
-  return nnx.List([first, *rest])
 
 
-class CifarResNet(nnx.Module):
-  """A CIFAR ResNet of 6n+2 layers.
+def _apply(sequence, x):
+  for layer in sequence:
+    x = layer(x)
+  return x
 
-  Calling it on images `[B, H, W, 3]` gives `(logits [B, Z], features [B, 64])`;
-  the features are the input of the last fully connected layer.
-  """
 
-  def __init__(self, depth: int, num_classes: int, *, rngs: nnx.Rngs):
-    self.conv1 = _conv(3, 16, stride=1, rngs=rngs)
-    self.bn1 = _norm(16, rngs=rngs)
-    n = (depth - 2) // 6
-    self.layer1 = _stage(16, 16, n, rngs=rngs)
-    self.layer2 = _stage(16, 32, n, rngs=rngs)
-    self.layer3 = _stage(32, 64, n, rngs=rngs)
-    self.linear = nnx.Linear(64, num_classes, rngs=rngs)
+class ResNet(nnx.Module):
+  """A ResNet; on images `[B, H, W, 3]`: logits `[B, Z]`, features `[B, D]`."""
+
+  def __init__(
+    self,
+    block: type[BasicBlock] | type[Bottleneck],
+    depths: tuple[int, int, int, int],
+    num_classes: int,
+    *,
+    rngs: nnx.Rngs,
+  ):
+    self.conv1 = layers.conv(3, 64, 7, stride=2, rngs=rngs)
+    self.bn1 = layers.batch_norm(64, rngs=rngs)
+    inputs = 64
+    for stage, depth in enumerate(depths):
+      width, blocks = 64 << stage, []
+      for i in range(depth):
+        stride = 2 if stage and not i else 1
+        blocks.append(block(inputs, width, stride=stride, rngs=rngs))
+        inputs = block.expansion * width
+      setattr(self, f"layer{stage + 1}", nnx.List(blocks))
+    self.fc = nnx.Linear(inputs, num_classes, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     x = nnx.relu(self.bn1(self.conv1(x)))
-    for stage in (self.layer1, self.layer2, self.layer3):
-      for block in stage:
-        x = block(x)
-    features = x.mean(axis=(1, 2))
-    return self.linear(features), features
+    x = layers.max_pool(x, before=1, after=1)
+    for name in ("layer1", "layer2", "layer3", "layer4"):
+      x = _apply(getattr(self, name), x)
+    features = layers.global_average(x)
+    return self.fc(features), features
 
 
-def build(depth: int) -> Callable[..., CifarResNet]:
-  """Returns a constructor `(num_classes, *, rngs)` for one depth."""
-  return functools.partial(CifarResNet, depth)
+_DEPTHS: dict[int, tuple] = {
+  18: (BasicBlock, (2, 2, 2, 2)),
+  34: (BasicBlock, (3, 4, 6, 3)),
+  50: (Bottleneck, (3, 4, 6, 3)),
+  101: (Bottleneck, (3, 4, 23, 3)),
+  152: (Bottleneck, (3, 8, 36, 3)),
+}
+
+ARCHITECTURES = {
+  f"resnet{depth}": Architecture(
+    build=functools.partial(ResNet, *blocks),
+    head="fc.weight",
+    preprocessing=imagenet(interpolation="bilinear"),
+    min_image_size=32,
+  )
+  for depth, blocks in _DEPTHS.items()
+}

@@ -1,10 +1,10 @@
-"""Named sources: architectures, bundled weights, checkpoints, user factories.
+"""Sources by name: bundled, published, checkpoints, users' own.
 
 `load_source` turns what a user writes after `--model=` into a `Source`.
 """
 
-from collections.abc import Callable
 import dataclasses
+import functools
 import importlib
 import json
 import os
@@ -12,49 +12,62 @@ import pathlib
 from typing import Any
 
 from flax import nnx
+import jax
 import numpy as np
 
-from leep_jax import checks, source as source_lib, weights
-from leep_jax.models import resnet
+from leep_jax import checks, configs, hub, source as source_lib, weights
+from leep_jax.models import (
+  cifar_resnet,
+  convnext,
+  darknet,
+  efficientnet,
+  mobilenet_v1,
+  resnet,
+  senet,
+  vit,
+)
+from leep_jax.models.architecture import Architecture
+from leep_jax.models.published import PUBLISHED, Entry
+
+ARCHITECTURES: dict[str, Architecture] = {
+  name: architecture
+  for module in (
+    cifar_resnet, resnet, mobilenet_v1, darknet, senet, convnext, vit,
+    efficientnet,
+  )
+  for name, architecture in module.ARCHITECTURES.items()
+}  # fmt: skip
+
+_BUNDLED_DIR = pathlib.Path(__file__).parent / "bundled"
 
 
 @dataclasses.dataclass(frozen=True)
-class Architecture:
-  """One network definition.
+class Overrides:
+  """What replaces a checkpoint's own configuration, where it is not None.
 
   Attributes:
-    build: `(num_classes, *, rngs) -> nnx.Module`.
-    table: row of `weights.TABLES` that names its parameters.
-    head: published name of the last layer's weight, `[Z, D]`: it tells the
-      number of classes of a checkpoint.
-    preprocessing: what a checkpoint with no configuration of its own is fed.
-    min_image_size: smallest side of an image, in pixels.
+    image_size: side of the network's input, in pixels.
+    crop: crop fraction, see `Preprocessing`.
+    interpolation: name of Pillow's filter.
+    mean: per-channel mean.
+    std: per-channel standard deviation.
+    num_classes: number of source classes that the checkpoint must have.
+    tf_padding: whether convolutions pad as TensorFlow does.
   """
 
-  build: Callable[..., nnx.Module]
-  table: str
-  head: str
-  preprocessing: source_lib.Preprocessing
-  min_image_size: int
+  image_size: int | None = None
+  crop: float | None = None
+  interpolation: str | None = None
+  mean: tuple[float, ...] | None = None
+  std: tuple[float, ...] | None = None
+  num_classes: int | None = None
+  tf_padding: bool | None = None
 
-
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
-
-ARCHITECTURES: dict[str, Architecture] = {
-  f"resnet{depth}": Architecture(
-    build=resnet.build(depth),
-    table="cifar_resnet",
-    head="linear.weight",
-    preprocessing=source_lib.Preprocessing(
-      image_size=32, mean=_IMAGENET_MEAN, std=_IMAGENET_STD
-    ),
-    min_image_size=resnet.MIN_IMAGE_SIZE,
-  )
-  for depth in resnet.DEPTHS
-}
-
-_BUNDLED_DIR = pathlib.Path(__file__).parent / "bundled"
+  def preprocessing(self) -> dict[str, Any]:
+    """Returns the fields of `Preprocessing` that are replaced."""
+    fields = dataclasses.asdict(self)
+    del fields["num_classes"], fields["tf_padding"]
+    return {key: value for key, value in fields.items() if value is not None}
 
 
 def bundled() -> dict[str, pathlib.Path]:
@@ -62,91 +75,183 @@ def bundled() -> dict[str, pathlib.Path]:
   return {p.stem: p for p in sorted(_BUNDLED_DIR.glob("*.safetensors"))}
 
 
-def build(arch: str, num_classes: int, *, seed: int = 0) -> nnx.Module:
-  """Returns a freshly initialised network in evaluation mode."""
+def names() -> tuple[str, ...]:
+  """Returns the names of the bundled sources."""
+  return tuple(bundled())
+
+
+def entries() -> tuple[Entry, ...]:
+  """Returns what is known of every source with a name of its own."""
+  rows = []
+  for name, path in bundled().items():
+    card = json.loads(path.with_suffix(".json").read_text())
+    rows.append(
+      Entry(
+        name=name,
+        architecture=card["architecture"],
+        origin="bundled",
+        data=card["data"].partition(",")[0],
+        licence=card["licence"],
+        image_size=card["image_size"],
+        parameters=parameter_count(
+          card["architecture"], len(card["class_names"])
+        ),
+        accuracy=card["test_accuracy"],
+      )
+    )
+  return (*rows, *PUBLISHED)
+
+
+def build(
+  arch: str, num_classes: int, *, seed: int = 0, **options: Any
+) -> nnx.Module:
+  """Returns a freshly initialised network in evaluation mode.
+
+  Args:
+    arch: name of an architecture.
+    num_classes: number of source classes.
+    seed: of the initial weights.
+    **options: those of `Architecture.options`.
+  """
   if arch not in ARCHITECTURES:
     raise checks.unknown("architecture", arch, ARCHITECTURES)
-  model = ARCHITECTURES[arch].build(num_classes, rngs=nnx.Rngs(seed))
+  constructor = ARCHITECTURES[arch].build
+  model = constructor(num_classes, rngs=nnx.Rngs(seed), **options)
   model.eval()
   return model
 
 
-def names() -> tuple[str, ...]:
-  """Returns the names that `load_source` takes without a checkpoint."""
-  return tuple(bundled())
+@functools.cache
+def parameter_count(arch: str, num_classes: int) -> int:
+  """Returns how many parameters a network has, BatchNorm's sums left out."""
+  model = nnx.eval_shape(lambda: build(arch, num_classes))
+  leaves = jax.tree.leaves(nnx.state(model, nnx.Param))
+  return sum(leaf.size for leaf in leaves)
+
+
+def _resolve(name: str) -> tuple[str, str]:
+  """The architecture and the checkpoint that a name stands for."""
+  arch, at, path = name.partition("@")
+  if at:
+    return arch, path
+  if name in bundled():
+    path = os.fspath(bundled()[name])
+    return json.loads(weights.read_metadata(path)["leep_jax"])[
+      "architecture"
+    ], path
+  for entry in PUBLISHED:
+    if entry.name == name:
+      return entry.architecture, entry.origin
+  return "", ""
 
 
 def check_source(name: str) -> None:
   """Refuses a name that cannot be loaded, without loading it.
 
   Raises:
-    InputError: if the architecture or bundled source is unknown, or there is
-      no checkpoint at the path.
+    InputError: if the architecture or source is unknown, or there is no
+      checkpoint at the path.
   """
-  arch, at, path = name.partition("@")
-  if at:
+  arch, path = _resolve(name)
+  if path:
     if arch not in ARCHITECTURES:
       raise checks.unknown("architecture", arch, ARCHITECTURES)
-    if not os.path.isfile(os.path.expanduser(path)):
-      raise checks.InputError(f"no checkpoint file at {path}")
-  elif ":" not in name and name not in bundled():
-    if name in ARCHITECTURES:
+    if path.startswith("https:"):
       raise checks.InputError(
-        f"{name} is an architecture, not trained weights: pass "
-        f"{name}@CHECKPOINT.safetensors"
+        f"{name} is published as a pickle at {path}: download and convert it "
+        f"(safetensors.torch.save_file), then pass {arch}@FILE.safetensors"
       )
-    if name.endswith((".safetensors", ".npz")) or os.path.exists(name):
-      raise checks.InputError(
-        f"{name} is a checkpoint without an architecture: pass ARCH@{name}, "
-        f"ARCH being one of {', '.join(ARCHITECTURES)}"
-      )
-    raise checks.unknown("model", name, bundled())
+    if hub.is_hub(path):
+      hub.check(path)
+    elif not os.path.exists(os.path.expanduser(path)):
+      raise checks.InputError(f"no checkpoint at {path}")
+  elif name in ARCHITECTURES:
+    raise checks.InputError(
+      f"{name} is an architecture, not trained weights: pass "
+      f"{name}@CHECKPOINT.safetensors or {name}@hf://OWNER/NAME"
+    )
+  elif (
+    hub.is_hub(name)
+    or name.endswith((".safetensors", ".npz"))
+    or (os.path.exists(name))
+  ):
+    raise checks.InputError(
+      f"{name} is a checkpoint without an architecture: pass ARCH@{name}, "
+      f"ARCH being one of {', '.join(ARCHITECTURES)}"
+    )
+  elif ":" not in name:
+    raise checks.unknown("model", name, [row.name for row in entries()])
 
 
-def load_source(name: str) -> source_lib.Source:
+def load_source(
+  name: str, *, overrides: Overrides = Overrides()
+) -> source_lib.Source:
   """Loads a source model by name.
 
   Args:
-    name: a bundled source (see `names`); `ARCH@PATH`, an architecture with a
-      checkpoint file; or `package.module:factory`, a function without
-      arguments that returns a `Source`.
+    name: a bundled or published source (`python -m leep_jax.models` lists
+      them); `ARCH@PATH`, an architecture with a checkpoint, which is a file, a
+      folder laid out as on the hub, an Orbax checkpoint, or
+      `hf://owner/name[@revision]`; or `package.module:factory`, a function
+      without arguments that returns a `Source`.
+    overrides: what replaces the checkpoint's own configuration.
 
   Raises:
     InputError: if there is no such source, or its checkpoint is missing,
-      damaged or of another architecture.
+      damaged, of another architecture, or of another number of classes.
   """
   check_source(name)
-  arch, at, path = name.partition("@")
-  if not at and ":" in name:
-    return _from_factory(name)
-  if not at:
-    path = os.fspath(bundled()[name])
-    _, metadata = weights.read_tensors(path)
-    arch = json.loads(metadata["leep_jax"])["architecture"]
-  return _from_checkpoint(name, arch, os.path.expanduser(path))
+  arch, path = _resolve(name)
+  if not path:
+    return _from_factory(name, overrides)
+  folder = hub.fetch(path) if hub.is_hub(path) else pathlib.Path(path)
+  return _from_checkpoint(name, arch, folder.expanduser(), overrides)
 
 
-def _from_checkpoint(name, arch, path):
+def _from_checkpoint(name, arch, path, overrides):
   architecture = ARCHITECTURES[arch]
-  tensors, metadata = weights.read_tensors(path)
+  file = weights.find(path) if path.is_dir() else path
+  config = configs.read(file if file.is_dir() else file.parent)
+  tensors, metadata = weights.read_tensors(file)
   # Without a head to count classes by, loading lists it with what else is odd.
-  head = tensors.get(architecture.head, np.empty(()))
-  bias = tensors.get(architecture.head.replace("weight", "bias"), head)
-  num_classes = (*head.shape, *bias.shape, 1)[0]
-  # Shapes alone: every value comes from the checkpoint.
-  model = nnx.eval_shape(lambda: build(arch, num_classes))
-  weights.load_into(model, tensors, table=architecture.table, origin=path)
-  preprocessing = architecture.preprocessing
-  if "leep_jax" in metadata:
-    try:
-      card = json.loads(metadata["leep_jax"])
-      preprocessing = source_lib.Preprocessing(
-        image_size=card["image_size"], mean=card["mean"], std=card["std"]
-      )
-    except (ValueError, TypeError, KeyError) as e:
+  renamed = weights.rename(tensors, architecture.names)
+  _, head = renamed.get(architecture.head, ("", np.empty(())))
+  num_classes = (*head.shape, 1)[0]
+  for wanted, who in (
+    (overrides.num_classes, "asked for"),
+    (config.num_classes, "in its configuration"),
+  ):
+    if wanted is not None and head.shape and wanted != num_classes:
       raise checks.InputError(
-        f"the card inside {path} cannot be read: {checks.reason(e)}"
-      ) from e
+        f"{file} has {num_classes} classes ({architecture.head} "
+        f"{head.shape}), but {wanted} are {who}"
+      )
+  options = {
+    key: value
+    for key, value in config.options.items()
+    if key in architecture.options
+  }
+  if overrides.tf_padding is not None:
+    if "tf_padding" not in architecture.options:
+      raise checks.InputError(f"{arch} has no choice of tf_padding")
+    options["tf_padding"] = overrides.tf_padding
+  # Shapes alone: every value comes from the checkpoint.
+  model = nnx.eval_shape(lambda: build(arch, num_classes, **options))
+  weights.load_into(
+    model, tensors, names=architecture.names, origin=f"{file} ({arch})"
+  )
+  stated = dict(config.preprocessing)
+  if "leep_jax" in metadata:
+    stated = _card(metadata["leep_jax"], file)
+  preprocessing = dataclasses.replace(
+    architecture.preprocessing, **stated | overrides.preprocessing()
+  )
+  fixed = architecture.preprocessing.image_size
+  if architecture.fixed_image_size and preprocessing.image_size != fixed:
+    raise checks.InputError(
+      f"image_size is {preprocessing.image_size}, but {arch} takes images of "
+      f"{fixed} pixels alone"
+    )
   graph, state = nnx.split(model)
 
   def apply(state, images):
@@ -161,7 +266,18 @@ def _from_checkpoint(name, arch, path):
   )
 
 
-def _from_factory(name):
+def _card(text, file):
+  """Preprocessing as `experiments/train_source.py` writes it in a file."""
+  try:
+    card = json.loads(text)
+    return {key: card[key] for key in ("image_size", "mean", "std")}
+  except (ValueError, TypeError, KeyError) as e:
+    raise checks.InputError(
+      f"the card inside {file} cannot be read: {checks.reason(e)}"
+    ) from e
+
+
+def _from_factory(name, overrides):
   module_name, _, attribute = name.partition(":")
   try:
     factory: Any = importlib.import_module(module_name)
@@ -177,4 +293,12 @@ def _from_factory(name):
     raise checks.InputError(
       f"{name} returned a {type(source).__name__}, not a leep_jax.Source"
     )
-  return source
+  if overrides.num_classes is not None or overrides.tf_padding is not None:
+    raise checks.InputError(
+      f"num_classes and tf_padding are for checkpoints, not for {name}"
+    )
+  changed = overrides.preprocessing()
+  return dataclasses.replace(
+    source,
+    preprocessing=dataclasses.replace(source.preprocessing, **changed),
+  )

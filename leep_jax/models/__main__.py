@@ -1,0 +1,55 @@
+"""Lists the sources that have a name, and the architectures.
+
+    python -m leep_jax.models
+
+Each can be passed to `--model`; published ones are fetched when they are asked
+for. The accuracy is what is published of the source on its own data.
+"""
+
+import sys
+import textwrap
+
+from absl import flags
+
+from leep_jax import command, tables
+from leep_jax.models import zoo
+
+FLAGS = flags.FlagValues()
+
+
+def _run() -> int:
+  rows = [("name", "input", "parameters", "top-1", "licence")]
+  entries = zoo.entries()
+  for entry in entries:
+    accuracy = "" if entry.accuracy is None else f"{entry.accuracy:.3f}"
+    size, count = f"{entry.image_size}", f"{entry.parameters / 1e6:.2f} M"
+    rows.append((entry.name, size, count, accuracy, entry.licence))
+  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+  align = (str.ljust, str.rjust, str.rjust, str.rjust, str.ljust)
+  lines = [
+    "  ".join(put(c, w) for put, c, w in zip(align, row, widths, strict=True))
+    for row in rows
+  ]
+  print(lines[0].rstrip())
+  for entry, line in zip(entries, lines[1:], strict=True):
+    where = f"{entry.architecture}@{entry.origin}"
+    if entry.origin == "bundled":
+      where = f"{entry.architecture}, bundled, trained on {entry.data}"
+    print(f"{line.rstrip()}\n  {where}")
+  print("\nSources that are not bundled were trained on ImageNet.")
+  print("\nArchitectures, for ARCH@CHECKPOINT:")
+  print(textwrap.fill(", ".join(zoo.ARCHITECTURES), tables.WIDTH))
+  return 0
+
+
+def main(argv: list[str]) -> int:
+  """Runs the command; returns its exit status.
+
+  Args:
+    argv: the program's name.
+  """
+  return command.main(argv, FLAGS, __doc__ or "", _run)
+
+
+if __name__ == "__main__":
+  sys.exit(main(sys.argv))

@@ -1,0 +1,92 @@
+"""CIFAR residual networks (He et al., 2016, section 4.2), in Flax NNX.
+
+A network of depth 6n+2 has three stages of n blocks with 16, 32 and 64
+channels. Shortcuts carry no parameters ("option A"): where the shape changes,
+the input is sub-sampled by two and padded with zero channels on both sides.
+
+Images are `[B, H, W, 3]`, normalised; the network is fully convolutional up to
+a global average, so any size of at least 8 pixels a side works.
+"""
+
+import functools
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+
+from leep_jax import source as source_lib
+from leep_jax.models import layers
+from leep_jax.models.architecture import (
+  IMAGENET_MEAN,
+  IMAGENET_STD,
+  Architecture,
+)
+
+
+class BasicBlock(nnx.Module):
+  """Two 3x3 convolutions and a shortcut without parameters."""
+
+  def __init__(self, inputs: int, outputs: int, *, stride: int, rngs: nnx.Rngs):
+    self.conv1 = layers.conv(inputs, outputs, 3, stride=stride, rngs=rngs)
+    self.bn1 = layers.batch_norm(outputs, rngs=rngs)
+    self.conv2 = layers.conv(outputs, outputs, 3, rngs=rngs)
+    self.bn2 = layers.batch_norm(outputs, rngs=rngs)
+    self.stride = stride
+    self.pad = (outputs - inputs) // 2
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    y = nnx.relu(self.bn1(self.conv1(x)))
+    y = self.bn2(self.conv2(y))
+    if self.stride != 1:
+      x = x[:, :: self.stride, :: self.stride]
+    if self.pad:
+      x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (self.pad, self.pad)))
+    return nnx.relu(x + y)
+
+
+def _stage(inputs, outputs, count, *, rngs):
+  first = BasicBlock(
+    inputs, outputs, stride=1 if inputs == outputs else 2, rngs=rngs
+  )
+  rest = [
+    BasicBlock(outputs, outputs, stride=1, rngs=rngs) for _ in range(count - 1)
+  ]
+  return nnx.List([first, *rest])
+
+
+class CifarResNet(nnx.Module):
+  """A CIFAR ResNet of 6n+2 layers.
+
+  Calling it on images `[B, H, W, 3]` gives `(logits [B, Z], features [B, 64])`;
+  the features are the input of the last fully connected layer.
+  """
+
+  def __init__(self, depth: int, num_classes: int, *, rngs: nnx.Rngs):
+    self.conv1 = layers.conv(3, 16, 3, rngs=rngs)
+    self.bn1 = layers.batch_norm(16, rngs=rngs)
+    n = (depth - 2) // 6
+    self.layer1 = _stage(16, 16, n, rngs=rngs)
+    self.layer2 = _stage(16, 32, n, rngs=rngs)
+    self.layer3 = _stage(32, 64, n, rngs=rngs)
+    self.linear = nnx.Linear(64, num_classes, rngs=rngs)
+
+  def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x = nnx.relu(self.bn1(self.conv1(x)))
+    for stage in (self.layer1, self.layer2, self.layer3):
+      for block in stage:
+        x = block(x)
+    features = x.mean(axis=(1, 2))
+    return self.linear(features), features
+
+
+ARCHITECTURES = {
+  f"resnet{depth}": Architecture(
+    build=functools.partial(CifarResNet, depth),
+    head="linear.weight",
+    preprocessing=source_lib.Preprocessing(
+      image_size=32, mean=IMAGENET_MEAN, std=IMAGENET_STD
+    ),
+    min_image_size=8,
+  )
+  for depth in (8, 14, 20, 32, 44, 56, 110)
+}

@@ -1,0 +1,161 @@
+"""ConvNeXt (Liu et al., 2022): tiny, small and base, in Flax NNX.
+
+Named as in timm; files of torchvision and transformers are read too. Images
+are `[B, H, W, 3]`, normalised, of any size from 32.
+"""
+
+import functools
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+
+from leep_jax import weights
+from leep_jax.models import layers
+from leep_jax.models.architecture import Architecture, imagenet
+
+
+def _conv(inputs, outputs, kernel, *, stride=1, padding=0, groups=1, rngs):
+  return layers.conv(
+    inputs,
+    outputs,
+    kernel,
+    stride=stride,
+    padding=padding,
+    groups=groups,
+    use_bias=True,
+    rngs=rngs,
+  )
+
+
+def _norm(channels, *, eps=1e-6, rngs):
+  return nnx.LayerNorm(channels, epsilon=eps, rngs=rngs)
+
+
+class Block(nnx.Module):
+  """A depthwise 7x7 convolution, a norm and an MLP, scaled, and a shortcut."""
+
+  def __init__(self, channels: int, *, rngs: nnx.Rngs):
+    self.conv_dw = _conv(
+      channels, channels, 7, padding=3, groups=channels, rngs=rngs
+    )
+    self.norm = _norm(channels, rngs=rngs)
+    self.mlp = layers.Mlp(channels, 4 * channels, rngs=rngs)
+    self.gamma = nnx.Param(jnp.full(channels, 1e-6))
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    y = self.mlp(self.norm(self.conv_dw(x)))
+    return x + y * self.gamma[None, None, None]
+
+
+class Stage(nnx.Module):
+  """A norm and a 2x2 convolution that halves the image, then blocks."""
+
+  def __init__(self, inputs: int, outputs: int, depth: int, *, rngs: nnx.Rngs):
+    self.downsample: nnx.List = nnx.List([])
+    if inputs != outputs:
+      self.downsample = nnx.List(
+        [
+          _norm(inputs, rngs=rngs),
+          _conv(inputs, outputs, 2, stride=2, rngs=rngs),
+        ]
+      )
+    self.blocks = nnx.List([Block(outputs, rngs=rngs) for _ in range(depth)])
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    for layer in (*self.downsample, *self.blocks):
+      x = layer(x)
+    return x
+
+
+class ConvNeXt(nnx.Module):
+  """On images `[B, H, W, 3]`: logits `[B, Z]`, features `[B, D]`."""
+
+  def __init__(
+    self,
+    width: int,
+    depths: tuple[int, int, int, int],
+    num_classes: int,
+    *,
+    head_norm_eps: float = 1e-6,
+    rngs: nnx.Rngs,
+  ):
+    self.stem = nnx.List(
+      [
+        _conv(3, width, 4, stride=4, rngs=rngs),
+        _norm(width, rngs=rngs),
+      ]
+    )
+    inputs, stages = width, []
+    for stage, depth in enumerate(depths):
+      stages.append(Stage(inputs, width << stage, depth, rngs=rngs))
+      inputs = width << stage
+    self.stages = nnx.List(stages)
+    self.head = nnx.Dict(
+      norm=_norm(inputs, eps=head_norm_eps, rngs=rngs),
+      fc=nnx.Linear(inputs, num_classes, rngs=rngs),
+    )
+
+  def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    for layer in (*self.stem, *self.stages):
+      x = layer(x)
+    features = self.head.norm(layers.global_average(x))
+    return self.head.fc(features), features
+
+
+_TRANSFORMERS: weights.Names = (
+  (r"^convnext\.embeddings\.patch_embeddings\.", "stem.0."),
+  (r"^convnext\.embeddings\.layernorm\.", "stem.1."),
+  (
+    r"^convnext\.encoder\.(stages\.\d+)\.downsampling_layer\.",
+    r"\1.downsample.",
+  ),
+  (r"^convnext\.encoder\.(stages\.\d+)\.layers\.(\d+)\.", r"\1.blocks.\2."),
+  (r"^(stages\..*)\.dwconv\.", r"\1.conv_dw."),
+  (r"^(stages\..*)\.layernorm\.", r"\1.norm."),
+  (r"^(stages\..*)\.pwconv(\d)\.", r"\1.mlp.fc\2."),
+  (r"^(stages\..*)\.layer_scale_parameter$", r"\1.gamma"),
+  (r"^convnext\.layernorm\.", "head.norm."),
+  (r"^classifier\.(weight|bias)$", r"head.fc.\1"),
+)
+
+
+def _features(match):
+  """torchvision counts the stem, the stages and what is between as one."""
+  number, rest = int(match[1]), match[2]
+  if not number:
+    return f"stem.{rest}"
+  stage = number // 2
+  return (
+    f"stages.{stage}.downsample.{rest}"
+    if number % 2 == 0
+    else (f"stages.{stage}.blocks.{rest}")
+  )
+
+
+_TORCHVISION: weights.Names = (
+  (r"^features\.(\d+)\.(.*)$", _features),
+  (r"^(stages\.\d+\.blocks\.\d+)\.block\.0\.", r"\1.conv_dw."),
+  (r"^(stages\.\d+\.blocks\.\d+)\.block\.2\.", r"\1.norm."),
+  (r"^(stages\.\d+\.blocks\.\d+)\.block\.3\.", r"\1.mlp.fc1."),
+  (r"^(stages\.\d+\.blocks\.\d+)\.block\.5\.", r"\1.mlp.fc2."),
+  (r"^(stages\.\d+\.blocks\.\d+)\.layer_scale$", r"\1.gamma"),
+  (r"^classifier\.0\.", "head.norm."),
+  (r"^classifier\.2\.", "head.fc."),
+)
+
+ARCHITECTURES = {
+  f"convnext_{name}": Architecture(
+    build=functools.partial(ConvNeXt, width, depths),
+    head="head.fc.weight",
+    preprocessing=imagenet(crop=crop),
+    min_image_size=32,
+    names=_TRANSFORMERS + _TORCHVISION,
+    options=("head_norm_eps",),
+  )
+  for name, width, depths, crop in (
+    ("tiny", 96, (3, 3, 9, 3), 0.95),
+    ("small", 96, (3, 3, 27, 3), 0.95),
+    ("base", 128, (3, 3, 27, 3), 0.875),
+  )
+}

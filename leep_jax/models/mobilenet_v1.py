@@ -1,0 +1,124 @@
+"""MobileNet V1 (Howard et al., 2017) at four widths, in Flax NNX.
+
+Depthwise 3x3 and pointwise 1x1 convolutions with ReLU6, named as in timm.
+`tf_padding` pads as TensorFlow does, for weights that were trained there.
+Images are `[B, H, W, 3]`, normalised, of any size from 32.
+"""
+
+import functools
+
+from flax import nnx
+import jax
+
+from leep_jax.models import layers
+from leep_jax.models.architecture import Architecture, imagenet
+
+# Blocks and output channels of each stage; all but the first halve the image.
+_STAGES = ((1, 64), (2, 128), (2, 256), (6, 512), (2, 1024))
+
+
+class SeparableBlock(nnx.Module):
+  """A depthwise and a pointwise convolution, each with BatchNorm and ReLU6."""
+
+  def __init__(
+    self,
+    inputs: int,
+    outputs: int,
+    *,
+    stride: int,
+    norm_eps: float,
+    padding: str | None,
+    rngs: nnx.Rngs,
+  ):
+    self.conv_dw = layers.conv(
+      inputs, inputs, 3, stride=stride, groups=inputs, padding=padding,
+      rngs=rngs,
+    )  # fmt: skip
+    self.bn1 = layers.batch_norm(inputs, eps=norm_eps, rngs=rngs)
+    self.conv_pw = layers.conv(inputs, outputs, 1, rngs=rngs)
+    self.bn2 = layers.batch_norm(outputs, eps=norm_eps, rngs=rngs)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    x = jax.nn.relu6(self.bn1(self.conv_dw(x)))
+    return jax.nn.relu6(self.bn2(self.conv_pw(x)))
+
+
+class MobileNetV1(nnx.Module):
+  """On images `[B, H, W, 3]`: logits `[B, Z]`, features `[B, 1024 * width]`."""
+
+  def __init__(
+    self,
+    width: float,
+    num_classes: int,
+    *,
+    norm_eps: float = 1e-5,
+    tf_padding: bool = False,
+    rngs: nnx.Rngs,
+  ):
+    padding = "SAME" if tf_padding else None
+    inputs = int(32 * width)
+    self.conv_stem = layers.conv(
+      3, inputs, 3, stride=2, padding=padding, rngs=rngs
+    )
+    self.bn1 = layers.batch_norm(inputs, eps=norm_eps, rngs=rngs)
+    stages: list[nnx.List] = []
+    for depth, channels in _STAGES:
+      blocks = []
+      for i in range(depth):
+        block = SeparableBlock(
+          inputs,
+          int(channels * width),
+          stride=2 if stages and not i else 1,
+          norm_eps=norm_eps,
+          padding=padding,
+          rngs=rngs,
+        )
+        inputs = int(channels * width)
+        blocks.append(block)
+      stages.append(nnx.List(blocks))
+    self.blocks = nnx.List(stages)
+    self.classifier = nnx.Linear(inputs, num_classes, rngs=rngs)
+
+  def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x = jax.nn.relu6(self.bn1(self.conv_stem(x)))
+    for stage in self.blocks:
+      for block in stage:
+        x = block(x)
+    features = layers.global_average(x)
+    return self.classifier(features), features
+
+
+# Stage and block by number, counted through as transformers does.
+_PLACES = [(s, b) for s, (depth, _) in enumerate(_STAGES) for b in range(depth)]
+
+
+def _layer(match):
+  number = int(match[1])
+  if number >= 2 * len(_PLACES):
+    return match[0]
+  stage, block = _PLACES[number // 2]
+  point = number % 2
+  layer = ("conv_dw", "conv_pw")[point]
+  if match[2] == "normalization":
+    layer = ("bn1", "bn2")[point]
+  return f"blocks.{stage}.{block}.{layer}."
+
+
+ARCHITECTURES = {
+  f"mobilenet_v1_{percent:03}": Architecture(
+    build=functools.partial(MobileNetV1, percent / 100),
+    head="classifier.weight",
+    preprocessing=imagenet(mean=(0.5,) * 3, std=(0.5,) * 3),
+    min_image_size=32,
+    names=(  # transformers
+      (r"^mobilenet_v1\.conv_stem\.convolution\.", "conv_stem."),
+      (r"^mobilenet_v1\.conv_stem\.normalization\.", "bn1."),
+      (
+        r"^mobilenet_v1\.layer\.(\d+)\.(convolution|normalization)\.",
+        _layer,
+      ),
+    ),
+    options=("norm_eps", "tf_padding"),
+  )
+  for percent in (100, 75, 50, 25)
+}

@@ -1,0 +1,199 @@
+"""Published sources that have a name here; fetched when they are asked for."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+  """What is known of a source before it is loaded.
+
+  Attributes:
+    name: what `--model` calls it.
+    architecture: name of the network.
+    origin: `bundled`, `hf://owner/name`, or where to download and convert it.
+    data: what it was trained on.
+    licence: of the weights.
+    image_size: side of the network's input, in pixels.
+    parameters: how many it has.
+    accuracy: published top-1 accuracy on the test or validation set of its own
+      data, 0 to 1: the baseline that ranks sources by their accuracy.
+  """
+
+  name: str
+  architecture: str
+  origin: str
+  data: str
+  licence: str
+  image_size: int
+  parameters: int
+  accuracy: float | None
+
+
+def _imagenet(name, architecture, origin, size, parameters, accuracy, licence):
+  if not origin.startswith("https:"):
+    origin = f"hf://{origin}"
+  return Entry(
+    name, architecture, origin, "imagenet2012", licence, size, parameters,
+    accuracy,
+  )  # fmt: skip
+
+
+# Accuracies at this input size. timm: results/results-imagenet.csv of
+# huggingface/pytorch-image-models at 7479d451. MobileNets trained in
+# TensorFlow: research/slim/nets/mobilenet_v1.md of tensorflow/models at
+# 02c04f49. Licences: the cards on the hub; senet154's is timm's default.
+PUBLISHED: tuple[Entry, ...] = (
+  _imagenet(
+    "resnet18.tv_in1k",
+    "resnet18",
+    "timm/resnet18.tv_in1k",
+    224,
+    11_689_512,
+    0.69752,
+    "BSD-3-Clause",
+  ),
+  _imagenet(
+    "resnet34.tv_in1k",
+    "resnet34",
+    "timm/resnet34.tv_in1k",
+    224,
+    21_797_672,
+    0.73298,
+    "BSD-3-Clause",
+  ),
+  _imagenet(
+    "resnet50.tv_in1k",
+    "resnet50",
+    "timm/resnet50.tv_in1k",
+    224,
+    25_557_032,
+    0.76156,
+    "BSD-3-Clause",
+  ),
+  _imagenet(
+    "resnet101.tv_in1k",
+    "resnet101",
+    "timm/resnet101.tv_in1k",
+    224,
+    44_549_160,
+    0.77404,
+    "BSD-3-Clause",
+  ),
+  _imagenet(
+    "resnet152.tv_in1k",
+    "resnet152",
+    "timm/resnet152.tv_in1k",
+    224,
+    60_192_808,
+    0.7833,
+    "BSD-3-Clause",
+  ),
+  _imagenet(
+    "mobilenetv1_100.ra4_e3600_r224_in1k",
+    "mobilenet_v1_100",
+    "timm/mobilenetv1_100.ra4_e3600_r224_in1k",
+    224,
+    4_231_976,
+    0.75384,
+    "Apache-2.0",
+  ),
+  _imagenet(
+    "darknet53.c2ns_in1k",
+    "darknet53",
+    "timm/darknet53.c2ns_in1k",
+    256,
+    41_609_928,
+    0.80002,
+    "Apache-2.0",
+  ),
+  _imagenet(
+    "legacy_senet154.in1k",
+    "senet154",
+    "https://github.com/huggingface/pytorch-image-models/releases",
+    224,
+    115_088_984,
+    0.81326,
+    "Apache-2.0",
+  ),
+  _imagenet(
+    "convnext_tiny.fb_in1k",
+    "convnext_tiny",
+    "timm/convnext_tiny.fb_in1k",
+    224,
+    28_589_128,
+    0.82066,
+    "Apache-2.0",
+  ),
+  _imagenet(
+    "convnext_small.fb_in1k",
+    "convnext_small",
+    "timm/convnext_small.fb_in1k",
+    224,
+    50_223_688,
+    0.83144,
+    "Apache-2.0",
+  ),
+  _imagenet(
+    "convnext_base.fb_in1k",
+    "convnext_base",
+    "timm/convnext_base.fb_in1k",
+    224,
+    88_591_464,
+    0.83834,
+    "Apache-2.0",
+  ),
+  _imagenet(
+    "vit_small_patch16_224.augreg_in21k_ft_in1k",
+    "vit_small_16",
+    "timm/vit_small_patch16_224.augreg_in21k_ft_in1k",
+    224,
+    22_050_664,
+    0.81414,
+    "Apache-2.0",
+  ),
+  _imagenet(
+    "vit_base_patch16_224.augreg_in21k_ft_in1k",
+    "vit_base_16",
+    "timm/vit_base_patch16_224.augreg_in21k_ft_in1k",
+    224,
+    86_567_656,
+    0.84532,
+    "Apache-2.0",
+  ),
+  _imagenet(
+    "vit_base_patch16_224.augreg2_in21k_ft_in1k",
+    "vit_base_16",
+    "timm/vit_base_patch16_224.augreg2_in21k_ft_in1k",
+    224,
+    86_567_656,
+    0.8511,
+    "Apache-2.0",
+  ),
+  _imagenet(
+    "efficientnet_b0.ra_in1k",
+    "efficientnet_b0",
+    "timm/efficientnet_b0.ra_in1k",
+    224,
+    5_288_548,
+    0.77696,
+    "Apache-2.0",
+  ),
+  _imagenet(
+    "mobilenet_v1_0.75_192",
+    "mobilenet_v1_075",
+    "google/mobilenet_v1_0.75_192",
+    192,
+    2_586_329,
+    0.672,
+    "not stated",
+  ),
+  _imagenet(
+    "mobilenet_v1_1.0_224",
+    "mobilenet_v1_100",
+    "google/mobilenet_v1_1.0_224",
+    224,
+    4_233_001,
+    0.709,
+    "not stated",
+  ),
+)

@@ -1,0 +1,141 @@
+"""Vision transformers with a class token (Dosovitskiy et al., 2021), Flax NNX.
+
+S/16 and B/16 for images of 224 pixels, named as in timm; files of torchvision
+and transformers are read too. The position embedding fixes the image's size.
+"""
+
+import functools
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+
+from leep_jax import weights
+from leep_jax.models import layers
+from leep_jax.models.architecture import Architecture, imagenet
+
+_DEPTH = 12
+_HEAD_WIDTH = 64
+_PATCH = 16
+_IMAGE_SIZE = 224
+
+
+class Attention(nnx.Module):
+  """Multi-head self-attention; queries, keys and values from one product."""
+
+  def __init__(self, width: int, *, rngs: nnx.Rngs):
+    self.qkv = nnx.Linear(width, 3 * width, rngs=rngs)
+    self.proj = nnx.Linear(width, width, rngs=rngs)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    batch, tokens, width = x.shape
+    shape = (batch, tokens, 3, width // _HEAD_WIDTH, _HEAD_WIDTH)
+    q, k, v = jnp.moveaxis(self.qkv(x).reshape(shape), 2, 0)
+    mixed = jax.nn.dot_product_attention(q, k, v)  # scales by 1 / sqrt(64)
+    return self.proj(mixed.reshape(batch, tokens, width))
+
+
+class Block(nnx.Module):
+  """Attention and an MLP, each with a norm before it and a shortcut."""
+
+  def __init__(self, width: int, *, eps: float, rngs: nnx.Rngs):
+    self.norm1 = nnx.LayerNorm(width, epsilon=eps, rngs=rngs)
+    self.attn = Attention(width, rngs=rngs)
+    self.norm2 = nnx.LayerNorm(width, epsilon=eps, rngs=rngs)
+    self.mlp = layers.Mlp(width, 4 * width, rngs=rngs)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    x = x + self.attn(self.norm1(x))
+    return x + self.mlp(self.norm2(x))
+
+
+class VisionTransformer(nnx.Module):
+  """On images `[B, 224, 224, 3]`: logits `[B, Z]`, features `[B, D]`.
+
+  The features are the class token's, normalised.
+  """
+
+  def __init__(
+    self,
+    width: int,
+    num_classes: int,
+    *,
+    norm_eps: float = 1e-6,
+    rngs: nnx.Rngs,
+  ):
+    self.patch_embed = nnx.Dict(
+      proj=layers.conv(
+        3, width, _PATCH, stride=_PATCH, padding=0, use_bias=True, rngs=rngs
+      )
+    )
+    tokens = (_IMAGE_SIZE // _PATCH) ** 2 + 1
+    init = nnx.initializers.normal(0.02)
+    self.cls_token = nnx.Param(jnp.zeros((1, 1, width)))
+    self.pos_embed = nnx.Param(init(rngs.params(), (1, tokens, width)))
+    self.blocks = nnx.List(
+      [Block(width, eps=norm_eps, rngs=rngs) for _ in range(_DEPTH)]
+    )
+    self.norm = nnx.LayerNorm(width, epsilon=norm_eps, rngs=rngs)
+    self.head = nnx.Linear(width, num_classes, rngs=rngs)
+
+  def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x = self.patch_embed.proj(x)
+    batch, rows, columns, width = x.shape
+    x = x.reshape(batch, rows * columns, width)
+    token = jnp.broadcast_to(self.cls_token[...], (batch, 1, width))
+    x = jnp.concatenate([token.astype(x.dtype), x], axis=1)
+    x = x + self.pos_embed[...]
+    for block in self.blocks:
+      x = block(x)
+    features = self.norm(x[:, 0])
+    return self.head(features), features
+
+
+# transformers keeps queries, keys and values apart: pieces of one tensor.
+_TRANSFORMERS: weights.Names = (
+  (r"^vit\.embeddings\.cls_token$", "cls_token"),
+  (r"^vit\.embeddings\.position_embeddings$", "pos_embed"),
+  (r"^vit\.embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
+  # "layers" and "o_proj" are of transformers 5.9 and later.
+  (r"^vit\.(?:encoder\.layer|layers)\.(\d+)\.", r"blocks.\1."),
+  (r"^(blocks\..*)\.layernorm_before\.", r"\1.norm1."),
+  (r"^(blocks\..*)\.layernorm_after\.", r"\1.norm2."),
+  (r"^(blocks\..*)\.attention\.attention\.query\.(\w+)$", r"\1.attn.qkv.\2#0"),
+  (r"^(blocks\..*)\.attention\.attention\.key\.(\w+)$", r"\1.attn.qkv.\2#1"),
+  (r"^(blocks\..*)\.attention\.attention\.value\.(\w+)$", r"\1.attn.qkv.\2#2"),
+  (r"^(blocks\..*)\.attention\.output\.dense\.", r"\1.attn.proj."),
+  (r"^(blocks\..*)\.intermediate\.dense\.", r"\1.mlp.fc1."),
+  (r"^(blocks\.\d+)\.output\.dense\.", r"\1.mlp.fc2."),
+  (r"^(blocks\..*)\.attention\.q_proj\.(\w+)$", r"\1.attn.qkv.\2#0"),
+  (r"^(blocks\..*)\.attention\.k_proj\.(\w+)$", r"\1.attn.qkv.\2#1"),
+  (r"^(blocks\..*)\.attention\.v_proj\.(\w+)$", r"\1.attn.qkv.\2#2"),
+  (r"^(blocks\..*)\.attention\.o_proj\.", r"\1.attn.proj."),
+  (r"^vit\.layernorm\.", "norm."),
+  (r"^classifier\.", "head."),
+)
+_TORCHVISION: weights.Names = (
+  (r"^class_token$", "cls_token"),
+  (r"^conv_proj\.", "patch_embed.proj."),
+  (r"^encoder\.pos_embedding$", "pos_embed"),
+  (r"^encoder\.layers\.encoder_layer_(\d+)\.", r"blocks.\1."),
+  (r"^(blocks\.\d+)\.ln_(\d)\.", r"\1.norm\2."),
+  (r"^(blocks\.\d+)\.self_attention\.in_proj_", r"\1.attn.qkv."),
+  (r"^(blocks\.\d+)\.self_attention\.out_proj\.", r"\1.attn.proj."),
+  (r"^(blocks\.\d+\.mlp)\.(?:0|linear_1)\.", r"\1.fc1."),
+  (r"^(blocks\.\d+\.mlp)\.(?:3|linear_2)\.", r"\1.fc2."),
+  (r"^encoder\.ln\.", "norm."),
+  (r"^heads\.head\.", "head."),
+)
+
+ARCHITECTURES = {
+  f"vit_{name}_16": Architecture(
+    build=functools.partial(VisionTransformer, width),
+    head="head.weight",
+    preprocessing=imagenet(mean=(0.5,) * 3, std=(0.5,) * 3, crop=0.9),
+    min_image_size=_IMAGE_SIZE,
+    fixed_image_size=True,
+    names=_TRANSFORMERS + _TORCHVISION,
+    options=("norm_eps",),
+  )
+  for name, width in (("small", 384), ("base", 768))
+}
