@@ -371,8 +371,8 @@ def test_bfloat16_stays_near_float32(arch, tmp_path):
   path = save(tensors, tmp_path / "model.safetensors")
   source = leep_jax.load_source(f"{arch}@{path}")
   exact, _ = forward(source, images())
-  rough, features = forward(source, images(), dtype="bfloat16")
-  assert features.dtype == jnp.bfloat16
+  rough, _ = forward(source, images(), dtype="bfloat16")
+  assert rough.dtype == jnp.float32  # whose ties would change NCE
   # 8 bits of mantissa, rounded in every layer.
-  error = np.linalg.norm(rough.astype(np.float32) - exact)
+  error = np.linalg.norm(rough - exact)
   assert error < 0.05 * np.linalg.norm(exact)

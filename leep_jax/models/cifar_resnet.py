@@ -68,14 +68,14 @@ class CifarResNet(nnx.Module):
     self.layer1 = _stage(16, 16, n, rngs=rngs)
     self.layer2 = _stage(16, 32, n, rngs=rngs)
     self.layer3 = _stage(32, 64, n, rngs=rngs)
-    self.linear = nnx.Linear(64, num_classes, rngs=rngs)
+    self.linear = layers.head(64, num_classes, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     x = nnx.relu(self.bn1(self.conv1(x)))
     for stage in (self.layer1, self.layer2, self.layer3):
       for block in stage:
         x = block(x)
-    features = x.mean(axis=(1, 2))
+    features = layers.global_average(x)
     return self.linear(features), features
 
 

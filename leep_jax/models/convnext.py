@@ -93,7 +93,7 @@ class ConvNeXt(nnx.Module):
     self.stages = nnx.List(stages)
     self.head = nnx.Dict(
       norm=_norm(inputs, eps=head_norm_eps, rngs=rngs),
-      fc=nnx.Linear(inputs, num_classes, rngs=rngs),
+      fc=layers.head(inputs, num_classes, rngs=rngs),
     )
 
   def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:

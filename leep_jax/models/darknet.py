@@ -69,7 +69,7 @@ class DarkNet53(nnx.Module):
       stages.append(Stage(inputs, outputs, depth, rngs=rngs))
       inputs = outputs
     self.stages = nnx.List(stages)
-    self.head = nnx.Dict(fc=nnx.Linear(inputs, num_classes, rngs=rngs))
+    self.head = nnx.Dict(fc=layers.head(inputs, num_classes, rngs=rngs))
 
   def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     x = self.stem.conv1(x)

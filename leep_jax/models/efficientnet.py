@@ -117,7 +117,7 @@ class EfficientNetB0(nnx.Module):
     self.blocks = nnx.List(stages)
     self.conv_head = layers.conv(inputs, 1280, 1, rngs=rngs)
     self.bn2 = layers.batch_norm(1280, eps=norm_eps, rngs=rngs)
-    self.classifier = nnx.Linear(1280, num_classes, rngs=rngs)
+    self.classifier = layers.head(1280, num_classes, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     x = nnx.silu(self.bn1(self.conv_stem(x)))

@@ -154,5 +154,13 @@ class Mlp(nnx.Module):
 
 
 def global_average(x: jax.Array) -> jax.Array:
-  """Mean over pixels, `[B, H, W, C]` to `[B, C]`."""
-  return jnp.mean(x, axis=(1, 2))
+  """Mean over pixels in float32, `[B, H, W, C]` to `[B, C]`."""
+  return jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
+
+
+def head(features: int, num_classes: int, *, rngs: nnx.Rngs) -> nnx.Linear:
+  """The last layer, in float32 always.
+
+  Logits in bfloat16 are often equal, and NCE asks which is largest.
+  """
+  return nnx.Linear(features, num_classes, dtype=jnp.float32, rngs=rngs)

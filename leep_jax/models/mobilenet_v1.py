@@ -77,7 +77,7 @@ class MobileNetV1(nnx.Module):
         blocks.append(block)
       stages.append(nnx.List(blocks))
     self.blocks = nnx.List(stages)
-    self.classifier = nnx.Linear(inputs, num_classes, rngs=rngs)
+    self.classifier = layers.head(inputs, num_classes, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     x = jax.nn.relu6(self.bn1(self.conv_stem(x)))

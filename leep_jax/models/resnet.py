@@ -92,7 +92,7 @@ class ResNet(nnx.Module):
         blocks.append(block(inputs, width, stride=stride, rngs=rngs))
         inputs = block.expansion * width
       setattr(self, f"layer{stage + 1}", nnx.List(blocks))
-    self.fc = nnx.Linear(inputs, num_classes, rngs=rngs)
+    self.fc = layers.head(inputs, num_classes, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     x = nnx.relu(self.bn1(self.conv1(x)))

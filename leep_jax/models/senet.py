@@ -82,7 +82,7 @@ class SENet154(nnx.Module):
         blocks.append(SEBottleneck(inputs, width, rngs=rngs, **options))
         inputs = 4 * width
       setattr(self, f"layer{stage + 1}", nnx.List(blocks))
-    self.last_linear = nnx.Linear(inputs, num_classes, rngs=rngs)
+    self.last_linear = layers.head(inputs, num_classes, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     stem = self.layer0

@@ -76,7 +76,7 @@ class VisionTransformer(nnx.Module):
       [Block(width, eps=norm_eps, rngs=rngs) for _ in range(_DEPTH)]
     )
     self.norm = nnx.LayerNorm(width, epsilon=norm_eps, rngs=rngs)
-    self.head = nnx.Linear(width, num_classes, rngs=rngs)
+    self.head = layers.head(width, num_classes, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     x = self.patch_embed.proj(x)

@@ -1,0 +1,96 @@
+"""Scores of a forward pass in bfloat16 against float32, with their speed.
+
+    python -m experiments.benchmarks.precision --data_dir=DIR --weights=DIR
+
+Purpose: how much `--dtype=bfloat16` changes scores, against the tolerance that
+the README states: LEEP by at most 0.02 nats, NCE (which asks for the largest
+probability, and so flips where two are close) by 0.1, H-score by 2 %.
+Sources are the bundled ones and, with `--weights`, the checkpoints in DIR:
+`ARCH_*.safetensors` files and `mobilenet_v1_WIDTH_SIZE` folders. Statistics are
+float32 either way.
+
+Cost: about five minutes on two CPU cores. What came out is in
+`experiments/results/precision.md`. CPUs have no bfloat16 arithmetic worth the
+name, so the speed there says nothing of accelerators.
+"""
+
+import pathlib
+import time
+
+from absl import app, flags
+
+from experiments.benchmarks import timing
+import leep_jax
+from leep_jax import devices
+from leep_jax.models import zoo
+
+_DATASET = flags.DEFINE_string("dataset", "digits", "Target data.")
+_SPLIT = flags.DEFINE_string("split", None, "Of a TFDS data set.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "TFDS folder.")
+_WEIGHTS = flags.DEFINE_string("weights", None, "Folder of checkpoints.")
+_LIMIT = flags.DEFINE_integer("limit", 1000, "Use this many examples.")
+_WIDTHS = {"0.25": "025", "0.5": "050", "0.75": "075", "1.0": "100"}
+# Largest difference, and whether it is relative to the score.
+TOLERANCE = {
+  "leep": (0.02, False),
+  "nce": (0.1, False),
+  "h_score": (0.02, True),
+}
+
+
+def sources() -> list[str]:
+  """Names of the bundled sources and of those in the folder of checkpoints."""
+  names = list(zoo.names())
+  if _WEIGHTS.value:
+    folder = pathlib.Path(_WEIGHTS.value)
+    for path in sorted(folder.glob("*.safetensors")):
+      names.append(f"{path.name.partition('_')[0]}@{path}")
+    for path in sorted(folder.glob("mobilenet_v1_*_*")):
+      width = _WIDTHS[path.name.split("_")[2]]
+      names.append(f"mobilenet_v1_{width}@{path}")
+  return names
+
+
+def measure(source, dataset, dtype):
+  """Returns the scores, and images per second without compilation."""
+  start, compiled = time.perf_counter(), devices.compile_seconds()
+  outputs = leep_jax.compute_outputs(source, dataset, dtype=dtype)
+  seconds = time.perf_counter() - start - devices.compile_seconds() + compiled
+  scores = leep_jax.compute_scores(outputs, names=list(TOLERANCE))
+  return scores, len(dataset) / seconds
+
+
+def main(argv):
+  if len(argv) > 1:
+    raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+  dataset = leep_jax.load_dataset(
+    _DATASET.value,
+    split=_SPLIT.value,
+    data_dir=_DATA_DIR.value,
+    limit=_LIMIT.value,
+  )
+  timing.header()
+  for name in sources():
+    source = leep_jax.load_source(name)
+    exact, speed = measure(source, dataset, "float32")
+    rough, fast = measure(source, dataset, "bfloat16")
+    short = name.rpartition("/")[2].removesuffix(".safetensors")
+    where = f"{short} on {dataset.name}"
+    for score, (bound, relative) in TOLERANCE.items():
+      change = abs(rough[score] - exact[score])
+      timing.report(
+        f"{where}: {score} in bfloat16, {'relative ' * relative}difference",
+        change / abs(exact[score]) if relative else change,
+        bound,
+        f"{rough[score]:.5f} for {exact[score]:.5f}",
+      )
+    timing.report(
+      f"{where}: images/s in bfloat16, over float32",
+      fast / speed,
+      None,
+      f"{fast:,.0f} over {speed:,.0f}",
+    )
+
+
+if __name__ == "__main__":
+  app.run(main)
