@@ -289,7 +289,7 @@ def test_names_of_other_publishers(arch, name_of):
     "classifier.bias",
   }
   table = zoo.ARCHITECTURES[arch].names
-  model = nnx.eval_shape(lambda: zoo.build(arch, 1000))
+  model = zoo.shapes(arch, 1000)
   weights.load_into(model, theirs, names=table, origin="theirs")
   got = weights.published(model)
   for name, value in tensors.items():
@@ -355,8 +355,8 @@ def test_pooling_takes_a_last_window_that_starts_inside(size, expected):
 )
 def test_smallest_image(arch):
   size = zoo.ARCHITECTURES[arch].min_image_size
-  model = zoo.build(arch, 3)
-  logits, features = jax.eval_shape(model, jnp.zeros((1, size, size, 3)))
+  x = jnp.zeros((1, size, size, 3))
+  logits, features = nnx.eval_shape(lambda: zoo.build(arch, 3)(x))
   assert logits.shape == (1, 3)
   assert features.ndim == 2
 

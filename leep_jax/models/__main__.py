@@ -18,7 +18,7 @@ FLAGS = flags.FlagValues()
 
 
 def _run() -> int:
-  rows = [("name", "input", "parameters", "top-1", "licence")]
+  rows = [("name", "input", "params", "top-1", "licence")]
   entries = zoo.entries()
   for entry in entries:
     accuracy = "" if entry.accuracy is None else f"{entry.accuracy:.3f}"

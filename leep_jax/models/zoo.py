@@ -121,10 +121,31 @@ def build(
   return model
 
 
+class _OneKey:
+  """Stands in for `nnx.Rngs` where shapes alone are wanted.
+
+  Drawing keys in a trace takes ten times as long as all the rest.
+  """
+
+  def __getattr__(self, name):
+    return lambda: jax.random.key(0)
+
+
+def shapes(arch: str, num_classes: int, **options: Any) -> nnx.Module:
+  """Returns what `build` does without values: for `weights.load_into`."""
+
+  def make():
+    model = ARCHITECTURES[arch].build(num_classes, rngs=_OneKey(), **options)
+    model.eval()
+    return model
+
+  return nnx.eval_shape(make)
+
+
 @functools.cache
 def parameter_count(arch: str, num_classes: int) -> int:
   """Returns how many parameters a network has, BatchNorm's sums left out."""
-  model = nnx.eval_shape(lambda: build(arch, num_classes))
+  model = shapes(arch, num_classes)
   leaves = jax.tree.leaves(nnx.state(model, nnx.Param))
   return sum(leaf.size for leaf in leaves)
 
@@ -235,8 +256,7 @@ def _from_checkpoint(name, arch, path, overrides):
     if "tf_padding" not in architecture.options:
       raise checks.InputError(f"{arch} has no choice of tf_padding")
     options["tf_padding"] = overrides.tf_padding
-  # Shapes alone: every value comes from the checkpoint.
-  model = nnx.eval_shape(lambda: build(arch, num_classes, **options))
+  model = shapes(arch, num_classes, **options)
   weights.load_into(
     model, tensors, names=architecture.names, origin=f"{file} ({arch})"
   )
