@@ -132,18 +132,22 @@ def replicate(tree: Any) -> Any:
   return _copy(np.zeros(device_count(), np.int8), tree)
 
 
-def parallel(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+def parallel(
+  function: Callable[[Any, Any], Any], *, network: bool = True
+) -> Callable[[Any, Any], Any]:
   """Spreads a pure function `(state, batch) -> outputs` over all devices.
 
   Args:
     function: of a state and the examples `[b, ...]` of one device.
+    network: whether it is a network, rather than sums and small products.
 
   Returns:
     A function of a state from `replicate` and a batch `[d, b, ...]`, whose
     outputs keep the axes `[d, b]`. Each shape is compiled once; a call returns
     before the devices have finished.
   """
-  return _Mapped(function, compiler_options=_NETWORK_OPTIONS)
+  options = _NETWORK_OPTIONS if network else None
+  return _Mapped(function, compiler_options=options)
 
 
 def sum_batches(

@@ -16,8 +16,9 @@ FILES = sorted(ROOT.rglob("*.py"))
 # Modules import only from those before them.
 ORDER = [
   "checks", "hub", "statistics", "devices", "resize", "source", "storage",
-  "outputs", "forward", "jackknife", "scores", "data", "weights", "configs",
-  "models", "results", "plots", "tables", "command", "score", "task_matrix",
+  "outputs", "forward", "jackknife", "scores", "tasks", "data", "weights",
+  "configs", "models", "transfer", "results", "plots", "tables", "command",
+  "score", "task_matrix",
 ]  # fmt: skip
 
 

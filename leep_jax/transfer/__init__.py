@@ -1,0 +1,1 @@
+"""Training the transferred models themselves: the truth that scores predict."""
