@@ -7,26 +7,36 @@ Purpose: the bundled sources of `leep_jax/models/bundled/` are made by this
 file. Recipe: SGD with Nesterov momentum, a linear warm-up and a cosine
 schedule, weight decay, label smoothing, random crops and flips on the device.
 
-Every epoch ends with an Orbax checkpoint in `OUTPUT.checkpoints`: the same
-command started again goes on from there, to the same result. Its `model` can be
-scored meanwhile (`--model=ARCH@OUTPUT.checkpoints/12/model`). The folder is
-removed once the output is written.
+Every epoch ends with an Orbax checkpoint in `NAME.checkpoints` beside
+`NAME.safetensors`: the same command started again goes on from there, to the
+same result. Its item `model` is an NNX state without preprocessing, which
+`--model=ARCH@NAME.checkpoints/12/model` of `leep_jax.score` reads with
+`--image_size`, `--mean` and `--std` as printed at the start of training. The
+folder is removed once the output is written, whole and with its accuracy.
 
 Cost: about 340 images/s for a ResNet-14 and 580 images/s for a ResNet-8 on two
 CPU cores; `--dtype=bfloat16` is for accelerators. What came out is in each
 file's card, `leep_jax/models/bundled/*.json`, written here with the accuracy
 as measured.
+
+Exit status 0; 2 for a mistake in what was asked or a training that diverges
+(one line on standard error), 130 when interrupted.
 """
 
 from collections.abc import Callable
+import contextlib
 import dataclasses
+import functools
 import json
+import math
 import pathlib
 import shutil
+import sys
+import tempfile
 import time
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags
 from flax import nnx
 import jax
 import jax.numpy as jnp
@@ -34,37 +44,80 @@ import numpy as np
 import optax
 import orbax.checkpoint as ocp
 
-from leep_jax import checks, data, source as source_lib, weights
+from leep_jax import (
+  checks,
+  command,
+  data,
+  results,
+  source as source_lib,
+  weights,
+)
 from leep_jax.models import zoo
+
+_MAX_SEED = 2**32 - 1  # JAX makes the same key of larger ones
+
+
+def _option(default: Any, text: str) -> Any:
+  """A field that is a flag as well, with its text."""
+  return dataclasses.field(default=default, metadata={"help": text})
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
   """How a source is trained; the same recipe gives the same result.
 
-  Attributes:
-    arch: name of the architecture.
-    epochs: passes over the training split.
-    batch_size: images per step.
-    learning_rate: peak of the cosine schedule.
-    weight_decay: L2 penalty of every parameter.
-    label_smoothing: probability spread evenly over all classes.
-    crop: pixels of padding for random crops.
-    flip: whether half of the images are mirrored.
-    dtype: of activations and gradients; parameters are float32.
-    seed: of weights, order and augmentation.
+  Attributes: each is a flag of the same name, and stands below with its text.
+
+  Raises:
+    InputError: if a value is of another type, unknown, or out of bounds.
   """
 
-  arch: str = "resnet14"
-  epochs: int = 16
-  batch_size: int = 128
-  learning_rate: float = 0.1
-  weight_decay: float = 5e-4
-  label_smoothing: float = 0.0
-  crop: int = 4
-  flip: bool = True
-  dtype: str = "float32"
-  seed: int = 0
+  arch: str = _option("resnet14", "Architecture, one of leep_jax.models.zoo.")
+  epochs: int = _option(16, "Passes over the training split.")
+  batch_size: int = _option(128, "Images per step.")
+  learning_rate: float = _option(0.1, "Peak of the cosine schedule.")
+  weight_decay: float = _option(5e-4, "L2 penalty of every parameter.")
+  label_smoothing: float = _option(
+    0.0, "Probability spread evenly over all classes, from 0 and below 1."
+  )
+  crop: int = _option(4, "Pixels of padding for random crops; 0 for none.")
+  flip: bool = _option(True, "Whether half of the images are mirrored.")
+  dtype: str = _option(
+    "float32",
+    "Of activations and gradients, float32 or bfloat16; parameters are "
+    "float32.",
+  )
+  seed: int = _option(0, "Of weights, order and augmentation.")
+
+  def __post_init__(self):
+    for name, kind, known in (
+      ("arch", "architecture", zoo.ARCHITECTURES),
+      ("dtype", "dtype", ("float32", "bfloat16")),
+    ):
+      value = getattr(self, name)
+      if value not in list(known):
+        raise checks.unknown(kind, str(value), known)
+    for name in ("epochs", "batch_size"):
+      checks.at_least_1(name, getattr(self, name))
+    for name, bounds, fits in (
+      ("learning_rate", "finite and above 0", lambda v: 0 < v < math.inf),
+      ("weight_decay", "finite and at least 0", lambda v: 0 <= v < math.inf),
+      ("label_smoothing", "from 0 and below 1", lambda v: 0 <= v < 1),
+    ):
+      value = getattr(self, name)
+      if not (isinstance(value, (int, float)) and fits(value)):
+        raise checks.InputError(f"{name} is {value!r}, but must be {bounds}")
+    for name, bound in (("crop", math.inf), ("seed", _MAX_SEED)):
+      value = getattr(self, name)
+      if not (isinstance(value, int) and 0 <= value <= bound):
+        to = f" to {bound}" if bound < math.inf else ""
+        raise checks.InputError(
+          f"{name} is {value!r}, but must be an integer from 0{to}"
+        )
+    if not isinstance(self.flip, bool):
+      raise checks.InputError(
+        f"flip is {self.flip!r}, but must be True or False"
+      )
 
   def __str__(self) -> str:
     smoothing = f", label smoothing {self.label_smoothing:g}"
@@ -83,15 +136,32 @@ _DEFINE: dict[type, Callable[..., flags.FlagHolder]] = {
   float: flags.DEFINE_float,
   bool: flags.DEFINE_boolean,
 }
+# Flags of this command alone, as in `leep_jax.score`.
+FLAGS = flags.FlagValues()
 _RECIPE = {
-  f.name: _DEFINE[type(f.default)](f.name, f.default, "See Recipe.")
+  f.name: _DEFINE[type(f.default)](
+    f.name, f.default, f.metadata["help"], flag_values=FLAGS
+  )
   for f in dataclasses.fields(Recipe)
 }
-_DATASET = flags.DEFINE_string("dataset", "cifar10", "TFDS data set.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS data sets are.")
-_LIMIT = flags.DEFINE_integer("limit", None, "Train on this many examples.")
+_DATASET = flags.DEFINE_string(
+  "dataset",
+  "cifar10",
+  "TFDS data set with splits train and test, its images of one size.",
+  flag_values=FLAGS,
+)
+_DATA_DIR = flags.DEFINE_string(
+  "data_dir", None, "Where TFDS data sets are.", flag_values=FLAGS
+)
+_LIMIT = flags.DEFINE_integer(
+  "limit", None, "Train on this many examples.", flag_values=FLAGS
+)
 _OUTPUT = flags.DEFINE_string(
-  "output", None, "safetensors file to write.", required=True
+  "output",
+  None,
+  "safetensors file to write, with its card (.json) beside it.",
+  required=True,
+  flag_values=FLAGS,
 )
 
 
@@ -174,29 +244,48 @@ class Checkpoints:
   """Orbax checkpoints of one training, by the number of epochs done."""
 
   def __init__(self, folder: pathlib.Path, what: dict[str, Any]):
-    """Opens a folder, new or of an earlier start.
+    """Looks into a folder of an earlier start; a new one is made by `save`.
 
     Args:
       folder: where the checkpoints are.
       what: recipe and data, as JSON holds them.
 
     Raises:
-      InputError: if the folder holds a training of something else.
+      InputError: if the folder holds a training of something else, or cannot
+        be read.
     """
     self.folder = folder.resolve()
+    self.epochs = 0
     self._what = json.loads(json.dumps(what))
-    self._manager = ocp.CheckpointManager(
+    if self.folder.exists():
+      with contextlib.ExitStack() as stack:
+        stack.callback(self.close)
+        self._look()
+        stack.pop_all()
+
+  @functools.cached_property
+  def _manager(self):
+    return ocp.CheckpointManager(
       self.folder, options=ocp.CheckpointManagerOptions(max_to_keep=1)
     )
-    self.epochs = self._manager.latest_step() or 0
-    if not self.epochs:
-      return
+
+  def _look(self):
+    """Finds the last epoch, and whether it is of the same training."""
     args = ocp.args.Composite(what=ocp.args.JsonRestore())
-    found = self._manager.restore(self.epochs, args=args)["what"]
+    found = self._what
+    try:
+      self.epochs = self._manager.latest_step() or 0
+      if self.epochs:
+        found = dict(self._manager.restore(self.epochs, args=args)["what"])
+    except Exception as e:  # Orbax raises several types
+      raise checks.InputError(
+        f"cannot read {self.folder} ({checks.reason(e)}): if it is damaged, "
+        "remove it to start anew"
+      ) from e
     for key, value in self._what.items():
       if found.get(key) != value:
         raise checks.InputError(
-          f"{folder} holds a training with {key} {found.get(key)!r}, not "
+          f"{self.folder} holds a training with {key} {found.get(key)!r}, not "
           f"{value!r}: remove it to start anew"
         )
 
@@ -222,7 +311,15 @@ class Checkpoints:
 
   def close(self) -> None:
     """Waits for what is being written."""
-    self._manager.close()
+    if "_manager" in vars(self):
+      self._manager.close()
+
+  def remove(self) -> None:
+    """Removes the closed folder, under its name at once."""
+    gone = self.folder.with_name(f"{self.folder.name}.removed")
+    shutil.rmtree(gone, ignore_errors=True)  # left by one that was killed
+    self.folder.rename(gone)
+    shutil.rmtree(gone)
 
 
 def train(recipe, model, train_set, test_set, preprocessing, checkpoints):
@@ -238,16 +335,15 @@ def train(recipe, model, train_set, test_set, preprocessing, checkpoints):
 
   Returns:
     The same model, trained, in evaluation mode.
+
+  Raises:
+    InputError: if the loss of an epoch is not finite, which is then not kept.
   """
   accuracy = make_accuracy(nnx.split(model)[0], preprocessing)
   model.train()
   graph, params, rest = _split(model)
   images, labels = map(jnp.asarray, train_set)
   steps = len(images) // recipe.batch_size
-  if not steps:
-    raise checks.InputError(
-      f"batch_size is {recipe.batch_size}, but there are {len(images)} images"
-    )
   schedule = optax.warmup_cosine_decay_schedule(
     init_value=0.01 * recipe.learning_rate,
     peak_value=recipe.learning_rate,
@@ -275,10 +371,16 @@ def train(recipe, model, train_set, test_set, preprocessing, checkpoints):
       now = jax.random.fold_in(key, epoch * steps + i)
       training, loss = step(training, now, images, labels, index)
       losses.append(loss)
+    mean_loss = np.mean(losses)
+    if not np.isfinite(mean_loss):
+      raise checks.InputError(
+        f"the loss of epoch {epoch + 1} is {mean_loss:g}, not finite: is "
+        f"learning_rate {recipe.learning_rate:g} too high?"
+      )
     checkpoints.save(epoch + 1, nnx.merge_state(*training[:2]), training[2])
     score = accuracy(*training[:2], *test_set)
     print(
-      f"epoch {epoch + 1}/{recipe.epochs}  loss {np.mean(losses):.4f}  "
+      f"epoch {epoch + 1}/{recipe.epochs}  loss {mean_loss:.4f}  "
       f"test accuracy {score:.4f}  {time.time() - started:.0f} s",
       flush=True,
     )
@@ -299,42 +401,103 @@ def _preprocessing(images):
   )
 
 
+def _flags(preprocessing):
+  """Preprocessing as `leep_jax.score` takes it."""
+  mean, std = (
+    ",".join(f"{value:g}" for value in values)
+    for values in (preprocessing.mean, preprocessing.std)
+  )
+  return f"--image_size={preprocessing.image_size} --mean={mean} --std={std}"
+
+
 def _write(model, card, output, test_set, preprocessing):
   """Writes weights and card; the accuracy is that of the file (float16)."""
-  weights.save(model, output, metadata={"leep_jax": json.dumps(card)})
-  tensors, _ = weights.read_tensors(output)
-  weights.load_into(model, tensors, origin=str(output))
-  graph, params, rest = _split(model)
-  accuracy = make_accuracy(graph, preprocessing)
-  card["test_accuracy"] = accuracy(params, rest, *test_set)
-  weights.save(model, output, metadata={"leep_jax": json.dumps(card)})
-  output.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
+  with tempfile.TemporaryDirectory() as folder:
+    file = pathlib.Path(folder, "model.safetensors")
+    with np.errstate(over="ignore"):  # refused below
+      weights.save(model, file)
+    tensors, _ = weights.read_tensors(file)
+    for name, value in tensors.items():
+      if not np.isfinite(value).all():
+        raise checks.InputError(
+          f"{name} is too large for the float16 of {output}: is the learning "
+          "rate too high?"
+        )
+    weights.load_into(model, tensors, origin=str(output))
+    graph, params, rest = _split(model)
+    accuracy = make_accuracy(graph, preprocessing)
+    card["test_accuracy"] = accuracy(params, rest, *test_set)
+    weights.save(model, file, metadata={"leep_jax": json.dumps(card)})
+    content = file.read_bytes()
+  text = json.dumps(card, indent=2) + "\n"
+  # The card first: where there are weights, there is a card.
+  results.replace_file(output.with_suffix(".json"), text.encode())
+  results.replace_file(output, content)
   print(f"wrote {output}: test accuracy {card['test_accuracy']:.4f}")
 
 
-def main(argv):
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-  logging.set_verbosity(logging.WARNING)  # Orbax tells of every file
+def _check_fit(recipe, train_data):
+  """Refuses a recipe that cannot be for these images."""
+  if len(train_data) < recipe.batch_size:
+    raise checks.InputError(
+      f"batch_size is {recipe.batch_size}, but there are {len(train_data)} "
+      "images"
+    )
+  if train_data.image_shape is None:
+    raise checks.InputError(
+      f"images of {train_data.name} are of no one size, which training needs"
+    )
+  height, width, channels = train_data.image_shape
+  if channels not in (1, 3):
+    raise checks.InputError(
+      f"images of {train_data.name} have {channels} channels, not 1 or 3"
+    )
+  if recipe.crop >= min(height, width):
+    raise checks.InputError(
+      f"crop is {recipe.crop}, but must be below the images' {height} x "
+      f"{width} pixels"
+    )
+  architecture = zoo.ARCHITECTURES[recipe.arch]
+  least = architecture.min_image_size
+  fits, taken = height >= least, f"at least {least}"
+  if architecture.fixed_image_size:
+    side = architecture.preprocessing.image_size
+    fits, taken = height == side, f"exactly {side}"
+  if not fits:
+    raise checks.InputError(
+      f"images of {train_data.name} are {height} pixels high, but "
+      f"{recipe.arch} takes {taken}"
+    )
+
+
+def _run() -> int:
   recipe = Recipe(**{name: flag.value for name, flag in _RECIPE.items()})
+  if not _OUTPUT.value.endswith(".safetensors"):
+    raise checks.InputError(f"output {_OUTPUT.value} must end in .safetensors")
+  output = results.check_path("output", _OUTPUT.value, (".safetensors",))
+  results.check_path("card", output.with_suffix(".json"), (".json",))
   name, data_dir = _DATASET.value, _DATA_DIR.value
-  output = pathlib.Path(_OUTPUT.value)
   train_data = data.load_dataset(
     name, split="train", data_dir=data_dir, limit=_LIMIT.value
   )
   test_data = data.load_dataset(name, split="test", data_dir=data_dir)
-  model = zoo.build(recipe.arch, train_data.num_classes, seed=recipe.seed)
+  _check_fit(recipe, train_data)
   what = f"{name}, {len(train_data):,} training images"
   checkpoints = Checkpoints(
     output.with_suffix(".checkpoints"),
     {"data": what, **dataclasses.asdict(recipe)},
   )
-  train_set, test_set = train_data.load(), test_data.load()
-  preprocessing = _preprocessing(train_set[0])
-  try:
+  with contextlib.closing(checkpoints):
+    # With checkpoints, it is of an earlier start that could not remove them.
+    if output.exists() and not checkpoints.epochs:
+      raise checks.InputError(
+        f"{output} exists already: remove it to train again"
+      )
+    train_set, test_set = train_data.load(), test_data.load()
+    preprocessing = _preprocessing(train_set[0])
+    print(f"preprocessing: {_flags(preprocessing)}", flush=True)
+    model = zoo.build(recipe.arch, train_data.num_classes, seed=recipe.seed)
     train(recipe, model, train_set, test_set, preprocessing, checkpoints)
-  finally:
-    checkpoints.close()
   card = {
     "architecture": recipe.arch,
     "image_size": preprocessing.image_size,
@@ -347,8 +510,18 @@ def main(argv):
     "licence": "Apache-2.0",
   }
   _write(model, card, output, test_set, preprocessing)
-  shutil.rmtree(checkpoints.folder)
+  checkpoints.remove()
+  return 0
+
+
+def main(argv: list[str]) -> int:
+  """Runs the command; returns its exit status.
+
+  Args:
+    argv: the program's name and its flags.
+  """
+  return command.main(argv, FLAGS, __doc__ or "", _run)
 
 
 if __name__ == "__main__":
-  app.run(main)
+  sys.exit(main(sys.argv))

@@ -11,7 +11,7 @@ import math
 import pathlib
 from typing import Any
 
-from leep_jax import checks
+from leep_jax import checks, source as source_lib
 
 # Pillow's numbers, which transformers writes as `resample`.
 _RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
@@ -35,11 +35,17 @@ class Config:
     preprocessing: fields of `Preprocessing`.
     num_classes: number of source classes, or None.
     options: of the network: `norm_eps`, `head_norm_eps`, `tf_padding`.
+    timm: what timm calls the network, or None.
+    transformers: the `model_type` of transformers, or None.
+    pool: what timm calls the pooling before the head, or None.
   """
 
   preprocessing: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   num_classes: int | None = None
   options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  timm: str | None = None
+  transformers: str | None = None
+  pool: str | None = None
 
 
 def read(folder: pathlib.Path) -> Config:
@@ -55,11 +61,21 @@ def read(folder: pathlib.Path) -> Config:
   images = _read_json(folder / "preprocessor_config.json")
   try:
     if "pretrained_cfg" in config or "architecture" in config:
-      return _timm(config)
-    return _transformers(config, images)
+      found = _timm(config)
+    else:
+      found = _transformers(config, images)
+    # Refused here, where it is known who says so.
+    source_lib.Preprocessing(**{"image_size": 1, **found.preprocessing})
+    return found
   except checks.InputError as e:
     raise checks.InputError(f"configuration in {folder}: {e}") from e
-  except (TypeError, ValueError, KeyError, IndexError, AttributeError) as e:
+  except (
+    ArithmeticError,
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+  ) as e:
     raise checks.InputError(
       f"the configuration in {folder} cannot be understood: "
       f"{type(e).__name__}: {checks.reason(e)}"
@@ -86,7 +102,7 @@ def _square(what, height, width):
     raise checks.InputError(
       f"{what} is {height} x {width}, but images are made square"
     )
-  return int(height)
+  return checks.at_least_1(what, height)
 
 
 def _timm(config):
@@ -119,7 +135,17 @@ def _timm(config):
     options = {"norm_eps": 1e-3, "tf_padding": True}
   # timm writes the number that the file has at the top, the original's below.
   classes = config.get("num_classes", stated.get("num_classes"))
-  return Config(fields, None if classes is None else int(classes), options)
+  return Config(
+    fields,
+    _count(classes),
+    options,
+    timm=config.get("architecture"),
+    pool=config.get("global_pool"),
+  )
+
+
+def _count(classes):
+  return None if classes is None else checks.at_least_1("num_classes", classes)
 
 
 def _transformers(config, images):
@@ -140,7 +166,16 @@ def _transformers(config, images):
   fields = _images(images) if images else {}
   if not fields and "image_size" in config:
     fields = {"image_size": int(config["image_size"])}
-  return Config(fields, None if classes is None else int(classes), options)
+  return Config(fields, _count(classes), options, transformers=kind)
+
+
+def defaults(kind: str) -> Config:
+  """What transformers computes where no configuration says otherwise.
+
+  Args:
+    kind: a `model_type`; of an unknown one nothing is stated.
+  """
+  return _transformers({"model_type": kind}, {})
 
 
 def _images(stated):

@@ -1,7 +1,7 @@
 """Names to labelled images: TFDS, a folder, an npz file, or digits.
 
 A `Dataset` knows how many examples it has and can fetch any of them by index;
-`batches` reads ahead in a background thread. TensorFlow is never imported:
+`batches` reads ahead in background threads. TensorFlow is never imported:
 TFDS reads `array_record` files through its data-source interface.
 
 `load_attributes` reads yes-or-no labels without their images.
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 import csv
 import dataclasses
+import functools
 import os
 import pathlib
 import queue
@@ -41,7 +42,8 @@ class Dataset:
     image_shape: `(H, W, C)`, or None where images differ in size.
     fetch: `indices -> (images, labels)`, a sequence of `[H, W, C]` arrays
       (uint8 in 0..255, or floats in [0, 1]) and one of integer labels, or of
-      real-valued targets.
+      real-valued targets; called from several threads where images differ in
+      size.
     class_names: names of the classes, where they are known.
   """
 
@@ -78,29 +80,35 @@ class Dataset:
   ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields `(images [B, H, W, C], labels [B])`; the last may be shorter.
 
+    Images that differ in size are read and fitted one by one, in as many
+    threads as there are processors, so that few are in memory before they are
+    fitted.
+
     Args:
       batch_size: examples a batch.
       fit: where images differ in size, what brings each to one size before
-        stacking, such as `Preprocessing.fit`; called from several threads.
+        stacking, such as `Preprocessing.fit`; called from several threads. In
+        a batch with float32 images, uint8 ones become float32, over 255.
 
     Raises:
       InputError: if images differ in size and `fit` is None, or an image
         cannot be read.
     """
-    if self.image_shape is None and fit is None:
-      raise checks.InputError(
-        f"images of {self.name} differ in size, and the source names no size "
-        "to bring them to"
-      )
+    pool = futures.ThreadPoolExecutor(os.cpu_count())
+    fetch = self.fetch
+    if self.image_shape is None:
+      if fit is None:
+        raise checks.InputError(
+          f"images of {self.name} differ in size, and the source names no size "
+          "to bring them to"
+        )
+      fetch = functools.partial(_fetch_fitted, fetch, fit, pool)
 
     def read(start):
-      images, labels = self.fetch(self.indices[start : start + batch_size])
-      if self.image_shape is None and fit is not None:
-        with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-          images = list(pool.map(fit, images))
+      images, labels = fetch(self.indices[start : start + batch_size])
       return np.stack(images), np.asarray(labels)
 
-    return _ahead(read, range(0, len(self), batch_size))
+    return _ahead(read, range(0, len(self), batch_size), pool)
 
   def load(self) -> tuple[np.ndarray, np.ndarray]:
     """Returns all `(images [n, H, W, C], labels [n])` in memory."""
@@ -108,8 +116,27 @@ class Dataset:
     return np.concatenate(images), np.concatenate(labels)
 
 
-def _ahead(read, starts) -> Iterator[Any]:
-  """Calls `read` on each start in a thread, a bounded number ahead."""
+def _fetch_fitted(fetch, fit, pool, indices):
+  """Fetches images one by one and fits each at once, in threads."""
+
+  def one(index):
+    (image,), (label,) = fetch(np.asarray([index]))
+    return fit(image), label
+
+  images, labels = map(list, zip(*pool.map(one, indices), strict=True))
+  if any(image.dtype != np.uint8 for image in images):
+    images = [
+      image / np.float32(255) if image.dtype == np.uint8 else image
+      for image in images
+    ]
+  return images, labels
+
+
+def _ahead(read, starts, pool) -> Iterator[Any]:
+  """Calls `read` on each start in a thread, a bounded number ahead.
+
+  What `read` has left to do in the pool is dropped when the iterator ends.
+  """
   ready: queue.Queue = queue.Queue(_READ_AHEAD)
   stop = threading.Event()
 
@@ -142,6 +169,7 @@ def _ahead(read, starts) -> Iterator[Any]:
       yield item
   finally:
     stop.set()
+    pool.shutdown(cancel_futures=True)
     thread.join()
 
 
@@ -157,8 +185,9 @@ def load_dataset(
 
   Args:
     name: `digits` (scikit-learn's, offline), `folder:DIR` (one sub-folder of
-      images per class), `npz:FILE` (arrays `images` and `labels`), or the
-      name of a TFDS data set.
+      images per class, turned as their EXIF orientation says and brought to 8
+      bits), `npz:FILE` (arrays `images` and `labels`), or the name of a TFDS
+      data set.
     split: TFDS split with slicing such as `train[:20%]` (default `train`);
       for a folder, its sub-folder to use. The others have no splits.
     data_dir: where TFDS data sets are.
@@ -307,6 +336,11 @@ def _image_files(folder):
 
 
 def _read_image(path):
+  """Returns a file's image, `[H, W, 3]` uint8.
+
+  It is turned as its EXIF orientation says, unlike by torchvision's loader;
+  16 bits are scaled to 8; grey is repeated, and transparency left out.
+  """
   import cv2
 
   # A file that is no image is reported below, by an error of ours.

@@ -27,8 +27,8 @@ from leep_jax import statistics
 _AXIS = "devices"
 _RUN_AHEAD = 1  # batches
 # With JAX 0.11 the CPU's fused YNN kernels return NaN for bfloat16 networks
-# (`test_bfloat16_networks_are_sound`). Networks run well without them, also in
-# float32; sums need them for speed.
+# (`test_bfloat16_scores_are_within_the_stated_tolerance`). Networks run well
+# without them, also in float32; sums need them for speed.
 _NETWORK_OPTIONS = {"cpu": {"xla_cpu_experimental_ynn_fusion_type": ""}}
 _limit: int | None = None
 

@@ -157,12 +157,19 @@ def _forward(apply, preprocessing, dtype):
       outputs = apply(state, preprocessing(images).astype(dtype))
     if not isinstance(outputs, (tuple, list)):
       outputs = (outputs,)
-    logits, features = (*outputs, None)[:2]
-    if not hasattr(logits, "astype"):
-      raise TypeError(f"it returned a {type(logits).__name__}, not logits")
-    named = {"probs": jax.nn.softmax(logits.astype(jnp.float32))}
-    if features is not None:
-      named["features"] = features.astype(jnp.float32)
+    if len(outputs) not in (1, 2):
+      raise TypeError(
+        f"it returned {len(outputs)} values, not logits or (logits, features)"
+      )
+    named = dict(zip(("logits", "features"), outputs, strict=False))
+    if named.get("features", 0) is None:
+      del named["features"]
+    for what, values in named.items():
+      kind = getattr(values, "dtype", type(values).__name__)
+      if isinstance(kind, str) or not jnp.issubdtype(kind, jnp.floating):
+        raise TypeError(f"it returned {what} of type {kind}, not real numbers")
+      named[what] = values.astype(jnp.float32)
+    named["probs"] = jax.nn.softmax(named.pop("logits"))
     return named
 
   return forward, devices.parallel(forward)
@@ -233,12 +240,18 @@ def _check_shapes(source, function, state, images):
       f"{source.name} cannot be applied to images {images.shape}: "
       f"{type(e).__name__}: {checks.reason(e)}"
     ) from e
+  what_of = {"probs": "logits", "features": "features"}
   for key, shape in shapes.items():
     if len(shape.shape) != 2 or shape.shape[0] != len(images):
-      what = "logits" if key == "probs" else key
       raise checks.InputError(
-        f"{source.name} returns {what} of shape {shape.shape} for "
+        f"{source.name} returns {what_of[key]} of shape {shape.shape} for "
         f"{len(images)} images, not [{len(images)}, K]"
+      )
+    if shape.shape[1] < (2 if key == "probs" else 1):
+      hint = ": is it a sigmoid's? Return two" if shape.shape[1] else ""
+      raise checks.InputError(
+        f"{source.name} returns {shape.shape[1]} {what_of[key]} an "
+        f"image, which tell nothing{hint}"
       )
 
 

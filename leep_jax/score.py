@@ -355,6 +355,8 @@ def _score_models(models, overrides, names, dataset, on_row, on_error):
       scored = _score(name, names, where, compute, progress)
     except checks.InputError as e:
       on_error(f"{e}" if name in f"{e}" else f"{name}: {e}")
+    except Exception as e:  # out of memory, say: the others are still scored
+      on_error(f"{name} failed: {type(e).__name__}: {checks.reason(e)}")
     else:
       on_row(scored)
 

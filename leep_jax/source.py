@@ -51,10 +51,14 @@ class Preprocessing:
     for name in ("mean", "std"):
       values = np.ravel(getattr(self, name)).astype(float)
       object.__setattr__(self, name, tuple(values.tolist()))
-    if len(self.mean) != len(self.std) or not all(v > 0 for v in self.std):
+    if (
+      len(self.mean) != len(self.std)
+      or not all(0 < v < math.inf for v in self.std)
+      or not np.all(np.isfinite(self.mean))
+    ):
       raise checks.InputError(
-        f"mean {self.mean} and std {self.std} must have one number a channel, "
-        "those of std above 0"
+        f"mean {self.mean} and std {self.std} must have one finite number a "
+        "channel, those of std above 0"
       )
     if self.image_size is not None:
       checks.at_least_1("image_size", self.image_size)
@@ -128,10 +132,8 @@ class Preprocessing:
       for old, new, part in zip(size, new_size, kept, strict=True)
     )
     limit = 255 if levels else None if self.takes_any_range else 1.0
-    shrinks = any(new < old for old, new in zip(size, new_size, strict=True))
-    return resize.resize(
-      images, rows, columns, limit=limit, whole=levels and shrinks
-    )
+    whole = levels and _shrinks(size, new_size)
+    return resize.resize(images, rows, columns, limit=limit, whole=whole)
 
   def _geometry(self, side, height, width):
     """The size to resize to, and the top left corner of the crop in it."""
@@ -144,11 +146,14 @@ class Preprocessing:
   def fit(self, image: np.ndarray) -> np.ndarray:
     """Resizes and crops one image on the host, with Pillow.
 
+    Whole levels or fractions are kept as on the device.
+
     Args:
       image: `[H, W, C]` uint8 of any size.
 
     Returns:
-      `[image_size, image_size, C]` uint8, which `fitted` takes.
+      `[image_size, image_size, C]`, which `fitted` takes: float32 in [0, 1]
+      where the image is enlarged, uint8 where a side shrinks or none changes.
 
     Raises:
       InputError: if `image_size` is None, or the image is not as above.
@@ -165,21 +170,33 @@ class Preprocessing:
         f"an image is {image.dtype} of shape {image.shape}, not uint8 of "
         "shape [H, W, C]"
       )
-    (height, width), (top, left) = self._geometry(side, *image.shape[:2])
-    box = (left, top, left + side, top + side)
+    size = image.shape[:2]
+    new_size, (top, left) = self._geometry(side, *size)
+    enlarged = new_size != size and not _shrinks(size, new_size)
     how = PIL.Image.Resampling[self.interpolation.upper()]
 
     def bring(part):
-      picture = PIL.Image.fromarray(part)
       # Width first: from version 13 on, Pillow would begin tall images with
       # their height, unlike when published networks were evaluated.
-      picture = picture.resize((width, picture.height), how)
-      return np.asarray(picture.resize((width, height), how).crop(box))
+      for height in (size[0], new_size[0]):
+        picture = PIL.Image.fromarray(part)
+        part = np.asarray(picture.resize((new_size[1], height), how))
+        part = part.clip(0, 255)
+      return part[top : top + side, left : left + side].copy()
 
-    if image.shape[2] == 3:
+    if image.shape[2] == 3 and not enlarged:
       return bring(image)
-    # One by one: a second or fourth channel would be taken for alpha.
-    return np.stack([bring(part) for part in np.moveaxis(image, 2, 0)], axis=2)
+    # One by one: a second or fourth channel would be taken for alpha, and only
+    # single ones can be float32.
+    if enlarged:
+      image = image.astype(np.float32)
+    parts = [bring(part) for part in np.moveaxis(image, 2, 0)]
+    fitted = np.stack(parts, axis=2)
+    return fitted / 255 if enlarged else fitted
+
+
+def _shrinks(size, new_size):
+  return any(new < old for old, new in zip(size, new_size, strict=True))
 
 
 @dataclasses.dataclass(frozen=True)

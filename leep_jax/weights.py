@@ -29,7 +29,7 @@ from leep_jax import checks
 Names = tuple[tuple[str, str | Callable[[re.Match], str]], ...]
 
 # What wrappers of PyTorch put before every name.
-_WRAPPERS: Names = ((r"^(module|_orig_mod|model)\.", ""),)
+_WRAPPERS: Names = ((r"^((module|_orig_mod|model|state_dict)\.)+", ""),)
 # Counters that PyTorch's BatchNorm keeps and inference does not need.
 _IGNORED = re.compile(r"(^|\.)num_batches_tracked$")
 # The order of a kernel's axes: NNX has the output channels last, PyTorch first.
@@ -124,8 +124,10 @@ def find(folder: pathlib.Path) -> pathlib.Path:
     InputError: if there is no checkpoint in it, or several and none is called
       `model.safetensors`.
   """
-  if is_orbax(folder):
-    return folder
+  # Where a checkpoint manager has saved one, it is in a folder inside.
+  for inside in (folder / "default", folder / "model", folder):
+    if is_orbax(inside):
+      return inside
   for name in ("model.safetensors", _INDEX):
     if (folder / name).is_file():
       return folder / name
@@ -150,6 +152,9 @@ def _read_parts(path):
   """Reads the parts that an index names."""
   try:
     parts = sorted(set(json.loads(path.read_text())["weight_map"].values()))
+    outside = [part for part in parts if pathlib.PurePath(part).name != part]
+    if outside:
+      raise ValueError(f"{outside[0]} is not beside it")
   except (OSError, ValueError, TypeError, KeyError, AttributeError) as e:
     raise checks.InputError(
       f"cannot read {path} as the index of a checkpoint ({checks.reason(e)})"
@@ -264,7 +269,7 @@ def load_into(
       value = value.reshape(expected)  # [C, 1, 1] for [C], and the like
     if value.shape != expected:
       wrong.append(f"{original} {value.shape}, not {expected}")
-    elif value.dtype.kind not in "fiu" and value.dtype.name != "bfloat16":
+    elif value.dtype.kind != "f" and value.dtype.name != "bfloat16":
       wrong.append(f"{original} ({value.dtype})")
     elif not np.all(np.isfinite(value.astype(np.float32))):
       wrong.append(f"{original} (not finite)")

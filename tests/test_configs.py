@@ -196,6 +196,23 @@ def test_scales(tmp_path):
       "hidden_act is 'swish', but mobilenet_v1 is computed with relu6",
     ),
     (TIMM | {"model_args": {"img_size": 9}}, None, "model_args .*not known"),
+    (TIMM | {"num_classes": 10.7}, None, "num_classes is 10.7"),
+    (
+      TIMM | {"pretrained_cfg": {"mean": ["a", "b", "c"]}},
+      None,
+      "configuration in .* cannot be understood",
+    ),
+    (
+      TIMM | {"pretrained_cfg": {"std": [math.inf] * 3}},
+      None,
+      "configuration in .*one finite number a channel",
+    ),
+    (
+      TIMM | {"pretrained_cfg": {"input_size": [3, math.inf, math.inf]}},
+      None,
+      "input_size is inf",
+    ),
+    ({}, {"rescale_factor": 0}, "ZeroDivisionError"),
     ({}, {"resample": 9}, "resample is 9, but Pillow's filters are 0 to 5"),
     ({}, {"size": {"longest": 3}}, "cannot be understood: KeyError"),
     (

@@ -1,12 +1,15 @@
 """Data sets by name: TFDS without TensorFlow, folders, npz, digits."""
 
+from concurrent import futures
 import io
+import os
 import sys
 import threading
 import time
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 import tensorflow_datasets as tfds
 
@@ -277,7 +280,8 @@ def test_folder(folder):
   ((images, labels),) = dataset.batches(10, fit=fit(16))
   assert images.shape == (3, 16, 16, 3)
   np.testing.assert_array_equal(labels, [0, 0, 1])
-  np.testing.assert_allclose(images.mean((1, 2, 3)), [100, 50, 0], atol=1)
+  means = 255 * images.mean((1, 2, 3))  # one is enlarged: all are floats
+  np.testing.assert_allclose(means, [100, 50, 0], atol=1)
   with pytest.raises(leep_jax.InputError, match="differ in size"):
     next(dataset.batches(10))
 
@@ -290,6 +294,122 @@ def test_folder_images_keep_their_colours_and_centre(tmp_path):
   dataset = leep_jax.load_dataset(f"folder:{tmp_path}")
   ((images, _),) = dataset.batches(2, fit=fit(10))
   np.testing.assert_array_equal(images[0], np.full((10, 10, 3), [0, 0, 255]))
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpeg", "webp", "tiff"])
+def test_folder_images_are_turned_as_exif_says(tmp_path, suffix):
+  values = np.zeros((16, 32, 3), np.uint8)
+  values[:, 16:] = 255
+  image = PIL.Image.fromarray(values)
+  exif = image.getexif()
+  exif[0x112] = 6  # to be turned clockwise
+  image.save(tmp_path / f"1.{suffix}", exif=exif)
+  read = data._read_image(tmp_path / f"1.{suffix}")
+  assert read.shape == (32, 16, 3)
+  np.testing.assert_allclose(read, np.rot90(values, -1), atol=1)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_folder_images_of_16_bits_are_scaled_to_8(tmp_path, suffix, rng):
+  values = rng.integers(0, 1 << 16, (8, 9), dtype=np.uint16)
+  write_image(tmp_path / f"1.{suffix}", values)
+  read = data._read_image(tmp_path / f"1.{suffix}")
+  assert (read.dtype, read.shape) == (np.uint8, (8, 9, 3))
+  expected = np.repeat(values[..., None] / 257, 3, axis=2)
+  np.testing.assert_allclose(read, expected, atol=1)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (10, 13, 3), (40, 50, 3), (12, 30)])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_scores_do_not_depend_on_how_images_are_stored(
+  tmp_path, shape, interpolation, rng
+):
+  labels = np.repeat(np.arange(3), 20)
+  images = rng.integers(0, 256, (60, *shape), dtype=np.uint8)
+  images[labels == 1] //= 2
+  np.savez(tmp_path / "a.npz", images=images, labels=labels)
+  for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+    image = image[..., ::-1] if image.ndim == 3 else image
+    write_image(tmp_path / "folder" / f"{label}" / f"{i:02}.png", image)
+  weights = rng.normal(size=(16 * 16 * 3, 5)).astype(np.float32)
+
+  def apply(weights, x):
+    features = x.reshape(len(x), -1) @ weights
+    return features, features
+
+  source = leep_jax.Source(
+    "linear", apply, weights,
+    leep_jax.Preprocessing(16, crop=0.875, interpolation=interpolation),
+  )  # fmt: skip
+  one, other = (
+    leep_jax.compute_scores(
+      leep_jax.compute_outputs(source, leep_jax.load_dataset(name)),
+      names=["leep", "nce", "logme", "h_score"],
+    )
+    for name in (f"npz:{tmp_path}/a.npz", f"folder:{tmp_path}/folder")
+  )
+  for name, value in one.items():
+    assert value == pytest.approx(other[name], abs=1e-5), name
+
+
+def many(count, fetch):
+  return leep_jax.Dataset("made", "all", 2, np.arange(count), None, fetch)
+
+
+def test_images_are_fetched_one_by_one_and_fitted_at_once():
+  lock, held, most = threading.Lock(), 0, 0
+
+  def fetch(indices):
+    nonlocal held, most
+    assert len(indices) == 1
+    with lock:
+      held += 1
+      most = max(most, held)
+    return [np.full((20, 30, 3), i, np.uint8) for i in indices], indices
+
+  def bring(image):
+    nonlocal held
+    time.sleep(0.001)
+    with lock:
+      held -= 1
+    return image[:10, :10]
+
+  batches = list(many(100, fetch).batches(40, fit=bring))
+  assert [len(images) for images, _ in batches] == [40, 40, 20]
+  images, labels = (np.concatenate(x) for x in zip(*batches, strict=True))
+  np.testing.assert_array_equal(images[:, 0, 0, 0], np.arange(100))
+  np.testing.assert_array_equal(labels, np.arange(100))
+  assert most <= os.cpu_count()
+
+
+def test_stopping_early_drops_what_is_left_of_a_batch():
+  fetched = []
+
+  def fetch(indices):
+    fetched.append(indices[0])
+    time.sleep(0.1 if indices[0] >= 500 else 0)
+    return [np.zeros((4, 4, 3), np.uint8)], indices
+
+  threads = threading.active_count()
+  batches = many(1000, fetch).batches(500, fit=lambda image: image)
+  next(batches)
+  batches.close()
+  assert len(fetched) < 900
+  assert threading.active_count() == threads
+
+
+def test_an_error_of_one_image_ends_the_iteration():
+  def fetch(indices):
+    if indices[0] == 70:
+      raise leep_jax.InputError("cannot read it")
+    return [np.zeros((4, 4, 3), np.uint8)], indices
+
+  threads = threading.active_count()
+  batches = many(1000, fetch).batches(50, fit=lambda image: image)
+  assert len(next(batches)[0]) == 50
+  with pytest.raises(leep_jax.InputError, match="^cannot read it$"):
+    next(batches)
+  assert threading.active_count() == threads
 
 
 def test_folder_split(folder):
@@ -364,7 +484,8 @@ def test_files_that_are_not_npz(tmp_path):
 
 def test_reading_runs_ahead_but_bounded():
   reads = []
-  source = data._ahead(lambda i: reads.append(i) or i, range(100))
+  pool = futures.ThreadPoolExecutor()
+  source = data._ahead(lambda i: reads.append(i) or i, range(100), pool)
   assert next(source) == 0
   deadline = time.time() + 5
   while len(reads) < 3 and time.time() < deadline:
@@ -381,4 +502,4 @@ def test_errors_while_reading_reach_the_caller():
     raise OSError("disk gone")
 
   with pytest.raises(OSError, match="disk gone"):
-    next(data._ahead(read, range(3)))
+    next(data._ahead(read, range(3), futures.ThreadPoolExecutor()))

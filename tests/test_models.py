@@ -351,8 +351,10 @@ def test_pooling_takes_a_last_window_that_starts_inside(size, expected):
 
 
 @pytest.mark.parametrize(
-  "arch", ["resnet18", "mobilenet_v1_025", "efficientnet_b0", "convnext_tiny"]
-)
+  "arch",
+  ["resnet18", "mobilenet_v1_025", "efficientnet_b0", "convnext_tiny",
+   "darknet53", "senet154"],
+)  # fmt: skip
 def test_smallest_image(arch):
   size = zoo.ARCHITECTURES[arch].min_image_size
   x = jnp.zeros((1, size, size, 3))

@@ -4,6 +4,9 @@ import json
 import pathlib
 import re
 
+import pytest
+
+from experiments import readme
 import leep_jax
 from leep_jax import score, task_matrix
 from leep_jax.models import zoo
@@ -48,3 +51,14 @@ def test_accuracies_are_those_of_the_cards():
     card = json.loads(path.with_suffix(".json").read_text())
     assert f"| `{name}` |" in README
     assert f"{card['test_accuracy']:.4f}" in README
+
+
+def test_tables_are_what_their_script_writes(tmp_path, monkeypatch):
+  assert readme.bundled() in README
+  monkeypatch.setattr(readme, "README", tmp_path / "README.md")
+  readme.README.write_text("<!-- a -->\nold\n<!-- /a --> end")
+  readme.fill("a", "    new\n")
+  text = "<!-- a -->\n\n    new\n\n<!-- /a --> end"
+  assert readme.README.read_text() == text
+  with pytest.raises(SystemExit, match="no one block b"):
+    readme.fill("b", "")

@@ -10,6 +10,7 @@ import re
 import pytest
 
 import leep_jax
+from leep_jax.models import zoo
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +58,29 @@ def test_real_source(model, dataset, shared, one_device, run):
   if dataset == "cifar10":
     measured = (outputs.probs.argmax(axis=1) == outputs.labels).mean()
     assert measured == pytest.approx(accuracy, abs=5e-4)
+
+
+MOBILENETS = {"0.25_128": "025", "0.5_160": "050", "0.75_192": "075"}
+
+
+@pytest.mark.parametrize("folder", MOBILENETS)
+def test_real_mobilenet(folder, shared, one_device):
+  row = rf"\| {folder} \| (\d+) \| ([-\d.]+) \| ([-\d.]+) \|"
+  text = (shared / "weights" / "README.md").read_text()
+  size, leep, nce = map(float, re.search(row, text).groups())
+  path = shared / "weights" / f"mobilenet_v1_{folder}"
+  source = leep_jax.load_source(
+    f"mobilenet_v1_{MOBILENETS[folder]}@{path}",
+    overrides=zoo.Overrides(crop=1.0),  # as the reference was made
+  )
+  assert source.preprocessing.image_size == size
+  outputs = leep_jax.compute_outputs(
+    source,
+    leep_jax.load_dataset(
+      "cifar100", split="test[:1000]", data_dir=str(shared / "data")
+    ),
+  )
+  assert outputs.num_source_classes == 1001
+  values = leep_jax.compute_scores(outputs, names=["leep", "nce"])
+  assert values["leep"] == pytest.approx(leep, abs=5e-4)
+  assert values["nce"] == pytest.approx(nce, abs=5e-4)

@@ -221,11 +221,12 @@ def test_flags_replace_the_configuration_of_checkpoints(capsys, monkeypatch):
     (["--model=legacy_senet154.in1k"], "published as a pickle at https:"),
     (["--source_classes=7"], "has 10 classes .*but 7 are asked for"),
     (["--mean=a,b,c"], "--mean=a,b,c is no list of numbers"),
-    (["--mean=0.5"], "must have one number a channel"),
+    (["--mean=0.5"], "must have one finite number a"),
     (["--crop=87.5"], "crop is 87.5, but must be above 0 and at most 1"),
     (["--interpolation=cubic"], "did you mean bicubic"),
     (["--tf_padding"], "has no choice of tf_padding"),
     (["--image_size=4"], "takes at least 8"),
+    (["--mean=nan,0,0"], "must have one finite number a"),
     (["--predictions=x.npz", "--crop=1"], "--crop has no meaning with"),
   ],
 )
@@ -285,6 +286,38 @@ def test_command_line_mistake_has_no_traceback(tmp_path):
   assert (
     err == "error: Unknown command line flag 'modle'. Did you mean: model ?\n"
   )
+
+
+def test_a_source_that_breaks_does_not_stop_the_others(
+  capsys, tmp_path, monkeypatch
+):
+  first, *others = zoo.names()
+  original = forward.compute_outputs
+
+  def compute(source, *args, **options):
+    if source.name == first:
+      raise RuntimeError("RESOURCE_EXHAUSTED: out of memory\nand so on")
+    return original(source, *args, **options)
+
+  monkeypatch.setattr(forward, "compute_outputs", compute)
+  path = tmp_path / "rows.jsonl"
+  status, out, err = run(capsys, "--limit=20", f"--output={path}")
+  assert status == 2
+  assert err == (
+    f"error: {first} failed: RuntimeError: RESOURCE_EXHAUSTED: out of memory\n"
+  )
+  rows = [json.loads(line) for line in path.read_text().splitlines()]
+  assert {row["model"] for row in rows} == set(others)
+  assert first not in out
+
+
+@pytest.mark.parametrize(
+  "flag", ["--crop=2", "--image_size=0", "--interpolation=cubic"]
+)
+def test_a_wrong_flag_is_said_once(capsys, flag):
+  status, _, err = run(capsys, "--dataset=folder:/none", flag)
+  assert (status, err.count("\n")) == (2, 1)
+  assert "folder" not in err
 
 
 def test_interrupted_run_keeps_what_was_finished(capsys, tmp_path, monkeypatch):

@@ -101,15 +101,48 @@ def test_squash(shape, crop, rng):
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
 def test_enlarging_keeps_what_pillow_rounds(interpolation, rng):
   image = made("black and white", 40, 53, rng)
-  source = preprocessing(crop=0.875, interpolation=interpolation)
+  options = {"crop": 0.875, "interpolation": interpolation}
+  source = preprocessing(**options)
   got = on_device(source, image)
   assert (got.min(), got.max()) == (0, 255)
   # Each of two passes rounds by half a level at most; negative lobes make more
   # of the first.
   slack = {"bicubic": 1.15, "lanczos": 1.3}.get(interpolation, 1.0)
-  assert np.abs(got - source.fit(image)).max() <= slack + 1e-4
+  assert np.abs(got - evaluation(image, **options)).max() <= slack + 1e-4
   exact = source(image[None] / np.float32(255))[0]
   np.testing.assert_allclose(got, exact, atol=1e-3)
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize(
+  ("shape", "options"),
+  [
+    ((40, 53, 3), {"crop": 0.875}),
+    ((53, 40, 1), {}),
+    ((31, 64, 4), {"crop": 0.9, "squash": True}),
+    ((50, 64, 3), {"squash": True}),  # of the right width already
+    ((30, 100, 3), {}),
+  ],
+)
+def test_enlarged_on_host_as_on_device(shape, options, interpolation, rng):
+  image = 255 * rng.integers(0, 2, shape, dtype=np.uint8)
+  black, white = (0.0,) * shape[2], (1.0,) * shape[2]
+  source = leep_jax.Preprocessing(
+    64, black, white, interpolation=interpolation, **options
+  )
+  fitted = source.fit(image)
+  assert (fitted.dtype, fitted.shape) == (np.float32, (64, 64, shape[2]))
+  assert (fitted.min(), fitted.max()) == (0, 1)
+  np.testing.assert_allclose(on_device(source, image), fitted, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (70, 64), (65, 65), (30, 100)])
+def test_levels_stay_whole_where_nothing_or_one_side_grows(shape, rng):
+  source = preprocessing(image_size=64, squash=shape == (30, 100))
+  image = made("noise", *shape, rng)
+  fitted = source.fit(image)
+  assert (fitted.dtype, fitted.shape) == (np.uint8, (64, 64, 3))
+  assert_same_levels(on_device(source, image), fitted)
 
 
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
@@ -217,6 +250,28 @@ def test_images_of_several_sizes_are_fitted_once(rng):
   for got, image in zip(features, images, strict=True):
     expected = evaluation(image, crop=0.875, interpolation="bilinear")
     np.testing.assert_allclose(got, expected.ravel(), atol=1e-4)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_small_and_large_images_as_each_is_on_the_device(channels, rng):
+  shapes = [(300, 400), (20, 30), (64, 64), (50, 90), (90, 50), (200, 65)]
+  images = [made("noise", *shape, rng)[..., :channels] for shape in shapes]
+  dataset = leep_jax.Dataset(
+    name="made",
+    split="all",
+    num_classes=2,
+    indices=np.arange(len(images)),
+    image_shape=None,
+    fetch=lambda i: ([images[j] for j in i], i % 2),
+  )
+  source = leep_jax.Preprocessing(64)
+  # Batches of one type and of both.
+  for batch_size, dtypes in ((6, "f"), (1, "ufuffu"), (2, "fff")):
+    batches = list(dataset.batches(batch_size, fit=source.fit))
+    assert "".join(batch.dtype.kind for batch, _ in batches) == dtypes
+    fitted = [source.fitted(batch) for batch, _ in batches]
+    for got, image in zip(np.concatenate(fitted), images, strict=True):
+      np.testing.assert_allclose(got, on_device(source, image), atol=1e-6)
 
 
 def test_preprocessing_repeats_resizes_and_normalises(rng):

@@ -15,20 +15,32 @@ name, so the speed there says nothing of accelerators.
 """
 
 import pathlib
+import sys
 import time
 
-from absl import app, flags
+from absl import flags
 
 from experiments.benchmarks import timing
 import leep_jax
-from leep_jax import devices
+from leep_jax import command, devices
 from leep_jax.models import zoo
 
-_DATASET = flags.DEFINE_string("dataset", "digits", "Target data.")
-_SPLIT = flags.DEFINE_string("split", None, "Of a TFDS data set.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "TFDS folder.")
-_WEIGHTS = flags.DEFINE_string("weights", None, "Folder of checkpoints.")
-_LIMIT = flags.DEFINE_integer("limit", 1000, "Use this many examples.")
+FLAGS = flags.FlagValues()
+_DATASET = flags.DEFINE_string(
+  "dataset", "digits", "Target data.", flag_values=FLAGS
+)
+_SPLIT = flags.DEFINE_string(
+  "split", None, "Of a TFDS data set.", flag_values=FLAGS
+)
+_DATA_DIR = flags.DEFINE_string(
+  "data_dir", None, "TFDS folder.", flag_values=FLAGS
+)
+_WEIGHTS = flags.DEFINE_string(
+  "weights", None, "Folder of checkpoints.", flag_values=FLAGS
+)
+_LIMIT = flags.DEFINE_integer(
+  "limit", 1000, "Use this many examples.", flag_values=FLAGS
+)
 _WIDTHS = {"0.25": "025", "0.5": "050", "0.75": "075", "1.0": "100"}
 # Largest difference, and whether it is relative to the score.
 TOLERANCE = {
@@ -60,9 +72,7 @@ def measure(source, dataset, dtype):
   return scores, len(dataset) / seconds
 
 
-def main(argv):
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+def _run() -> int:
   dataset = leep_jax.load_dataset(
     _DATASET.value,
     split=_SPLIT.value,
@@ -90,7 +100,8 @@ def main(argv):
       None,
       f"{fast:,.0f} over {speed:,.0f}",
     )
+  return 0
 
 
 if __name__ == "__main__":
-  app.run(main)
+  sys.exit(command.main(sys.argv, FLAGS, __doc__ or "", _run))

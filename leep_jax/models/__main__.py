@@ -11,7 +11,7 @@ import textwrap
 
 from absl import flags
 
-from leep_jax import command, tables
+from leep_jax import command, hub, tables
 from leep_jax.models import zoo
 
 FLAGS = flags.FlagValues()
@@ -35,6 +35,8 @@ def _run() -> int:
     where = f"{entry.architecture}@{entry.origin}"
     if entry.origin == "bundled":
       where = f"{entry.architecture}, bundled, trained on {entry.data}"
+    elif not hub.is_hub(entry.origin):
+      where = f"{entry.architecture}, to be converted from\n  {entry.origin}"
     print(f"{line.rstrip()}\n  {where}")
   print("\nSources that are not bundled were trained on ImageNet.")
   print("\nArchitectures, for ARCH@CHECKPOINT:")

@@ -27,6 +27,10 @@ class Architecture:
     names: what other publishers call its tensors, see `weights.Names`.
     options: what a checkpoint's configuration may say to `build`: `norm_eps`,
       `head_norm_eps`, `tf_padding`.
+    timm: what timm's configurations call it. Other networks have tensors of the
+      same names (ResNets with blurred pooling), so others are refused.
+    transformers: the `model_type` of transformers' configurations.
+    pool: what timm's configurations call the pooling before the head.
   """
 
   build: Callable[..., nnx.Module]
@@ -36,6 +40,9 @@ class Architecture:
   fixed_image_size: bool = False
   names: weights.Names = ()
   options: tuple[str, ...] = ()
+  timm: tuple[str, ...] = ()
+  transformers: str | None = None
+  pool: str = "avg"
 
 
 def imagenet(**fields: Any) -> source_lib.Preprocessing:

@@ -87,6 +87,7 @@ ARCHITECTURES = {
       image_size=32, mean=IMAGENET_MEAN, std=IMAGENET_STD
     ),
     min_image_size=8,
+    timm=(f"resnet{depth}",),
   )
   for depth in (8, 14, 20, 32, 44, 56, 110)
 }

@@ -152,6 +152,8 @@ ARCHITECTURES = {
     min_image_size=32,
     names=_TRANSFORMERS + _TORCHVISION,
     options=("head_norm_eps",),
+    timm=(f"convnext_{name}",),
+    transformers="convnext",
   )
   for name, width, depths, crop in (
     ("tiny", 96, (3, 3, 9, 3), 0.95),

@@ -85,5 +85,6 @@ ARCHITECTURES = {
     head="head.fc.weight",
     preprocessing=imagenet(image_size=256, crop=0.887),
     min_image_size=32,
+    timm=("darknet53",),
   )
 }

@@ -165,5 +165,6 @@ ARCHITECTURES = {
       (r"^classifier\.1\.", "classifier."),
     ),
     options=("norm_eps", "tf_padding"),
+    timm=("efficientnet_b0", "tf_efficientnet_b0"),
   )
 }

@@ -119,6 +119,8 @@ ARCHITECTURES = {
       ),
     ),
     options=("norm_eps", "tf_padding"),
+    timm=(f"mobilenetv1_{percent:03}",),
+    transformers="mobilenet_v1",
   )
   for percent in (100, 75, 50, 25)
 }

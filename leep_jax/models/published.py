@@ -38,6 +38,10 @@ def _imagenet(name, architecture, origin, size, parameters, accuracy, licence):
   )  # fmt: skip
 
 
+_SENET = (
+  "https://github.com/rwightman/pytorch-image-models/releases/download/"
+  "v0.1-weights/legacy_senet154-e9eb9fe6.pth"
+)
 # Accuracies at this input size. timm: results/results-imagenet.csv of
 # huggingface/pytorch-image-models at 7479d451. MobileNets trained in
 # TensorFlow: research/slim/nets/mobilenet_v1.md of tensorflow/models at
@@ -109,7 +113,7 @@ PUBLISHED: tuple[Entry, ...] = (
   _imagenet(
     "legacy_senet154.in1k",
     "senet154",
-    "https://github.com/huggingface/pytorch-image-models/releases",
+    _SENET,
     224,
     115_088_984,
     0.81326,

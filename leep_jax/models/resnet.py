@@ -117,6 +117,7 @@ ARCHITECTURES = {
     head="fc.weight",
     preprocessing=imagenet(interpolation="bilinear"),
     min_image_size=32,
+    timm=(f"resnet{depth}",),
   )
   for depth, blocks in _DEPTHS.items()
 }

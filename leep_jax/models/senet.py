@@ -103,5 +103,6 @@ ARCHITECTURES = {
     head="last_linear.weight",
     preprocessing=imagenet(interpolation="bilinear"),
     min_image_size=32,
+    timm=("legacy_senet154",),
   )
 }

@@ -136,6 +136,9 @@ ARCHITECTURES = {
     fixed_image_size=True,
     names=_TRANSFORMERS + _TORCHVISION,
     options=("norm_eps",),
+    timm=tuple(f"{kind}_{name}_patch16_224" for kind in ("vit", "deit")),
+    transformers="vit",
+    pool="token",
   )
   for name, width in (("small", 384), ("base", 768))
 }

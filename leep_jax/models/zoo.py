@@ -63,6 +63,16 @@ class Overrides:
   num_classes: int | None = None
   tf_padding: bool | None = None
 
+  def __post_init__(self):
+    if self.num_classes is not None:
+      checks.at_least_1("num_classes", self.num_classes)
+    # Refused here, before anything is loaded; what is not given is made to fit.
+    given = self.preprocessing()
+    for one, other in (("mean", "std"), ("std", "mean")):
+      if one in given:
+        given.setdefault(other, (1.0,) * len(given[one]))
+    source_lib.Preprocessing(**{"image_size": 1, **given})
+
   def preprocessing(self) -> dict[str, Any]:
     """Returns the fields of `Preprocessing` that are replaced."""
     fields = dataclasses.asdict(self)
@@ -235,9 +245,17 @@ def _from_checkpoint(name, arch, path, overrides):
   config = configs.read(file if file.is_dir() else file.parent)
   tensors, metadata = weights.read_tensors(file)
   # Without a head to count classes by, loading lists it with what else is odd.
+  kind = architecture.transformers
+  if config == configs.Config() and any(
+    name.startswith(f"{kind}.") for name in tensors
+  ):
+    config = configs.defaults(str(kind))  # whose names they are
+  _check_network(arch, config)
   renamed = weights.rename(tensors, architecture.names)
   _, head = renamed.get(architecture.head, ("", np.empty(())))
   num_classes = (*head.shape, 1)[0]
+  if not num_classes:
+    raise checks.InputError(f"{file} has no classes: its head is {head.shape}")
   for wanted, who in (
     (overrides.num_classes, "asked for"),
     (config.num_classes, "in its configuration"),
@@ -266,6 +284,11 @@ def _from_checkpoint(name, arch, path, overrides):
   preprocessing = dataclasses.replace(
     architecture.preprocessing, **stated | overrides.preprocessing()
   )
+  if len(preprocessing.mean) != len(architecture.preprocessing.mean):
+    raise checks.InputError(
+      f"mean {preprocessing.mean} has {len(preprocessing.mean)} numbers, but "
+      f"{arch} takes images of {len(architecture.preprocessing.mean)} channels"
+    )
   fixed = architecture.preprocessing.image_size
   if architecture.fixed_image_size and preprocessing.image_size != fixed:
     raise checks.InputError(
@@ -284,6 +307,21 @@ def _from_checkpoint(name, arch, path, overrides):
     preprocessing=preprocessing,
     min_image_size=architecture.min_image_size,
   )
+
+
+def _check_network(arch, config):
+  """Refuses a configuration that states another network or another pooling."""
+  architecture = ARCHITECTURES[arch]
+  for stated, known in (
+    (config.timm, (arch, *architecture.timm)),
+    (config.transformers, (architecture.transformers,)),
+    (config.pool, (architecture.pool, "")),
+  ):
+    if stated is not None and stated not in known:
+      raise checks.InputError(
+        f"the checkpoint's configuration says {stated!r}, but {arch} is "
+        f"{' or '.join(filter(None, known)) or 'not published there'}"
+      )
 
 
 def _card(text, file):

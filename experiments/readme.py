@@ -1,0 +1,115 @@
+"""Writes the tables of README.md anew, from what they show.
+
+    python -m experiments.readme
+
+Purpose: the blocks between `<!-- name -->` and `<!-- /name -->` are outputs,
+and none is typed by hand. This runs the commands that need no data beyond the
+package (digits, the attribute tasks) and reads the cards of bundled sources and
+the committed results of the benchmarks. The two tables of real checkpoints
+(cifar100, fashion_mnist) are rewritten with `--data_dir` and `--weights`.
+
+Cost: half a minute; three minutes with real checkpoints.
+"""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+from absl import flags
+
+from leep_jax import command
+from leep_jax.models import zoo
+
+FLAGS = flags.FlagValues()
+_DATA_DIR = flags.DEFINE_string(
+  "data_dir", None, "TFDS folder.", flag_values=FLAGS
+)
+_WEIGHTS = flags.DEFINE_string(
+  "weights", None, "Folder of checkpoints.", flag_values=FLAGS
+)
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+
+
+def fill(name: str, text: str) -> None:
+  """Replaces one block of the README, which must be there once."""
+  block = re.compile(f"<!-- {name} -->.*?<!-- /{name} -->", re.DOTALL)
+  old = README.read_text()
+  if len(block.findall(old)) != 1:
+    raise SystemExit(f"README.md has no one block {name}")
+  body = text.strip("\n")
+  new = f"<!-- {name} -->\n\n{body}\n\n<!-- /{name} -->"
+  README.write_text(block.sub(lambda _: new, old))
+  print(f"wrote {name}", flush=True)
+
+
+def run(*command: str, cwd: pathlib.Path = ROOT) -> str:
+  """What a command prints, as an indented block of Markdown."""
+  done = subprocess.run(
+    [sys.executable, *command], cwd=cwd, check=True, capture_output=True,
+    text=True,
+  )  # fmt: skip
+  lines = done.stdout.rstrip().splitlines()
+  return "\n".join(f"    {line}".rstrip() for line in lines)
+
+
+def bundled() -> str:
+  """The table of the bundled sources, from their cards."""
+  rows = [
+    "| source | input | trained on | recipe | test accuracy | licence |",
+    "|---|---|---|---|---|---|",
+  ]
+  for name, path in zoo.bundled().items():
+    card = json.loads(path.with_suffix(".json").read_text())
+    rows.append(
+      f"| `{name}` | {card['image_size']} px | {card['data']} | "
+      f"{card['recipe']} | {card['test_accuracy']:.4f} of "
+      f"{card['test_examples']:,} | {card['licence']} |"
+    )
+  return "\n".join(rows)
+
+
+def tasks() -> str:
+  """The attribute tasks of the README, by the README's own code."""
+  code = re.search(
+    r"```python\n(import numpy as np\nfrom sklearn.*?)```",
+    README.read_text(),
+    re.DOTALL,
+  )
+  assert code
+  with tempfile.TemporaryDirectory() as folder:
+    run("-c", code[1], cwd=pathlib.Path(folder))
+    return run(
+      "-m", "leep_jax.task_matrix", "--dataset=csv:tasks.csv",
+      cwd=pathlib.Path(folder),
+    )  # fmt: skip
+
+
+def _run() -> int:
+  fill("bundled", bundled())
+  for name, file in (("engine", "engine"), ("scores", "scores_speed")):
+    text = (ROOT / "experiments" / "results" / f"{file}.md").read_text()
+    table = text[text.index("| measured") :]
+    measured = text[text.index("leep_jax 0") :].splitlines()[0]
+    fill(name, f"{table.split(chr(10) * 2)[0].strip()}\n\n({measured})")
+  fill("digits", run("-m", "leep_jax.score"))
+  fill("tasks", tasks())
+  if _DATA_DIR.value and _WEIGHTS.value:
+    models = ",".join(
+      f"resnet{depth}@{_WEIGHTS.value}/resnet{depth}_cifar10.safetensors"
+      for depth in (20, 32, 44, 56)
+    )
+    for dataset in ("cifar100", "fashion_mnist"):
+      printed = run(
+        "-m", "leep_jax.score", f"--dataset={dataset}", "--split=test",
+        f"--data_dir={_DATA_DIR.value}", f"--model={models}",
+      )  # fmt: skip
+      fill(dataset, printed)
+  return 0
+
+
+if __name__ == "__main__":
+  sys.exit(command.main(sys.argv, FLAGS, __doc__ or "", _run))
