@@ -26,11 +26,9 @@ Exit status 0; 2 for a mistake in what was asked or a training that diverges
 from collections.abc import Callable
 import contextlib
 import dataclasses
-import functools
 import json
 import math
 import pathlib
-import shutil
 import sys
 import tempfile
 import time
@@ -42,7 +40,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import orbax.checkpoint as ocp
 
 from leep_jax import (
   checks,
@@ -52,7 +49,9 @@ from leep_jax import (
   source as source_lib,
   weights,
 )
-from leep_jax.models import zoo
+from leep_jax.models import network, zoo
+from leep_jax.transfer import augment
+from leep_jax.transfer.checkpoints import Checkpoints
 
 _MAX_SEED = 2**32 - 1  # JAX makes the same key of larger ones
 
@@ -165,27 +164,6 @@ _OUTPUT = flags.DEFINE_string(
 )
 
 
-def augment(
-  key: jax.Array, images: jax.Array, *, crop: int, flip: bool = True
-) -> jax.Array:
-  """Shifts each image `[B, H, W, C]` by up to `crop` pixels; flips half."""
-  count, height, width, channels = images.shape
-  pad = ((0, 0), (crop, crop), (crop, crop), (0, 0))
-  padded = jnp.pad(images, pad)
-  shift_key, flip_key = jax.random.split(key)
-  shifts = jax.random.randint(shift_key, (count, 2), 0, 2 * crop + 1)
-
-  def one(image, shift):
-    start = (shift[0], shift[1], 0)
-    return jax.lax.dynamic_slice(image, start, (height, width, channels))
-
-  images = jax.vmap(one)(padded, shifts)
-  if not flip:
-    return images
-  mirrored = jax.random.bernoulli(flip_key, shape=(count, 1, 1, 1))
-  return jnp.where(mirrored, images[:, :, ::-1], images)
-
-
 def _split(model: nnx.Module) -> tuple[Any, Any, Any]:
   """Definition, parameters, and everything else (BatchNorm's statistics)."""
   graph, params, *rest = nnx.split(model, nnx.Param, ...)
@@ -201,6 +179,7 @@ def make_step(recipe, graph, optimizer, preprocessing):
   def loss_fn(params, rest, images, labels):
     low = jax.tree.map(lambda x: x.astype(recipe.dtype), params)
     model = nnx.merge(graph, low, rest, copy=True)
+    network.set_dtype(model, recipe.dtype)
     logits, _ = model(images.astype(recipe.dtype))
     wanted = optax.smooth_labels(
       jax.nn.one_hot(labels, logits.shape[1]), recipe.label_smoothing
@@ -212,7 +191,8 @@ def make_step(recipe, graph, optimizer, preprocessing):
   @jax.jit
   def step(training, key, images, labels, index):
     params, rest, opt = training
-    x = augment(key, images[index], crop=recipe.crop, flip=recipe.flip)
+    keys = augment.keys(key, 0, len(index))
+    x = augment.augment(keys, images[index], crop=recipe.crop, flip=recipe.flip)
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
     (loss, rest), grads = grad_fn(params, rest, preprocessing(x), labels[index])
     updates, opt = optimizer.update(grads, opt, params)
@@ -238,88 +218,6 @@ def make_accuracy(graph, preprocessing):
     return hits / len(images)
 
   return accuracy
-
-
-class Checkpoints:
-  """Orbax checkpoints of one training, by the number of epochs done."""
-
-  def __init__(self, folder: pathlib.Path, what: dict[str, Any]):
-    """Looks into a folder of an earlier start; a new one is made by `save`.
-
-    Args:
-      folder: where the checkpoints are.
-      what: recipe and data, as JSON holds them.
-
-    Raises:
-      InputError: if the folder holds a training of something else, or cannot
-        be read.
-    """
-    self.folder = folder.resolve()
-    self.epochs = 0
-    self._what = json.loads(json.dumps(what))
-    if self.folder.exists():
-      with contextlib.ExitStack() as stack:
-        stack.callback(self.close)
-        self._look()
-        stack.pop_all()
-
-  @functools.cached_property
-  def _manager(self):
-    return ocp.CheckpointManager(
-      self.folder, options=ocp.CheckpointManagerOptions(max_to_keep=1)
-    )
-
-  def _look(self):
-    """Finds the last epoch, and whether it is of the same training."""
-    args = ocp.args.Composite(what=ocp.args.JsonRestore())
-    found = self._what
-    try:
-      self.epochs = self._manager.latest_step() or 0
-      if self.epochs:
-        found = dict(self._manager.restore(self.epochs, args=args)["what"])
-    except Exception as e:  # Orbax raises several types
-      raise checks.InputError(
-        f"cannot read {self.folder} ({checks.reason(e)}): if it is damaged, "
-        "remove it to start anew"
-      ) from e
-    for key, value in self._what.items():
-      if found.get(key) != value:
-        raise checks.InputError(
-          f"{self.folder} holds a training with {key} {found.get(key)!r}, not "
-          f"{value!r}: remove it to start anew"
-        )
-
-  def save(self, epochs: int, model: nnx.State, optimizer: Any) -> None:
-    """Writes a model's whole state and the optimiser's, in the background."""
-    args = ocp.args.Composite(
-      model=ocp.args.StandardSave(nnx.to_pure_dict(model)),
-      optimizer=ocp.args.StandardSave(jax.tree.leaves(optimizer)),
-      what=ocp.args.JsonSave(self._what),
-    )
-    self._manager.save(epochs, args=args)
-
-  def restore(self, model: nnx.State, optimizer: Any) -> tuple[nnx.State, Any]:
-    """Returns the latest ones, of the structure and types of these."""
-    leaves, structure = jax.tree.flatten(optimizer)
-    args = ocp.args.Composite(
-      model=ocp.args.StandardRestore(nnx.to_pure_dict(model)),
-      optimizer=ocp.args.StandardRestore(leaves),
-    )
-    found = self._manager.restore(self.epochs, args=args)
-    nnx.replace_by_pure_dict(model, found["model"])
-    return model, jax.tree.unflatten(structure, found["optimizer"])
-
-  def close(self) -> None:
-    """Waits for what is being written."""
-    if "_manager" in vars(self):
-      self._manager.close()
-
-  def remove(self) -> None:
-    """Removes the closed folder, under its name at once."""
-    gone = self.folder.with_name(f"{self.folder.name}.removed")
-    shutil.rmtree(gone, ignore_errors=True)  # left by one that was killed
-    self.folder.rename(gone)
-    shutil.rmtree(gone)
 
 
 def train(recipe, model, train_set, test_set, preprocessing, checkpoints):
@@ -356,7 +254,11 @@ def train(recipe, model, train_set, test_set, preprocessing, checkpoints):
   )
   training = (params, rest, optimizer.init(params))
   if checkpoints.epochs:
-    state, opt = checkpoints.restore(nnx.merge_state(params, rest), training[2])
+    state = nnx.merge_state(params, rest)
+    leaves, structure = jax.tree.flatten(training[2])
+    found = checkpoints.restore(model=nnx.to_pure_dict(state), optimizer=leaves)
+    nnx.replace_by_pure_dict(state, found["model"])
+    opt = jax.tree.unflatten(structure, found["optimizer"])
     training = (*nnx.split_state(state, nnx.Param, ...), opt)
     print(f"going on after epoch {checkpoints.epochs}", flush=True)
   step = make_step(recipe, graph, optimizer, preprocessing)
@@ -377,7 +279,11 @@ def train(recipe, model, train_set, test_set, preprocessing, checkpoints):
         f"the loss of epoch {epoch + 1} is {mean_loss:g}, not finite: is "
         f"learning_rate {recipe.learning_rate:g} too high?"
       )
-    checkpoints.save(epoch + 1, nnx.merge_state(*training[:2]), training[2])
+    checkpoints.save(
+      epoch + 1,
+      model=nnx.to_pure_dict(nnx.merge_state(*training[:2])),
+      optimizer=jax.tree.leaves(training[2]),
+    )
     score = accuracy(*training[:2], *test_set)
     print(
       f"epoch {epoch + 1}/{recipe.epochs}  loss {mean_loss:.4f}  "

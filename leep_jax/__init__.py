@@ -1,6 +1,7 @@
 """Which pre-trained model transfers best? Scores from one forward pass."""
 
 from leep_jax.checks import InputError
+from leep_jax.correlation import correlate
 from leep_jax.data import Dataset, load_dataset
 from leep_jax.forward import compute_outputs
 from leep_jax.jackknife import Estimate, paired_difference
@@ -15,6 +16,11 @@ from leep_jax.scores.n_leep import n_leep
 from leep_jax.scores.nce import nce, task_hardness
 from leep_jax.scores.parc import parc
 from leep_jax.scores.regression import lab_mse, lin_mse
+from leep_jax.scores.subsets import (
+  h_score_of_subsets,
+  leep_of_subsets,
+  nce_of_subsets,
+)
 from leep_jax.scores.trans_rate import trans_rate
 from leep_jax.source import Preprocessing, Source
 
@@ -31,19 +37,23 @@ __all__ = [
   "Source",
   "compute_outputs",
   "compute_scores",
+  "correlate",
   "eep_accuracy",
   "estimate_scores",
   "gbc",
   "h_score",
+  "h_score_of_subsets",
   "lab_mse",
   "leep",
   "leep_bounds",
+  "leep_of_subsets",
   "lin_mse",
   "load_dataset",
   "load_source",
   "logme",
   "n_leep",
   "nce",
+  "nce_of_subsets",
   "paired_difference",
   "parc",
   "regularized_h_score",

@@ -3,10 +3,170 @@
 from collections.abc import Callable
 import os
 import sys
+import time
 
 from absl import flags, logging
 
-from leep_jax import checks
+from leep_jax import checks, tables
+from leep_jax.models import zoo
+
+
+class SourceFlags:
+  """The flags that name sources, and what replaces their configurations."""
+
+  def __init__(self, defined: flags.FlagValues):
+    """Defines them among those of a command."""
+    self.model = flags.DEFINE_list(
+      "model",
+      None,
+      "Sources, comma-separated: a name that python -m leep_jax.models lists, "
+      "ARCH@CHECKPOINT (a file, a folder, or hf://owner/name[@revision]), or "
+      "package.module:factory. Default: all bundled sources.",
+      flag_values=defined,
+    )
+    self._image_size = flags.DEFINE_integer(
+      "image_size",
+      None,
+      "Side of the sources' input in pixels, instead of the checkpoint's own.",
+      flag_values=defined,
+    )
+    self._crop = flags.DEFINE_float(
+      "crop",
+      None,
+      "Crop fraction, above 0 and at most 1, instead of the checkpoint's own.",
+      flag_values=defined,
+    )
+    self._interpolation = flags.DEFINE_string(
+      "interpolation",
+      None,
+      "Pillow's filter that resizes, instead of the checkpoint's own: nearest, "
+      "box, bilinear, hamming, bicubic or lanczos.",
+      flag_values=defined,
+    )
+    self._mean = flags.DEFINE_list(
+      "mean",
+      None,
+      "Mean of each channel, comma-separated, instead of the checkpoint's own.",
+      flag_values=defined,
+    )
+    self._std = flags.DEFINE_list(
+      "std",
+      None,
+      "Standard deviation of each channel, instead of the checkpoint's own.",
+      flag_values=defined,
+    )
+    self._source_classes = flags.DEFINE_integer(
+      "source_classes",
+      None,
+      "Number of source classes that each checkpoint must have.",
+      flag_values=defined,
+    )
+    self._tf_padding = flags.DEFINE_boolean(
+      "tf_padding",
+      None,
+      "Whether convolutions pad as TensorFlow does, instead of what the "
+      "checkpoint says.",
+      flag_values=defined,
+    )
+
+  @property
+  def all(self) -> tuple[flags.FlagHolder, ...]:
+    """The flags themselves."""
+    return (
+      self.model, self._image_size, self._crop, self._interpolation,
+      self._mean, self._std, self._source_classes, self._tf_padding,
+    )  # fmt: skip
+
+  def names(self) -> list[str]:
+    """Returns the sources asked for, each once.
+
+    Raises:
+      InputError: if one cannot be loaded, see `zoo.check_source`.
+    """
+    asked = list(zoo.names())
+    if self.model.value is not None:
+      asked = names(self.model, "source")
+    for name in asked:
+      zoo.check_source(name)
+    return asked
+
+  def overrides(self) -> zoo.Overrides:
+    """Returns what replaces the configuration of checkpoints."""
+    return zoo.Overrides(
+      image_size=self._image_size.value,
+      crop=self._crop.value,
+      interpolation=self._interpolation.value,
+      mean=_numbers(self._mean),
+      std=_numbers(self._std),
+      num_classes=self._source_classes.value,
+      tf_padding=self._tf_padding.value,
+    )
+
+
+class Progress:
+  """A line on standard error that counts examples; only on a terminal."""
+
+  def __init__(self, label: str, total: int):
+    """Shows that compilation has begun.
+
+    Args:
+      label: what is under way.
+      total: number of examples to come.
+    """
+    self._label, self._total = label, total
+    self._shown = sys.stderr.isatty()
+    self._start = time.perf_counter()
+    self._show(f"{label}: compiling")
+
+  def _show(self, text):
+    if self._shown:
+      print(
+        f"\r\033[K{text[: tables.WIDTH - 1]}",
+        end="",
+        file=sys.stderr,
+        flush=True,
+      )
+
+  def __call__(self, done: int) -> None:
+    """Shows how many examples are done, how fast, and the time left."""
+    rate = done / (time.perf_counter() - self._start)
+    left = (self._total - done) / rate
+    self._show(
+      f"{self._label}: {done:,}/{self._total:,} images  {rate:,.0f}/s  "
+      f"{left:.0f} s left"
+    )
+
+  def scoring(self, name: str) -> None:
+    """Shows which score is being computed."""
+    self._show(f"{self._label}: {name}")
+
+  def clear(self) -> None:
+    """Takes the line away."""
+    self._show("")
+
+
+def names(flag: flags.FlagHolder, what: str) -> list[str]:
+  """Returns the parts of a list flag, each once.
+
+  Raises:
+    InputError: if one is empty.
+  """
+  parts = [part.strip() for part in flag.value]
+  if not parts or not all(parts):
+    raise checks.InputError(f"--{flag.name} has an empty {what}")
+  return list(dict.fromkeys(parts))
+
+
+def _numbers(flag):
+  """The value of a list flag as numbers."""
+  if flag.value is None:
+    return None
+  try:
+    return tuple(float(value) for value in flag.value)
+  except ValueError as e:
+    raise checks.InputError(
+      f"--{flag.name}={','.join(flag.value)} is no list of numbers"
+    ) from e
 
 
 def main(

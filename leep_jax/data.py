@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import checks
+from leep_jax import checks, tasks
 
 _IMAGE_SUFFIXES = (
   ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff",
@@ -45,6 +45,8 @@ class Dataset:
       real-valued targets; called from several threads where images differ in
       size.
     class_names: names of the classes, where they are known.
+    all_labels: labels of all examples there are, where they are known without
+      reading images.
   """
 
   name: str
@@ -54,6 +56,7 @@ class Dataset:
   image_shape: tuple[int, int, int] | None
   fetch: Callable[[np.ndarray], tuple[Sequence[np.ndarray], Any]]
   class_names: tuple[str, ...] | None = None
+  all_labels: np.ndarray | None = None
 
   def __len__(self) -> int:
     return len(self.indices)
@@ -110,9 +113,29 @@ class Dataset:
 
     return _ahead(read, range(0, len(self), batch_size), pool)
 
-  def load(self) -> tuple[np.ndarray, np.ndarray]:
-    """Returns all `(images [n, H, W, C], labels [n])` in memory."""
-    images, labels = zip(*self.batches(1024), strict=True)
+  def labels(self) -> np.ndarray:
+    """Returns the labels `[n]`; images are read only where they must be."""
+    if self.all_labels is not None:
+      return self.all_labels[self.indices]
+    read = _ahead(
+      lambda start: self.fetch(self.indices[start : start + 1000])[1],
+      range(0, len(self), 1000),
+      futures.ThreadPoolExecutor(1),
+    )
+    return np.concatenate(list(read))
+
+  def load(
+    self, *, fit: Callable[[np.ndarray], np.ndarray] | None = None
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Returns all `(images [n, H, W, C], labels [n])` in memory.
+
+    Args:
+      fit: as for `batches`.
+
+    Raises:
+      InputError: as `batches` does.
+    """
+    images, labels = zip(*self.batches(1024, fit=fit), strict=True)
     return np.concatenate(images), np.concatenate(labels)
 
 
@@ -224,6 +247,68 @@ def load_dataset(
   return dataset if limit is None else dataset.take(limit)
 
 
+def load_pair(
+  name: str,
+  *,
+  split: str | None = None,
+  test_split: str | None = None,
+  data_dir: str | None = None,
+  limit: int | None = None,
+  test_limit: int | None = None,
+) -> tuple[Dataset, Dataset]:
+  """Opens a training and a test set, which share no example.
+
+  Args:
+    name: as for `load_dataset`.
+    split: of the training set; by default `train`.
+    test_split: of the test set; by default `test`, or a folder's `val`. Where
+      there are no splits, a fifth of each class is held out, always the same.
+    data_dir: where TFDS data sets are.
+    limit: of the training set, see `Dataset.take`.
+    test_limit: of the test set.
+
+  Raises:
+    InputError: as `load_dataset` does, or if both are the same split.
+  """
+  kind, _, path = name.partition(":")
+  has_splits = name != "digits" and kind != "npz"
+  if kind == "folder":
+    root = pathlib.Path(path).expanduser()
+    found = [part for part in ("test", "val") if (root / part).is_dir()]
+    has_splits = split is not None or (root / "train").is_dir()
+    test_split = test_split or (found[0] if found and has_splits else None)
+  if has_splits:
+    split, test_split = split or "train", test_split or "test"
+    if split == test_split:
+      raise checks.InputError(
+        f"split and test_split are both {split}: a model must not be tested on "
+        "what it was trained on"
+      )
+    train, test = (
+      load_dataset(name, split=part, data_dir=data_dir)
+      for part in (split, test_split)
+    )
+  else:
+    if test_split is not None:
+      raise checks.InputError(
+        f"{name} has no splits, but test_split is {test_split!r}"
+      )
+    whole = load_dataset(name, split=split, data_dir=data_dir)
+    labels = whole.labels()
+    places, test_places = tasks.holdout(labels, seed=0)
+    train, test = (
+      dataclasses.replace(whole, split=part, indices=whole.indices[chosen])
+      for part, chosen in (("4/5", places), ("1/5", test_places))
+    )
+  if train.class_names != test.class_names:
+    raise checks.InputError(
+      f"{name}: the classes of {split} and {test_split} differ"
+    )
+  if limit is not None:
+    train = train.take(limit)
+  return train, test if test_limit is None else test.take(test_limit)
+
+
 def _no_split(name, split):
   if split not in (None, "all"):
     raise checks.InputError(f"{name} has no splits, but split is {split!r}")
@@ -249,6 +334,7 @@ def _from_arrays(name, images, labels):
     indices=np.arange(len(images)),
     image_shape=images.shape[1:],
     fetch=lambda i: (images[i], labels[i]),
+    all_labels=labels,
   )
 
 
@@ -321,6 +407,7 @@ def _folder(path, split):
     image_shape=None,
     fetch=lambda i: ([_read_image(files[j]) for j in i], target[i]),
     class_names=tuple(classes),
+    all_labels=target,
   )
 
 

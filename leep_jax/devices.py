@@ -1,10 +1,11 @@
 """Many devices: the only module that names pmap, psum, an axis or a process.
 
-Two services. `sum_batches` adds a statistic over batches, apart for each of G
+Three services. `sum_batches` adds a statistic over batches, apart for each of G
 groups of examples: every device keeps running sums of its own in donated
 buffers, with compensation, and one collective at the end adds the devices.
 `parallel` runs a pure function on the examples of a batch, spread over the
-devices.
+devices. `together` does so where devices need each other's sums: training one
+network on parts of each batch.
 
 A batch for d devices is a pytree of arrays `[d, b, ...]`: b examples for each.
 """
@@ -18,6 +19,7 @@ import os
 import time
 from typing import Any
 
+from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -133,13 +135,17 @@ def replicate(tree: Any) -> Any:
 
 
 def parallel(
-  function: Callable[[Any, Any], Any], *, network: bool = True
+  function: Callable[[Any, Any], Any],
+  *,
+  network: bool = True,
+  donate: bool = False,
 ) -> Callable[[Any, Any], Any]:
   """Spreads a pure function `(state, batch) -> outputs` over all devices.
 
   Args:
     function: of a state and the examples `[b, ...]` of one device.
     network: whether it is a network, rather than sums and small products.
+    donate: whether the memory of the state is given away, to what comes out.
 
   Returns:
     A function of a state from `replicate` and a batch `[d, b, ...]`, whose
@@ -147,7 +153,45 @@ def parallel(
     before the devices have finished.
   """
   options = _NETWORK_OPTIONS if network else None
-  return _Mapped(function, compiler_options=options)
+  return _Mapped(
+    function, compiler_options=options, donate_argnums=(0,) if donate else ()
+  )
+
+
+def together(
+  function: Callable[[Any, Any, Callable[[Any], Any]], Any],
+  *,
+  donate: bool = False,
+) -> Callable[[Any, Any], Any]:
+  """Spreads one step of a network over all devices.
+
+  Args:
+    function: of a state, the part `[b, ...]` of a batch that is one device's,
+      and a function that adds a pytree over the devices. What it returns must
+      be the same on each of them.
+    donate: whether the memory of the state is given away, to what comes out.
+
+  Returns:
+    A function of a state from `replicate` and a batch `[d, b, ...]`, whose
+    outputs have a leading axis of devices, as a state has.
+  """
+
+  def step(state, batch):
+    return function(state, batch, lambda tree: jax.lax.psum(tree, _AXIS))
+
+  return _Mapped(
+    step,
+    axis_name=_AXIS,
+    compiler_options=_NETWORK_OPTIONS,
+    donate_argnums=(0,) if donate else (),
+  )
+
+
+def join_batch_norm(model: nnx.Module) -> None:
+  """Lets BatchNorm take its statistics over all devices, inside `together`."""
+  for _, module in nnx.iter_modules(model):
+    if isinstance(module, nnx.BatchNorm):
+      module.axis_name = _AXIS
 
 
 def sum_batches(

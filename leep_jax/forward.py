@@ -221,18 +221,7 @@ def _forward_all(
 
 def _check_shapes(source, function, state, images):
   """Refuses images or outputs of the wrong shape before anything runs."""
-  channels = len(source.preprocessing.mean)
-  if images.ndim != 4 or images.shape[3] not in (1, channels):
-    hint = ": are channels first?" if images.shape[1:2] == (channels,) else ""
-    raise checks.InputError(
-      f"images have shape {images.shape}, not [B, H, W, 1 or {channels}]{hint}"
-    )
-  side = source.preprocessing.image_size or min(images.shape[1:3])
-  if side < source.min_image_size:
-    raise checks.InputError(
-      f"images are {side} pixels a side, but {source.name} takes at least "
-      f"{source.min_image_size}"
-    )
+  source.check_images(images.shape)
   try:
     shapes = jax.eval_shape(function, state, images)
   except Exception as e:  # whatever the user's own code raises

@@ -1,12 +1,14 @@
-"""Rows to figures: a ranking of sources, and a matrix of tasks.
+"""Rows to figures: rankings, matrices of tasks, scores against transfer.
 
 Figures are drawn without pyplot, so nothing outside a call changes, and a file
 appears complete or not at all, as in `results`. Matplotlib is imported when
 something is drawn.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+import dataclasses
 import io
+import math
 import os
 import pathlib
 import textwrap
@@ -14,12 +16,19 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import checks, results
+from leep_jax import checks, correlation as correlation_lib, results
 
 _SUFFIXES = (".png", ".pdf", ".svg")
 _DPI = 200
 _WIDTH = 10  # inches: with 5.6 of height, a slide
 _BEST, _OTHER = "#0b5394", "#6b6b6b"
+_GRID = {"color": "#e4e4e4", "linewidth": 0.8}
+# Series differ in colour and marker: to be told apart without colours, too.
+_COLORS = (
+  _BEST, "#d1660f", "#2e7d4f", "#9c2f7f", "#8a7a00", "#0f8ea3", "#8b4513",
+  "#d6569e", "#4a4a4a",
+)  # fmt: skip
+_MARKERS = "osD^vPX<>"
 
 
 def check_plot(path: str | os.PathLike[str]) -> None:
@@ -87,7 +96,7 @@ def ranking(
   # Few sources stay near each other, and the best is on top.
   room = max(0.0, (3 - len(names)) / 2)
   axes.set_ylim(len(names) - 0.4 + room, -0.6 - room)
-  axes.grid(axis="both", color="#e4e4e4", linewidth=0.8)
+  axes.grid(axis="both", **_GRID)
   axes.set_axisbelow(True)
   axes.set_xlabel(f"{score} (higher is better)", fontsize=13, parse_math=False)
   axes.ticklabel_format(axis="x", useOffset=False)
@@ -114,7 +123,7 @@ def ranking(
     legend.append(("others", {**_dot(False), "linestyle": "none"}))
   if (np.isfinite(ends).all(axis=1) & defined).any():
     legend.append((interval, _interval(_OTHER)))
-  _legend(figure, legend)
+  _legend(figure, legend, columns=len(legend))
   _save(figure, path)
 
 
@@ -207,6 +216,450 @@ def matrix(
   _save(figure, path)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Panel:
+  """One scatter plot of several: see `scatter` for its attributes.
+
+  Attributes:
+    scores: `[n]`, numbers or None.
+    truths: `[n]`, numbers or None.
+    score: what the scores are.
+    truth: what the truths are.
+    title: of this panel.
+    groups: `[n]` names, or None.
+    correlation: of all points, or None.
+  """
+
+  scores: Any
+  truths: Any
+  score: str
+  truth: str
+  title: str = ""
+  groups: Sequence[str] | None = None
+  correlation: correlation_lib.Correlation | None = None
+
+
+def scatter(
+  scores: Any,
+  truths: Any,
+  *,
+  score: str,
+  truth: str,
+  title: str,
+  path: str | os.PathLike[str],
+  groups: Sequence[str] | None = None,
+  correlation: correlation_lib.Correlation | None = None,
+) -> None:
+  """Draws what transfer reached against a score, with the fitted line.
+
+  A corner gives Pearson's r, its p value and its interval. With groups, each
+  has a colour and a marker, and a line and an r of its own; if each is too
+  small for that (one point a model), there is one line for all.
+
+  Args:
+    scores: `[n]`, numbers or None; a point lacks neither.
+    truths: `[n]`, numbers or None.
+    score: what the scores are, below the axis.
+    truth: what the truths are, beside the axis.
+    title: what was compared, on what.
+    path: file to write, `.png`, `.pdf` or `.svg`; replaced.
+    groups: `[n]` names of what the points belong to, models for one.
+    correlation: what the corner says of all points. None: computed here, and
+      with groups only if they have none of their own.
+
+  Raises:
+    InputError: if there are no points, or as `check_plot` and
+      `correlation.correlate`.
+
+  Reference: Nguyen et al., "LEEP", ICML 2020, figure 1.
+  """
+  check_plot(path)
+  panel = Panel(scores, truths, score, truth, "", groups, correlation)
+  if not _points(panel)[0].size:
+    raise checks.InputError("there are no points to draw")
+  _scatter([[panel]], title, path)
+
+
+def scatter_grid(
+  panels: Sequence[Sequence[Panel]],
+  *,
+  title: str,
+  path: str | os.PathLike[str],
+) -> None:
+  """Draws scatter plots beside and below each other, groups in one style.
+
+  A panel without points stays, empty. Beside the first panel of a row, only
+  panels with another truth name theirs.
+
+  Args:
+    panels: rows of panels.
+    title: what was compared, on what.
+    path: file to write, `.png`, `.pdf` or `.svg`; replaced.
+
+  Raises:
+    InputError: if there are no panels, or as `scatter`.
+  """
+  check_plot(path)
+  if not any(panels):
+    raise checks.InputError("there are no panels to draw")
+  _scatter(panels, title, path)
+
+
+def _scatter(rows, title, path):
+  names = dict.fromkeys(
+    str(name) for row in rows for panel in row for name in panel.groups or ()
+  )
+  styles = {name: _series(i) for i, name in enumerate(names)}
+  columns = max(map(len, rows))
+  single = len(rows) == columns == 1
+  width = max(_WIDTH, 4.4 * columns)
+  height = 5.6 if single else 0.9 + 3.7 * len(rows)
+  figure = _figure(width, height + _names_height(styles, width), title)
+  grid = figure.add_gridspec(len(rows), columns)
+  drawn = []
+  for i, row in enumerate(rows):
+    for j, panel in enumerate(row):
+      axes = figure.add_subplot(grid[i, j])
+      drawn.append((axes, *_draw_panel(axes, panel, styles)))
+      _axes(axes, panel.score, panel.truth)
+      if j and panel.truth == row[0].truth:
+        axes.set_ylabel("")
+      axes.set_title(
+        _fit(panel.title, 42 if columns == 2 else 34),
+        loc="left",
+        fontsize=13,
+        parse_math=False,
+      )
+  _legend(figure, [(n, {**s, "linestyle": "none"}) for n, s in styles.items()])
+  # Where a corner is free is known once sizes are.
+  figure.draw_without_rendering()
+  for axes, entries, points in drawn:
+    _corner(axes, entries, points)
+  _save(figure, path)
+
+
+def _points(panel):
+  """Scores, truths and groups of the points; of one group, if there is none."""
+  (x, y), kept = correlation_lib.complete(
+    {"scores": panel.scores, "truths": panel.truths}
+  )
+  groups = panel.groups
+  if groups is None:
+    return x, y, np.full(len(x), "")
+  if len(groups) != len(kept):
+    raise checks.InputError(
+      f"groups has {len(groups)} names, but there are {len(kept)} points"
+    )
+  return x, y, np.array([str(name) for name in groups])[kept]
+
+
+def _draw_panel(axes, panel, styles):
+  """Draws points and lines; returns corner entries and what is in the way."""
+  x, y, groups = _points(panel)
+  if not len(x):
+    axes.set(xticks=[], yticks=[])
+    return [("no points", {"linestyle": "none"})], np.zeros((0, 2))
+  size = 8 if len(x) <= 40 else 6
+  taken = [np.stack([x, y], axis=1)]
+  entries = []
+
+  def fit(mask, style, found, text):
+    line = {"color": style["color"], "linewidth": 2}
+    ends = _fitted(x[mask], y[mask])
+    axes.plot(*ends, **line, zorder=3)
+    first, last = ends.T
+    taken.append(np.linspace(first, last, 60))
+    entries.append((text or _correlation(found), {**style, **line}))
+
+  for name in dict.fromkeys(groups):
+    mask = groups == name
+    style = styles.get(name, _series(0))
+    axes.plot(
+      x[mask],
+      y[mask],
+      **{**style, "linestyle": "none", "markersize": size},
+      alpha=0.7,
+      markeredgecolor="white",
+      markeredgewidth=0.6,
+    )
+    if panel.groups is not None:
+      found = correlation_lib.correlate(x[mask], y[mask], samples=1)
+      if found.pearson is not None:
+        fit(mask, style, found, None)
+  if entries and panel.correlation is None:
+    return entries, np.concatenate(taken)
+  found = panel.correlation
+  if found is None:
+    found = correlation_lib.correlate(x, y)
+  text = _correlation(found)
+  if found.interval is not None:
+    low, high = (_number(end, 3) for end in found.interval)
+    text += f"\n{100 * found.level:g} % interval {low} to {high}"
+  if entries:
+    text = f"all: {text}"
+  if found.pearson is None or x.min() == x.max():
+    entries.append((text, {"linestyle": "none"}))
+  else:
+    color = _OTHER if panel.groups is not None else _BEST
+    fit(np.full(len(x), True), {"color": color}, found, text)
+  return entries, np.concatenate(taken)
+
+
+def _fitted(x, y):
+  """Ends of the least-squares line, `[2, 2]`: both x, both y."""
+  away = x - x.mean()
+  slope = away @ y / (away @ away)
+  ends = np.array([x.min(), x.max()])
+  return np.stack([ends, y.mean() + slope * (ends - x.mean())])
+
+
+def _correlation(found):
+  if found.pearson is None:
+    return "r undefined"
+  p = f"p = {found.p_value:.3f}" if found.p_value >= 0.001 else "p < 0.001"
+  return f"r = {_number(found.pearson, 3)} ({p})"
+
+
+def _corner(axes, entries, points):
+  """Puts a legend into the emptiest corner, or above all points."""
+  # Of one line for all points, nobody asks which it is.
+  plain = len(entries) == 1 and "marker" not in entries[0][1]
+  many = len(entries) > 4
+  narrow = axes.bbox.width < 4.4 * axes.figure.dpi
+  legend = axes.legend(
+    _handles(entries),
+    [text for text, _ in entries],
+    ncols=2 if many else 1,
+    loc="upper left",
+    fontsize=9 if many and narrow else 12,
+    frameon=False,
+    borderpad=0.2,
+    handlelength=0 if plain else 1.5,
+    handletextpad=0 if plain else 0.5,
+    columnspacing=0.8,
+  )
+  legend.set_in_layout(False)
+  if plain:
+    legend.legend_handles[0].set_visible(False)
+  box, room = legend.get_window_extent(), axes.bbox
+  pad = 0.14 * axes.figure.dpi
+  width, height = box.width + pad, box.height + pad
+  x, y = axes.transData.transform(points).T
+  left, right = x < room.x0 + width, x > room.x1 - width
+  low, high = y < room.y0 + height, y > room.y1 - height
+  inside = {
+    "upper left": left & high,
+    "lower right": right & low,
+    "upper right": right & high,
+    "lower left": left & low,
+  }
+  place = min(inside, key=lambda corner: inside[corner].sum())
+  if inside[place].any():
+    place = "upper left"
+    bottom, top = axes.get_ylim()
+    share = min(height / room.height, 0.6)
+    axes.set_ylim(bottom, bottom + (top - bottom) / (1 - share))
+    axes.set_yticks([y for y in axes.get_yticks() if bottom <= y <= top])
+  legend.set_loc(place)
+
+
+def levels(
+  series: Mapping[str, Sequence[correlation_lib.Level]],
+  *,
+  score: str,
+  truth: str,
+  title: str,
+  path: str | os.PathLike[str],
+) -> None:
+  """Draws the mean truth of each level of a score, with standard errors.
+
+  The number above a bar counts its tasks. Levels without any have no bar.
+
+  Args:
+    series: levels by name, as `correlation.levels` gives them; several series
+      (ways of transfer) stand beside each other. One name may be empty.
+    score: what the levels are of.
+    truth: what the bars are.
+    title: what was compared, on what.
+    path: file to write, `.png`, `.pdf` or `.svg`; replaced.
+
+  Raises:
+    InputError: if there is nothing to draw, series differ in how many levels
+      they have, or as `check_plot`.
+
+  Reference: Nguyen et al., "LEEP", ICML 2020, figure 2.
+  """
+  check_plot(path)
+  counts = {len(found) for found in series.values()}
+  if not counts or counts == {0}:
+    raise checks.InputError("there are no levels to draw")
+  if len(counts) > 1:
+    raise checks.InputError(
+      f"series have {' and '.join(map(str, sorted(counts)))} levels: bars "
+      "beside each other are of the same level"
+    )
+  count = counts.pop()
+  figure = _figure(_WIDTH, 5.6 + _names_height(series, _WIDTH), title)
+  axes = figure.add_subplot()
+  width = 0.8 / len(series)
+  small = 12 if len(series) * count <= 20 else 9
+  for i, found in enumerate(series.values()):
+    for place, level in enumerate(found):
+      x = place + (i - (len(series) - 1) / 2) * width
+      top = level.mean or 0.0
+      if level.mean is not None:
+        axes.bar(x, level.mean, 0.92 * width, color=_series(i)["color"])
+      if level.standard_error is not None:
+        axes.errorbar(
+          x,
+          level.mean,
+          level.standard_error,
+          color="black",
+          capsize=min(4, 24 * width),
+          linewidth=1.3,
+        )
+        top += level.standard_error
+      axes.annotate(
+        str(level.n),
+        (x, max(top, 0)),
+        (0, 3),
+        textcoords="offset points",
+        ha="center",
+        fontsize=small,
+        color=_OTHER,
+      )
+  _axes(axes, f"level of {score} (above the bars: how many tasks)", truth)
+  axes.grid(visible=False, axis="x")
+  axes.axhline(0, color="black", linewidth=0.8)
+  axes.margins(y=0.1)
+  texts = [str(place + 1) for place in range(count)]
+  edges = {tuple((e.low, e.high) for e in found) for found in series.values()}
+  shared = edges.pop()
+  if not edges and count <= 6:
+    wide = shared[0][1] - shared[0][0]
+    digits = max(0, 1 - math.floor(math.log10(wide)))
+    texts = [
+      f"{text}\n{_number(low, digits)} to {_number(high, digits)}"
+      for text, (low, high) in zip(texts, shared, strict=True)
+    ]
+  _label(axes.xaxis, texts, ["black"] * count, 12)
+  styles = [
+    (name, {"color": _series(i)["color"], "marker": "s", "markersize": 11})
+    for i, name in enumerate(series)
+    if name
+  ]
+  _legend(figure, [(n, {**s, "linestyle": "none"}) for n, s in styles])
+  _save(figure, path)
+
+
+def curves(
+  series: Mapping[str, Any],
+  *,
+  value: str,
+  title: str,
+  path: str | os.PathLike[str],
+  start: int = 1,
+  zero: bool = False,
+  ordered: bool = False,
+) -> None:
+  """Draws values per epoch: the mean over runs, its standard error shaded.
+
+  Args:
+    series: by name, `[T, E]` values of T runs after E epochs, or `[E]` of one.
+      Lengths may differ.
+    value: what the values are, beside the axis.
+    title: what was compared, on what.
+    path: file to write, `.png`, `.pdf` or `.svg`; replaced.
+    start: epoch of the first value: 0 if that is before training.
+    zero: whether a line marks 0, for differences to a reference.
+    ordered: whether series are steps from low to high, as levels of a score
+      are: colours then run likewise.
+
+  Raises:
+    InputError: if there is nothing to draw, values are not finite or of
+      another shape, or as `check_plot`.
+
+  Reference: Nguyen et al., "LEEP", ICML 2020, figure 4.
+  """
+  from matplotlib import colormaps, ticker
+
+  check_plot(path)
+  if not series:
+    raise checks.InputError("there are no curves to draw")
+  runs = {name: _runs(name, values) for name, values in series.items()}
+  longest = max(values.shape[1] for values in runs.values())
+  figure = _figure(_WIDTH, 5.6 + _names_height(series, _WIDTH), title)
+  axes = figure.add_subplot()
+  if zero:
+    axes.axhline(0, color="black", linewidth=1.2)
+  entries = []
+  for i, (name, values) in enumerate(runs.items()):
+    style = {**_series(i), "linewidth": 2, "markersize": 7}
+    if ordered:
+      style["color"] = colormaps["viridis"](0.85 * i / max(len(runs) - 1, 1))
+    count, length = values.shape
+    epochs = start + np.arange(length)
+    mean = values.mean(axis=0)
+    # Marks of different series do not hide each other.
+    every = max(1, longest // 10)
+    axes.plot(epochs, mean, **style, markevery=(i % every, every))
+    if count > 1:
+      error = values.std(axis=0, ddof=1) / np.sqrt(count)
+      axes.fill_between(
+        epochs,
+        mean - error,
+        mean + error,
+        color=style["color"],
+        alpha=0.2,
+        linewidth=0,
+      )
+    if name:
+      entries.append((name, style))
+  _axes(axes, "epoch", value)
+  axes.margins(x=0.02)
+  axes.xaxis.set_major_locator(ticker.MaxNLocator(10, integer=True))
+  _legend(figure, entries)
+  _save(figure, path)
+
+
+def _runs(name, values):
+  array = checks.as_array(f"curve {name!r}", values)
+  if array.ndim == 1:
+    array = array[None]
+  if array.ndim != 2 or not array.size:
+    raise checks.InputError(
+      f"curve {name!r} has shape {np.shape(values)}, not [runs, epochs]"
+    )
+  if array.dtype.kind not in "fiub" or not np.isfinite(array).all():
+    raise checks.InputError(
+      f"curve {name!r} holds values that are missing or no numbers: leave out "
+      "runs that were not finished"
+    )
+  return array.astype(float)
+
+
+def _series(i):
+  """Style of the i-th of several series."""
+  size = len(_COLORS)
+  return {
+    "color": _COLORS[i % size],
+    "marker": _MARKERS[(i + i // size) % size],
+    "markersize": 8,
+  }
+
+
+def _axes(axes, x, y):
+  """Names the axes, in the style of all charts."""
+  axes.set_xlabel(x, fontsize=13, parse_math=False)
+  axes.set_ylabel(y, fontsize=13, parse_math=False)
+  axes.tick_params(labelsize=12, length=0)
+  axes.grid(visible=True, **_GRID)
+  axes.set_axisbelow(True)
+  axes.spines[:].set_visible(False)
+  for side in (axes.xaxis, axes.yaxis):
+    side.get_major_formatter().set_useOffset(False)
+
+
 def _figure(width, height, title):
   from matplotlib.figure import Figure
   from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -261,25 +714,46 @@ def _label(axis, texts, colors, size):
     text.set_color(color)
 
 
-def _legend(figure, entries):
-  from matplotlib.legend_handler import HandlerLine2D
+def _handles(entries):
   from matplotlib.lines import Line2D
 
-  lines = [Line2D([], [], **style) for _, style in entries]
-  if lines:
-    figure.legend(
-      lines,
-      [text for text, _ in entries],
-      loc="outside lower left",
-      ncols=len(entries),
-      fontsize=12,
-      frameon=False,
-      # An interval has a mark at both its ends.
-      handler_map={
-        line: HandlerLine2D(numpoints=1 + (line.get_marker() == "|"))
-        for line in lines
-      },
-    )
+  return [Line2D([], [], **style) for _, style in entries]
+
+
+def _columns(names, width):
+  """How many names stand beside each other in a legend."""
+  longest = max([len(_fit(name, 44)) for name in names], default=0)
+  return max(1, min(len(names), int(width * 9 / (longest + 7))))
+
+
+def _names_height(names, width):
+  """Inches that a legend of many names needs, beyond its first line."""
+  lines = -(-len(names) // _columns(names, width))
+  return 0.25 * max(0, lines - 1)
+
+
+def _legend(figure, entries, columns=None):
+  from matplotlib.legend_handler import HandlerLine2D
+
+  lines = _handles(entries)
+  if not lines:
+    return
+  names = [_fit(text, 44) for text, _ in entries]
+  legend = figure.legend(
+    lines,
+    names,
+    loc="outside lower left",
+    ncols=columns or _columns(names, figure.get_figwidth()),
+    fontsize=12,
+    frameon=False,
+    # An interval has a mark at both its ends.
+    handler_map={
+      line: HandlerLine2D(numpoints=1 + (line.get_marker() == "|"))
+      for line in lines
+    },
+  )
+  for text in legend.get_texts():
+    text.set_parse_math(False)
 
 
 def _fit(name, width):
@@ -297,7 +771,13 @@ def _number(value, digits):
 
 
 def _save(figure, path):
+  import matplotlib
+
   path = pathlib.Path(path).expanduser()
+  suffix = path.suffix[1:].lower()
+  # The same chart is the same file: no date, no random names of parts.
+  dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
   image = io.BytesIO()
-  figure.savefig(image, format=path.suffix[1:].lower())
+  with matplotlib.rc_context({"svg.hashsalt": "leep_jax"}):
+    figure.savefig(image, format=suffix, metadata=dates.get(suffix))
   results.replace_file(path, image.getvalue())

@@ -1,17 +1,21 @@
 """Rows of results: flat dictionaries, as JSON lines or CSV.
 
-A file appears complete or not at all: it is written beside its name and then
-renamed.
+`write_rows` makes a file at once: it is written beside its name and then
+renamed. `Rows` adds to a file row by row, each safe once it is appended.
 """
 
 from collections.abc import Iterable, Mapping
+import contextlib
 import csv
+import fcntl
 import io
 import json
 import os
 import pathlib
 import tempfile
-from typing import Any
+from typing import IO, Any
+
+from etils import epath
 
 from leep_jax import checks
 
@@ -104,3 +108,117 @@ def replace_file(path: pathlib.Path, content: bytes) -> None:
   except BaseException:
     os.unlink(name)
     raise
+
+
+class Rows:
+  """JSON lines that are added to, also by the same command started again.
+
+  One process has the file at a time. A last line that a crash has torn is cut
+  off. Where files cannot be added to (`gs://`, `s3://`), it is written anew.
+  """
+
+  def __init__(self, path: str | os.PathLike[str]):
+    """Opens a file, or makes it.
+
+    Args:
+      path: `.jsonl`, local or of any file system that `etils.epath` knows.
+
+    Raises:
+      InputError: if it cannot be written, another process has it, or a line
+        before the last is no row.
+    """
+    self.path = epath.Path(path).expanduser()
+    self.rows: list[dict[str, Any]] = []
+    self._file: IO[bytes] | None = None
+    self._size = 0
+    if self.path.suffix != ".jsonl":
+      raise checks.InputError(
+        f"output {self.path} must end in .jsonl, not {self.path.suffix!r}"
+      )
+    try:
+      if "://" not in os.fspath(path):
+        self._lock()
+      self._read(self.path.read_bytes() if self.path.exists() else b"")
+    except OSError as e:
+      self.close()
+      raise checks.InputError(
+        f"cannot write output {self.path}: {e.strerror or e}"
+      ) from e
+    except BaseException:
+      self.close()
+      raise
+
+  def _lock(self):
+    self._file = open(self.path, "ab")
+    try:
+      fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as e:
+      raise checks.InputError(
+        f"output {self.path} is being written by another process"
+      ) from e
+
+  def _read(self, content):
+    whole = content.rfind(b"\n") + 1
+    lines = content[:whole].splitlines()
+    for i, line in enumerate(lines):
+      try:
+        row = json.loads(line)
+        if not isinstance(row, dict):
+          raise ValueError("it is no object")
+      except ValueError as e:
+        if i + 1 == len(lines):  # a full disk may have left a hole there
+          whole -= len(line) + 1
+          break
+        raise checks.InputError(
+          f"line {i + 1} of output {self.path} is no row "
+          f"({checks.reason(e)}): is it another file?"
+        ) from e
+      self.rows.append(row)
+    self._size = whole
+    if self._file is not None and whole < len(content):
+      self._file.truncate(whole)
+
+  def append(self, row: Row) -> None:
+    """Adds a row; it is on disk when this returns.
+
+    Raises:
+      InputError: if it cannot be written; the file is then as before.
+    """
+    line = (json.dumps(row, allow_nan=False) + "\n").encode()
+    try:
+      if self._file is None:
+        lines = [json.dumps(r, allow_nan=False) for r in [*self.rows, row]]
+        self.path.write_text("\n".join(lines) + "\n")
+      else:
+        self._file.write(line)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+    except OSError as e:
+      self._undo()
+      raise checks.InputError(
+        f"cannot write output {self.path}: {e.strerror or e}"
+      ) from e
+    self._size += len(line)
+    self.rows.append(dict(row))
+
+  def _undo(self):
+    """Takes back what was written of a row."""
+    if self._file is None:
+      return
+    with contextlib.suppress(OSError):
+      self._file.close()  # what is in its buffer would be written later
+    with contextlib.suppress(OSError):
+      os.truncate(self.path, self._size)
+    with contextlib.suppress(OSError, checks.InputError):
+      self._lock()
+
+  def close(self) -> None:
+    """Lets others have the file."""
+    if self._file is not None:
+      self._file.close()
+
+  def __enter__(self) -> "Rows":
+    return self
+
+  def __exit__(self, *_: Any) -> None:
+    self.close()

@@ -41,58 +41,7 @@ from leep_jax.models import zoo
 
 # Flags of this command alone, so that several commands can be imported.
 FLAGS = flags.FlagValues()
-_MODEL = flags.DEFINE_list(
-  "model",
-  None,
-  "Sources, comma-separated: a name that python -m leep_jax.models lists, "
-  "ARCH@CHECKPOINT (a file, a folder, or hf://owner/name[@revision]), or "
-  "package.module:factory. Default: all bundled sources.",
-  flag_values=FLAGS,
-)
-_IMAGE_SIZE = flags.DEFINE_integer(
-  "image_size",
-  None,
-  "Side of the sources' input in pixels, instead of the checkpoint's own.",
-  flag_values=FLAGS,
-)
-_CROP = flags.DEFINE_float(
-  "crop",
-  None,
-  "Crop fraction, above 0 and at most 1, instead of the checkpoint's own.",
-  flag_values=FLAGS,
-)
-_INTERPOLATION = flags.DEFINE_string(
-  "interpolation",
-  None,
-  "Pillow's filter that resizes, instead of the checkpoint's own: nearest, "
-  "box, bilinear, hamming, bicubic or lanczos.",
-  flag_values=FLAGS,
-)
-_MEAN = flags.DEFINE_list(
-  "mean",
-  None,
-  "Mean of each channel, comma-separated, instead of the checkpoint's own.",
-  flag_values=FLAGS,
-)
-_STD = flags.DEFINE_list(
-  "std",
-  None,
-  "Standard deviation of each channel, instead of the checkpoint's own.",
-  flag_values=FLAGS,
-)
-_SOURCE_CLASSES = flags.DEFINE_integer(
-  "source_classes",
-  None,
-  "Number of source classes that each checkpoint must have.",
-  flag_values=FLAGS,
-)
-_TF_PADDING = flags.DEFINE_boolean(
-  "tf_padding",
-  None,
-  "Whether convolutions pad as TensorFlow does, instead of what the "
-  "checkpoint says.",
-  flag_values=FLAGS,
-)
+_SOURCES = command.SourceFlags(FLAGS)
 _DATASET = flags.DEFINE_string(
   "dataset",
   "digits",
@@ -175,44 +124,6 @@ _PLOT = flags.DEFINE_string(
 )
 
 
-_OF_CHECKPOINTS = (
-  _IMAGE_SIZE, _CROP, _INTERPOLATION, _MEAN, _STD, _SOURCE_CLASSES, _TF_PADDING,
-)  # fmt: skip
-
-
-class _Progress:
-  """A line on standard error that counts examples; only on a terminal."""
-
-  def __init__(self, label: str, total: int):
-    self._label, self._total = label, total
-    self._shown = sys.stderr.isatty()
-    self._start = time.perf_counter()
-    self._show(f"{label}: compiling")
-
-  def _show(self, text):
-    if self._shown:
-      print(
-        f"\r\033[K{text[: tables.WIDTH - 1]}",
-        end="",
-        file=sys.stderr,
-        flush=True,
-      )
-
-  def __call__(self, done: int) -> None:
-    rate = done / (time.perf_counter() - self._start)
-    left = (self._total - done) / rate
-    self._show(
-      f"{self._label}: {done:,}/{self._total:,} images  {rate:,.0f}/s  "
-      f"{left:.0f} s left"
-    )
-
-  def scoring(self, name: str) -> None:
-    self._show(f"{self._label}: {name}")
-
-  def clear(self) -> None:
-    self._show("")
-
-
 @dataclasses.dataclass(frozen=True)
 class _Scored:
   """One source, scored."""
@@ -231,7 +142,7 @@ def _score(
   names: Callable[[outputs_lib.Outputs], list[str]],
   dataset: tuple[str, str],
   make_outputs: Callable[[], outputs_lib.Outputs],
-  progress: _Progress,
+  progress: command.Progress,
 ) -> _Scored:
   """Scores one source; times it without compilation."""
   start, compiled = time.perf_counter(), devices.compile_seconds()
@@ -312,37 +223,12 @@ class _Names:
     return self.chosen
 
 
-def _numbers(flag):
-  """The value of a list flag as numbers."""
-  if flag.value is None:
-    return None
-  try:
-    return tuple(float(value) for value in flag.value)
-  except ValueError as e:
-    raise checks.InputError(
-      f"--{flag.name}={','.join(flag.value)} is no list of numbers"
-    ) from e
-
-
-def _overrides():
-  """What replaces the configuration of checkpoints."""
-  return zoo.Overrides(
-    image_size=_IMAGE_SIZE.value,
-    crop=_CROP.value,
-    interpolation=_INTERPOLATION.value,
-    mean=_numbers(_MEAN),
-    std=_numbers(_STD),
-    num_classes=_SOURCE_CLASSES.value,
-    tf_padding=_TF_PADDING.value,
-  )
-
-
 def _score_models(models, overrides, names, dataset, on_row, on_error):
   """Scores each source on a data set, going on after one that fails."""
   for name in models:
     try:
       source = zoo.load_source(name, overrides=overrides)
-      progress = _Progress(tables.short(name, 30), len(dataset))
+      progress = command.Progress(tables.short(name, 30), len(dataset))
       compute = functools.partial(
         forward.compute_outputs,
         source,
@@ -395,7 +281,7 @@ def _score_file(path, names):
   known = ("probs", "logits", "features", "outputs", "labels", "targets")
   arrays = {key: arrays[key] for key in known if key in arrays}
   outputs = outputs_lib.Outputs.from_arrays(**arrays, name=path)
-  progress = _Progress(tables.short(path, 30), len(outputs))
+  progress = command.Progress(tables.short(path, 30), len(outputs))
   where = ("predictions", "all")
   return _score(path, names, where, lambda: outputs, progress)
 
@@ -496,15 +382,8 @@ def _draw(scored, names, marks, path):
   )
 
 
-def _names(flag, what):
-  names = [name.strip() for name in flag.value]
-  if not names or not all(names):
-    raise checks.InputError(f"--{flag.name} has an empty {what}")
-  return list(dict.fromkeys(names))
-
-
 def _run() -> int:
-  asked = None if _SCORES.value is None else _names(_SCORES, "score")
+  asked = None if _SCORES.value is None else command.names(_SCORES, "score")
   names = _Names(asked)
   checks.at_least_1("groups", _GROUPS.value)
   if _OUTPUT.value is not None:
@@ -523,23 +402,19 @@ def _run() -> int:
   try:
     if _PREDICTIONS.value is not None:
       for flag in (
-        _MODEL, _DATASET, _SPLIT, _DATA_DIR, _TARGET, _LIMIT, _BATCH_SIZE,
-        _DTYPE, *_OF_CHECKPOINTS,
+        *_SOURCES.all, _DATASET, _SPLIT, _DATA_DIR, _TARGET, _LIMIT,
+        _BATCH_SIZE, _DTYPE,
       ):  # fmt: skip
         if flag.present:
           raise checks.InputError(
             f"--{flag.name} has no meaning with --predictions, which hold "
             "outputs and labels"
           )
-      paths = _names(_PREDICTIONS, "file")
+      paths = command.names(_PREDICTIONS, "file")
       _score_predictions(paths, names, scored.append, on_error)
     else:
-      models = zoo.names()
-      if _MODEL.value is not None:
-        models = _names(_MODEL, "source")
-      for name in models:
-        zoo.check_source(name)
-      overrides = _overrides()
+      models = _SOURCES.names()
+      overrides = _SOURCES.overrides()
       dataset = data.load_dataset(
         _DATASET.value,
         split=_SPLIT.value,

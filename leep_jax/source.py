@@ -8,7 +8,7 @@ plain JAX model builds a `Source` from it and is served as the bundled models.
 from collections.abc import Callable
 import dataclasses
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -199,6 +199,38 @@ def _shrinks(size, new_size):
   return any(new < old for old, new in zip(size, new_size, strict=True))
 
 
+class Weights(NamedTuple):
+  """What a network has learnt, its last fully connected layer left out of it.
+
+  Attributes:
+    params: pytree of the arrays that training changes by their gradients.
+    rest: pytree of all others: BatchNorm's running statistics, and the last
+      layer, which is not used.
+  """
+
+  params: Any
+  rest: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+  """A source's network up to its features, in a form that can be trained.
+
+  Attributes:
+    weights: those of the source.
+    apply: pure function `(params, rest, images, *, train, together) ->
+      (features [B, D], rest)` of normalised images, whose type is that of the
+      arithmetic. With `train`, BatchNorm takes the batch's statistics and
+      updates those in `rest`; with `together` too, the batch's part on this
+      device is one of several (`devices.join_batch_norm`).
+    init: `seed -> Weights`, freshly drawn; None where it is unknown.
+  """
+
+  weights: Weights
+  apply: Callable[..., tuple[jax.Array, Any]]
+  init: Callable[[int], Weights] | None = None
+
+
 @dataclasses.dataclass(frozen=True)
 class Source:
   """A pre-trained classifier.
@@ -211,6 +243,8 @@ class Source:
     state: pytree of arrays handed to `apply`.
     preprocessing: what turns raw images into the network's input.
     min_image_size: smallest side, in pixels, of an image it can be fed.
+    network: the same network, to be fine-tuned or trained from scratch; None
+      where it can only be applied. `models.network.from_nnx` gives both.
   """
 
   name: str
@@ -218,3 +252,26 @@ class Source:
   state: Any
   preprocessing: Preprocessing = Preprocessing()
   min_image_size: int = 1
+  network: Network | None = None
+
+  def check_images(self, shape: tuple[int, ...]) -> None:
+    """Refuses images that the source cannot be fed.
+
+    Args:
+      shape: of images, `[B, H, W, C]`.
+
+    Raises:
+      InputError: if it is another, or they are too small.
+    """
+    channels = len(self.preprocessing.mean)
+    if len(shape) != 4 or shape[3] not in (1, channels):
+      hint = ": are channels first?" if shape[1:2] == (channels,) else ""
+      raise checks.InputError(
+        f"images have shape {shape}, not [B, H, W, 1 or {channels}]{hint}"
+      )
+    side = self.preprocessing.image_size or min(shape[1:3])
+    if side < self.min_image_size:
+      raise checks.InputError(
+        f"images are {side} pixels a side, but {self.name} takes at least "
+        f"{self.min_image_size}"
+      )

@@ -17,8 +17,8 @@ FILES = sorted(ROOT.rglob("*.py"))
 ORDER = [
   "checks", "hub", "statistics", "devices", "resize", "source", "storage",
   "outputs", "forward", "jackknife", "scores", "tasks", "data", "weights",
-  "configs", "models", "transfer", "results", "plots", "tables", "command",
-  "score", "task_matrix",
+  "configs", "models", "transfer", "results", "correlation", "plots", "tables",
+  "command", "score", "task_matrix",
 ]  # fmt: skip
 
 

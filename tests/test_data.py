@@ -503,3 +503,49 @@ def test_errors_while_reading_reach_the_caller():
 
   with pytest.raises(OSError, match="disk gone"):
     next(data._ahead(read, range(3), futures.ThreadPoolExecutor()))
+
+
+def test_a_pair_shares_no_example(tmp_path):
+  train, test = data.load_pair("digits")
+  assert (len(train), len(test)) == (1438, 359)
+  assert not set(train.indices) & set(test.indices)
+  for label in range(10):
+    share = np.sum(test.labels() == label) / np.sum(train.labels() == label)
+    assert 0.2 < share < 0.3
+  np.testing.assert_array_equal(train.labels(), train.load()[1])
+  again, _ = data.load_pair("digits", limit=50, test_limit=20)
+  assert len(again) == 50
+
+
+def test_a_pair_of_a_folder(tmp_path):
+  rng = np.random.default_rng(0)
+  for part, count in (("train", 5), ("val", 2)):
+    for name in ("cat", "dog"):
+      folder = tmp_path / part / name
+      folder.mkdir(parents=True)
+      for i in range(count):
+        image = rng.integers(0, 255, (4, 5, 3), dtype=np.uint8)
+        PIL.Image.fromarray(image).save(folder / f"{i}.png")
+  train, test = data.load_pair(f"folder:{tmp_path}")
+  assert (train.split, test.split) == ("train", "val")
+  assert (len(train), len(test)) == (10, 4)
+  assert test.labels().tolist() == [0, 0, 1, 1]
+  train, test = data.load_pair(f"folder:{tmp_path}/train")
+  assert (len(train), len(test)) == (8, 2)
+  for message, options in (
+    ("split and test_split are both val", {"split": "val"}),
+    ("no folder", {"test_split": "test"}),
+  ):
+    with pytest.raises(leep_jax.InputError, match=message):
+      data.load_pair(f"folder:{tmp_path}", **options)
+  (tmp_path / "val" / "dog").rename(tmp_path / "val" / "fox")
+  with pytest.raises(leep_jax.InputError, match="classes of train and val"):
+    data.load_pair(f"folder:{tmp_path}")
+
+
+def test_labels_of_tfds(tfds_dir):
+  train, test = data.load_pair(
+    "tiny", split="train", test_split="train[:50%]", data_dir=tfds_dir
+  )
+  np.testing.assert_array_equal(train.labels(), train.load()[1])
+  assert 0 < len(test) < len(train)

@@ -16,6 +16,7 @@ from experiments.benchmarks import engine, timing
 import leep_jax
 from leep_jax import checks, results, score, weights
 from leep_jax.models import zoo
+from leep_jax.transfer import checkpoints as checkpoints_lib
 
 
 class TrainTest(test_data.Tiny):
@@ -320,14 +321,14 @@ def test_killed_at_its_end_finishes_cleanly(tmp_path, monkeypatch, run):
 def test_removed_checkpoints_leave_no_half(tmp_path, monkeypatch):
   folder = tmp_path / "tiny.checkpoints"
   (folder / "2").mkdir(parents=True)
-  checkpoints = train_source.Checkpoints(tmp_path / "other", {})
+  checkpoints = checkpoints_lib.Checkpoints(tmp_path / "other", {})
   checkpoints.folder = folder
 
   def killed(path, ignore_errors=False):
     if not ignore_errors:
       raise KeyboardInterrupt
 
-  monkeypatch.setattr(train_source.shutil, "rmtree", killed)
+  monkeypatch.setattr(checkpoints_lib.shutil, "rmtree", killed)
   with pytest.raises(KeyboardInterrupt):
     checkpoints.remove()
   assert not folder.exists()
@@ -354,27 +355,12 @@ def test_checkpoint_scores_as_its_output(tmp_path, monkeypatch, run):
   assert first == "preprocessing:"
   score.FLAGS(["score", *flags])
   source = zoo.load_source(
-    f"resnet8@{kept}/2/model", overrides=score._overrides()
+    f"resnet8@{kept}/2/model", overrides=score._SOURCES.overrides()
   )
   score.FLAGS.unparse_flags()
   assert (
     source.preprocessing == zoo.load_source(f"resnet8@{path}").preprocessing
   )
-
-
-def test_augmentation_shifts_and_flips(rng):
-  import jax
-
-  images = rng.integers(0, 256, (64, 8, 8, 3), dtype=np.uint8)
-  got = np.asarray(train_source.augment(jax.random.key(0), images, crop=0))
-  axes = (1, 2, 3)
-  flipped = (got == images[:, :, ::-1]).all(axes)
-  kept = (got == images).all(axes)
-  assert np.all(flipped | kept)
-  assert 0.2 < flipped.mean() < 0.8
-  moved = train_source.augment(jax.random.key(0), images, crop=2)
-  assert moved.shape == images.shape
-  assert not np.array_equal(moved, got)
 
 
 def test_benchmark_measures_medians_and_memory():

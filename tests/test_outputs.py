@@ -595,7 +595,7 @@ def test_errors_of_a_users_model_are_told(rng):
   images, labels = images_and_labels(rng)
   for apply, message in (
     (lambda s, x: s["none"], "mine cannot be applied .*KeyError"),
-    (lambda s, x: {"logits": x}, "returned a dict, not logits"),
+    (lambda s, x: {"logits": x}, "returned logits of type dict"),
     (lambda s, x: x.nothing, "AttributeError"),
   ):
     source = leep_jax.Source("mine", apply, {})

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import leep_jax
-from leep_jax import plots
+from leep_jax import correlation, plots
 
 LONG = "resnet152@a/folder/of/weights/" + "with_a_very_long_name" * 4 + "_v2"
 
@@ -50,6 +50,55 @@ def draw_matrix(count, path="a.png", **options):
   plots.matrix(values, names, **options, path=path)
 
 
+NAMES = {"score": "LEEP (nats)", "truth": "test accuracy"}
+
+
+def points(n, slope=0.1):
+  x = -1 - np.arange(n) % 17 / 4
+  return x, 0.9 + slope * x + 0.03 * np.sin(np.arange(n))
+
+
+def draw_scatter(path="a.png", n=40, **changes):
+  x, y = points(n)
+  options = {"title": "200 tasks", **NAMES, **changes}
+  plots.scatter(options.pop("scores", x), y, **options, path=path)
+
+
+def draw_grid(path="a.png", rows=1, columns=2, **changes):
+  panel = plots.Panel(*points(40), **NAMES, **changes)
+  options = {"title": "a title " * 30, "path": path}
+  plots.scatter_grid([[panel] * columns] * rows, **options)
+
+
+def draw_levels(path="a.png", names=("head", "fine-tuning"), count=5, step=0.0):
+  x, y = points(40)
+  series = {
+    name: correlation.levels(x - step * i, y, count=count)
+    for i, name in enumerate(names)
+  }
+  plots.levels(series, **NAMES, title="five levels", path=path)
+
+
+def draw_curves(path="a.png", names=("low", "high"), **options):
+  x = 1 - np.exp(-np.arange(30) / 9)
+  runs = {
+    name: x * (1 + i) + 0.1 * np.arange(4)[:, None]
+    for i, name in enumerate(names)
+  }
+  plots.curves(runs, value="accuracy", title="epochs", **options, path=path)
+
+
+CHARTS = {
+  "ranking": rank,
+  "matrix": lambda path: draw_matrix(3, path, side=[0.1, 0.2, 0.3]),
+  "scatter": draw_scatter,
+  "scatter_grid": draw_grid,
+  "levels": draw_levels,
+  "curves": draw_curves,
+}
+each_chart = pytest.mark.parametrize("draw", CHARTS.values(), ids=CHARTS)
+
+
 def texts(labels):
   return [label.get_text() for label in labels]
 
@@ -58,11 +107,21 @@ def legend(figure):
   return [text for it in figure.legends for text in texts(it.get_texts())]
 
 
+def undrawn(axes):
+  """Ticks that Matplotlib keeps, but that lie outside what it shows."""
+  for axis in (axes.xaxis, axes.yaxis):
+    low, high = sorted(axis.get_view_interval())
+    for tick in axis.get_major_ticks():
+      if not low <= tick.get_loc() <= high:
+        yield tick
+
+
 def assert_fits(figure):
   """No text leaves the figure; names of rows do not touch each other."""
   width, height = figure.bbox.width, figure.bbox.height
+  outside = [tick.label1 for axes in figure.axes for tick in undrawn(axes)]
   for text in figure.findobj(matplotlib.text.Text):
-    if not (text.get_text() and text.get_visible()):
+    if not (text.get_text() and text.get_visible()) or text in outside:
       continue
     box = text.get_window_extent()
     assert box.x0 >= 0, text
@@ -210,9 +269,22 @@ def test_files(tmp_path, suffix, start):
   assert len(content) > 1000
   assert content.startswith(start)
   assert stat.S_IMODE(path.stat().st_mode) & 0o444 == 0o444 & ~_umask()
-  draw_matrix(3, path, side=[0.1, 0.2, 0.3])
-  assert path.read_bytes() != content
+  for draw in CHARTS.values():
+    draw(path)
+    previous, content = content, path.read_bytes()
+    assert content.startswith(start)
+    assert draw is rank or content != previous
   assert os.listdir(tmp_path) == [path.name]
+
+
+@each_chart
+@pytest.mark.parametrize("suffix", ["svg", "pdf"])
+def test_the_same_chart_is_the_same_file(tmp_path, draw, suffix):
+  first, second = (tmp_path / f"{name}.{suffix}" for name in "ab")
+  draw(first)
+  draw(second)
+  assert first.read_bytes() == second.read_bytes()
+  assert b"dc:date" not in first.read_bytes()
 
 
 def _umask():
@@ -239,8 +311,8 @@ def test_pictures_are_slides_that_grow(tmp_path, count, height):
 
 def test_drawing_changes_nothing_else(tmp_path):
   before = matplotlib.rcParams.copy()
-  rank(tmp_path / "a.png")
-  draw_matrix(2, tmp_path / "b.png")
+  for draw in CHARTS.values():
+    draw(tmp_path / "a.svg")
   assert matplotlib.rcParams.copy() == before
   assert "matplotlib.pyplot" not in sys.modules
 
@@ -270,11 +342,7 @@ def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 )
 def test_paths_that_cannot_be_written(tmp_path, name, message):
   (tmp_path / "folder.svg").mkdir()
-  for draw in (
-    plots.check_plot,
-    rank,
-    lambda path: draw_matrix(2, path),
-  ):
+  for draw in (plots.check_plot, *CHARTS.values()):
     with pytest.raises(leep_jax.InputError, match=message):
       draw(tmp_path / name)
   assert os.listdir(tmp_path) == ["folder.svg"]
@@ -290,3 +358,277 @@ def test_nothing_to_draw(tmp_path):
     rank(tmp_path / "a.png", names=[], values=[], errors=None, marked=[])
   with pytest.raises(leep_jax.InputError, match="no tasks to draw"):
     plots.matrix([], [], title="", label="", path=tmp_path / "a.png")
+
+
+def corner(axes):
+  return texts(axes.get_legend().get_texts())
+
+
+def lines(axes):
+  """Fitted lines: those that join their points."""
+  return [line for line in axes.lines if line.get_linestyle() == "-"]
+
+
+def test_scatter_golden(figures):
+  """Through (0, 0.25), (2, 0.5) and (4, 0.75): y = 0.25 + x / 8, r = 1."""
+  plots.scatter(
+    [0, 2, 4, None, 3], [0.25, 0.5, 0.75, 1, None], title="a", path="a.png",
+    **NAMES,
+  )  # fmt: skip
+  axes = figures[0].axes[0]
+  dots, fit = axes.lines
+  assert dots.get_xydata().tolist() == [[0, 0.25], [2, 0.5], [4, 0.75]]
+  assert fit.get_xydata() == pytest.approx(np.array([[0, 0.25], [4, 0.75]]))
+  assert corner(axes) == ["r = 1.000 (p < 0.001)"]  # no interval of 3 points
+  assert axes.get_xlabel() == "LEEP (nats)"
+  assert axes.get_ylabel() == "test accuracy"
+
+
+def test_scatter_says_what_correlate_does(figures):
+  x, y = points(40)
+  draw_scatter()
+  found = correlation.correlate(x, y)
+  low, high = found.interval
+  assert corner(figures[0].axes[0]) == [
+    f"r = {found.pearson:.3f} (p < 0.001)\n"
+    f"95 % interval {low:.3f} to {high:.3f}"
+  ]
+  given = correlation.correlate(-x, y, level=0.9)
+  draw_scatter(correlation=given)
+  (text,) = corner(figures[1].axes[0])
+  assert text.startswith(f"r = \N{MINUS SIGN}{found.pearson:.3f}")
+  assert "90 % interval" in text
+
+
+def test_p_values_and_what_is_undefined(figures):
+  x, y = np.arange(40) % 7, points(40)[1]
+  draw_scatter(scores=x)
+  (text,) = corner(figures[0].axes[0])
+  assert f"(p = {correlation.correlate(x, y).p_value:.3f})" in text
+  draw_scatter(scores=[1.0] * 40)
+  assert corner(figures[1].axes[0]) == ["r undefined"]
+  assert not lines(figures[1].axes[0])
+
+
+def test_groups_have_lines_and_names(figures):
+  groups = ["resnet18"] * 20 + ["resnet50"] * 18 + ["few"] * 2
+  draw_scatter(groups=groups)
+  axes = figures[0].axes[0]
+  x, y = points(40)
+  assert corner(axes) == [
+    f"r = {correlation.correlate(x[i], y[i]).pearson:.3f} (p < 0.001)"
+    for i in (slice(0, 20), slice(20, 38))
+  ]
+  assert legend(figures[0]) == ["resnet18", "resnet50", "few"]
+  assert len(lines(axes)) == 2
+  colours = [line.get_color() for line in axes.lines]
+  assert len(set(colours)) == 3
+  # With that of all points, one more line.
+  draw_scatter(groups=groups, correlation=correlation.correlate(x, y))
+  axes = figures[1].axes[0]
+  assert len(lines(axes)) == 3
+  assert corner(axes)[2].startswith("all: r = ")
+  # One point a group: only the points together have a line.
+  draw_scatter(groups=[f"model {i}" for i in range(40)])
+  axes = figures[2].axes[0]
+  assert len(lines(axes)) == 1
+  assert corner(axes)[0].startswith("r = 0.")
+  assert len(legend(figures[2])) == 40
+
+
+def test_forty_series_are_told_apart():
+  styles = [plots._series(i) for i in range(40)]
+  assert len({(s["color"], s["marker"]) for s in styles}) == 40
+
+
+def assert_corners_are_free(figure):
+  for axes in figure.axes:
+    box = axes.get_legend().get_window_extent()
+    assert axes.bbox.x0 <= box.x0 < box.x1 <= axes.bbox.x1
+    assert axes.bbox.y0 <= box.y0 < box.y1 <= axes.bbox.y1
+    for line in axes.lines:
+      x, y = axes.transData.transform(line.get_xydata()).T
+      covered = (box.x0 < x) & (x < box.x1) & (box.y0 < y) & (y < box.y1)
+      assert not covered.any()
+    assert max(axes.get_yticks()) <= 1.2  # none beside the text alone
+
+
+@pytest.mark.parametrize("count", [0, 4, 9])
+@pytest.mark.parametrize("slope", [0.15, -0.15])
+def test_corners_cover_no_points(figures, rng, count, slope):
+  x = rng.uniform(size=(2, 180))
+  y = 0.5 + slope * (2 * x[0] - 1) + 0.3 * (x[1] - 0.5)
+  groups = [f"g{i % count}" for i in range(180)] if count else None
+  plots.scatter(x[0], y, groups=groups, title="a", path="a.png", **NAMES)
+  panel = plots.Panel(x[0], y, **NAMES, groups=groups)
+  plots.scatter_grid([[panel] * 3], title="a", path="a.png")
+  for figure in figures:
+    assert_corners_are_free(figure)
+    assert_fits(figure)
+
+
+def test_grid(figures):
+  first = plots.Panel(*points(40), **NAMES, title="a", groups=["m"] * 40)
+  other = plots.Panel(*points(9), "NCE", "F1", title="b")
+  none = plots.Panel([None], [1.0], **NAMES, groups=["n"])
+  plots.scatter_grid(
+    [[first, other, first], [none, first]], title="t", path="a.png"
+  )
+  axes = figures[0].axes
+  assert [a.get_title(loc="left") for a in axes] == ["a", "b", "a", "", "a"]
+  assert [a.get_ylabel() for a in axes] == [
+    "test accuracy", "F1", "", "test accuracy", "",
+  ]  # fmt: skip
+  assert axes[1].get_xlabel() == "NCE"
+  assert corner(axes[3]) == ["no points"]
+  assert legend(figures[0]) == ["m", "n"]
+  assert_fits(figures[0])
+
+
+@pytest.mark.parametrize(
+  "draw",
+  [
+    lambda: draw_scatter(title="a title " * 30, groups=[LONG + "a"] * 40),
+    lambda: draw_scatter(groups=[f"{LONG}{i % 9}" for i in range(40)]),
+    lambda: draw_grid(title=LONG),
+    lambda: draw_grid(rows=3, columns=4, title=LONG, groups=[LONG] * 40),
+    lambda: draw_levels(names=("",)),
+    lambda: draw_levels(names=[f"{LONG}{i}" for i in range(6)], step=0.1),
+    lambda: draw_levels(count=2),
+    lambda: draw_levels(count=12),
+    lambda: draw_curves(names=[f"{LONG}{i}" for i in range(9)]),
+  ],
+)
+def test_charts_fit(figures, draw):
+  draw()
+  assert_fits(figures[0])
+  for axes in figures[0].axes:
+    assert axes.bbox.height > 2.2 * figures[0].dpi
+
+
+def test_levels_are_bars_with_counts(figures):
+  """Levels 1 and 3 of scores 0, 0 and 3: means 0.25 and 1, errors 0.05."""
+  found = correlation.levels([0, 0, 3], [0.2, 0.3, 1.0], count=3)
+  plots.levels({"": found}, **NAMES, title="t", path="a.png")
+  axes = figures[0].axes[0]
+  assert [bar.get_height() for bar in axes.patches] == [
+    pytest.approx(0.25), 1.0,
+  ]  # fmt: skip
+  ((whisker,),) = [
+    it.get_segments() for it in axes.collections if it.get_segments()
+  ]
+  assert whisker == pytest.approx(np.array([[0, 0.2], [0, 0.3]]))
+  assert texts(axes.texts) == ["2", "0", "1"]
+  assert texts(axes.get_xticklabels()) == [
+    "1\n0.0 to 1.0", "2\n1.0 to 2.0", "3\n2.0 to 3.0",
+  ]  # fmt: skip
+  assert "level of LEEP (nats)" in axes.get_xlabel()
+  assert legend(figures[0]) == []
+
+
+def test_several_series_of_levels(figures):
+  draw_levels()
+  axes = figures[0].axes[0]
+  assert len(axes.patches) == 10
+  assert legend(figures[0]) == ["head", "fine-tuning"]
+  assert "to" in axes.get_xticklabels()[0].get_text()
+  centres = sorted(bar.get_x() + bar.get_width() / 2 for bar in axes.patches)
+  assert centres[:3] == pytest.approx([-0.2, 0.2, 0.8])
+  # Of different scores, levels have no edges in common.
+  draw_levels(step=0.1)
+  labels = texts(figures[1].axes[0].get_xticklabels())
+  assert labels == ["1", "2", "3", "4", "5"]
+
+
+def test_curves_are_means_with_their_errors(figures):
+  """Of 1 and 3: mean 2, deviation sqrt(2), error 1."""
+  plots.curves(
+    {"two": [[1.0, 5.0], [3.0, 5.0]], "one": [0, 1, 2]},
+    value="accuracy",
+    title="t",
+    start=0,
+    zero=True,
+    path="a.png",
+  )
+  axes = figures[0].axes[0]
+  zero, two, one = axes.lines
+  assert zero.get_ydata() == [0, 0]
+  assert two.get_xydata().tolist() == [[0, 2], [1, 5]]
+  assert one.get_xydata().tolist() == [[0, 0], [1, 1], [2, 2]]
+  (shade,) = axes.collections
+  ends = shade.get_paths()[0].vertices
+  assert (ends[:, 1].min(), ends[:, 1].max()) == (1, 5)
+  assert {1.0, 3.0} <= set(ends[ends[:, 0] == 0, 1])
+  assert legend(figures[0]) == ["two", "one"]
+  assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "accuracy")
+  assert all(tick == int(tick) for tick in axes.get_xticks())
+
+
+def test_ordered_curves_run_from_dark_to_light(figures):
+  draw_curves(names="abcde", ordered=True)
+  shades = [np.mean(line.get_color()[:3]) for line in figures[0].axes[0].lines]
+  assert shades == sorted(shades)
+  assert len(set(shades)) == 5
+
+
+@pytest.mark.parametrize(
+  ("draw", "expected"),
+  [
+    (
+      lambda path: draw_scatter(path, groups=["$a$", "b"] * 20, title="$t"),
+      ["$t", "LEEP (nats)", "test accuracy", "$a$", "b", "r = 0."],
+    ),
+    (
+      lambda path: draw_grid(path, title="panel $p"),
+      ["a title a title", "panel $p", "LEEP (nats)", "95 % interval"],
+    ),
+    (draw_levels, ["five levels", "level of LEEP", "fine-tuning"]),
+    (draw_curves, ["epochs", "accuracy", "low", "high"]),
+  ],
+)
+def test_texts_are_in_the_svg(tmp_path, draw, expected):
+  draw(tmp_path / "a.svg")
+  text = (tmp_path / "a.svg").read_text()
+  for words in expected:
+    assert words in text
+
+
+@pytest.mark.parametrize(
+  ("draw", "message"),
+  [
+    (lambda path: draw_scatter(path, scores=[None] * 40), "no points to draw"),
+    (lambda path: draw_scatter(path, scores=[1, 2]), "scores has 2 values"),
+    (
+      lambda path: draw_scatter(path, groups=["a"]),
+      "groups has 1 names, but there are 40 points",
+    ),
+    (lambda path: draw_grid(path, rows=0), "no panels to draw"),
+    (lambda path: draw_grid(path, columns=0), "no panels to draw"),
+    (lambda path: draw_levels(path, names=[]), "no levels to draw"),
+    (
+      lambda path: plots.levels(
+        {"a": correlation.levels([1, 2], [1, 2], count=3),
+         "b": correlation.levels([1, 2], [1, 2], count=2)},
+        **NAMES, title="t", path=path,
+      ),
+      "series have 2 and 3 levels: bars beside each other",
+    ),
+    (lambda path: draw_curves(path, names=[]), "no curves to draw"),
+    (
+      lambda path: curve(path, [[[1.0]]]),
+      r"curve 'a' has shape \(1, 1, 1\), not \[runs, epochs\]",
+    ),
+    (lambda path: curve(path, []), r"curve 'a' has shape \(0,\)"),
+    (lambda path: curve(path, [1, np.nan]), "curve 'a' holds values that"),
+    (lambda path: curve(path, [1, None]), "curve 'a' holds values that"),
+    (lambda path: curve(path, [[1], [1, 2]]), "curve 'a' cannot be made an"),
+  ],
+)  # fmt: skip
+def test_what_cannot_be_drawn(tmp_path, draw, message):
+  with pytest.raises(leep_jax.InputError, match=message):
+    draw(tmp_path / "a.png")
+  assert os.listdir(tmp_path) == []
+
+
+def curve(path, values):
+  plots.curves({"a": values}, value="accuracy", title="t", path=path)

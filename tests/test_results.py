@@ -60,3 +60,60 @@ def test_paths_that_cannot_be_written(tmp_path, name, message):
   (tmp_path / "folder.csv").mkdir()
   with pytest.raises(leep_jax.InputError, match=message):
     results.check_output(tmp_path / name)
+
+
+def test_rows_are_added_and_read_again(tmp_path):
+  path = tmp_path / "rows.jsonl"
+  with results.Rows(path) as rows:
+    assert rows.rows == []
+    rows.append({"a": 1, "b": None})
+    assert json.loads(path.read_text()) == {"a": 1, "b": None}
+  with results.Rows(path) as rows:
+    rows.append({"a": 2})
+    assert rows.rows == [{"a": 1, "b": None}, {"a": 2}]
+  assert path.read_text() == '{"a": 1, "b": null}\n{"a": 2}\n'
+
+
+@pytest.mark.parametrize("torn", ['{"a": 3', '{"a": 3}', "\0\0\0", '{"\n'])
+def test_a_torn_last_line_is_cut_off(tmp_path, torn):
+  path = tmp_path / "rows.jsonl"
+  path.write_text('{"a": 1}\n{"a": 2}\n' + torn)
+  with results.Rows(path) as rows:
+    assert rows.rows == [{"a": 1}, {"a": 2}]
+    rows.append({"a": 4})
+  assert path.read_text() == '{"a": 1}\n{"a": 2}\n{"a": 4}\n'
+
+
+def test_two_processes_never_write_one_file(tmp_path):
+  path = tmp_path / "rows.jsonl"
+  refused = pytest.raises(leep_jax.InputError, match="by another process")
+  with results.Rows(path), refused:
+    results.Rows(path)
+  results.Rows(path).close()
+
+
+def test_rows_that_cannot_be_written(tmp_path, monkeypatch):
+  path = tmp_path / "rows.jsonl"
+  for bad, message in (
+    (tmp_path / "rows.csv", "must end in .jsonl"),
+    (tmp_path / "no" / "rows.jsonl", "cannot write output"),
+  ):
+    with pytest.raises(leep_jax.InputError, match=message):
+      results.Rows(bad)
+  path.write_text('nothing\n{"a": 1}\n')
+  with pytest.raises(leep_jax.InputError, match="line 1 of output"):
+    results.Rows(path)
+  path.unlink()
+  with results.Rows(path) as rows:
+    rows.append({"a": 1})
+
+    def full(_):
+      raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+      patched.setattr(os, "fsync", full)
+      with pytest.raises(leep_jax.InputError, match="No space left"):
+        rows.append({"a": 2})
+    assert path.read_text() == '{"a": 1}\n'
+    rows.append({"a": 3})
+  assert path.read_text() == '{"a": 1}\n{"a": 3}\n'

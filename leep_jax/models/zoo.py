@@ -22,6 +22,7 @@ from leep_jax.models import (
   darknet,
   efficientnet,
   mobilenet_v1,
+  network,
   resnet,
   senet,
   vit,
@@ -295,17 +296,13 @@ def _from_checkpoint(name, arch, path, overrides):
       f"image_size is {preprocessing.image_size}, but {arch} takes images of "
       f"{fixed} pixels alone"
     )
-  graph, state = nnx.split(model)
-
-  def apply(state, images):
-    return nnx.merge(graph, state)(images)
-
-  return source_lib.Source(
-    name=name,
-    apply=apply,
-    state=state,
+  return network.from_nnx(
+    name,
+    model,
+    head=architecture.head.removesuffix(".weight"),
     preprocessing=preprocessing,
     min_image_size=architecture.min_image_size,
+    init=lambda seed: build(arch, num_classes, seed=seed, **options),
   )
 
 

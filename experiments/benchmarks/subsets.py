@@ -1,0 +1,211 @@
+"""Speed of scoring many class-subset tasks, as ratios measured in one run.
+
+    python -m experiments.benchmarks.subsets
+
+Purpose: LEEP of 200 class-subset tasks (2 to 100 classes) on 50,000 x 1,000
+probabilities of 100 classes is to be at least 100 times as fast as the best
+plain NumPy loop over tasks, and 10,000 tasks at most twice as slow per task.
+Each task of that loop selects its rows, sums their joint, and takes the mean
+logarithm of the EEP, in float32 with matrix products by class; it was the
+fastest of four ways to write that. A loop that skips the selection, as rows
+were sorted by class for all tasks beforehand, is shown too. Loops run on every
+tenth task, and are scaled by the number of examples. They run with one BLAS
+thread and with all, and the faster is the best: where others use the same
+cores, threads of OpenBLAS wait for each other. H-scores run with one. Bounds
+are "at least" for what is over ours, and "at most" otherwise. A second table
+has the time against tasks T and examples n.
+
+The bound of 100 is not reached on two CPU cores. Both do the same 10 GFLOP for
+the likelihoods: ours from cache, at up to 90 GFLOP/s a core, the loop waiting
+for memory. The committed table was made with other work on both cores, which
+hurts NumPy's threads most.
+
+Cost: about three minutes on two CPU cores. Times are medians of interleaved
+repetitions, after compilation. What came out is in
+`experiments/results/subsets.md`.
+"""
+
+import functools
+
+from absl import app, flags
+import numpy as np
+import threadpoolctl
+
+from experiments.benchmarks import timing
+import leep_jax
+from leep_jax.scores import subsets as subsets_lib
+
+_REPEATS = flags.DEFINE_integer("repeats", 3, "Repetitions of each timing.")
+_SIZE, _WIDTH, _CLASSES, _TASKS = 50_000, 1_000, 100, 200
+_EVERY = 10  # tasks, of which the loops run one
+
+
+def probabilities(n: int = _SIZE) -> tuple[np.ndarray, np.ndarray]:
+  """Probabilities `[n, 1000]` float32 that tell something, and labels."""
+  rng = np.random.default_rng(0)
+  labels = rng.integers(0, _CLASSES, n)
+  centres = rng.normal(size=(_CLASSES, _WIDTH)).astype(np.float32)
+  probs = rng.standard_normal((n, _WIDTH), dtype=np.float32)
+  for y, centre in enumerate(centres):
+    probs[labels == y] += centre
+  np.exp(probs, out=probs)
+  probs /= probs.sum(axis=1, keepdims=True)
+  return probs, labels
+
+
+def tasks(count: int) -> np.ndarray:
+  """Random subsets `[count, Y]` of 2 to all classes."""
+  rng = np.random.default_rng(1)
+  chosen = np.zeros((count, _CLASSES), bool)
+  for row in chosen:
+    size = rng.integers(2, _CLASSES + 1)
+    row[rng.choice(_CLASSES, size, replace=False)] = True
+  return chosen
+
+
+def plain_leep(
+  probs: np.ndarray, labels: np.ndarray, mask: np.ndarray
+) -> float:
+  """LEEP of one subset, as well written as NumPy allows."""
+  rows = np.flatnonzero(mask[labels])
+  rows = rows[np.argsort(labels[rows], kind="stable")]
+  chosen = probs[rows]
+  bounds = np.flatnonzero(np.diff(labels[rows])) + 1
+  return _leep_of_parts(np.split(chosen, bounds))
+
+
+def _leep_of_parts(parts):
+  joint = np.stack([np.ones(len(x), np.float32) @ x for x in parts])
+  mass = joint.sum(axis=0)
+  table = np.divide(joint, mass, out=np.zeros_like(joint), where=mass > 0)
+  likelihood = [x @ row for x, row in zip(parts, table, strict=True)]
+  return float(np.log(np.concatenate(likelihood)).mean(dtype=np.float64))
+
+
+def against_loops(repeats: int) -> None:
+  """200 tasks against loops over them, and 10,000 tasks against 200."""
+  probs, labels = probabilities()
+  chosen = tasks(_TASKS)
+  some = chosen[::_EVERY]
+  parts = [probs[labels == y] for y in range(_CLASSES)]
+
+  def ours():
+    return subsets_lib.leep_of_subsets(probs, labels, chosen)
+
+  def loop():
+    return [plain_leep(probs, labels, mask) for mask in some]
+
+  def sorted_loop():
+    return [
+      _leep_of_parts([parts[y] for y in np.flatnonzero(mask)]) for mask in some
+    ]
+
+  def alone(function):
+    with threadpoolctl.threadpool_limits(1):
+      return function()
+
+  apart = np.abs(np.array(loop()) - ours()[::_EVERY]).max()
+  seconds, *slow = timing.interleaved(
+    repeats,
+    ours,
+    loop,
+    sorted_loop,
+    functools.partial(alone, loop),
+    functools.partial(alone, sorted_loop),
+  )
+  scale = chosen[:, labels].sum() / some[:, labels].sum()
+  for what, measured, bound in (
+    ("the best NumPy loop (select, joint, LEEP)", min(slow[0::2]), 100),
+    ("the same loop with NumPy's own number of threads", slow[0], None),
+    ("a NumPy loop over rows sorted beforehand", min(slow[1::2]), None),
+  ):
+    timing.report(
+      f"{what}, 200 tasks of 50,000 x 1,000, over leep_of_subsets (at least)",
+      measured * scale / seconds,
+      bound,
+      f"{measured * scale:.2f} s, {measured:.2f} s for {len(some)} tasks, over "
+      f"{1e3 * seconds:.0f} ms; LEEP differs by {apart:.1e}",
+    )
+  many = tasks(10_000)
+  few, long = timing.interleaved(
+    max(repeats // 2, 1),
+    ours,
+    lambda: subsets_lib.leep_of_subsets(probs, labels, many),
+  )
+  timing.report(
+    "leep_of_subsets, 10,000 tasks, per task over 200 tasks",
+    long / len(many) / (few / _TASKS),
+    2,
+    f"{1e3 * long / len(many):.2f} ms over {1e3 * few / _TASKS:.2f} ms",
+  )
+
+
+def other_scores(repeats: int) -> None:
+  """NCE and H-score of 200 tasks against the score of each of some."""
+  probs, labels = probabilities(20_000)
+  chosen = tasks(_TASKS)
+  some = chosen[::_EVERY]
+  scale = chosen[:, labels].sum() / some[:, labels].sum()
+  rng = np.random.default_rng(2)
+  features = rng.standard_normal((len(labels), 256), dtype=np.float32)
+  for name, together, values in (
+    ("nce", subsets_lib.nce_of_subsets, probs),
+    ("h_score", subsets_lib.h_score_of_subsets, features),
+  ):
+    alone = leep_jax.SCORES[name].function
+
+    def loop(alone=alone, values=values):
+      for mask in some:
+        rows = mask[labels]
+        alone(values[rows], labels[rows])
+
+    with threadpoolctl.threadpool_limits(1):
+      seconds, slow = timing.interleaved(
+        max(repeats // 2, 1),
+        functools.partial(together, values, labels, chosen),
+        loop,
+      )
+    timing.report(
+      f"{name} of each of 200 tasks of 20,000 x {values.shape[1]:,}, over "
+      f"{name}_of_subsets (at least)",
+      slow * scale / seconds,
+      None,
+      f"{slow * scale:.2f} s over {1e3 * seconds:.0f} ms",
+    )
+
+
+def growth(repeats: int) -> None:
+  """Prints the time of leep_of_subsets against T and n."""
+  counts, sizes = (1, 20, 200, 2_000), (5_000, 20_000, 50_000)
+  print("\nleep_of_subsets, ms (and per task), 1,000 source and 100 classes:\n")
+  print("| n |" + "".join(f" T = {count:,} |" for count in counts))
+  print("|---|" + "---|" * len(counts))
+  probs, labels = probabilities()
+  for n in sizes:
+    times = timing.interleaved(
+      max(repeats // 2, 1),
+      *(
+        functools.partial(
+          subsets_lib.leep_of_subsets, probs[:n], labels[:n], tasks(count)
+        )
+        for count in counts
+      ),
+    )
+    cells = (
+      f" {1e3 * t:.0f} ({1e3 * t / count:.2f}) |"
+      for t, count in zip(times, counts, strict=True)
+    )
+    print(f"| {n:,} |" + "".join(cells), flush=True)
+
+
+def main(argv):
+  if len(argv) > 1:
+    raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+  timing.header()
+  against_loops(_REPEATS.value)
+  other_scores(_REPEATS.value)
+  growth(_REPEATS.value)
+
+
+if __name__ == "__main__":
+  app.run(main)

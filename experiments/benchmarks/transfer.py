@@ -1,0 +1,158 @@
+"""Speed of training transferred models, as ratios measured in one run.
+
+    python -m experiments.benchmarks.transfer
+
+Purpose: 200 head re-trainings of the LEEP paper's small setting (5 classes x 50
+examples, 64 features, batch 10, 100 epochs) are to be at least 50 times as
+fast as the same one after another, by a jitted Optax step that a Python loop
+feeds. The loop is measured on every tenth task. Fine-tuning is to reach at
+least 0.8 of the images per second of the bare jitted value-and-gradient of the
+same network on the same batch.
+
+Cost: about two minutes on two CPU cores. Times are medians of interleaved
+repetitions, after compilation. What came out is in
+`experiments/results/transfer_speed.md`.
+"""
+
+import functools
+import sys
+
+from absl import flags
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.benchmarks import timing
+import leep_jax
+from leep_jax import command, tasks as tasks_lib, transfer
+from leep_jax.models import zoo
+
+FLAGS = flags.FlagValues()
+_REPEATS = flags.DEFINE_integer(
+  "repeats", 5, "Repetitions of each timing.", flag_values=FLAGS
+)
+_TASKS, _CLASSES, _EXAMPLES, _WIDTH, _EVERY = 200, 5, 50, 64, 10
+
+
+def heads() -> tuple[
+  tuple[leep_jax.Outputs, leep_jax.Outputs], list[tasks_lib.Task]
+]:
+  """Features of 100 classes, and 200 tasks of 5 classes x 50 examples."""
+  rng = np.random.default_rng(0)
+  labels = np.arange(10_000) % 100
+  features = rng.normal(size=(100, _WIDTH))[labels]
+  features += rng.normal(size=features.shape)
+  outputs = leep_jax.Outputs.from_arrays(
+    features=features.astype(np.float32), labels=labels
+  )
+  test = leep_jax.Outputs.from_arrays(
+    features=features[:2000].astype(np.float32), labels=labels[:2000]
+  )
+  spec = f"small(count={_TASKS},classes={_CLASSES},examples={_EXAMPLES})"
+  tasks = tasks_lib.parse(spec, labels, labels[:2000], seed=0)
+  return (outputs, test), tasks
+
+
+def one_after_another(outputs, tasks, config):
+  """What a Python loop over a jitted step does, without a test."""
+  optimizer = optax.sgd(config.learning_rate)
+
+  def loss(params, x, y):
+    kernel, bias = params
+    logits = x @ kernel + bias[None]
+    return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+
+  @jax.jit
+  def step(params, state, x, y):
+    gradient = jax.grad(loss)(params, x, y)
+    updates, state = optimizer.update(gradient, state, params)
+    return optax.apply_updates(params, updates), state
+
+  def run():
+    for task in tasks:
+      features = np.asarray(outputs.features)[task.train]
+      labels = task.train_labels(outputs.labels)
+      rng = np.random.default_rng(0)
+      params = jnp.zeros((_WIDTH, _CLASSES)), jnp.zeros(_CLASSES)
+      state = optimizer.init(params)
+      for _ in range(config.epochs):
+        order = rng.permutation(len(labels))
+        for start in range(0, len(labels), config.batch_size):
+          batch = order[start : start + config.batch_size]
+          params, state = step(params, state, features[batch], labels[batch])
+      jax.block_until_ready(params)
+
+  return run
+
+
+def head_retraining(repeats):
+  """Prints the ratio of head re-training."""
+  (train, test), tasks = heads()
+  config = transfer.Config(curve=0)
+  ours = functools.partial(
+    transfer.retrain_head, train, test, tasks=tasks, config=config
+  )
+  loop = one_after_another(train, tasks[::_EVERY], config)
+  fast, slow = timing.interleaved(repeats, ours, loop)
+  slow *= _EVERY
+  timing.report(
+    "200 head re-trainings, one after another over ours", slow / fast, 50,
+    f"{slow:.1f} s over {fast:.2f} s",
+  )  # fmt: skip
+
+
+def fine_tuning(name, batch_size, repeats):
+  """Prints the ratio of fine-tuning a source on digits."""
+  source = zoo.load_source(name)
+  images, labels = leep_jax.load_dataset("digits").load()
+  count = max(10 * batch_size, 200)
+  images, labels = images[:count], labels[:count]
+  config = transfer.NetworkConfig(epochs=2, batch_size=batch_size, curve=0)
+  test = images[:batch_size], labels[:batch_size]
+  network = source.network
+  assert network is not None
+  weights = network.weights
+  x = jax.jit(source.preprocessing)(images[:batch_size])
+  y = jnp.asarray(labels[:batch_size])
+  head = jnp.zeros((10, 64)), jnp.zeros(10)
+
+  @jax.jit
+  def bare(params, rest, head):
+    def loss(both):
+      body, (kernel, bias) = both
+      features, new = network.apply(body, rest, x, train=True, together=False)
+      logits = features @ kernel.T + bias[None]
+      losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
+      return losses.mean(), new
+
+    return jax.value_and_grad(loss, has_aux=True)((params, head))
+
+  steps = 2 * (count // batch_size)
+
+  def loop():
+    for _ in range(steps):
+      result = bare(*weights, head)
+      jax.block_until_ready(result)
+
+  def ours():
+    transfer.fine_tune(source, (images, labels), test, config=config)
+
+  fast, slow = timing.interleaved(repeats, loop, ours)
+  done = steps * batch_size
+  timing.report(
+    f"fine-tuning {name}, batch {batch_size}: images/s over the bare gradient",
+    fast / slow, 0.8, f"{done / slow:,.0f} over {done / fast:,.0f}",
+  )  # fmt: skip
+
+
+def _run() -> int:
+  timing.header()
+  head_retraining(_REPEATS.value)
+  for batch_size in (10, 64):
+    fine_tuning("cifar10_resnet14", batch_size, _REPEATS.value)
+  return 0
+
+
+if __name__ == "__main__":
+  sys.exit(command.main(sys.argv, FLAGS, __doc__ or "", _run))

@@ -1,0 +1,94 @@
+"""Orbax checkpoints of one training, so that it can be resumed."""
+
+import contextlib
+import functools
+import json
+import pathlib
+import shutil
+from typing import Any
+
+from leep_jax import checks
+
+
+class Checkpoints:
+  """The latest checkpoint of one training, by the number of epochs done."""
+
+  def __init__(self, folder: pathlib.Path, what: dict[str, Any]):
+    """Looks into a folder of an earlier start; a new one is made by `save`.
+
+    Args:
+      folder: where the checkpoints are.
+      what: all that decides the result, as JSON holds it.
+
+    Raises:
+      InputError: if the folder holds a training of something else, or cannot
+        be read.
+    """
+    self.folder = folder.resolve()
+    self.epochs = 0
+    self._what = json.loads(json.dumps(what))
+    if self.folder.exists():
+      with contextlib.ExitStack() as stack:
+        stack.callback(self.close)
+        self._look()
+        stack.pop_all()
+
+  @functools.cached_property
+  def _manager(self):
+    import orbax.checkpoint as ocp
+
+    return ocp.CheckpointManager(
+      self.folder, options=ocp.CheckpointManagerOptions(max_to_keep=1)
+    )
+
+  def _look(self):
+    """Finds the last epoch, and whether it is of the same training."""
+    import orbax.checkpoint as ocp
+
+    args = ocp.args.Composite(what=ocp.args.JsonRestore())
+    found = self._what
+    try:
+      self.epochs = self._manager.latest_step() or 0
+      if self.epochs:
+        found = dict(self._manager.restore(self.epochs, args=args)["what"])
+    except Exception as e:  # Orbax raises several types
+      raise checks.InputError(
+        f"cannot read {self.folder} ({checks.reason(e)}): if it is damaged, "
+        "remove it to start anew"
+      ) from e
+    for key, value in self._what.items():
+      if found.get(key) != value:
+        raise checks.InputError(
+          f"{self.folder} holds a training with {key} {found.get(key)!r}, not "
+          f"{value!r}: remove it to start anew"
+        )
+
+  def save(self, epochs: int, **trees: Any) -> None:
+    """Writes pytrees of dictionaries, lists and arrays, in the background."""
+    import orbax.checkpoint as ocp
+
+    items = {key: ocp.args.StandardSave(tree) for key, tree in trees.items()}
+    args = ocp.args.Composite(what=ocp.args.JsonSave(self._what), **items)
+    self._manager.save(epochs, args=args)
+
+  def restore(self, **like: Any) -> dict[str, Any]:
+    """Returns the latest trees, of the structure and types of these."""
+    import orbax.checkpoint as ocp
+
+    items = {key: ocp.args.StandardRestore(tree) for key, tree in like.items()}
+    found = self._manager.restore(self.epochs, args=ocp.args.Composite(**items))
+    return {key: found[key] for key in like}
+
+  def close(self) -> None:
+    """Waits for what is being written."""
+    if "_manager" in vars(self):
+      self._manager.close()
+
+  def remove(self) -> None:
+    """Removes the closed folder, under its name at once."""
+    if not self.folder.exists():
+      return
+    gone = self.folder.with_name(f"{self.folder.name}.removed")
+    shutil.rmtree(gone, ignore_errors=True)  # left by one that was killed
+    self.folder.rename(gone)
+    shutil.rmtree(gone)

@@ -1,0 +1,154 @@
+r"""The converged head: softmax regression to its optimum, by L-BFGS.
+
+For weights `W [Y, D]` and `b [Y]`, the mean cross entropy of all training
+examples plus `l2 / 2 ||W||^2`. It is convex, so what is found does not depend
+on a start, an order or a learning rate. With `l2 = 0` its negative is the
+optimal log-likelihood of Property 1 of the LEEP paper, which LEEP stays below
+wherever the head can express the EEP. Where hyperplanes separate the classes,
+that optimum is 0 at infinite weights; the iterations stop on the way there.
+"""
+
+from collections.abc import Callable, Sequence
+import functools
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from leep_jax import checks, tasks as tasks_lib
+from leep_jax.outputs import Outputs
+from leep_jax.transfer import config as config_lib, metrics, runs as runs_lib
+from leep_jax.transfer.head import check_outputs
+
+
+def probe_head(
+  train: Outputs,
+  test: Outputs,
+  *,
+  tasks: Sequence[tasks_lib.Task] | None = None,
+  l2: float = 0.0,
+  iterations: int = 500,
+  tolerance: float = 1e-6,
+  on_result: Callable[[metrics.Transferred], Any] = lambda result: None,
+) -> list[metrics.Transferred]:
+  """Fits the optimal head of a source for each task.
+
+  Args:
+    train: outputs of the source on the training set, with features.
+    test: the same on the test set.
+    tasks: what to fit for; by default the one task of all examples.
+    l2: strength of the penalty, for features of unit variance.
+    iterations: of L-BFGS, at most.
+    tolerance: largest element of the gradient at which they stop.
+    on_result: called with each result as soon as it is there.
+
+  Returns:
+    What each task reached. `losses` holds one number, the mean training cross
+    entropy without the penalty: the negative optimal log-likelihood.
+
+  Raises:
+    InputError: if a source has no features, a task cannot be trained or tested
+      on (see `tasks.check`), or an option is out of bounds.
+
+  Reference: Nguyen, Hassner, Archambeau, Seeger. LEEP. ICML 2020, Property 1;
+  Liu, Nocedal. On the limited memory BFGS method. Math. Programming, 1989.
+  """
+  check_outputs(train, test)
+  config_lib.bounded("l2", l2)
+  config_lib.bounded("tolerance", tolerance)
+  checks.at_least_1("iterations", iterations)
+  runs = runs_lib.make(train.labels, test.labels, tasks, [0])
+  features, test_features = (
+    np.asarray(outputs.features, np.float32) for outputs in (train, test)
+  )
+  results = []
+  for run in runs:
+    started = time.monotonic()
+    x, centre, scale = _standardised(features[run.task.train])
+    rows = 1 << (len(x) - 1).bit_length()  # few shapes for many tasks
+    weights = np.zeros(rows, np.float32)
+    weights[: len(x)] = 1 / len(x)
+    x = np.concatenate([x, np.zeros((rows - len(x), x.shape[1]), x.dtype)])
+    labels = np.resize(run.labels, rows)
+    kernel, bias = _fit(run.classes, iterations)(
+      x, labels, weights, np.float32(l2), np.float32(tolerance)
+    )
+    kernel = np.asarray(kernel, np.float64).T / scale[:, None]
+    bias = np.asarray(bias, np.float64) - centre @ kernel
+    nll, _ = _evaluate(features[run.task.train], run.labels, kernel, bias)
+    test_nll, confusion = _evaluate(
+      test_features[run.task.test], run.test_labels, kernel, bias
+    )
+    result = metrics.transferred(
+      confusion,
+      test_nll,
+      losses=np.array([nll / len(run.labels)]),
+      accuracies=np.array([np.trace(confusion) / confusion.sum()]),
+      task=run.task.name,
+      seed=run.seed,
+      method="probe",
+      seconds=time.monotonic() - started,
+      params=(kernel, bias),
+    )
+    on_result(result)
+    results.append(result)
+  return results
+
+
+def _standardised(features):
+  """Features of mean 0 and variance 1, where they vary at all."""
+  features = features.astype(np.float64)
+  centre, scale = features.mean(axis=0), features.std(axis=0)
+  scale = np.where(scale > 1e-6 * scale.max(initial=0), scale, 1)
+  scale = np.where(scale > 0, scale, 1)
+  return ((features - centre) / scale).astype(np.float32), centre, scale
+
+
+@functools.lru_cache(maxsize=64)
+def _fit(classes, iterations):
+  """Returns the jitted minimisation."""
+  optimizer = optax.lbfgs(memory_size=20)
+
+  @jax.jit
+  def fit(x, labels, weights, l2, tolerance):
+    wanted = jax.nn.one_hot(labels, classes) * weights[:, None]
+
+    def loss(params):
+      kernel, bias = params
+      logits = jnp.dot(x, kernel.T, precision="highest") + bias[None]
+      logs = jax.nn.log_softmax(logits)
+      return -jnp.sum(wanted * logs) + l2 / 2 * jnp.sum(kernel**2)
+
+    value_and_grad = optax.value_and_grad_from_state(loss)
+
+    def step(carry):
+      params, state, _, done = carry
+      value, gradient = value_and_grad(params, state=state)
+      updates, state = optimizer.update(
+        gradient, state, params, value=value, grad=gradient, value_fn=loss
+      )
+      largest = jnp.maximum(*(jnp.abs(g).max() for g in gradient))
+      return optax.apply_updates(params, updates), state, largest, done + 1
+
+    def goes_on(carry):
+      _, _, largest, done = carry
+      return (done < iterations) & (largest > tolerance)
+
+    params = jnp.zeros((classes, x.shape[1])), jnp.zeros(classes)
+    start = (params, optimizer.init(params), jnp.inf, 0)
+    return jax.lax.while_loop(goes_on, step, start)[0]
+
+  return fit
+
+
+def _evaluate(features, labels, kernel, bias):
+  """Summed negative log-likelihood and confusion `[Y, Y]`, in float64."""
+  logits = features.astype(np.float64) @ kernel + bias
+  logits -= logits.max(axis=1, keepdims=True)
+  logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+  confusion = np.zeros((len(bias), len(bias)))
+  np.add.at(confusion, (labels, logits.argmax(axis=1)), 1)
+  return -logs[np.arange(len(labels)), labels].sum(), confusion

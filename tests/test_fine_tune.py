@@ -1,0 +1,339 @@
+"""Networks trained whole: against heads, across devices, and interrupted."""
+
+import dataclasses
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import leep_jax
+from leep_jax import devices, tasks, transfer
+from leep_jax.models import network
+from leep_jax.transfer import augment as augment_lib
+
+PREPROCESSING = leep_jax.Preprocessing(image_size=8, mean=(0.5,), std=(0.5,))
+
+
+class Net(nnx.Module):
+  """A convolution, BatchNorm and a head."""
+
+  def __init__(self, seed=0):
+    rngs = nnx.Rngs(seed)
+    self.conv = nnx.Conv(1, 6, (3, 3), strides=2, rngs=rngs)
+    self.bn = nnx.BatchNorm(6, momentum=0.9, rngs=rngs)
+    self.head = nnx.Linear(6, 3, rngs=rngs)
+
+  def __call__(self, x):
+    features = nnx.relu(self.bn(self.conv(x))).mean(axis=(1, 2))
+    return self.head(features), features
+
+
+def make_source(**options):
+  options = {"head": "head", "preprocessing": PREPROCESSING, **options}
+  return network.from_nnx("net", Net(), init=Net, **options)
+
+
+@pytest.fixture(scope="module")
+def source():
+  return make_source()
+
+
+def images_of(seed, count):
+  """Images whose halves are darker by class, of 4 classes."""
+  rng = np.random.default_rng(seed)
+  labels = np.arange(count) % 4
+  images = rng.integers(0, 256, (count, 8, 8, 1))
+  images[labels == 1, :4] //= 4
+  images[labels == 2, :, :4] //= 4
+  images[labels == 3, ::2] //= 4
+  return images.astype(np.uint8), labels
+
+
+@pytest.fixture(scope="module")
+def sets():
+  return images_of(0, 80), images_of(1, 40)
+
+
+def task(seed, per_class, classes=(0, 2, 3)):
+  """A task of some classes; small and large ones differ in steps."""
+  places = np.arange(80)
+  train = [places[places % 4 == c][seed : seed + per_class] for c in classes]
+  test = [np.arange(40)[np.arange(40) % 4 == c] for c in classes]
+  return tasks.Task(
+    name=f"task {seed} {per_class}",
+    classes=classes,
+    train=np.concatenate(train),
+    test=np.concatenate(test),
+  )
+
+
+def equal(one, other, *, atol):
+  np.testing.assert_allclose(one.losses, other.losses, atol=atol)
+  np.testing.assert_allclose(one.nll, other.nll, atol=atol)
+  pairs = zip(
+    jax.tree.leaves(one.params), jax.tree.leaves(other.params), strict=True
+  )
+  for a, b in pairs:
+    np.testing.assert_allclose(a, b, atol=atol)
+
+
+def test_a_frozen_body_is_head_retraining(source, sets, device_count):
+  options = {"epochs": 4, "batch_size": 6, "learning_rate": 0.1}
+  config = transfer.NetworkConfig(body_learning_rate=0.0, **options)
+  chosen = [task(0, 5), task(3, 11)]
+  found = transfer.fine_tune(
+    source, *sets, tasks=chosen, config=config, seeds=[0, 7], keep_params=True
+  )
+  outputs = [leep_jax.compute_outputs(source, [part]) for part in sets]
+  heads = transfer.retrain_head(
+    *outputs, tasks=chosen, config=transfer.Config(**options), seeds=[0, 7]
+  )
+  for one, other in zip(found, heads, strict=True):
+    np.testing.assert_allclose(one.losses, other.losses, atol=1e-6)
+    np.testing.assert_array_equal(one.accuracies, other.accuracies)
+    for a, b in zip(one.params[1], other.params, strict=True):
+      np.testing.assert_allclose(a, b, atol=1e-6)
+    assert (one.accuracy, one.task) == (other.accuracy, other.task)
+  kept = jax.tree.leaves(source.network.weights)
+  for a, b in zip(kept, jax.tree.leaves(found[0].params[0]), strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
+CONFIGS = [
+  transfer.NetworkConfig(epochs=4, batch_size=16),
+  transfer.NetworkConfig(
+    epochs=4, batch_size=16, learning_rate=0.1, body_learning_rate=0.02,
+    momentum=0.9, nesterov=True, weight_decay=1e-3, clip=1.0, flip=True,
+    crop=2, schedule="cosine",
+  ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=["paper", "everything"])
+def test_eight_devices_are_as_one(source, sets, config):
+  found = []
+  for count in (1, 8):
+    with devices.limit(count):
+      found += transfer.fine_tune(
+        source, *sets, config=config, keep_params=True
+      )
+  equal(*found, atol=1e-4)  # after 20 steps
+  assert found[0].losses[-1] < found[0].losses[0]
+  mean, changed = (w.rest["bn"]["mean"][...] for w in (
+    source.network.weights, found[0].params[0],
+  ))  # fmt: skip
+  assert np.abs(mean - changed).max() > 1e-3
+
+
+def test_side_by_side_is_as_alone(source, sets):
+  many = [task(i, n) for i in range(5) for n in (5, 9)]
+  config = transfer.NetworkConfig(epochs=2, batch_size=4, curve=0)
+  with devices.limit(4):
+    group = transfer.fine_tune(
+      source, *sets, tasks=many, config=config, keep_params=True
+    )
+  with devices.limit(1):
+    for i in (0, 3, 9):
+      (alone,) = transfer.fine_tune(
+        source, *sets, tasks=[many[i]], config=config, keep_params=True
+      )
+      equal(alone, group[i], atol=1e-5)
+
+
+def test_runs_in_one_program_are_as_one_after_the_other(
+  source, sets, monkeypatch, one_device
+):
+  """What accelerators do: runs vmapped, several steps a call."""
+  many = [task(0, 5), task(1, 6), task(2, 9)]
+  config = transfer.NetworkConfig(epochs=2, batch_size=5, flip=True)
+  apart = transfer.fine_tune(
+    source, *sets, tasks=many, config=config, keep_params=True
+  )
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  beside = transfer.fine_tune(
+    source, *sets, tasks=many, config=config, keep_params=True
+  )
+  for one, other in zip(apart, beside, strict=True):
+    equal(one, other, atol=1e-5)
+
+
+class Stop(Exception):
+  pass
+
+
+@pytest.mark.parametrize("count", [1, 8])
+def test_interrupted_training_goes_on(source, sets, tmp_path, count):
+  config = CONFIGS[1]
+  options = {"config": config, "keep_params": True}
+  many = [None, [task(0, 8), task(1, 8), task(0, 20)]][count == 1]
+
+  def stop(done, total):
+    if done > total / 2:
+      raise Stop
+
+  with devices.limit(count):
+    (*_, whole) = transfer.fine_tune(source, *sets, tasks=many, **options)
+    with pytest.raises(Stop):
+      transfer.fine_tune(
+        source, *sets, tasks=many, directory=tmp_path, save_seconds=0,
+        progress=stop, **options,
+      )  # fmt: skip
+    assert any(tmp_path.iterdir())
+    seen = []
+    (*_, resumed) = transfer.fine_tune(
+      source, *sets, tasks=many, directory=tmp_path, save_seconds=0,
+      progress=lambda done, total: seen.append(done / total), **options,
+    )  # fmt: skip
+  assert seen[0] > 0.4 or count == 1
+  equal(whole, resumed, atol=0)
+  assert not any(tmp_path.iterdir())
+
+
+def test_from_scratch_learns_and_depends_on_the_seed(source, sets):
+  config = transfer.NetworkConfig(
+    epochs=30, batch_size=16, learning_rate=0.2, momentum=0.9, curve=10
+  )
+  one, two = transfer.train_from_scratch(
+    source, *sets, config=config, seeds=[0, 1], keep_params=True
+  )
+  assert min(one.accuracy, two.accuracy) > 0.7
+  assert one.method == "scratch"
+  assert np.isfinite(one.accuracies).sum() == 3
+  assert one.accuracies[-1] == np.float32(one.accuracy)
+  kernels = [r.params[0].params["conv"]["kernel"][...] for r in (one, two)]
+  assert np.abs(kernels[0] - kernels[1]).max() > 0.01
+
+
+def test_a_run_that_diverges_lets_others_finish(source, sets):
+  def init(seed):
+    net = Net(seed)
+    if seed == 1:
+      net.conv.bias[...] = jnp.full(6, jnp.nan)
+    return net
+
+  broken = network.from_nnx(
+    "net", Net(), head="head", preprocessing=PREPROCESSING, init=init
+  )
+  config = transfer.NetworkConfig(epochs=3, batch_size=16)
+  with devices.limit(1):
+    good, bad, last = transfer.train_from_scratch(
+      broken, *sets, config=config, seeds=[0, 1, 2]
+    )
+  (alone,) = transfer.train_from_scratch(source, *sets, config=config)
+  assert good.diverged is None
+  assert last.diverged is None
+  assert good.nll == pytest.approx(alone.nll, abs=1e-5)
+  assert bad.diverged == 1
+  assert np.isnan(bad.accuracy)
+  assert bad.row()["accuracy"] is None
+
+
+def test_a_learning_rate_that_diverges_is_told(source, sets):
+  config = transfer.NetworkConfig(epochs=6, batch_size=16, learning_rate=1e30)
+  (found,) = transfer.fine_tune(source, *sets, config=config)
+  assert found.diverged is not None
+  assert np.isnan([found.accuracy, found.macro_f1, found.nll]).all()
+
+
+def test_bfloat16_is_close(source, sets):
+  config = transfer.NetworkConfig(epochs=4, batch_size=16, learning_rate=0.1)
+  low = dataclasses.replace(config, dtype="bfloat16")
+  found = [
+    transfer.fine_tune(source, *sets, config=c, keep_params=True)[0]
+    for c in (config, low)
+  ]
+  difference = np.abs(found[0].losses - found[1].losses).max()
+  assert 0 < difference < 0.02
+  assert all(x.dtype == np.float32 for x in jax.tree.leaves(found[1].params))
+
+
+def test_clipping_bounds_the_steps(source, sets):
+  config = transfer.NetworkConfig(
+    epochs=1, batch_size=16, learning_rate=0.5, clip=0.01, curve=0
+  )
+  (found,) = transfer.fine_tune(source, *sets, config=config, keep_params=True)
+  moved = jax.tree.map(
+    lambda a, b: np.sum((a - b) ** 2),
+    source.network.weights.params,
+    found.params[0].params,
+  )
+  moved = np.sqrt(sum(jax.tree.leaves(moved)))
+  assert 1e-4 < moved <= 5 * 0.5 * 0.01
+
+
+def test_augmentation():
+  images = jnp.asarray(images_of(0, 6)[0])
+  keys = augment_lib.keys(jax.random.key(0), 0, 6)
+  same = augment_lib.augment(keys, images, crop=0, flip=False)
+  np.testing.assert_array_equal(same, images)
+  found = np.asarray(augment_lib.augment(keys, images, crop=2, flip=True))
+  again = augment_lib.augment(keys[2:4], images[2:4], crop=2, flip=True)
+  np.testing.assert_array_equal(found[2:4], again)
+  part = augment_lib.keys(jax.random.key(0), 2, 2)
+  assert (jax.random.key_data(part) == jax.random.key_data(keys[2:4])).all()
+  padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
+  for image, big in zip(found, padded, strict=True):
+    choices = [
+      big[top : top + 8, left : left + 8][:, ::way]
+      for top in range(5)
+      for left in range(5)
+      for way in (1, -1)
+    ]
+    assert any(np.array_equal(image, choice) for choice in choices)
+
+
+def test_a_users_network(source):
+  with pytest.raises(leep_jax.InputError, match=r"no layer 'fc'.*bn, conv"):
+    make_source(head="fc")
+  model = Net()
+  images = jnp.asarray(images_of(0, 5)[0])
+  logits, features = source.apply(source.state, images / 127.5 - 1)
+  model.eval()
+  np.testing.assert_allclose(logits, model(images / 127.5 - 1)[0], atol=1e-6)
+  assert features.shape == (5, 6)
+
+
+def bad(source, sets):
+  (images, labels), test = sets
+  alone = dataclasses.replace(source, network=None)
+  no_init = network.from_nnx(
+    "net", Net(), head="head", preprocessing=PREPROCESSING
+  )
+  frozen = transfer.NetworkConfig(body_learning_rate=0.0)
+  one = tasks.Task("one", (2,), np.arange(2, 80, 4), np.arange(2, 40, 4))
+  missing = tasks.Task("odd", (0, 1), np.arange(0, 80, 4), np.arange(1, 40, 4))
+  small = tasks.Task("few", (0, 1), np.array([0, 1, 4, 5, 8]), np.arange(0, 2))
+  whole = (source, sets[0], test)
+  tune, scratch = transfer.fine_tune, transfer.train_from_scratch
+  return {
+    "can be applied but not trained": lambda: tune(alone, sets[0], test),
+    "does not say how fresh": lambda: scratch(no_init, sets[0], test),
+    "leaves fresh weights": lambda: scratch(*whole, config=frozen),
+    "one class in training": lambda: tune(*whole, tasks=[one]),
+    "class": lambda: tune(*whole, tasks=[missing]),
+    "batch_size is 10, but task few has 5": (
+      lambda: tune(*whole, tasks=[small])
+    ),
+    "80 images but 79 labels": (
+      lambda: tune(source, (images, labels[1:]), test)
+    ),
+    r"images have shape \(80, 8, 8\)": (
+      lambda: tune(source, (images[..., 0], labels), test)
+    ),
+    "there are no tasks": lambda: tune(*whole, tasks=[]),
+    "dtype 'float16'": lambda: transfer.NetworkConfig(dtype="float16"),
+    "clip is 0": lambda: transfer.NetworkConfig(clip=0),
+    "body_learning_rate is -1": (
+      lambda: transfer.NetworkConfig(body_learning_rate=-1)
+    ),
+  }
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_mistakes_are_told(source, sets, number):
+  message, call = list(bad(source, sets).items())[number]
+  with pytest.raises(leep_jax.InputError, match=message) as found:
+    call()
+  assert "\n" not in str(found.value)
