@@ -1,14 +1,17 @@
 """What the commands of the package share: flags, mistakes, exit statuses."""
 
 from collections.abc import Callable
+import dataclasses
 import os
 import sys
 import time
+from typing import Any
 
 from absl import flags, logging
 
-from leep_jax import checks, tables
+from leep_jax import checks, data, tables, transfer, trials
 from leep_jax.models import zoo
+from leep_jax.transfer import config
 
 
 class SourceFlags:
@@ -103,17 +106,143 @@ class SourceFlags:
     )
 
 
+class PairFlags:
+  """The flags that name a training and a test set."""
+
+  def __init__(self, defined: flags.FlagValues):
+    """Defines them among those of a command."""
+    self._dataset = flags.DEFINE_string(
+      "dataset",
+      "digits",
+      "Target data: a TFDS name, digits, folder:DIR, or npz:FILE.",
+      flag_values=defined,
+    )
+    self._split = flags.DEFINE_string(
+      "split",
+      None,
+      "Training set: a TFDS split, slices such as train[:20%] included, or a "
+      "folder's sub-folder. Default: train.",
+      flag_values=defined,
+    )
+    self._test_split = flags.DEFINE_string(
+      "test_split",
+      None,
+      "Test set. Default: test, or a folder's val; where there are no splits, "
+      "a fifth of each class.",
+      flag_values=defined,
+    )
+    self._data_dir = flags.DEFINE_string(
+      "data_dir",
+      None,
+      "Where prepared TFDS data sets are.",
+      flag_values=defined,
+    )
+    self._limit = flags.DEFINE_integer(
+      "limit", None, "Use this many training examples.", flag_values=defined
+    )
+    self._test_limit = flags.DEFINE_integer(
+      "test_limit", None, "Use this many test examples.", flag_values=defined
+    )
+
+  def load(self) -> tuple[data.Dataset, data.Dataset]:
+    """Returns the training and the test set.
+
+    Raises:
+      InputError: as `data.load_pair`.
+    """
+    return data.load_pair(
+      self._dataset.value,
+      split=self._split.value,
+      test_split=self._test_split.value,
+      data_dir=self._data_dir.value,
+      limit=self._limit.value,
+      test_limit=self._test_limit.value,
+    )
+
+
+_TEXTS = {
+  "epochs": "Passes over a task's training examples.",
+  "batch_size": "Examples per step.",
+  "learning_rate": "Of SGD, at the start.",
+  "schedule": "Of the learning rate: constant, or cosine down to 0.",
+  "momentum": "Of SGD.",
+  "weight_decay": "Added to the gradient, times the weights.",
+  "curve": "Epochs between measurements of test accuracy; 0 for the last only.",
+  "body_learning_rate": "Of all but the head, where it is another; 0 freezes.",
+  "nesterov": "Whether momentum is Nesterov's.",
+  "clip": "Largest norm of the gradient.",
+  "flip": "Whether half of the training images are mirrored.",
+  "crop": "Pixels by which training images are shifted at most.",
+  "dtype": "Of activations and gradients: float32 or bfloat16.",
+}
+_KINDS: dict[Any, Any] = {
+  int: flags.DEFINE_integer,
+  float: flags.DEFINE_float,
+  str: flags.DEFINE_string,
+  bool: flags.DEFINE_boolean,
+  float | None: flags.DEFINE_float,
+}
+# The crop of sources and that of augmentation differ.
+_RENAMED = {"crop": "shift"}
+
+
+class RecipeFlags:
+  """The flags that say how heads and networks are trained."""
+
+  def __init__(self, defined: flags.FlagValues):
+    """Defines them among those of a command."""
+    self._config = {
+      f.name: _KINDS[f.type](
+        _RENAMED.get(f.name, f.name),
+        f.default,
+        _TEXTS[f.name],
+        flag_values=defined,
+      )
+      for f in dataclasses.fields(transfer.NetworkConfig)
+    }
+    self._l2 = flags.DEFINE_float(
+      "l2", 0.0, "Strength of the probe's penalty.", flag_values=defined
+    )
+    self._seeds = flags.DEFINE_integer(
+      "seeds",
+      1,
+      "Trainings of each task: they differ in initial weights, order and "
+      "augmentation.",
+      flag_values=defined,
+    )
+
+  def recipe(self) -> trials.Recipe:
+    """Returns what they say.
+
+    Raises:
+      InputError: if a value is unknown or out of bounds.
+    """
+    checks.at_least_1("seeds", self._seeds.value)
+    config.bounded("l2", self._l2.value)
+    return trials.Recipe(
+      head=self._of(transfer.Config),
+      network=self._of(transfer.NetworkConfig),
+      l2=self._l2.value,
+      seeds=self._seeds.value,
+    )
+
+  def _of(self, kind):
+    names = (f.name for f in dataclasses.fields(kind))
+    return kind(**{name: self._config[name].value for name in names})
+
+
 class Progress:
   """A line on standard error that counts examples; only on a terminal."""
 
-  def __init__(self, label: str, total: int):
+  def __init__(self, label: str, total: int, *, what: str = "images"):
     """Shows that compilation has begun.
 
     Args:
       label: what is under way.
       total: number of examples to come.
+      what: is counted.
     """
-    self._label, self._total = label, total
+    self._label, self._total, self._what = label, total, what
     self._shown = sys.stderr.isatty()
     self._start = time.perf_counter()
     self._show(f"{label}: compiling")
@@ -132,7 +261,7 @@ class Progress:
     rate = done / (time.perf_counter() - self._start)
     left = (self._total - done) / rate
     self._show(
-      f"{self._label}: {done:,}/{self._total:,} images  {rate:,.0f}/s  "
+      f"{self._label}: {done:,}/{self._total:,} {self._what}  {rate:,.0f}/s  "
       f"{left:.0f} s left"
     )
 
@@ -143,6 +272,26 @@ class Progress:
   def clear(self) -> None:
     """Takes the line away."""
     self._show("")
+
+
+class LateProgress:
+  """A `Progress` that begins when it is first told how much there is."""
+
+  def __init__(self, label: str, *, what: str = "images"):
+    """Remembers what is under way, and what is counted."""
+    self._label, self._what = label, what
+    self._shown: Progress | None = None
+
+  def __call__(self, done: int, total: int) -> None:
+    """Shows how many examples of all are done."""
+    if self._shown is None:
+      self._shown = Progress(self._label, total, what=self._what)
+    self._shown(done)
+
+  def clear(self) -> None:
+    """Takes the line away."""
+    if self._shown is not None:
+      self._shown.clear()
 
 
 def names(flag: flags.FlagHolder, what: str) -> list[str]:

@@ -12,6 +12,7 @@ from concurrent import futures
 import csv
 import dataclasses
 import functools
+import hashlib
 import os
 import pathlib
 import queue
@@ -47,6 +48,8 @@ class Dataset:
     class_names: names of the classes, where they are known.
     all_labels: labels of all examples there are, where they are known without
       reading images.
+    version: of the data, where they have one; of a file or folder, a digest of
+      what it holds.
   """
 
   name: str
@@ -57,6 +60,7 @@ class Dataset:
   fetch: Callable[[np.ndarray], tuple[Sequence[np.ndarray], Any]]
   class_names: tuple[str, ...] | None = None
   all_labels: np.ndarray | None = None
+  version: str = ""
 
   def __len__(self) -> int:
     return len(self.indices)
@@ -335,6 +339,7 @@ def _from_arrays(name, images, labels):
     image_shape=images.shape[1:],
     fetch=lambda i: (images[i], labels[i]),
     all_labels=labels,
+    version=_digest((images.tobytes(), np.asarray(labels).tobytes())),
   )
 
 
@@ -408,7 +413,19 @@ def _folder(path, split):
     fetch=lambda i: ([_read_image(files[j]) for j in i], target[i]),
     class_names=tuple(classes),
     all_labels=target,
+    version=_digest(
+      (str(p.relative_to(root)), p.stat().st_size, p.stat().st_mtime_ns)
+      for p in files
+    ),
   )
+
+
+def _digest(parts):
+  """Of parts, 16 hexadecimal digits."""
+  found = hashlib.sha256()
+  for part in parts:
+    found.update(part if isinstance(part, bytes) else repr(part).encode())
+  return found.hexdigest()[:16]
 
 
 def _image_files(folder):
@@ -513,6 +530,7 @@ def _tfds(name, split, data_dir, target):
     image_shape=None if None in shape else shape,
     fetch=fetch,
     class_names=tuple(label.names) if classes else None,
+    version=str(builder.version),
   )
 
 

@@ -110,6 +110,52 @@ def replace_file(path: pathlib.Path, content: bytes) -> None:
     raise
 
 
+def parse_rows(
+  content: bytes, *, name: str
+) -> tuple[list[dict[str, Any]], int]:
+  """Returns the rows of a file, and how many of its bytes they are.
+
+  A last line that is torn, or that a full disk has left a hole in, is no row.
+
+  Args:
+    content: of the file.
+    name: what error messages call it.
+
+  Raises:
+    InputError: if a line before the last is no row.
+  """
+  whole = content.rfind(b"\n") + 1
+  rows = []
+  lines = content[:whole].splitlines()
+  for i, line in enumerate(lines):
+    try:
+      row = json.loads(line)
+      if not isinstance(row, dict):
+        raise ValueError("it is no object")
+    except ValueError as e:
+      if i + 1 == len(lines):
+        whole -= len(line) + 1
+        break
+      raise checks.InputError(
+        f"line {i + 1} of output {name} is no row ({checks.reason(e)}): is it "
+        "another file?"
+      ) from e
+    rows.append(row)
+  return rows, whole
+
+
+class NoRows:
+  """Rows where no file was asked for."""
+
+  def __init__(self) -> None:
+    """Has none yet."""
+    self.rows: list[dict[str, Any]] = []
+
+  def append(self, row: Row) -> None:
+    """Remembers a row."""
+    self.rows.append(dict(row))
+
+
 class Rows:
   """JSON lines that are added to, also by the same command started again.
 
@@ -137,6 +183,7 @@ class Rows:
       )
     try:
       if "://" not in os.fspath(path):
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock()
       self._read(self.path.read_bytes() if self.path.exists() else b"")
     except OSError as e:
@@ -158,25 +205,9 @@ class Rows:
       ) from e
 
   def _read(self, content):
-    whole = content.rfind(b"\n") + 1
-    lines = content[:whole].splitlines()
-    for i, line in enumerate(lines):
-      try:
-        row = json.loads(line)
-        if not isinstance(row, dict):
-          raise ValueError("it is no object")
-      except ValueError as e:
-        if i + 1 == len(lines):  # a full disk may have left a hole there
-          whole -= len(line) + 1
-          break
-        raise checks.InputError(
-          f"line {i + 1} of output {self.path} is no row "
-          f"({checks.reason(e)}): is it another file?"
-        ) from e
-      self.rows.append(row)
-    self._size = whole
-    if self._file is not None and whole < len(content):
-      self._file.truncate(whole)
+    self.rows, self._size = parse_rows(content, name=str(self.path))
+    if self._file is not None and self._size < len(content):
+      self._file.truncate(self._size)
 
   def append(self, row: Row) -> None:
     """Adds a row; it is on disk when this returns.

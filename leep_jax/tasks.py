@@ -144,6 +144,11 @@ def whole(train: np.ndarray, test: np.ndarray, *, name: str = "all") -> Task:
   )
 
 
+def share(name: str, count: int) -> int:
+  """Returns which of `count` workers has what is called so, from 0."""
+  return zlib.crc32(name.encode()) % count
+
+
 def check(tasks: Sequence[Task], train: np.ndarray, test: np.ndarray) -> None:
   """Refuses tasks that nothing can be trained or tested on.
 

@@ -17,8 +17,9 @@ FILES = sorted(ROOT.rglob("*.py"))
 ORDER = [
   "checks", "hub", "statistics", "devices", "resize", "source", "storage",
   "outputs", "forward", "jackknife", "scores", "tasks", "data", "weights",
-  "configs", "models", "transfer", "results", "correlation", "plots", "tables",
-  "command", "score", "task_matrix",
+  "configs", "models", "cache", "task_scores", "transfer", "trials", "results",
+  "correlation", "plots", "tables", "report", "command", "score", "task_matrix",
+  "sweep",
 ]  # fmt: skip
 
 

@@ -96,7 +96,7 @@ def test_rows_that_cannot_be_written(tmp_path, monkeypatch):
   path = tmp_path / "rows.jsonl"
   for bad, message in (
     (tmp_path / "rows.csv", "must end in .jsonl"),
-    (tmp_path / "no" / "rows.jsonl", "cannot write output"),
+    ("/proc/no/rows.jsonl", "cannot write output"),
   ):
     with pytest.raises(leep_jax.InputError, match=message):
       results.Rows(bad)

@@ -34,14 +34,29 @@ class BasicBlock(nnx.Module):
     self.stride = stride
     self.pad = (outputs - inputs) // 2
 
-  def __call__(self, x: jax.Array) -> jax.Array:
-    y = nnx.relu(self.bn1(self.conv1(x)))
-    y = self.bn2(self.conv2(y))
+  def __call__(self, x: jax.Array, film: jax.Array | None = None) -> jax.Array:
+    """Runs the block on `[B, H, W, inputs]`.
+
+    Args:
+      x: its input.
+      film: `[2, 2, outputs]`, for each BatchNorm what its result is multiplied
+        by and what is then added (Perez et al., 2018, "FiLM").
+    """
+    first, second = (None, None) if film is None else film
+    y = nnx.relu(_modulate(self.bn1(self.conv1(x)), first))
+    y = _modulate(self.bn2(self.conv2(y)), second)
     if self.stride != 1:
       x = x[:, :: self.stride, :: self.stride]
     if self.pad:
       x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (self.pad, self.pad)))
     return nnx.relu(x + y)
+
+
+def _modulate(x, film):
+  if film is None:
+    return x
+  gamma, beta = film[:, None, None, None]
+  return gamma * x + beta
 
 
 def _stage(inputs, outputs, count, *, rngs):
@@ -70,11 +85,19 @@ class CifarResNet(nnx.Module):
     self.layer3 = _stage(32, 64, n, rngs=rngs)
     self.linear = layers.head(64, num_classes, rngs=rngs)
 
+  @property
+  def blocks(self) -> list[BasicBlock]:
+    """All blocks, in order."""
+    return [*self.layer1, *self.layer2, *self.layer3]
+
+  def stem(self, x: jax.Array) -> jax.Array:
+    """Returns the input of the first block, `[B, H, W, 16]`."""
+    return nnx.relu(self.bn1(self.conv1(x)))
+
   def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    x = nnx.relu(self.bn1(self.conv1(x)))
-    for stage in (self.layer1, self.layer2, self.layer3):
-      for block in stage:
-        x = block(x)
+    x = self.stem(x)
+    for block in self.blocks:
+      x = block(x)
     features = layers.global_average(x)
     return self.linear(features), features
 

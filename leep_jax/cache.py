@@ -1,0 +1,175 @@
+"""Outputs kept on disk, so that a data set goes through a source only once.
+
+An entry is a folder, named by a digest of all that decides its content: the
+source's name and weights, preprocessing, data set, version, split, examples,
+type of the arithmetic, and the version of this package. It appears when it is
+complete, with a checksum of each file, and is checked when it is opened.
+"""
+
+from collections.abc import Callable
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from typing import Any
+import zlib
+
+import jax
+import numpy as np
+
+import leep_jax
+from leep_jax import checks, data, forward, outputs as outputs_lib, source
+
+_CHECKSUMS = "checksums.json"
+_CHUNK = 1 << 24  # bytes
+
+
+def weights_digest(model: source.Source) -> str:
+  """Returns a digest of a source's weights, 16 hexadecimal digits."""
+  digest = hashlib.sha256()
+  leaves = jax.tree_util.tree_leaves_with_path(model.state)
+  for path, leaf in leaves:
+    array = np.asarray(leaf)
+    about = (jax.tree_util.keystr(path), array.shape, array.dtype.name)
+    digest.update(repr(about).encode())
+    digest.update(array.tobytes())
+  return digest.hexdigest()[:16]
+
+
+class Cache:
+  """A folder of outputs, which several processes may share."""
+
+  def __init__(
+    self,
+    folder: str | os.PathLike[str],
+    *,
+    on_note: Callable[[str], Any] = print,
+  ):
+    """Opens a cache; the folder is made when there is something to keep.
+
+    Args:
+      folder: where the entries are.
+      on_note: called with a line when an entry is damaged and made anew.
+    """
+    self.folder = pathlib.Path(folder).expanduser()
+    self._on_note = on_note
+
+  def outputs(
+    self,
+    model: source.Source,
+    dataset: data.Dataset,
+    *,
+    dtype: str = "float32",
+    **options: Any,
+  ) -> outputs_lib.Outputs:
+    """Returns kept outputs, or computes and keeps them.
+
+    Args:
+      model: the source.
+      dataset: the target data.
+      dtype: of the forward pass.
+      **options: others of `compute_outputs`.
+
+    Raises:
+      InputError: as `compute_outputs`, or if the folder cannot be written.
+    """
+    about = self._about(model, dataset, dtype)
+    entry = self._entry(about)
+    found = self._open(entry, about)
+    if found is None:
+      self._make(entry, about, model, dataset, dtype, options)
+      found = self._open(entry, about)
+    if found is None:
+      raise checks.InputError(
+        f"{entry} is damaged again as soon as it is written: is the disk "
+        "failing?"
+      )
+    return found
+
+  def has(
+    self, model: source.Source, dataset: data.Dataset, *, dtype: str = "float32"
+  ) -> bool:
+    """Returns whether there is an entry, without checking its content."""
+    entry = self._entry(self._about(model, dataset, dtype))
+    return (entry / _CHECKSUMS).exists()
+
+  def _entry(self, about):
+    text = json.dumps(about, sort_keys=True)
+    return self.folder / hashlib.sha256(text.encode()).hexdigest()[:24]
+
+  def _about(self, model, dataset, dtype):
+    indices = np.ascontiguousarray(dataset.indices, "<i8")
+    return {
+      "model": model.name,
+      "weights": weights_digest(model),
+      "preprocessing": dataclasses.asdict(model.preprocessing),
+      "dataset": dataset.name,
+      "data_version": dataset.version,
+      "split": dataset.split,
+      "examples": [len(indices), zlib.crc32(indices.tobytes())],
+      "dtype": dtype,
+      "leep_jax": leep_jax.__version__,
+    }
+
+  def _open(self, entry, about):
+    """Kept outputs, or None where there are none that can be trusted."""
+    if not entry.exists():
+      return None
+    try:
+      kept = json.loads((entry / _CHECKSUMS).read_text())
+      if kept["about"] != json.loads(json.dumps(about)):
+        raise ValueError("it is of something else")
+      for name, checksum in kept["files"].items():
+        if _checksum(entry / name) != checksum:
+          raise ValueError(f"{name} has changed")
+      return outputs_lib.Outputs.load(entry)
+    except (OSError, ValueError, KeyError, TypeError) as e:
+      self._on_note(
+        f"cached outputs {entry} are damaged ({checks.reason(e)}): they are "
+        "computed again"
+      )
+      shutil.rmtree(entry, ignore_errors=True)
+      return None
+
+  def _make(self, entry, about, model, dataset, dtype, options):
+    try:
+      self.folder.mkdir(parents=True, exist_ok=True)
+      made = pathlib.Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder))
+    except OSError as e:
+      raise checks.InputError(
+        f"cannot write cache_dir {self.folder}: {e.strerror}"
+      ) from e
+    try:
+      forward.compute_outputs(
+        model, dataset, dtype=dtype, keep="disk", directory=made, **options
+      )
+      files = {p.name: _checksum(p) for p in sorted(made.iterdir())}
+      text = json.dumps({"about": about, "files": files}, indent=2)
+      with open(made / _CHECKSUMS, "w") as file:
+        file.write(text + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+      try:
+        made.rename(entry)
+      except OSError:  # another process was faster
+        if not entry.exists():
+          raise
+    except OSError as e:
+      raise checks.InputError(
+        f"cannot write cache_dir {self.folder}: {e.strerror or e}"
+      ) from e
+    finally:
+      shutil.rmtree(made, ignore_errors=True)
+
+
+def _checksum(path):
+  """Size and CRC-32 of a file."""
+  found, size = 0, 0
+  with open(path, "rb") as file:
+    while chunk := file.read(_CHUNK):
+      found = zlib.crc32(chunk, found)
+      size += len(chunk)
+  return [size, f"{found:08x}"]

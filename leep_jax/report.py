@@ -1,0 +1,223 @@
+"""Rows of a sweep as a table, correlations and figures.
+
+A pair is one source on one task: its scores, and by method the truth, the mean
+over seeds. Correlations are over all pairs of a source, and over those of all
+sources together.
+"""
+
+from collections.abc import Iterable, Sequence
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from leep_jax import correlation, plots, results, tables
+
+SCORED = "score"  # the method of rows that hold scores
+TRUTHS = ("accuracy", "macro_f1")
+_ALL = "all sources"
+
+Pair = dict[str, Any]
+
+
+def pairs(
+  rows: Iterable[results.Row], *, truth: str = "accuracy"
+) -> dict[str, list[Pair]]:
+  """Returns, by method of transfer, scores beside truths.
+
+  Args:
+    rows: of a sweep.
+    truth: `accuracy` or `macro_f1`, on the test set.
+
+  Returns:
+    For each method pairs `{"model", "task", "scores", "truth", "seeds"}`; a run
+    that diverged counts as missing.
+  """
+  scores: dict[tuple[str, ...], dict[str, Any]] = {}
+  reached: dict[str, dict[tuple[str, ...], list[float]]] = {}
+  for row in rows:
+    place = tuple(
+      str(row[key]) for key in ("model", "dataset", "task", "task_checksum")
+    )
+    if row["method"] == SCORED:
+      scores.setdefault(place, {}).update(row["scores"])
+    else:
+      found = reached.setdefault(row["method"], {}).setdefault(place, [])
+      if row[truth] is not None:
+        found.append(row[truth])
+  return {
+    method: [
+      {
+        "model": place[0],
+        "task": place[2],
+        "scores": scores[place],
+        "truth": float(np.mean(values)) if values else None,
+        "seeds": len(values),
+      }
+      for place, values in found.items()
+      if place in scores
+    ]
+    for method, found in reached.items()
+  }
+
+
+def correlations(
+  rows: Sequence[results.Row], *, truth: str = "accuracy"
+) -> list[dict[str, Any]]:
+  """Returns a row for each method, source (or all of them) and score.
+
+  Args:
+    rows: of a sweep.
+    truth: as for `pairs`.
+  """
+  found = []
+  for method, held in pairs(rows, truth=truth).items():
+    models = list(dict.fromkeys(pair["model"] for pair in held))
+    for model in models if len(models) == 1 else [*models, _ALL]:
+      chosen = [p for p in held if model in (p["model"], _ALL)]
+      for score in _scores(chosen):
+        values, truths = columns(chosen, score)
+        got = correlation.correlate(values, truths)
+        low, high = got.interval or (None, None)
+        found.append(
+          {
+            "method": method,
+            "model": model,
+            "score": score,
+            "truth": truth,
+            "n": got.n,
+            "dropped": got.dropped,
+            "pearson": got.pearson,
+            "p_value": got.p_value,
+            "low": low,
+            "high": high,
+            "spearman": got.spearman,
+            "kendall": got.kendall,
+            "weighted_kendall": got.weighted_kendall,
+            **_selection(held, score, model),
+            "reason": got.reason,
+          }
+        )
+  return found
+
+
+def _selection(held, score, model):
+  """Means over tasks of how good a choice among sources the score makes."""
+  by_task: dict[str, list[Pair]] = {}
+  for pair in held:
+    by_task.setdefault(pair["task"], []).append(pair)
+  chosen: dict[str, list[float]] = {"top_1": [], "top_3": [], "regret": []}
+  for group in by_task.values():
+    values, truths = columns(group, score)
+    if model != _ALL or len(group) < 2 or None in values:
+      continue
+    if all(truth is not None and truth > 0 for truth in truths):
+      chosen["top_1"].append(correlation.relative_top_k(values, truths, k=1))
+      k = min(3, len(group))
+      chosen["top_3"].append(correlation.relative_top_k(values, truths, k=k))
+      chosen["regret"].append(correlation.regret(values, truths))
+  return {
+    name: float(np.mean(values)) if values else None
+    for name, values in chosen.items()
+  }
+
+
+def columns(
+  held: Sequence[Pair], score: str
+) -> tuple[list[float | None], list[float | None]]:
+  """Returns one score and the truth of some pairs."""
+  return (
+    [pair["scores"].get(score) for pair in held],
+    [pair["truth"] for pair in held],
+  )
+
+
+def _scores(held):
+  return list(dict.fromkeys(s for pair in held for s in pair["scores"]))
+
+
+def table(found: Sequence[dict[str, Any]]) -> str:
+  """Returns correlations as a Markdown table."""
+  head = ("method", "source", "score", "n", "Pearson r", "95 %", "p",
+          "Spearman", "Kendall", "weighted", "regret")  # fmt: skip
+  lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+  models = list(dict.fromkeys(row["model"] for row in found))
+  short = dict(zip(models, tables.short_names(models), strict=True))
+  for row in found:
+    interval = "-"
+    if row["low"] is not None:
+      interval = f"{row['low']:.3f} to {row['high']:.3f}"
+    p = "-" if row["p_value"] is None else f"{row['p_value']:.1e}"
+    cells = [
+      row["method"], short[row["model"]], row["score"], f"{row['n']}",
+      _number(row["pearson"]), interval, p, _number(row["spearman"]),
+      _number(row["kendall"]), _number(row["weighted_kendall"]),
+      _number(row["regret"]),
+    ]  # fmt: skip
+    lines.append(f"| {' | '.join(cells)} |")
+  return "\n".join(lines)
+
+
+def _number(value):
+  return "-" if value is None else f"{value:.3f}"
+
+
+def write(
+  rows: Sequence[results.Row],
+  folder: pathlib.Path,
+  *,
+  truth: str = "accuracy",
+  title: str = "",
+) -> list[dict[str, Any]]:
+  """Writes `correlations.csv`, `.md`, and a scatter and bars of each score.
+
+  Args:
+    rows: of a sweep.
+    folder: where to; it is made.
+    truth: as for `pairs`.
+    title: above the figures.
+
+  Returns:
+    The correlations.
+  """
+  folder.mkdir(parents=True, exist_ok=True)
+  found = correlations(rows, truth=truth)
+  results.write_rows(folder / "correlations.csv", found)
+  results.replace_file(
+    folder / "correlations.md", (table(found) + "\n").encode()
+  )
+  for method, held in pairs(rows, truth=truth).items():
+    models = list(dict.fromkeys(pair["model"] for pair in held))
+    short = dict(zip(models, tables.short_names(models), strict=True))
+    for score in _scores(held):
+      complete = [
+        p
+        for p in held
+        if p["truth"] is not None and p["scores"].get(score) is not None
+      ]
+      if len(complete) < 3:
+        continue
+      values, truths = columns(complete, score)
+      plots.scatter(
+        values,
+        truths,
+        score=score,
+        truth=f"test {truth}, {method}",
+        title=title,
+        groups=[short[p["model"]] for p in complete],
+        path=folder / f"{method}_{score}.png",
+      )
+      series = {}
+      for model in models:
+        one = columns([p for p in complete if p["model"] == model], score)
+        if len(one[0]) > 1 and len(set(one[0])) > 1:
+          series[short[model]] = correlation.levels(*one)
+      if series:
+        plots.levels(
+          series,
+          score=score,
+          truth=f"test {truth}, {method}",
+          title=title,
+          path=folder / f"{method}_{score}_levels.png",
+        )
+  return found

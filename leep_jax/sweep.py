@@ -1,0 +1,392 @@
+r"""Scores and trains many sources for many tasks, resumably.
+
+    python -m leep_jax.sweep --model=A,B,C --dataset=cifar100 --data_dir=DIR \
+      --tasks='subsets(count=200,classes=2..100)' --scores=leep,nce,h_score \
+      --transfer=retrain_head --output=runs/large --cache_dir=cache
+    python -m leep_jax.sweep --output=runs/large --report
+
+Each source sees the data once: its outputs are kept in --cache_dir. Each result
+is a row in the folder --output, on disk as soon as it is there: scores have the
+method `score`, trained models that of --transfer. The same command started
+again does what is missing, and nothing twice. --dry_run prints what it would
+do.
+
+Several workers share the work with --worker=0/4 to --worker=3/4, on one or many
+machines; each writes a file of its own.
+
+--report prints the correlations of scores with truths, and writes them with
+figures to the folder `report` in --output.
+
+Exit status 0; 2 for a mistake in what was asked (one line on standard error),
+130 when interrupted.
+"""
+
+import contextlib
+import pathlib
+import sys
+import time
+from typing import Any
+
+from absl import flags
+from etils import epath
+
+from leep_jax import (
+  cache,
+  checks,
+  command,
+  forward,
+  report,
+  results,
+  scores as scores_lib,
+  tables,
+  task_scores,
+  tasks as tasks_lib,
+  trials,
+)
+from leep_jax.models import zoo
+
+FLAGS = flags.FlagValues()
+_SOURCES = command.SourceFlags(FLAGS)
+_RECIPE = command.RecipeFlags(FLAGS)
+_DATA = command.PairFlags(FLAGS)
+_TASKS = flags.DEFINE_string(
+  "tasks",
+  "subsets(count=200)",
+  "Target tasks, see leep_jax.tasks: subsets(count=200,classes=2..100), "
+  "small(...), imbalanced(...), label_noise(...), examples_curve(...), "
+  "few_shot(...), all; several are joined by +.",
+  flag_values=FLAGS,
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Of the tasks.", flag_values=FLAGS)
+_SCORES = flags.DEFINE_list(
+  "scores",
+  "leep,nce,h_score",
+  f"Comma-separated: {', '.join(scores_lib.SCORES)}.",
+  flag_values=FLAGS,
+)
+_TRANSFER = flags.DEFINE_list(
+  "transfer",
+  "",
+  f"Methods, comma-separated: {', '.join(trials.METHODS)}. Default: none.",
+  flag_values=FLAGS,
+)
+_OUTPUT = flags.DEFINE_string(
+  "output", None, "Folder for rows and the report.", flag_values=FLAGS
+)
+_CACHE_DIR = flags.DEFINE_string(
+  "cache_dir",
+  None,
+  "Folder where outputs of sources are kept. Default: cache in --output.",
+  flag_values=FLAGS,
+)
+_DTYPE_OF_SCORES = flags.DEFINE_enum(
+  "forward_dtype",
+  "float32",
+  ["float32", "bfloat16"],
+  "Of the forward pass.",
+  flag_values=FLAGS,
+)
+_WORKER = flags.DEFINE_string(
+  "worker", "0/1", "Which of how many workers this is.", flag_values=FLAGS
+)
+_DRY_RUN = flags.DEFINE_boolean(
+  "dry_run",
+  False,
+  "Print what would be done: forward passes, cache, trials, time.",
+  flag_values=FLAGS,
+)
+_REPORT = flags.DEFINE_boolean(
+  "report",
+  False,
+  "Print and write correlations and figures of the rows there are.",
+  flag_values=FLAGS,
+)
+_TRUTH = flags.DEFINE_enum(
+  "truth",
+  "accuracy",
+  list(report.TRUTHS),
+  "What --report compares scores with.",
+  flag_values=FLAGS,
+)
+_PROBED = 256  # images that --dry_run times
+
+
+def read_rows(folder: Any) -> list[dict[str, Any]]:
+  """Returns the rows of all workers of a sweep, each once.
+
+  Args:
+    folder: of the sweep.
+
+  Raises:
+    InputError: if there are none, or a file is none of rows.
+  """
+  files = sorted(epath.Path(folder).glob("rows-*.jsonl"))
+  rows: dict[bytes, dict[str, Any]] = {}
+  for file in files:
+    for row in results.parse_rows(file.read_bytes(), name=str(file))[0]:
+      rows.setdefault(trials.key(row), row)
+  if not rows:
+    raise checks.InputError(f"there are no rows in {folder}")
+  return list(rows.values())
+
+
+def _worker():
+  """Number and count of workers."""
+  index, slash, count = _WORKER.value.partition("/")
+  if not (slash and index.isdigit() and count.isdigit()):
+    raise checks.InputError(
+      f"worker is {_WORKER.value!r}, but must be like 0/4"
+    )
+  if not int(index) < int(count):
+    raise checks.InputError(
+      f"worker is {_WORKER.value}, but they are counted from 0 to "
+      f"{int(count) - 1}"
+    )
+  return int(index), int(count)
+
+
+class _Sweep:
+  """What every source goes through."""
+
+  def __init__(
+    self, target, names, methods, recipe, kept, rows, mine, others, folder
+  ):
+    self.checkpoints = str(folder / "checkpoints")
+    self.target, self.names, self.methods = target, names, methods
+    self.recipe, self.cache, self.rows = recipe, kept, rows
+    self._mine, self._others = mine, others
+
+  def outputs(self, source, dataset):
+    """Outputs on one set, kept or computed now."""
+    progress = command.LateProgress(
+      f"{tables.short(source.name, 30)} {dataset.split}"
+    )
+    try:
+      return self.cache.outputs(
+        source,
+        dataset,
+        dtype=_DTYPE_OF_SCORES.value,
+        progress=lambda done: progress(done, len(dataset)),
+      )
+    finally:
+      progress.clear()
+
+  def about(self, model, source):
+    """What rows say of a source."""
+    return {
+      "model": model,
+      "weights": cache.weights_digest(source),
+      "forward_dtype": _DTYPE_OF_SCORES.value,
+    }
+
+  def wanted(self, model, source):
+    """Tasks to score, and tasks and seeds to train for, by method."""
+    about = self.about(model, source)
+    there = [*self.rows.rows, *self._others]
+    done = {trials.key(row) for row in there}
+    found = {
+      report.SCORED: [
+        task
+        for task in self.target.tasks
+        if trials.key(self._score_row(about, task)) not in done
+        and self._is_mine(model, task)
+      ]
+    }
+    for method in self.methods:
+      found[method] = [
+        (task, seed)
+        for task, seed in trials.missing(
+          self.target, about, method, self.recipe, there
+        )
+        if self._is_mine(model, task)
+      ]
+    return found
+
+  def _is_mine(self, model, task):
+    index, count = self._mine
+    return tasks_lib.share(f"{model} {task.name}", count) == index
+
+  def _score_row(self, about, task):
+    return {
+      **about, **self.target.row(), **task.row(), "method": report.SCORED,
+      "recipe": sorted(self.names), "seed": None,
+    }  # fmt: skip
+
+  def run(self, model, source):
+    """Scores and trains what is missing of one source."""
+    about, wanted = self.about(model, source), self.wanted(model, source)
+    self._score(about, source, wanted[report.SCORED])
+    for method in self.methods:
+      progress = command.LateProgress(f"{tables.short(model, 30)} {method}")
+      try:
+        trials.run(
+          source,
+          self.target,
+          wanted[method],
+          method=method,
+          about=about,
+          recipe=self.recipe,
+          outputs=self.outputs,
+          on_row=self.rows.append,
+          progress=progress,
+          checkpoints=self.checkpoints,
+        )
+      finally:
+        progress.clear()
+
+  def _score(self, about, source, tasks):
+    for one_set in (False, True):
+      chosen = [task for task in tasks if task.one_set == one_set]
+      if not chosen:
+        continue
+      outputs = self.outputs(source, self.target.sets(one_set)[0])
+      started = time.perf_counter()
+      progress = command.LateProgress(
+        f"{tables.short(source.name, 30)} scores", what="tasks"
+      )
+      try:
+        found = task_scores.score_tasks(
+          outputs, chosen, names=self.names, progress=progress
+        )
+      finally:
+        progress.clear()
+      seconds = (time.perf_counter() - started) / len(chosen)
+      for task, scores in zip(chosen, found, strict=True):
+        self.rows.append(
+          {
+            **self._score_row(about, task),
+            "scores": scores,
+            "seconds": round(seconds, 6),
+            **trials.made_by(),
+          }
+        )
+
+
+def _dry_run(sweep, models, overrides):
+  """Prints what there is to do, with an estimate from a short measurement."""
+  seconds = 0.0
+  for model in models:
+    source = zoo.load_source(model, overrides=overrides)
+    wanted = sweep.wanted(model, source)
+    counts = {name: len(found) for name, found in wanted.items() if found}
+    train, test = sweep.target.train, sweep.target.test
+    needed = [train] if counts else []
+    if set(counts) & {"retrain_head", "probe"}:
+      needed.append(test)
+    needed = [d for d in needed if not sweep.cache.has(source, d)]
+    images = sum(map(len, needed))
+    text, size, passes = "", 0.0, 0.0
+    if images:
+      rate, width = _measure(source, needed[0])
+      passes, size = images / rate, images * width / 1e6
+      text = (
+        f"; forward pass of {images:,} images, {size:,.0f} MB of cache, about "
+        f"{passes:,.0f} s"
+      )
+    seconds += passes
+    todo = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+    print(f"{model}: {todo or 'nothing to do'}{text}")
+  print(f"forward passes: about {seconds:,.0f} s in all; training not counted")
+
+
+def _measure(source, dataset):
+  """Images a second, and bytes kept for each."""
+  few = dataset.take(_PROBED)
+  forward.compute_outputs(source, few)  # compiles
+  start = time.perf_counter()
+  outputs = forward.compute_outputs(source, few)
+  rate = len(few) / (time.perf_counter() - start)
+  width = sum(4 * outputs.store.shape(key)[1] for key in outputs.store.keys())
+  return rate, width
+
+
+def _run_report(folder):
+  rows = read_rows(folder)
+  found = report.write(
+    rows, pathlib.Path(folder) / "report", truth=_TRUTH.value
+  )
+  if not found:
+    raise checks.InputError(
+      f"{folder} has no task with both scores and trained models: run it with "
+      "--transfer"
+    )
+  print(report.table(found))
+  print(f"\nwritten to {pathlib.Path(folder) / 'report'}")
+
+
+def _run() -> int:
+  if _OUTPUT.value is None:
+    raise checks.InputError("--output is missing: which folder is it?")
+  if _REPORT.value:
+    _run_report(_OUTPUT.value)
+    return 0
+  names = command.names(_SCORES, "score")
+  for name in names:
+    if name not in scores_lib.SCORES:
+      raise checks.unknown("score", name, scores_lib.SCORES)
+  methods = [] if not _TRANSFER.value else command.names(_TRANSFER, "method")
+  for method in methods:
+    if method not in trials.METHODS:
+      raise checks.unknown("method", method, trials.METHODS)
+  recipe, mine = _RECIPE.recipe(), _worker()
+  models, overrides = _SOURCES.names(), _SOURCES.overrides()
+  train, test = _DATA.load()
+  target = trials.Target(
+    train,
+    test,
+    tasks_lib.parse(
+      _TASKS.value, train.labels(), test.labels(), seed=_SEED.value
+    ),
+  )
+  folder = epath.Path(_OUTPUT.value).expanduser()
+  failed, status = False, 0
+  with contextlib.ExitStack() as stack:
+    rows: Any = results.NoRows()
+    others = []
+    if not _DRY_RUN.value:
+      rows = stack.enter_context(
+        results.Rows(folder / f"rows-{mine[0]}-of-{mine[1]}.jsonl")
+      )
+    for file in sorted(folder.glob("rows-*.jsonl")):
+      if _DRY_RUN.value or file != rows.path:
+        others += results.parse_rows(file.read_bytes(), name=str(file))[0]
+    kept = cache.Cache(
+      _CACHE_DIR.value or pathlib.Path(_OUTPUT.value) / "cache",
+      on_note=lambda text: print(f"note: {text}", file=sys.stderr),
+    )
+    sweep = _Sweep(
+      target, names, methods, recipe, kept, rows, mine, others, folder
+    )
+    if _DRY_RUN.value:
+      _dry_run(sweep, models, overrides)
+      return 0
+    before = len(rows.rows)
+    try:
+      for model in models:
+        try:
+          sweep.run(model, zoo.load_source(model, overrides=overrides))
+        except checks.InputError as e:
+          failed = True
+          text = f"{e}" if model in f"{e}" else f"{model}: {e}"
+          print(f"error: {text}", file=sys.stderr)
+    except KeyboardInterrupt:
+      print("\ninterrupted", file=sys.stderr)
+      status = 130
+    print(
+      f"{_OUTPUT.value}: {tables.count(len(rows.rows), 'row')}, "
+      f"{len(rows.rows) - before} of them new"
+    )
+  return status or (2 if failed else 0)
+
+
+def main(argv: list[str]) -> int:
+  """Runs the command; returns its exit status.
+
+  Args:
+    argv: the program's name and its flags.
+  """
+  return command.main(argv, FLAGS, __doc__ or "", _run)
+
+
+if __name__ == "__main__":
+  sys.exit(main(sys.argv))

@@ -1,0 +1,153 @@
+"""Kept outputs are those of the same work, whole, or not used."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import test_fine_tune
+
+import leep_jax
+from leep_jax import cache, data, forward
+
+
+@pytest.fixture(scope="module")
+def source():
+  return test_fine_tune.make_source()
+
+
+@pytest.fixture
+def dataset(tmp_path):
+  images, labels = test_fine_tune.images_of(0, 60)
+  np.savez(tmp_path / "data.npz", images=images, labels=labels)
+  return data.load_dataset(f"npz:{tmp_path / 'data.npz'}")
+
+
+@pytest.fixture
+def calls(monkeypatch):
+  """Counts forward passes."""
+  counted = []
+  original = forward.compute_outputs
+
+  def compute(*args, **options):
+    counted.append(args[1].split)
+    return original(*args, **options)
+
+  monkeypatch.setattr(forward, "compute_outputs", compute)
+  return counted
+
+
+def same(one, other):
+  np.testing.assert_array_equal(one.probs, other.probs)
+  np.testing.assert_array_equal(one.features, other.features)
+  np.testing.assert_array_equal(one.labels, other.labels)
+
+
+def test_computed_once(source, dataset, calls, tmp_path):
+  plain = leep_jax.compute_outputs(source, dataset)
+  notes = []
+  kept = cache.Cache(tmp_path / "cache", on_note=notes.append)
+  assert not kept.has(source, dataset)
+  same(kept.outputs(source, dataset), plain)
+  assert kept.has(source, dataset)
+  for _ in range(2):
+    same(cache.Cache(tmp_path / "cache").outputs(source, dataset), plain)
+  assert len(calls) == 1
+  assert notes == []
+  assert [p.name[0] for p in (tmp_path / "cache").iterdir()] != ["."]
+
+
+def changes(source, dataset):
+  state = test_fine_tune.make_source().state
+  state["conv"]["bias"][...] += 1
+  other = dataclasses.replace(source.preprocessing, std=(0.6,))
+  return {
+    "weights": (dataclasses.replace(source, state=state), dataset),
+    "preprocessing": (
+      dataclasses.replace(source, preprocessing=other), dataset,
+    ),
+    "name": (dataclasses.replace(source, name="other"), dataset),
+    "examples": (source, dataset.take(30)),
+    "version": (source, dataclasses.replace(dataset, version="2")),
+    "split": (source, dataclasses.replace(dataset, split="test")),
+  }  # fmt: skip
+
+
+def test_anything_else_is_another_entry(source, dataset, calls, tmp_path):
+  kept = cache.Cache(tmp_path / "cache")
+  kept.outputs(source, dataset)
+  for what, (model, other) in changes(source, dataset).items():
+    assert not kept.has(model, other), what
+  assert not kept.has(source, dataset, dtype="bfloat16")
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(leep_jax, "__version__", "0.0.1")
+    assert not kept.has(source, dataset)
+  model, other = changes(source, dataset)["weights"]
+  changed = kept.outputs(model, other)
+  assert len(calls) == 2
+  assert np.abs(changed.probs - kept.outputs(source, dataset).probs).max() > 0
+
+
+def truncate(path):
+  path.write_bytes(path.read_bytes()[:-7])
+
+
+def flip(path):
+  content = bytearray(path.read_bytes())
+  content[len(content) // 2] ^= 16
+  path.write_bytes(content)
+
+
+def remove(path):
+  path.unlink()
+
+
+DAMAGES = [
+  (damage, name)
+  for damage in (truncate, flip, remove)
+  for name in ("probs.npy", "features.npy", "labels.npy", "checksums.json")
+]
+
+
+@pytest.mark.parametrize(("damage", "name"), DAMAGES)
+def test_damaged_entries_are_made_anew(
+  source, dataset, calls, tmp_path, damage, name
+):
+  notes = []
+  kept = cache.Cache(tmp_path / "cache", on_note=notes.append)
+  plain = np.array(kept.outputs(source, dataset).probs)
+  (entry,) = (tmp_path / "cache").iterdir()
+  damage(entry / name)
+  found = kept.outputs(source, dataset)
+  np.testing.assert_array_equal(found.probs, plain)
+  assert len(calls) == 2
+  (note,) = notes
+  assert "damaged" in note
+  assert "\n" not in note
+
+
+def test_an_entry_of_something_else_is_not_used(
+  source, dataset, calls, tmp_path
+):
+  notes = []
+  kept = cache.Cache(tmp_path / "cache", on_note=notes.append)
+  kept.outputs(source, dataset)
+  (entry,) = (tmp_path / "cache").iterdir()
+  text = json.loads((entry / "checksums.json").read_text())
+  text["about"]["leep_jax"] = "0.0.1"
+  (entry / "checksums.json").write_text(json.dumps(text))
+  kept.outputs(source, dataset)
+  assert len(calls) == 2
+  assert "something else" in notes[0]
+
+
+def test_an_interrupted_pass_leaves_nothing(source, dataset, tmp_path):
+  def stop(_):
+    raise KeyboardInterrupt
+
+  kept = cache.Cache(tmp_path / "cache")
+  with pytest.raises(KeyboardInterrupt):
+    kept.outputs(source, dataset, progress=stop)
+  assert list((tmp_path / "cache").iterdir()) == []
+  with pytest.raises(leep_jax.InputError, match="cannot write cache_dir"):
+    cache.Cache("/proc/no").outputs(source, dataset)
