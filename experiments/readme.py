@@ -20,7 +20,7 @@ import tempfile
 
 from absl import flags
 
-from leep_jax import command
+from leep_jax import command, report, sweep
 from leep_jax.models import zoo
 
 FLAGS = flags.FlagValues()
@@ -97,6 +97,12 @@ def _run() -> int:
     fill(name, f"{table.split(chr(10) * 2)[0].strip()}\n\n({measured})")
   fill("digits", run("-m", "leep_jax.score"))
   fill("tasks", tasks())
+  fill(
+    "truth",
+    run("-m", "leep_jax.transfer", "--curve=0", "--method=retrain_head,probe"),
+  )
+  rows = sweep.read_rows(ROOT / "experiments" / "results" / "subsets_cifar100")
+  fill("sweep", report.table(report.correlations(rows)))
   if _DATA_DIR.value and _WEIGHTS.value:
     models = ",".join(
       f"resnet{depth}@{_WEIGHTS.value}/resnet{depth}_cifar10.safetensors"

@@ -7,7 +7,6 @@ complete, with a checksum of each file, and is checked when it is opened.
 """
 
 from collections.abc import Callable
-import dataclasses
 import hashlib
 import json
 import os
@@ -27,9 +26,12 @@ _CHECKSUMS = "checksums.json"
 _CHUNK = 1 << 24  # bytes
 
 
-def weights_digest(model: source.Source) -> str:
-  """Returns a digest of a source's weights, 16 hexadecimal digits."""
-  digest = hashlib.sha256()
+def source_digest(model: source.Source) -> str:
+  """Returns a digest of all that a source computes with.
+
+  Its weights, preprocessing and options, as 16 hexadecimal digits.
+  """
+  digest = hashlib.sha256(repr((model.preprocessing, model.options)).encode())
   leaves = jax.tree_util.tree_leaves_with_path(model.state)
   for path, leaf in leaves:
     array = np.asarray(leaf)
@@ -104,8 +106,7 @@ class Cache:
     indices = np.ascontiguousarray(dataset.indices, "<i8")
     return {
       "model": model.name,
-      "weights": weights_digest(model),
-      "preprocessing": dataclasses.asdict(model.preprocessing),
+      "source": source_digest(model),
       "dataset": dataset.name,
       "data_version": dataset.version,
       "split": dataset.split,

@@ -172,7 +172,7 @@ _TEXTS = {
   "nesterov": "Whether momentum is Nesterov's.",
   "clip": "Largest norm of the gradient.",
   "flip": "Whether half of the training images are mirrored.",
-  "crop": "Pixels by which training images are shifted at most.",
+  "shift": "Pixels by which training images are shifted at most.",
   "dtype": "Of activations and gradients: float32 or bfloat16.",
 }
 _KINDS: dict[Any, Any] = {
@@ -182,8 +182,6 @@ _KINDS: dict[Any, Any] = {
   bool: flags.DEFINE_boolean,
   float | None: flags.DEFINE_float,
 }
-# The crop of sources and that of augmentation differ.
-_RENAMED = {"crop": "shift"}
 
 
 class RecipeFlags:
@@ -193,10 +191,7 @@ class RecipeFlags:
     """Defines them among those of a command."""
     self._config = {
       f.name: _KINDS[f.type](
-        _RENAMED.get(f.name, f.name),
-        f.default,
-        _TEXTS[f.name],
-        flag_values=defined,
+        f.name, f.default, _TEXTS[f.name], flag_values=defined
       )
       for f in dataclasses.fields(transfer.NetworkConfig)
     }

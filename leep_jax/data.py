@@ -50,6 +50,8 @@ class Dataset:
       reading images.
     version: of the data, where they have one; of a file or folder, a digest of
       what it holds.
+    ranges: for a TFDS split, the parts of whole splits that it is, `(name,
+      from, to)`.
   """
 
   name: str
@@ -61,6 +63,7 @@ class Dataset:
   class_names: tuple[str, ...] | None = None
   all_labels: np.ndarray | None = None
   version: str = ""
+  ranges: tuple[tuple[str, int, int], ...] = ()
 
   def __len__(self) -> int:
     return len(self.indices)
@@ -272,7 +275,7 @@ def load_pair(
     test_limit: of the test set.
 
   Raises:
-    InputError: as `load_dataset` does, or if both are the same split.
+    InputError: as `load_dataset` does, or if both share an example.
   """
   kind, _, path = name.partition(":")
   has_splits = name != "digits" and kind != "npz"
@@ -292,6 +295,7 @@ def load_pair(
       load_dataset(name, split=part, data_dir=data_dir)
       for part in (split, test_split)
     )
+    _check_apart(train, test)
   else:
     if test_split is not None:
       raise checks.InputError(
@@ -311,6 +315,19 @@ def load_pair(
   if limit is not None:
     train = train.take(limit)
   return train, test if test_limit is None else test.take(test_limit)
+
+
+def _check_apart(train, test):
+  """Refuses TFDS splits that overlap."""
+  for name, start, end in train.ranges:
+    for other, other_start, other_end in test.ranges:
+      first, last = max(start, other_start), min(end, other_end)
+      if name == other and first < last:
+        raise checks.InputError(
+          f"split {train.split} and test_split {test.split} share examples "
+          f"{first} to {last - 1} of {name}: a model must not be tested on "
+          "what it was trained on"
+        )
 
 
 def _no_split(name, split):
@@ -531,6 +548,25 @@ def _tfds(name, split, data_dir, target):
     fetch=fetch,
     class_names=tuple(label.names) if classes else None,
     version=str(builder.version),
+    ranges=_ranges(builder, split),
+  )
+
+
+def _ranges(builder, split):
+  """The parts of whole splits that a split is."""
+  import tensorflow_datasets as tfds
+
+  sizes = {
+    name: info.num_examples for name, info in builder.info.splits.items()
+  }
+  read = tfds.core.ReadInstruction.from_spec(split)
+  return tuple(
+    (
+      part.splitname,
+      part.from_ or 0,
+      sizes[part.splitname] if part.to is None else part.to,
+    )
+    for part in read.to_absolute(builder.info.splits)
   )
 
 

@@ -245,6 +245,8 @@ class Source:
     min_image_size: smallest side, in pixels, of an image it can be fed.
     network: the same network, to be fine-tuned or trained from scratch; None
       where it can only be applied. `models.network.from_nnx` gives both.
+    options: what besides weights and preprocessing decides its outputs, such
+      as how convolutions pad.
   """
 
   name: str
@@ -253,6 +255,7 @@ class Source:
   preprocessing: Preprocessing = Preprocessing()
   min_image_size: int = 1
   network: Network | None = None
+  options: str = ""
 
   def check_images(self, shape: tuple[int, ...]) -> None:
     """Refuses images that the source cannot be fed.

@@ -175,7 +175,7 @@ class _Sweep:
     """What rows say of a source."""
     return {
       "model": model,
-      "weights": cache.weights_digest(source),
+      "source_digest": cache.source_digest(source),
       "forward_dtype": _DTYPE_OF_SCORES.value,
     }
 
@@ -338,6 +338,7 @@ def _run() -> int:
       _TASKS.value, train.labels(), test.labels(), seed=_SEED.value
     ),
   )
+  trials.check(target, methods, recipe)
   folder = epath.Path(_OUTPUT.value).expanduser()
   failed, status = False, 0
   with contextlib.ExitStack() as stack:

@@ -21,12 +21,13 @@ from leep_jax import (
   tasks as tasks_lib,
   transfer,
 )
+from leep_jax.transfer import config, runs
 
 METHODS = ("retrain_head", "probe", "fine_tune", "scratch")
 
 # What tells rows apart: the same values, the same numbers.
 _SAME = (
-  "model", "weights", "forward_dtype", "dataset", "data_version", "split",
+  "model", "source_digest", "forward_dtype", "dataset", "data_version", "split",
   "test_split",
   "train_set", "test_set", "method", "task", "task_seed", "task_checksum",
   "seed", "recipe",
@@ -59,8 +60,8 @@ class Recipe:
     """Returns what decides the result of a method, besides its seed."""
     if method == "probe":
       return {"l2": self.l2}
-    config = self.head if method == "retrain_head" else self.network
-    return {"optimizer": "sgd", **dataclasses.asdict(config)}
+    how = self.head if method == "retrain_head" else self.network
+    return {"optimizer": "sgd", **dataclasses.asdict(how)}
 
   def seeds_of(self, method: str) -> range:
     """Returns the seeds of a method; a probe depends on none."""
@@ -71,6 +72,25 @@ def key(row: dict[str, Any]) -> bytes:
   """Returns what tells a row from others that are of something else."""
   text = json.dumps([row.get(name) for name in _SAME], sort_keys=True)
   return hashlib.sha256(text.encode()).digest()
+
+
+def check(target: "Target", methods: Sequence[str], recipe: Recipe) -> None:
+  """Refuses what would only be refused after the first forward pass.
+
+  Raises:
+    InputError: if a task cannot be trained or tested on, or has fewer examples
+      than a batch, or a body is to be trained from scratch and frozen.
+  """
+  if "scratch" in methods:
+    config.check_scratch(recipe.network)
+  if not methods:
+    return
+  size = 1 if set(methods) == {"probe"} else recipe.head.batch_size
+  for one_set in (False, True):
+    tasks = [task for task in target.tasks if task.one_set == one_set]
+    if tasks:
+      train, test = target.sets(one_set)
+      runs.make(train.labels(), test.labels(), tasks, [0], batch_size=size)
 
 
 class Target:
@@ -119,6 +139,25 @@ def made_by() -> dict[str, Any]:
   }
 
 
+def asked(
+  target: Target, about: dict[str, Any], method: str, recipe: Recipe
+) -> dict[bytes, tuple[tasks_lib.Task, int]]:
+  """Returns the tasks and seeds of a method, by the keys of their rows.
+
+  Args:
+    target: data and tasks.
+    about: what rows say of the source.
+    method: one of `METHODS`.
+    recipe: how it trains.
+  """
+  same = _about(target, about, method, recipe)
+  return {
+    key({**same, **task.row(), "seed": seed}): (task, seed)
+    for task in target.tasks
+    for seed in recipe.seeds_of(method)
+  }
+
+
 def missing(
   target: Target,
   about: dict[str, Any],
@@ -136,12 +175,10 @@ def missing(
     rows: that there are.
   """
   done = {key(row) for row in rows if row.get("method") == method}
-  same = _about(target, about, method, recipe)
   return [
-    (task, seed)
-    for task in target.tasks
-    for seed in recipe.seeds_of(method)
-    if key({**same, **task.row(), "seed": seed}) not in done
+    trial
+    for name, trial in asked(target, about, method, recipe).items()
+    if name not in done
   ]
 
 

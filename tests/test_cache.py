@@ -66,6 +66,7 @@ def changes(source, dataset):
     "preprocessing": (
       dataclasses.replace(source, preprocessing=other), dataset,
     ),
+    "options": (dataclasses.replace(source, options="padding"), dataset),
     "name": (dataclasses.replace(source, name="other"), dataset),
     "examples": (source, dataset.take(30)),
     "version": (source, dataclasses.replace(dataset, version="2")),

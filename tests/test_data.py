@@ -545,7 +545,23 @@ def test_a_pair_of_a_folder(tmp_path):
 
 def test_labels_of_tfds(tfds_dir):
   train, test = data.load_pair(
-    "tiny", split="train", test_split="train[:50%]", data_dir=tfds_dir
+    "tiny", split="train[50%:]", test_split="train[:30%]", data_dir=tfds_dir
   )
   np.testing.assert_array_equal(train.labels(), train.load()[1])
   assert 0 < len(test) < len(train)
+
+
+@pytest.mark.parametrize(
+  ("split", "test_split"),
+  [
+    ("train", "train[:50%]"),
+    ("train[:50%]", "train[25%:]"),
+    ("train[:10]", "train[0:5]"),
+    ("train", "train"),
+  ],
+)
+def test_splits_that_overlap(tfds_dir, split, test_split):
+  with pytest.raises(leep_jax.InputError, match="tested on what it was"):
+    data.load_pair(
+      "tiny", split=split, test_split=test_split, data_dir=tfds_dir
+    )

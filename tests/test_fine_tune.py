@@ -106,7 +106,7 @@ CONFIGS = [
   transfer.NetworkConfig(
     epochs=4, batch_size=16, learning_rate=0.1, body_learning_rate=0.02,
     momentum=0.9, nesterov=True, weight_decay=1e-3, clip=1.0, flip=True,
-    crop=2, schedule="cosine",
+    shift=2, schedule="cosine",
   ),
 ]  # fmt: skip
 
@@ -125,6 +125,118 @@ def test_eight_devices_are_as_one(source, sets, config):
     source.network.weights, found[0].params[0],
   ))  # fmt: skip
   assert np.abs(mean - changed).max() > 1e-3
+
+
+def plain_loop(source, sets, task, seed, config):
+  """The same SGD in float64, one step after another, written out."""
+  (images, labels), (test_images, test_labels) = sets
+  params, rest = source.network.weights
+  draw = np.random.default_rng((seed, 0))
+  kernel = draw.normal(size=(len(task.classes), 6)) / np.sqrt(6)
+  weights = {
+    "kernel": params["conv"]["kernel"][...],
+    "bias": params["conv"]["bias"][...],
+    "scale": params["bn"]["scale"][...],
+    "shift": params["bn"]["bias"][...],
+    "W": kernel.astype(np.float32),
+    "b": np.zeros(len(task.classes)),
+  }
+  weights = {k: np.asarray(v, np.float64) for k, v in weights.items()}
+  mean, var = (np.asarray(rest["bn"][k][...], float) for k in ("mean", "var"))
+  x, y = images[task.train], task.train_labels(labels)
+  n, size = len(y), config.batch_size
+
+  def forward(weights, images, stats=None):
+    z = jax.lax.conv_general_dilated(
+      (jnp.asarray(images, jnp.float64) / 255 - 0.5) / 0.5,
+      weights["kernel"], (2, 2), "SAME",
+      dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    ) + weights["bias"][None, None, None]  # fmt: skip
+    m, v = stats or (z.mean((0, 1, 2)), z.var((0, 1, 2)))
+    z = (z - m[None, None, None]) / jnp.sqrt(v + 1e-5)[None, None, None]
+    z = (
+      z * weights["scale"][None, None, None]
+      + weights["shift"][None, None, None]
+    )
+    features = jax.nn.relu(z).mean((1, 2))
+    logits = features @ weights["W"].T + weights["b"][None]
+    return jax.nn.log_softmax(logits), (m, v)
+
+  def loss(weights, images, labels):
+    logs, stats = forward(weights, images)
+    return -logs[jnp.arange(len(labels)), labels].mean(), stats
+
+  orders, step, losses = np.random.default_rng((seed, 1)), 0, []
+  velocity = dict.fromkeys(weights, 0.0)
+  total = config.epochs * -(-n // size)
+  for _ in range(config.epochs):
+    order = orders.permuted(np.arange(n)[None], axis=1)[0]
+    losses.append(0)
+    for start in range(0, n, size):
+      batch = order[start : start + size]
+      filled = np.concatenate([batch, order[: size - len(batch)]])
+      (value, (m, v)), gradient = jax.value_and_grad(loss, has_aux=True)(
+        weights, x[filled], y[batch]
+      )
+      losses[-1] += float(value) * len(batch) / n
+      mean, var = 0.9 * mean + 0.1 * m, 0.9 * var + 0.1 * v
+      gradient = {k: np.asarray(g) for k, g in gradient.items()}
+      norm = np.sqrt(sum((g**2).sum() for g in gradient.values()))
+      if config.clip and norm > config.clip:
+        gradient = {k: g * config.clip / norm for k, g in gradient.items()}
+      factor = 1.0
+      if config.schedule == "cosine":
+        factor = 0.5 * (1 + np.cos(np.pi * step / total))
+      for k in weights:
+        g = gradient[k] + config.weight_decay * weights[k]
+        velocity[k] = config.momentum * velocity[k] + g
+        g = (
+          g + config.momentum * velocity[k] if config.nesterov else velocity[k]
+        )
+        rate = config.learning_rate
+        if k not in "Wb" and config.body_learning_rate is not None:
+          rate = config.body_learning_rate
+        weights[k] = weights[k] - factor * rate * g
+      step += 1
+  logs, _ = forward(weights, test_images[task.test], (mean, var))
+  wanted = task.test_labels(test_labels)
+  nll = -np.asarray(logs)[np.arange(len(wanted)), wanted].mean()
+  return weights, mean, var, losses, nll
+
+
+@pytest.mark.parametrize(
+  "options",
+  [
+    {},
+    {"momentum": 0.9, "weight_decay": 0.01, "clip": 0.5},
+    {
+      "momentum": 0.9, "nesterov": True, "weight_decay": 0.01,
+      "schedule": "cosine", "body_learning_rate": 0.02,
+    },
+  ],
+)  # fmt: skip
+def test_equals_a_plain_loop(source, sets, one_device, options):
+  config = transfer.NetworkConfig(
+    epochs=4, batch_size=7, learning_rate=0.1, **options
+  )
+  one = task(0, 11)  # whose last batch is smaller
+  (found,) = transfer.fine_tune(
+    source, *sets, tasks=[one], config=config, seeds=[3], keep_params=True
+  )
+  with jax.enable_x64(True):
+    weights, mean, var, losses, nll = plain_loop(source, sets, one, 3, config)
+  (params, rest), (kernel, bias) = found.params
+  for got, wanted in (
+    (params["conv"]["kernel"][...], weights["kernel"]),
+    (params["bn"]["scale"][...], weights["scale"]),
+    (rest["bn"]["mean"][...], mean),
+    (rest["bn"]["var"][...], var),
+    (kernel.T, weights["W"]),
+    (bias, weights["b"]),
+    (found.losses, losses),
+    (found.nll, nll),
+  ):
+    np.testing.assert_allclose(got, wanted, atol=1e-5)
 
 
 def test_side_by_side_is_as_alone(source, sets):
@@ -170,7 +282,7 @@ def test_interrupted_training_goes_on(source, sets, tmp_path, count):
   many = [None, [task(0, 8), task(1, 8), task(0, 20)]][count == 1]
 
   def stop(done, total):
-    if done > total / 2:
+    if done > 0.7 * total:
       raise Stop
 
   with devices.limit(count):
@@ -189,6 +301,62 @@ def test_interrupted_training_goes_on(source, sets, tmp_path, count):
   assert seen[0] > 0.4 or count == 1
   equal(whole, resumed, atol=0)
   assert not any(tmp_path.iterdir())
+
+
+def test_another_training_does_not_go_on(source, sets, tmp_path):
+  """Its checkpoints are told apart by all that decides the result."""
+  config = transfer.NetworkConfig(epochs=3, batch_size=16)
+
+  def stop(done, total):
+    if done > total / 2:
+      raise Stop
+
+  def start(source, sets, **options):
+    transfer.fine_tune(
+      source, *sets, config=config, directory=tmp_path, save_seconds=0,
+      progress=stop, **options,
+    )  # fmt: skip
+
+  images, labels = sets[0]
+  changed = images.copy()
+  changed[1, 0, 0] ^= 1
+  other = dataclasses.replace(PREPROCESSING, mean=(0.4,))
+  for i, (model, data, options) in enumerate(
+    (
+      (source, sets, {}),
+      (dataclasses.replace(source, preprocessing=other), sets, {}),
+      (source, ((changed, labels), sets[1]), {}),
+      (source, sets, {"seeds": [1]}),
+    )
+  ):
+    with pytest.raises(Stop):
+      start(model, data, **options)
+    assert len(list(tmp_path.iterdir())) == i + 1
+
+
+def test_runs_go_on_in_other_company(source, sets, tmp_path):
+  config = transfer.NetworkConfig(epochs=4, batch_size=8)
+  many = [task(i, 8) for i in range(4)]
+
+  def stop(done, total):
+    if done > total / 2:
+      raise Stop
+
+  with devices.limit(4):
+    whole = transfer.fine_tune(source, *sets, tasks=many, config=config)
+    with pytest.raises(Stop):
+      transfer.fine_tune(
+        source, *sets, tasks=many, config=config, directory=tmp_path,
+        save_seconds=0, progress=stop,
+      )  # fmt: skip
+  assert len(list(tmp_path.iterdir())) == 4
+  with devices.limit(1):
+    part = transfer.fine_tune(
+      source, *sets, tasks=many[1:], config=config, directory=tmp_path
+    )
+  for one, other in zip(whole[1:], part, strict=True):
+    np.testing.assert_allclose(one.losses, other.losses, atol=1e-5)
+  assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_from_scratch_learns_and_depends_on_the_seed(source, sets):
@@ -324,6 +492,14 @@ def bad(source, sets):
     ),
     "there are no tasks": lambda: tune(*whole, tasks=[]),
     "dtype 'float16'": lambda: transfer.NetworkConfig(dtype="float16"),
+    "nesterov needs": lambda: transfer.NetworkConfig(nesterov=True),
+    "shift is 1.5": lambda: transfer.NetworkConfig(shift=1.5),
+    "learning_rate is '0.1'": lambda: transfer.Config(learning_rate="0.1"),
+    "trained by a NetworkConfig": (
+      lambda: tune(*whole, config=transfer.Config())
+    ),
+    "seeds contain -1": lambda: tune(*whole, seeds=[-1]),
+    "cannot write checkpoints": lambda: tune(*whole, directory="/proc/no"),
     "clip is 0": lambda: transfer.NetworkConfig(clip=0),
     "body_learning_rate is -1": (
       lambda: transfer.NetworkConfig(body_learning_rate=-1)
@@ -331,7 +507,7 @@ def bad(source, sets):
   }
 
 
-@pytest.mark.parametrize("number", range(12))
+@pytest.mark.parametrize("number", range(18))
 def test_mistakes_are_told(source, sets, number):
   message, call = list(bad(source, sets).items())[number]
   with pytest.raises(leep_jax.InputError, match=message) as found:

@@ -250,3 +250,28 @@ def test_what_cannot_be_trained(data):
   )
   with pytest.raises(leep_jax.InputError, match="has no features"):
     head.retrain_head(bare, bare)
+
+
+def test_one_compilation_for_all_learning_rates(data):
+  before = devices.compile_seconds()
+  for rate in (0.0123, 0.0456):
+    config = transfer.Config(epochs=2, learning_rate=rate)
+    head.retrain_head(*data, config=config)
+    seconds, before = (
+      devices.compile_seconds() - before,
+      (devices.compile_seconds()),
+    )
+  assert seconds == 0
+
+
+def test_a_config_of_networks_is_refused(data):
+  with pytest.raises(leep_jax.InputError, match="trained by a Config"):
+    head.retrain_head(*data, config=transfer.NetworkConfig(clip=1.0))
+
+
+def test_f1_leaves_out_classes_that_do_not_occur():
+  found = metrics.transferred(
+    np.diag([3.0, 2, 0]), 1.0, losses=np.zeros(1), accuracies=np.zeros(1),
+    task="t", seed=0, method="probe", seconds=0.0,
+  )  # fmt: skip
+  assert found.macro_f1 == 1

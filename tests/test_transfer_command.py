@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -85,9 +86,18 @@ def test_rows_and_table(capsys, npz, tmp_path):
         assert row[k] == pytest.approx(other[k], abs=1e-5), k
       elif k not in ("losses", "accuracies"):
         assert row[k] == other[k]
-  # Another recipe is another row.
-  run(capsys, *flags[:-3], "--method=retrain_head", "--epochs=3", *flags[-2:])
+  # Another recipe is another row, and the table shows what was asked for.
+  _, out, _ = run(
+    capsys, *flags[:-3], "--method=retrain_head", "--epochs=3", *flags[-2:]
+  )
   assert len(read(path)) == 18
+  assert "probe" not in out
+  # And so is another preprocessing.
+  _, out, _ = run(capsys, *flags, "--mean=0.4")
+  assert len(read(path)) == 32
+  assert "already" not in out
+  path.write_text('{"a": 1}\n')
+  assert run(capsys, *flags)[0] == 0
 
 
 def test_default_is_all_of_digits(capsys):
@@ -139,8 +149,11 @@ def test_killed_and_started_again(capsys, npz, tmp_path):
     stderr=subprocess.PIPE,
     cwd=os.path.dirname(os.path.dirname(leep_jax.__file__)),
   )
-  while process.poll() is None and not (path.exists() and path.read_bytes()):
-    pass
+  deadline = time.time() + 120
+  while process.poll() is None and time.time() < deadline:
+    if path.exists() and path.read_bytes():
+      break
+    time.sleep(0.02)
   process.send_signal(signal.SIGKILL)
   process.communicate()
   before = read(path)
@@ -174,6 +187,15 @@ MISTAKES = [
   (("--model=nothing",), "unknown model 'nothing'"),
   (("--epochs=x",), "epochs"),
   (("--clip=0", "--method=fine_tune"), "clip is 0"),
+  (("--shift=-1",), "shift is -1"),
+  (
+    ("--method=retrain_head,scratch", "--body_learning_rate=0"),
+    "leaves fresh weights",
+  ),
+  (
+    ("--method=fine_tune", "--checkpoints=/proc/no"),
+    "cannot write checkpoints",
+  ),
 ]
 
 

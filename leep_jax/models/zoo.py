@@ -296,13 +296,16 @@ def _from_checkpoint(name, arch, path, overrides):
       f"image_size is {preprocessing.image_size}, but {arch} takes images of "
       f"{fixed} pixels alone"
     )
-  return network.from_nnx(
+  source = network.from_nnx(
     name,
     model,
     head=architecture.head.removesuffix(".weight"),
     preprocessing=preprocessing,
     min_image_size=architecture.min_image_size,
     init=lambda seed: build(arch, num_classes, seed=seed, **options),
+  )
+  return dataclasses.replace(
+    source, options=f"{arch} {sorted(options.items())}"
   )
 
 

@@ -92,12 +92,11 @@ class _Outputs:
 
 
 def _transfer(model, source, target, outputs, method, rows):
-  """Trains what is missing of one source and method."""
-  about = {"model": model, "weights": cache.weights_digest(source)}
+  """Trains what is missing of one source and method; returns all its rows."""
+  about = {"model": model, "source_digest": cache.source_digest(source)}
   recipe = _RECIPE.recipe()
+  asked = trials.asked(target, about, method, recipe)
   wanted = trials.missing(target, about, method, recipe, rows.rows)
-  if not wanted:
-    return
   progress = command.LateProgress(f"{tables.short(model, 30)} {method}")
   try:
     trials.run(
@@ -107,6 +106,7 @@ def _transfer(model, source, target, outputs, method, rows):
     )  # fmt: skip
   finally:
     progress.clear()
+  return [row for row in rows.rows if trials.key(row) in asked]
 
 
 def _report(rows):
@@ -124,7 +124,9 @@ def _report(rows):
     "means.\n"
   )
   lines = [["model", "method", "accuracy", "macro F1", "nll", "runs"]]
-  best = sorted(groups.items(), key=lambda item: -_mean(item[1], "accuracy")[0])
+  best = sorted(
+    groups.items(), key=lambda item: -(_mean(item[1], "accuracy")[0] or 0)
+  )
   for (model, method), group in best:
     cells = [
       tables.cells([value], [error])[0]
@@ -139,8 +141,12 @@ def _report(rows):
     right = [c.rjust(w) for c, w in zip(line[2:], widths[2:], strict=True)]
     print("  ".join([*left, *right]).rstrip())
   print()
-  if any(len(group) > 1 for group in groups.values()):
-    print("± is one standard error of the mean over tasks and seeds.")
+  if any(_mean(group, "accuracy")[1] for group in groups.values()):
+    tasks = len({row["task"] for row in rows}) > 1
+    print(
+      "± is one standard error of the mean over "
+      f"{'tasks' if tasks else 'seeds'}."
+    )
   for row in rows:
     if row["diverged"] is not None:
       print(
@@ -151,10 +157,19 @@ def _report(rows):
 
 
 def _mean(group, key):
-  """Mean and its standard error, of runs that did not diverge."""
-  values = [row[key] for row in group if row[key] is not None]
+  """Mean over tasks and its standard error, of runs that did not diverge.
+
+  Seeds of a task are averaged first. With one task, the error is over seeds.
+  """
+  by_task: dict[str, list[float]] = {}
+  for row in group:
+    if row[key] is not None:
+      by_task.setdefault(row["task"], []).append(row[key])
+  values = [float(np.mean(found)) for found in by_task.values()]
+  if len(by_task) == 1:
+    (values,) = by_task.values()
   if not values:
-    return float("nan"), None
+    return None, None
   error = None
   if len(values) > 1:
     error = float(np.std(values, ddof=1) / np.sqrt(len(values)))
@@ -179,13 +194,15 @@ def _run() -> int:
     labels = train.labels(), test.labels()
     tasks = tasks_lib.parse(_TASKS.value, *labels, seed=_SEED.value)
     target, outputs = trials.Target(train, test, tasks), _Outputs()
+    trials.check(target, methods, _RECIPE.recipe())
+    shown: list[dict[str, Any]] = []
     status = 0
     try:
       for model in models:
         try:
           source = zoo.load_source(model, overrides=overrides)
           for method in methods:
-            _transfer(model, source, target, outputs, method, rows)
+            shown += _transfer(model, source, target, outputs, method, rows)
         except checks.InputError as e:
           failed = True
           text = f"{e}" if model in f"{e}" else f"{model}: {e}"
@@ -193,10 +210,12 @@ def _run() -> int:
     except KeyboardInterrupt:
       print("\ninterrupted", file=sys.stderr)
       status = 130
-    if before:
-      print(f"{tables.count(before, 'row')} were there already.")
-    if rows.rows:
-      _report(rows.rows)
+    there = len(shown) - (len(rows.rows) - before)
+    if there > 0:
+      verb = "was" if there == 1 else "were"
+      print(f"{tables.count(there, 'row')} {verb} there already.")
+    if shown:
+      _report(shown)
   return status or (2 if failed else 0)
 
 

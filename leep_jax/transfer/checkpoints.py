@@ -5,6 +5,7 @@ import functools
 import json
 import pathlib
 import shutil
+import tempfile
 from typing import Any
 
 from leep_jax import checks
@@ -92,3 +93,19 @@ class Checkpoints:
     shutil.rmtree(gone, ignore_errors=True)  # left by one that was killed
     self.folder.rename(gone)
     shutil.rmtree(gone)
+
+
+def check_folder(folder: pathlib.Path) -> None:
+  """Makes a folder for checkpoints, before there is anything to lose.
+
+  Raises:
+    InputError: if it cannot be made or written to.
+  """
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+      pass
+  except OSError as e:
+    raise checks.InputError(
+      f"cannot write checkpoints to {folder}: {e.strerror}"
+    ) from e

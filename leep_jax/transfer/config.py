@@ -18,7 +18,8 @@ class Config:
 
   Attributes:
     epochs: passes over the task's training examples.
-    batch_size: examples a step; the last batch of an epoch may be smaller.
+    batch_size: examples a step; the last batch of an epoch may be smaller (of
+      networks, it is filled up for BatchNorm's statistics alone).
     learning_rate: of SGD, at the start.
     schedule: `constant`, or `cosine` down to 0.
     momentum: of SGD, 0 for none.
@@ -46,7 +47,7 @@ class Config:
     bounded("learning_rate", self.learning_rate)
     bounded("momentum", self.momentum, top=1)
     bounded("weight_decay", self.weight_decay)
-    bounded("curve", self.curve)
+    integer("curve", self.curve)
 
   def optimizer(self) -> optax.GradientTransformation:
     """Returns all of SGD but the learning rate, which differs by task."""
@@ -91,7 +92,7 @@ class NetworkConfig(Config):
     clip: largest norm of the gradient of all weights; longer ones are scaled
       down to it. None for no bound.
     flip: whether half of the training images are mirrored.
-    crop: pixels by which training images are shifted at most, at random.
+    shift: pixels by which training images are shifted at most, at random.
     dtype: of activations and gradients, `float32` or `bfloat16`; weights and
       BatchNorm's statistics are float32.
   """
@@ -100,7 +101,7 @@ class NetworkConfig(Config):
   nesterov: bool = False
   clip: float | None = None
   flip: bool = False
-  crop: int = 0
+  shift: int = 0
   dtype: str = "float32"
 
   def __post_init__(self):
@@ -111,7 +112,9 @@ class NetworkConfig(Config):
       raise checks.InputError(
         f"clip is {self.clip!r}, but must be finite and above 0"
       )
-    bounded("crop", self.crop)
+    integer("shift", self.shift)
+    if self.nesterov and not self.momentum:
+      raise checks.InputError("nesterov needs a momentum above 0")
     if self.dtype not in ("float32", "bfloat16"):
       raise checks.unknown("dtype", self.dtype, ("float32", "bfloat16"))
 
@@ -138,7 +141,31 @@ def bounded(name: str, value: float, *, top: float = math.inf) -> None:
   Raises:
     InputError: if so.
   """
-  if not 0 <= value < top:
+  if not (isinstance(value, (int, float)) and 0 <= value < top):
     raise checks.InputError(
       f"{name} is {value!r}, but must be at least 0 and below {top:g}"
+    )
+
+
+def integer(name: str, value: int) -> None:
+  """Refuses a value that is not an integer from 0.
+
+  Raises:
+    InputError: if so.
+  """
+  if not isinstance(value, int) or value < 0:
+    raise checks.InputError(
+      f"{name} is {value!r}, but must be an integer from 0"
+    )
+
+
+def check_scratch(config: NetworkConfig) -> None:
+  """Refuses a configuration that nothing can be trained from scratch with.
+
+  Raises:
+    InputError: if the body is frozen.
+  """
+  if config.frozen:
+    raise checks.InputError(
+      "body_learning_rate is 0, which leaves fresh weights as they are"
     )

@@ -9,6 +9,7 @@ masked, and neither its order nor its initial weights know of the others.
 """
 
 from collections.abc import Callable, Sequence
+import dataclasses
 import functools
 import time
 from typing import Any
@@ -20,7 +21,7 @@ import numpy as np
 from leep_jax import checks, devices, tasks as tasks_lib
 from leep_jax.outputs import Outputs
 from leep_jax.transfer import metrics, runs as runs_lib
-from leep_jax.transfer.config import Config
+from leep_jax.transfer.config import Config, NetworkConfig
 
 DEFAULT = Config()
 # Numbers that the heads of one device may have, and indices sent at a time.
@@ -60,25 +61,57 @@ def retrain_head(
   Reference: Nguyen, Hassner, Archambeau, Seeger. LEEP. ICML 2020, section 5.
   """
   check_outputs(train, test)
+  if isinstance(config, NetworkConfig):
+    raise checks.InputError(
+      "config is a NetworkConfig, but a head is trained by a Config"
+    )
   runs = runs_lib.make(
     train.labels, test.labels, tasks, seeds, batch_size=config.batch_size
   )
-  features = [
-    np.asarray(outputs.features, np.float32) for outputs in (train, test)
+  width = train.num_features or 0
+  features, places = zip(
+    *(
+      _named(outputs, [getattr(run.task, part) for run in runs])
+      for outputs, part in ((train, "train"), (test, "test"))
+    ),
+    strict=True,
+  )
+  if features[1].shape[1] != width:
+    raise checks.InputError(
+      f"{train.name} has {width} features, but {test.name} "
+      f"{features[1].shape[1]}: are they of one source?"
+    )
+  runs = [
+    dataclasses.replace(
+      run, task=dataclasses.replace(run.task, train=own, test=test_own)
+    )
+    for run, own, test_own in zip(runs, *places, strict=True)
   ]
-  placed = devices.replicate(tuple(features))
-  width = features[0].shape[1]
+  placed = devices.replicate(features)
   found: list[Any] = [None] * len(runs)
   for group in runs_lib.groups(
     runs,
     config.batch_size,
     numbers=_MOST_WEIGHTS // width,
-    most=_MOST_HEADS,
+    most=min(_MOST_HEADS, max(1, _MOST_WEIGHTS // (config.batch_size * width))),
   ):
     for run, result in zip(group, _train(group, config, placed), strict=True):
       found[run.place] = result
       on_result(result)
   return found
+
+
+def _named(outputs, places):
+  """Features of the examples that runs name, and their places among those.
+
+  The last row is of zeros: the place -1 stands for no example.
+  """
+  used = np.unique(np.concatenate(places))
+  features = np.asarray(outputs.features[used], np.float32)
+  features = np.concatenate([features, np.zeros_like(features[:1])])
+  return features, [
+    np.searchsorted(used, own).astype(np.int32) for own in places
+  ]
 
 
 def check_outputs(*sets: Outputs) -> None:
@@ -101,8 +134,12 @@ def _train(group, config, placed) -> list[metrics.Transferred]:
   count = len(group)
   steps = max(run.steps(config.batch_size) for run in group)
   real = runs_lib.real_classes(group)
-  run_epochs, evaluate = _compiled(config, real.shape[1])
-  params = runs_lib.initial_heads(group, placed[0].shape[-1])
+  run_epochs, evaluate = _compiled(
+    config.momentum, config.weight_decay, real.shape[1]
+  )
+  params = runs_lib.initial_heads(
+    group, placed[0].shape[-1], classes=real.shape[1]
+  )
   spread = functools.partial(runs_lib.spread, count=count)
   state = spread((params, config.optimizer().init(params)))
   rates = np.zeros((count, config.epochs, steps), np.float32)
@@ -195,8 +232,9 @@ def _loss_and_gradient(params, x, labels, weights, real):
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(config, classes):
+def _compiled(momentum, weight_decay, classes):
   """Training for some epochs, and the last evaluation, over devices."""
+  config = Config(momentum=momentum, weight_decay=weight_decay)
   optimizer = config.optimizer()
 
   def step(carry, batch, features, real):
@@ -205,7 +243,7 @@ def _compiled(config, classes):
     inside = places >= 0
     count = inside.sum(axis=1, keepdims=True)
     weights = inside / jnp.maximum(count, 1).astype(jnp.float32)
-    x = features[jnp.maximum(places, 0)]
+    x = features[places]
     new_loss, gradient = _loss_and_gradient(params, x, labels, weights, real)
     updates, new_opt = optimizer.update(gradient, opt, params)
     active = count[:, 0] > 0
@@ -254,7 +292,7 @@ def _compiled(config, classes):
     def add(carry, piece):
       confusion, nll = carry
       places, labels = piece
-      x = features[jnp.maximum(places, 0)]
+      x = features[places]
       log_probs = jax.nn.log_softmax(_logits(params, x, real))
       true = jax.nn.one_hot(labels, classes) * (places >= 0)[:, :, None]
       said = jax.nn.one_hot(log_probs.argmax(axis=2), classes)

@@ -16,7 +16,8 @@ class Transferred:
     seed: of initial weights, the order of examples and augmentation.
     method: `retrain_head`, `probe`, `fine_tune`, `scratch` or `cnaps`.
     accuracy: on the test set after the last epoch, 0 to 1.
-    macro_f1: mean over classes of the F1 on the test set.
+    macro_f1: mean of the F1 over the classes that the test set or the
+      predictions have.
     binary_f1: F1 of the second class, where there are two; else None.
     nll: mean negative log-likelihood of the test set, in nats.
     losses: `[E]` mean training loss of each epoch, in nats.
@@ -98,12 +99,9 @@ def transferred(
   if diverged is None and not np.isfinite(nll):
     diverged = len(losses)
   scores = f1(confusion)
-  numbers = [
-    np.trace(confusion) / count,
-    scores.mean(),
-    scores[-1],
-    nll / count,
-  ]
+  occurs = confusion.sum(axis=0) + confusion.sum(axis=1) > 0
+  macro = scores[occurs].mean()
+  numbers = [np.trace(confusion) / count, macro, scores[-1], nll / count]
   if diverged is not None:
     numbers = [math.nan] * 4
   accuracy, macro, binary, mean_nll = map(float, numbers)

@@ -12,6 +12,7 @@ that the epoch began with, which have no part in the loss.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -32,7 +33,12 @@ from leep_jax import (
   source as source_lib,
   tasks as tasks_lib,
 )
-from leep_jax.transfer import metrics, runs as runs_lib
+from leep_jax.transfer import (
+  checkpoints as checkpoints_lib,
+  config as config_lib,
+  metrics,
+  runs as runs_lib,
+)
 from leep_jax.transfer.augment import augment, keys
 from leep_jax.transfer.checkpoints import Checkpoints
 from leep_jax.transfer.config import NetworkConfig
@@ -76,10 +82,13 @@ def fine_tune(
     seeds: one run for each.
     keep_params: whether results hold the trained weights.
     directory: folder for checkpoints, so that the same call goes on after an
-      interruption; they are removed at the end. Default: none are made.
+      interruption; each is removed when its run is done. Default: none.
     save_seconds: least time between two checkpoints.
     on_result: called with each result of a group as soon as it is there.
     progress: called with the training images done, and to do in all.
+
+  Where there are fewer runs than devices, as many devices as divide the batch
+  train one run together.
 
   Returns:
     For each task, and each seed in it, what was reached. A run whose loss is
@@ -93,18 +102,11 @@ def fine_tune(
   Reference: Nguyen, Hassner, Archambeau, Seeger. LEEP. ICML 2020, section 5.
   """
   network = _network(source)
-  return _train_all(
-    source,
-    lambda seed: network.weights,
-    (train, test),
-    tasks,
-    "fine_tune",
-    config,
-    seeds,
-    keep_params,
-    (directory, save_seconds),
-    (on_result, progress),
-  )
+  job = _Job(
+    source, lambda seed: network.weights, "fine_tune", config, train, test,
+    keep_params, directory, save_seconds,
+  )  # fmt: skip
+  return _train_all(job, tasks, seeds, on_result, progress)
 
 
 def train_from_scratch(
@@ -136,22 +138,13 @@ def train_from_scratch(
       f"{source.name} cannot be trained from scratch: it does not say how "
       "fresh weights are drawn (init of models.network.from_nnx)"
     )
-  if config.frozen:
-    raise checks.InputError(
-      "body_learning_rate is 0, which leaves fresh weights as they are"
-    )
-  return _train_all(
-    source,
-    functools.lru_cache(maxsize=8)(init),
-    (train, test),
-    tasks,
-    "scratch",
-    config,
-    seeds,
-    keep_params,
-    (directory, save_seconds),
-    (on_result, progress),
-  )
+  config_lib.check_scratch(config)
+  init = functools.lru_cache(maxsize=8)(init)
+  job = _Job(
+    source, init, "scratch", config, train, test, keep_params, directory,
+    save_seconds,
+  )  # fmt: skip
+  return _train_all(job, tasks, seeds, on_result, progress)
 
 
 def _network(source) -> source_lib.Network:
@@ -163,46 +156,98 @@ def _network(source) -> source_lib.Network:
   return source.network
 
 
+class _Job:
+  """What all runs of a call share."""
+
+  def __init__(
+    self, source, init, method, config, train, test, keep_params, directory,
+    save_seconds,
+  ):  # fmt: skip
+    if not isinstance(config, NetworkConfig):
+      raise checks.InputError(
+        f"config is a {type(config).__name__}, but a network is trained by a "
+        "NetworkConfig"
+      )
+    self.init, self.method, self.config = init, method, config
+    self.keep_params = keep_params
+    self.source, self.sets = _load(source, (train, test))
+    self.save_seconds = save_seconds
+    self.directory = None
+    if directory is not None:
+      self.directory = pathlib.Path(directory).expanduser()
+      checkpoints_lib.check_folder(self.directory)
+
+  @functools.cached_property
+  def digest(self) -> str:
+    """Of what decides all results: images, preprocessing, configuration."""
+    found = hashlib.sha256()
+    for images, _ in self.sets:
+      found.update(repr((images.shape, images.dtype.name)).encode())
+      found.update(np.ascontiguousarray(images).data)
+    about = (self.source.preprocessing, self.method, self.config)
+    found.update(repr((*about, jax.__version__)).encode())
+    return found.hexdigest()
+
+  def checkpoints(self, run: runs_lib.Run) -> Checkpoints | None:
+    """Those of one run, so that another company can go on with it."""
+    if self.directory is None:
+      return None
+    found = hashlib.sha256(self.digest.encode())
+    for leaf in jax.tree.leaves(self.init(run.seed)):
+      found.update(np.asarray(leaf).tobytes())
+    for array in (run.task.train, run.labels, run.task.test, run.test_labels):
+      found.update(array.tobytes())
+    what = {
+      "source": self.source.name,
+      "task": run.task.name,
+      "seed": int(run.seed),
+      "contents": found.hexdigest(),
+    }
+    name = hashlib.sha256(repr(what).encode()).hexdigest()[:16]
+    return Checkpoints(self.directory / name, what)
+
+
 def _train_all(
-  source, init, sets, tasks, method, config, seeds, keep_params, save, calls
+  job, tasks, seeds, on_result, progress
 ) -> list[metrics.Transferred]:
-  source, sets = _load(source, sets)
-  labels, test_labels = sets[0][1], sets[1][1]
+  config = job.config
   runs = runs_lib.make(
-    labels, test_labels, tasks, seeds, batch_size=config.batch_size
+    job.sets[0][1], job.sets[1][1], tasks, seeds, batch_size=config.batch_size
   )
-  numbers = sum(x.size for x in jax.tree.leaves(source.network.weights))
+  numbers = sum(x.size for x in jax.tree.leaves(job.source.network.weights))
   on_cpu = jax.default_backend() == "cpu"
   most = 1 if on_cpu else min(_SIDE_BY_SIDE, _MOST_WEIGHTS // numbers)
   total = sum(len(run.labels) for run in runs) * config.epochs
-  on_result, progress = calls
-  directory, save_seconds = save
+  classes = max(run.classes for run in runs)
   found: list[Any] = [None] * len(runs)
-  opened: list[Checkpoints] = []
   done = 0
-  for group in _groups(runs, config.batch_size, max(most, 1)):
-    training = _Training(source, init, sets, method, config, group)
-    checkpoints = None
-    if directory is not None:
-      checkpoints = _checkpoints(directory, training)
-      opened.append(checkpoints)
-    before = done
+  with contextlib.ExitStack() as stack:
+    saved = {}
+    for run in runs:
+      saved[run.place] = job.checkpoints(run)
+      if saved[run.place] is not None:
+        stack.callback(saved[run.place].close)
+    # Those that have come equally far go on together.
+    by_epochs: dict[int, list[runs_lib.Run]] = {}
+    for run in runs:
+      epochs = saved[run.place].epochs if saved[run.place] else 0
+      by_epochs.setdefault(epochs, []).append(run)
+    for alike in by_epochs.values():
+      for group in _groups(alike, config.batch_size, max(most, 1)):
+        before, images = done, sum(len(run.labels) for run in group)
 
-    def report(epochs, before=before, group=group):
-      images = sum(len(run.labels) for run in group)
-      progress(before + epochs * images, total)
+        def report(epochs, before=before, images=images):
+          progress(before + epochs * images, total)
 
-    try:
-      results = training.run(checkpoints, save_seconds, report, keep_params)
-    finally:
-      if checkpoints is not None:
-        checkpoints.close()
-    done += sum(len(run.labels) for run in group) * config.epochs
-    for run, result in zip(group, results, strict=True):
-      found[run.place] = result
-      on_result(result)
-  for checkpoints in opened:
-    checkpoints.remove()
+        own = [saved[run.place] for run in group]
+        results = _Training(job, group, classes).run(own, report)
+        done += images * config.epochs
+        for run, checkpoints, result in zip(group, own, results, strict=True):
+          found[run.place] = result
+          on_result(result)
+          if checkpoints is not None:
+            checkpoints.close()
+            checkpoints.remove()
   return found
 
 
@@ -221,86 +266,56 @@ def _groups(runs, batch_size, most) -> Iterator[list[runs_lib.Run]]:
 
 def _load(source, sets):
   """Images and labels in memory, checked, and a source that takes them."""
+  preprocessing = source.preprocessing
   loaded = []
   for dataset in sets:
     if isinstance(dataset, data.Dataset):
       fit = None
-      if dataset.image_shape is None and source.preprocessing.image_size:
-        fit = source.preprocessing.fit
-        source = dataclasses.replace(
-          source, preprocessing=source.preprocessing.fitted
-        )
+      if dataset.image_shape is None and preprocessing.image_size:
+        fit = preprocessing.fit
+        source = dataclasses.replace(source, preprocessing=preprocessing.fitted)
       dataset = dataset.load(fit=fit)
     images, labels = np.asarray(dataset[0]), checks.class_labels(dataset[1])
     if len(images) != len(labels):
       raise checks.InputError(
         f"there are {len(images)} images but {len(labels)} labels"
       )
-    checks.images(
-      "images", images, normalised=source.preprocessing.takes_any_range
-    )
+    checks.images("images", images, normalised=preprocessing.takes_any_range)
     source.check_images(images.shape)
     loaded.append((images, labels))
   return source, loaded
 
 
-def _checkpoints(directory, training):
-  what = training.identity()
-  digest = hashlib.sha256(repr(what).encode()).hexdigest()[:16]
-  return Checkpoints(pathlib.Path(directory).expanduser() / digest, what)
-
-
 class _Training:
   """A group of runs on its way through the epochs."""
 
-  def __init__(self, source, init, sets, method, config, group):
-    self.source, self.method, self.config = source, method, config
-    self.group = group
-    self.images = [images for images, _ in sets]
+  def __init__(self, job, group, classes):
+    self.job, self.group = job, group
+    self.source, self.config = job.source, job.config
+    self.images = [images for images, _ in job.sets]
     self.together = len(group) < devices.device_count()
-    self.real = runs_lib.real_classes(group)
-    self.steps = max(run.steps(config.batch_size) for run in group)
+    # As many classes for all groups, so that they share a compilation.
+    self.real = np.array([np.arange(classes) < run.classes for run in group])
+    self.steps = max(run.steps(self.config.batch_size) for run in group)
     self.at_once = 1
     if jax.default_backend() != "cpu":
       self.at_once = _largest_divisor(self.steps, _STEPS_AT_ONCE)
-    weights = [init(run.seed) for run in group]
-    width = _width(source, weights[0], self.images[0])
-    heads = runs_lib.initial_heads(group, width)
+    weights = [job.init(run.seed) for run in group]
+    width = _width(self.source, weights[0], self.images[0])
+    heads = runs_lib.initial_heads(group, width, classes=classes)
     stacked = jax.tree.map(lambda *x: np.stack(x), *weights)
     params = (stacked.params, heads)
     self.initial = {
       "params": params,
       "rest": stacked.rest,
-      "optimizer": jax.vmap(config.optimizer().init)(
-        heads if config.frozen else params
+      "optimizer": jax.vmap(self.config.optimizer().init)(
+        heads if self.config.frozen else params
       ),
       "alive": np.ones(len(group), bool),
     }
 
-  def identity(self):
-    """All that decides the result, as JSON holds it."""
-    digest = hashlib.sha256()
-    for images in self.images:
-      digest.update(repr((images.shape, images.dtype.name)).encode())
-      digest.update(images[:: len(images) // 16 + 1].tobytes())
-    for leaf in jax.tree.leaves(self.initial["params"]):
-      digest.update(np.asarray(leaf).tobytes())
-    for run in self.group:
-      for array in (run.task.train, run.labels, run.task.test, run.test_labels):
-        digest.update(array.tobytes())
-    return {
-      "source": self.source.name,
-      "method": self.method,
-      "tasks": [run.task.name for run in self.group],
-      "seeds": [int(run.seed) for run in self.group],
-      "config": dataclasses.asdict(self.config),
-      "contents": digest.hexdigest(),
-    }
-
-  def run(
-    self, checkpoints, save_seconds, report, keep_params
-  ) -> list[metrics.Transferred]:
-    """Trains to the end, from the last checkpoint on."""
+  def run(self, checkpoints, report) -> list[metrics.Transferred]:
+    """Trains to the end, from the last checkpoints on, one for each run."""
     started = time.monotonic()
     count, epochs = len(self.group), self.config.epochs
     with devices.limit(self._devices()):
@@ -309,12 +324,9 @@ class _Training:
         "losses": np.full((count, epochs), np.nan, np.float32),
         "accuracies": np.full((count, epochs), np.nan, np.float32),
       }
-      if checkpoints is not None and checkpoints.epochs:
-        start = checkpoints.epochs
-        leaves, structure = jax.tree.flatten(state)
-        found = checkpoints.restore(state=leaves, curves=curves)
-        state = jax.tree.unflatten(structure, found["state"])
-        curves = {k: np.array(v) for k, v in found["curves"].items()}
+      if checkpoints[0] is not None and checkpoints[0].epochs:
+        start = checkpoints[0].epochs
+        state, curves = _restored(checkpoints, state, curves)
       state = self._place(state)
       step, measure = _compiled(
         self.source.network.apply,
@@ -339,16 +351,21 @@ class _Training:
           curves["accuracies"][:, epoch] = right / confusion.sum((1, 2))
         report(epoch + 1)
         over = not np.isfinite(losses).any() or epoch + 1 == epochs
-        due = time.monotonic() - saved >= save_seconds
-        if checkpoints is not None and (over or due):
+        due = time.monotonic() - saved >= self.job.save_seconds
+        if checkpoints[0] is not None and due and not over:
           kept = jax.tree.leaves(self._fetch(state))
-          checkpoints.save(epoch + 1, state=kept, curves=curves)
+          for i, own in enumerate(checkpoints):
+            own.save(
+              epoch + 1,
+              state=[leaf[i : i + 1] for leaf in kept],
+              curves={k: v[i : i + 1] for k, v in curves.items()},
+            )
           saved = time.monotonic()
         if over:
           break
       if confusion is None:
         confusion, nll = self._measure(measure, state)
-      params = self._fetch(state) if keep_params else None
+      params = self._fetch(state) if self.job.keep_params else None
     seconds = (time.monotonic() - started) / count
     return [
       self._result(i, run, confusion, nll, curves, params, seconds)
@@ -371,7 +388,7 @@ class _Training:
       accuracies=curves["accuracies"][i],
       task=run.task.name,
       seed=run.seed,
-      method=self.method,
+      method=self.job.method,
       seconds=seconds,
       params=params,
     )
@@ -532,6 +549,20 @@ class _Training:
     return self._per_run(confusion), self._per_run(nll)
 
 
+def _restored(checkpoints, state, curves):
+  """State and curves `[T, ...]` of the runs' checkpoints."""
+  leaves, structure = jax.tree.flatten(state)
+  parts = [
+    own.restore(
+      state=[np.asarray(leaf)[i : i + 1] for leaf in leaves],
+      curves={key: values[i : i + 1] for key, values in curves.items()},
+    )
+    for i, own in enumerate(checkpoints)
+  ]
+  stacked = jax.tree.map(lambda *x: np.concatenate(x), *parts)
+  return jax.tree.unflatten(structure, stacked["state"]), stacked["curves"]
+
+
 def _largest_divisor(number, most):
   return next(k for k in range(most, 0, -1) if number % k == 0)
 
@@ -568,14 +599,14 @@ def _compiled(apply, preprocessing, config, together):
 
   def one_step(state, batch, first, real, add):
     (images, labels, weights), (root, rates, active) = batch
-    if config.crop or config.flip:
+    if config.shift or config.flip:
       seed, epoch, step = root
       key = jax.random.key(seed)
       key = jax.random.fold_in(jax.random.fold_in(key, epoch), step)
       images = augment(
         keys(key, first, len(images)),
         images,
-        crop=config.crop,
+        crop=config.shift,
         flip=config.flip,
       )
 

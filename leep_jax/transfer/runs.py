@@ -35,12 +35,6 @@ class Run:
     """Returns how many steps an epoch has."""
     return -(-len(self.labels) // batch_size)
 
-  def initial_head(self, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns a kernel `[Y, D]`, normal of variance 1 / D, and zeros `[Y]`."""
-    rng = np.random.default_rng((self.seed, 0))
-    kernel = rng.normal(size=(self.classes, width)) / math.sqrt(width)
-    return kernel.astype(np.float32), np.zeros(self.classes, np.float32)
-
   def orders(self) -> np.random.Generator:
     """Returns what draws the order of examples, epoch after epoch."""
     return np.random.default_rng((self.seed, 1))
@@ -69,6 +63,11 @@ def make(
   """
   if tasks is None:
     tasks = [tasks_lib.whole(labels, test_labels)]
+  for seed in seeds:
+    if not isinstance(seed, (int, np.integer)) or seed < 0:
+      raise checks.InputError(
+        f"seeds contain {seed!r}, but must be integers from 0"
+      )
   tasks_lib.check(tasks, labels, test_labels)
   runs: list[Run] = []
   for task in tasks:
@@ -116,13 +115,22 @@ def real_classes(group: Sequence[Run]) -> np.ndarray:
 
 
 def initial_heads(
-  group: Sequence[Run], width: int
+  group: Sequence[Run], width: int, *, classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Returns kernels `[T, Y, D]` and biases `[T, Y]`, zero where no class is."""
-  classes = max(run.classes for run in group)
+  """Returns kernels `[T, Y, D]` and biases `[T, Y]` of zeros.
+
+  Kernels are normal of variance 1 / D, and zero where a run has no class.
+
+  Args:
+    group: runs.
+    width: D.
+    classes: Y, at least those of every run.
+  """
   kernels = np.zeros((len(group), classes, width), np.float32)
   for kernel, run in zip(kernels, group, strict=True):
-    kernel[: run.classes] = run.initial_head(width)[0]
+    rng = np.random.default_rng((run.seed, 0))
+    drawn = rng.normal(size=(run.classes, width)) / math.sqrt(width)
+    kernel[: run.classes] = drawn
   return kernels, np.zeros((len(group), classes), np.float32)
 
 
