@@ -1,11 +1,16 @@
 """Many devices: the only module that names pmap, psum, an axis or a process.
 
-Three services. `sum_batches` adds a statistic over batches, apart for each of G
+Four services. `sum_batches` adds a statistic over batches, apart for each of G
 groups of examples: every device keeps running sums of its own in donated
 buffers, with compensation, and one collective at the end adds the devices.
 `parallel` runs a pure function on the examples of a batch, spread over the
 devices. `together` does so where devices need each other's sums: training one
-network on parts of each batch.
+network on parts of each batch. `start` joins several processes to one job;
+`gather`, `agree` and sums `over_hosts` are what they do together.
+
+A *host* is one of the processes of a job: each has devices of its own, and all
+of them run the same program. What hosts do together, all must do, in the same
+order.
 
 A batch for d devices is a pytree of arrays `[d, b, ...]`: b examples for each.
 """
@@ -17,22 +22,203 @@ import dataclasses
 import functools
 import os
 import time
-from typing import Any
+from typing import Any, TypeVar
 
 from flax import nnx
 import jax
+from jax.experimental import multihost_utils
 import jax.numpy as jnp
 import numpy as np
 
-from leep_jax import statistics
+from leep_jax import checks, statistics
 
 _AXIS = "devices"
+# A host that has been silent for so long is dead, and the others stop.
+_SILENCE = 30  # seconds
+# Of what one collective brings to every device, from all hosts together.
+_GATHERED_BYTES = 256 << 20
 _RUN_AHEAD = 1  # batches
 # With JAX 0.11 the CPU's fused YNN kernels return NaN for bfloat16 networks
 # (`test_bfloat16_scores_are_within_the_stated_tolerance`). Networks run well
 # without them, also in float32; sums need them for speed.
 _NETWORK_OPTIONS = {"cpu": {"xla_cpu_experimental_ynn_fusion_type": ""}}
 _limit: int | None = None
+_Result = TypeVar("_Result")
+
+
+class LostHost(RuntimeError):
+  """What hosts do together has failed: this host cannot go on either."""
+
+
+def start(
+  *,
+  coordinator: str | None = None,
+  processes: int | None = None,
+  process: int | None = None,
+) -> None:
+  """Joins this process to the others of a job, before anything uses JAX.
+
+  Without arguments JAX finds the others: on TPU pods, Slurm, Kubernetes and
+  Open MPI. If a host dies, JAX stops the others in about half a minute.
+
+  Args:
+    coordinator: `HOST:PORT`, an address of the first process and a free port
+      there that the others reach.
+    processes: how many there are; nothing is done for 1.
+    process: which of them this is, from 0.
+
+  Raises:
+    InputError: if only some of the arguments are given, they do not fit, no
+      job is found, or it cannot be joined.
+  """
+  given = (coordinator, processes, process)
+  if any(x is None for x in given) and any(x is not None for x in given):
+    raise checks.InputError(
+      "one process of several needs all of coordinator, processes and process"
+    )
+  if coordinator is not None and processes is not None and process is not None:
+    checks.at_least_1("processes", processes)
+    if not 0 <= process < processes:
+      raise checks.InputError(
+        f"process is {process}, but must be from 0 to {processes - 1}: there "
+        f"are {processes} processes"
+      )
+    name, _, port = coordinator.rpartition(":")
+    if not name or not port.isdecimal():
+      raise checks.InputError(
+        f"coordinator is {coordinator!r}, but must be HOST:PORT"
+      )
+    if processes == 1:
+      return
+  jax.config.update("jax_cpu_collectives_implementation", "gloo")
+  try:
+    jax.distributed.initialize(
+      coordinator,
+      processes,
+      process,
+      heartbeat_timeout_seconds=_SILENCE,
+      shutdown_timeout_seconds=_SILENCE,
+    )
+  except Exception as e:  # JAX and each kind of cluster raise their own
+    if coordinator is None and isinstance(e, ValueError):
+      raise checks.InputError(
+        "found no job of several processes (TPU pod, Slurm, Kubernetes, Open "
+        "MPI): elsewhere give coordinator, processes and process"
+      ) from e
+    raise checks.InputError(
+      f"cannot join the other processes: {checks.reason(e)}"
+    ) from e
+
+
+def hosts() -> int:
+  """Returns how many hosts the job has."""
+  return jax.process_count()
+
+
+def host() -> int:
+  """Returns which of the hosts this is, from 0."""
+  return jax.process_index()
+
+
+def share(count: int) -> slice:
+  """Returns which of `count` examples are this host's: neighbours.
+
+  Shares differ by at most one example.
+  """
+  return slice(host() * count // hosts(), (host() + 1) * count // hosts())
+
+
+def _exchange(data: np.ndarray) -> Iterator[np.ndarray]:
+  """Yields pieces `[H, m]` of the bytes `[k]` of H hosts, each a collective.
+
+  k must be the same on all hosts.
+  """
+  size = max(_GATHERED_BYTES // hosts() // 8, 1) * 8  # whole float64 numbers
+  for first in range(0, len(data), size):
+    try:
+      piece = multihost_utils.process_allgather(data[first : first + size])
+    except Exception as e:  # each kind of network raises its own
+      raise LostHost(
+        f"what {hosts()} hosts do together failed ({checks.reason(e)}): has "
+        "one of them stopped?"
+      ) from e
+    yield piece
+
+
+def gather(values: np.ndarray) -> list[np.ndarray]:
+  """Returns every host's array, in the order of hosts.
+
+  Args:
+    values: `[m, ...]`; between hosts only m may differ.
+
+  Raises:
+    LostHost: if a host has died.
+  """
+  if hosts() == 1:
+    return [values]
+  data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+  (sizes,) = _exchange(np.asarray([data.size], np.int64).view(np.uint8))
+  sizes = sizes.view(np.int64)[:, 0]
+  data = np.append(data, np.zeros(sizes.max() - data.size, np.uint8))
+  empty = np.zeros((hosts(), 0), np.uint8)
+  rows = np.concatenate([empty, *_exchange(data)], axis=1)
+  return [
+    row[:size].copy().view(values.dtype).reshape(-1, *values.shape[1:])
+    for row, size in zip(rows, sizes, strict=True)
+  ]
+
+
+def agree(work: Callable[[], _Result]) -> _Result:
+  """Returns this host's `work()` when all hosts have done theirs.
+
+  Whatever may fail on one host alone, such as reading a file, belongs inside:
+  else the others would wait for that host.
+
+  Raises:
+    InputError: on all hosts, if the work has failed on one of several.
+    LostHost: if a host has died.
+  """
+  if hosts() == 1:
+    return work()
+  failed, said = None, ""
+  try:
+    result = work()
+  except LostHost:
+    raise
+  except Exception as e:
+    failed, said = e, checks.reason(e)
+    if not isinstance(e, checks.InputError):
+      said = f"{type(e).__name__}: {said}"
+  parts = gather(np.frombuffer(said.encode(), np.uint8))
+  texts = [part.tobytes().decode() for part in parts]
+  for i, text in enumerate(texts):
+    if text:
+      where = "" if len(set(texts)) == 1 else f"host {i}: "
+      raise checks.InputError(f"{where}{text}") from failed
+  return result
+
+
+def on_first_host(work: Callable[[], None]) -> None:
+  """Does work on the first host while the others wait.
+
+  Raises:
+    InputError: on all hosts, if it has failed.
+    LostHost: if a host has died.
+  """
+  agree(work if host() == 0 else lambda: None)
+
+
+def _add_hosts(sums):
+  """Adds a pytree of float64 arrays over hosts, the same to the last bit."""
+  leaves, structure = jax.tree.flatten(sums)
+  flat = np.concatenate([x.ravel() for x in leaves])
+  parts = [x.view(np.float64).sum(axis=0) for x in _exchange(flat.view("u1"))]
+  ends = np.cumsum([x.size for x in leaves])
+  total = np.split(np.concatenate(parts), ends[:-1])
+  return jax.tree.unflatten(
+    structure,
+    [x.reshape(leaf.shape) for x, leaf in zip(total, leaves, strict=True)],
+  )
 
 
 @contextlib.contextmanager
@@ -53,6 +239,11 @@ def _devices() -> tuple[jax.Device, ...]:
 def device_count() -> int:
   """Returns how many devices this process feeds."""
   return len(_devices())
+
+
+def all_device_count() -> int:
+  """Returns how many devices all hosts feed."""
+  return sum(int(x[0]) for x in gather(np.asarray([device_count()])))
 
 
 def memory_budget() -> tuple[int, int]:
@@ -201,6 +392,7 @@ def sum_batches(
   *,
   centre: tuple[np.ndarray, np.float32] | None = None,
   groups: int = 1,
+  over_hosts: bool = False,
 ) -> tuple[Any, ...]:
   """Adds statistics over batches and devices, in one pass.
 
@@ -212,13 +404,27 @@ def sum_batches(
       them by, both float32.
     groups: G; an example belongs to the group of its place among all, modulo
       G, however it is batched.
+    over_hosts: whether the batches are a part of those of all hosts, which
+      add them to the same sums; all statistics meet in one collective.
 
   Returns:
     For each statistic its sums, float64 arrays `[G, ...]` on the host.
 
   Raises:
     ValueError: if there is no batch.
+    InputError: if this fails on one of several hosts.
+    LostHost: if a host has died.
   """
+  add = functools.partial(
+    _sum_here, functions, batches, arguments, centre, groups
+  )
+  if over_hosts and hosts() > 1:
+    return _add_hosts(agree(add))
+  return add()
+
+
+def _sum_here(functions, batches, arguments, centre, groups):
+  """`sum_batches` over the devices of this host."""
   step, finish = _compile(functions, groups)
   placed = replicate((arguments, centre))
   running = None

@@ -45,6 +45,7 @@ def compute_outputs(
   directory: str | os.PathLike[str] | None = None,
   progress: Callable[[int], None] | None = None,
   regression: bool = False,
+  over_hosts: bool = False,
 ) -> outputs_lib.Outputs:
   """Runs a data set once through a source model.
 
@@ -67,13 +68,18 @@ def compute_outputs(
     progress: called with the number of examples done after each batch.
     regression: whether an iterable pairs images with real-valued targets `[B,
       T]` or `[B]` instead of labels; a `data.Dataset` knows.
+    over_hosts: whether the hosts of a job (see `devices.start`) share a
+      `data.Dataset` that all of them can read: each runs a part of it, and
+      scores are those of all examples.
 
   Returns:
     The outputs, `float32`.
 
   Raises:
     InputError: if the data are empty, images are not `[B, H, W, C]` or are
-      too small, or the source does not return `[B, Z]` (and `[B, D]`).
+      too small, or the source does not return `[B, Z]` (and `[B, D]`); on all
+      hosts, if on one.
+    LostHost: if another host has died.
   """
   if dtype not in ("float32", "bfloat16"):
     raise checks.unknown("dtype", dtype, ("float32", "bfloat16"))
@@ -83,6 +89,23 @@ def compute_outputs(
     raise checks.InputError(f'a directory needs keep="disk", not {keep!r}')
   if batch_size is not None:
     checks.at_least_1("batch_size", batch_size)
+  if over_hosts and devices.hosts() > 1:
+    if directory is not None:
+      raise checks.InputError(
+        "a directory cannot hold outputs of several hosts"
+      )
+    part = _host_part(dataset)
+    return devices.agree(
+      lambda: compute_outputs(
+        source,
+        part,
+        num_classes=num_classes,
+        batch_size=batch_size,
+        dtype=dtype,
+        keep=keep,
+        progress=progress,
+      )
+    ).join_hosts()
   count = None
   if hasattr(dataset, "batches"):
     count = len(dataset)
@@ -110,6 +133,27 @@ def compute_outputs(
     num_classes=num_classes,
     progress=progress or (lambda done: None),
   )
+
+
+def _host_part(dataset):
+  """This host's share of a data set."""
+  if not hasattr(dataset, "indices"):
+    raise checks.InputError(
+      f"hosts can share a Dataset, whose examples have numbers, but not a "
+      f"{type(dataset).__name__}"
+    )
+  counts = np.concatenate(devices.gather(np.asarray([len(dataset)])))
+  if counts.min() != counts.max():
+    raise checks.InputError(
+      f"hosts see from {counts.min()} to {counts.max()} examples of "
+      f"{dataset.name}, but must see the same: do all read the same data?"
+    )
+  if counts[0] < devices.hosts():
+    raise checks.InputError(
+      f"{counts[0]} examples are too few for {devices.hosts()} hosts"
+    )
+  share = devices.share(len(dataset))
+  return dataclasses.replace(dataset, indices=dataset.indices[share])
 
 
 def _pairs(loader) -> Iterator[tuple[np.ndarray, Any]]:

@@ -4,9 +4,14 @@ An `Outputs` holds probabilities, features and labels of n examples, wherever
 they fit (device memory, host memory, or files). They can be selected from and
 summed over; sums that need nothing but the outputs are remembered, so scores
 share them. `forward.compute_outputs` makes one from a source and a data set.
+
+Where several hosts run one job, each may keep a part of the outputs: labels are
+those of all examples, and sums are over all of them, the same on every host.
+Whatever is then asked of the outputs, all hosts must ask, in the same order.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+import dataclasses
 import functools
 import json
 import os
@@ -24,6 +29,10 @@ _FAULTS = {
 }
 
 
+# Of an array whose rows are on several hosts, how much is brought to each.
+_GATHERED_BYTES = 1 << 30
+
+
 class Outputs:
   """A source's outputs on n labelled examples.
 
@@ -38,6 +47,7 @@ class Outputs:
     targets: `[n, T]` float64 targets of regression, or None. Labels are then
       all 0.
     store: where the arrays are.
+    share: which examples the store holds: all, or one host's part of them.
     groups: G, the number of groups of examples for which sums are kept apart;
       example i belongs to group i modulo G.
   """
@@ -50,6 +60,7 @@ class Outputs:
     targets: np.ndarray | None = None,
     num_classes: int | None = None,
     name: str = "outputs",
+    share: slice | None = None,
   ):
     self.store = store
     self.name = name
@@ -60,6 +71,8 @@ class Outputs:
     self.num_classes = int(num_classes or self.labels.max() + 1)
     # Sums are over the classes that occur: others have no part in any score.
     self.classes, self._codes, self.class_counts = _compact(self.labels)
+    self.over_hosts = share is not None
+    self.share = share or slice(0, len(self.labels))
     self.groups = 1
     self._sums: dict[Callable[..., Any], Any] = {}
     self._once: dict[Callable[..., Any], Any] = {}
@@ -234,8 +247,10 @@ class Outputs:
     """Writes all arrays to a new folder, which appears when it is complete.
 
     Raises:
-      InputError: if the folder exists or cannot be made.
+      InputError: if the folder exists or cannot be made, or the arrays are
+        spread over hosts.
     """
+    self._refuse_over_hosts("saved")
     with storage.NewFolder(directory) as files:
       for key in self.store.keys():
         for chunk in self.store.chunks(key):
@@ -249,9 +264,50 @@ class Outputs:
       return {"targets": self.targets}
     return {"labels": self.labels}
 
-  def _of(self, store: storage.Store, truth: dict[str, Any]) -> "Outputs":
+  def _of(
+    self,
+    store: storage.Store,
+    truth: dict[str, Any],
+    share: slice | None = None,
+  ) -> "Outputs":
     """Outputs of these or some of these examples, kept in another store."""
-    return Outputs(store, **truth, num_classes=self.num_classes, name=self.name)
+    return Outputs(
+      store,
+      **truth,
+      num_classes=self.num_classes,
+      name=self.name,
+      share=share if self.over_hosts else None,
+    )
+
+  def join_hosts(self) -> "Outputs":
+    """Joins this host's outputs to those of the other hosts, in their order.
+
+    Every host keeps its arrays, and knows the labels of all.
+
+    Raises:
+      LostHost: if a host has died.
+    """
+    if devices.hosts() == 1:
+      return self
+    ((key, mine),) = self.truth.items()
+    parts = devices.gather(mine)
+    start = sum(map(len, parts[: devices.host()]))
+    counts = devices.gather(np.asarray([self.num_classes]))
+    truth: dict[str, Any] = {key: np.concatenate(parts)}
+    return Outputs(
+      self.store,
+      **truth,
+      num_classes=int(np.max(counts)),
+      name=self.name,
+      share=slice(start, start + len(mine)),
+    )
+
+  def _refuse_over_hosts(self, what):
+    if self.over_hosts:
+      raise checks.InputError(
+        f"{self.name} cannot be {what} where hosts keep parts of it: run on "
+        "one host"
+      )
 
   def __len__(self) -> int:
     return len(self.labels)
@@ -266,12 +322,28 @@ class Outputs:
   @property
   def probs(self) -> np.ndarray | None:
     """`[n, Z]` probabilities on the host (memory-mapped if on disk)."""
-    return self.store.array("probs") if self.has("probs") else None
+    return self._array("probs") if self.has("probs") else None
 
   @property
   def features(self) -> np.ndarray | None:
     """`[n, D]` features on the host (memory-mapped if on disk), or None."""
-    return self.store.array("features") if self.has("features") else None
+    return self._array("features") if self.has("features") else None
+
+  def _array(self, key):
+    """One of the arrays, `[n, K]`; those of several hosts are brought here.
+
+    Raises:
+      UndefinedScore: if they are too much for that.
+    """
+    if not self.over_hosts:
+      return self.store.array(key)
+    size = 4 * len(self) * self.store.shape(key)[1]
+    if size > _GATHERED_BYTES:
+      raise checks.UndefinedScore(
+        f"it needs the {key} of all examples in one place, {size / 2**30:.1f} "
+        "GiB, but they are on several hosts: score it on one host"
+      )
+    return np.concatenate(devices.gather(self.store.array(key)))
 
   def has(self, field: str) -> bool:
     """Whether there are `probs`, `features`, `labels` or `targets`.
@@ -290,8 +362,17 @@ class Outputs:
 
     Args:
       groups: G, at most n of which there will be.
+
+    Raises:
+      InputError: if there are too few examples for one of each group on each
+        of several hosts.
     """
     checks.at_least_1("groups", groups)
+    if self.over_hosts and len(self) < groups * devices.hosts():
+      raise checks.InputError(
+        f"{len(self)} examples are too few for {groups} groups on each of "
+        f"{devices.hosts()} hosts: use fewer hosts or groups"
+      )
     same = self.with_features(self.store)
     same._checked = self._checked
     same.groups = min(groups, len(self))
@@ -309,9 +390,14 @@ class Outputs:
       group: from 0 to G - 1.
     """
     rows = slice(group, None, self.groups)
+    start = self.share.start
+    mine = slice((group - start) % self.groups, None, self.groups)
+    features = self.once(_host_features)[mine]
+    before = len(range(group, start, self.groups))
     part = self._of(
-      storage.HostArrays({"features": self.once(_host_features)[rows]}),
+      storage.HostArrays({"features": features}),
       {key: values[rows] for key, values in self.truth.items()},
+      slice(before, before + len(features)),
     )
     part.classes, part._codes = self.classes, self._codes[rows]
     part._checked = self._checked
@@ -365,6 +451,8 @@ class Outputs:
 
   def feature_chunks(self) -> Iterator[np.ndarray]:
     """Yields the features `[m, D]` on the host, piece by piece, in order."""
+    if self.over_hosts:
+      return iter((self._array("features"),))
     return self.store.chunks("features")
 
   def select(self, indices: Any) -> "Outputs":
@@ -372,7 +460,11 @@ class Outputs:
 
     Args:
       indices: `[m]` integers, or `[n]` booleans.
+
+    Raises:
+      InputError: if there are no such examples, or they are spread over hosts.
     """
+    self._refuse_over_hosts("selected from")
     try:
       truth = {key: values[indices] for key, values in self.truth.items()}
     except (IndexError, TypeError) as e:
@@ -386,9 +478,9 @@ class Outputs:
     """Returns the same examples and groups with other features.
 
     Args:
-      features: a store of n rows under the name `features`.
+      features: a store of the same rows, under the name `features`.
     """
-    other = self._of(features, self.truth)
+    other = self._of(features, self.truth, self.share)
     other.groups = self.groups
     return other
 
@@ -457,7 +549,8 @@ class Outputs:
       *arguments: arrays.
 
     Returns:
-      A store of the results, `[n, L]` under the name of the field.
+      A store of the results, `[n, L]` under the name of the field; of one
+      host's examples where the others keep theirs.
 
     Raises:
       InputError: if rows of `probs` are not distributions, or features are
@@ -483,14 +576,21 @@ class Outputs:
     targets = None
     if self.targets is not None:
       mean, unit = self.target_centre
-      targets = ((self.targets - mean) / unit).astype(np.float32)
+      targets = self.targets[self.share]
+      targets = ((targets - mean) / unit).astype(np.float32)
     return centre, storage.Truth(
-      labels=self._codes,
+      labels=self._codes[self.share],
       num_classes=len(self.classes),
       targets=targets,
       centre=shift,
       grouped=self.groups > 1,
     )
+
+  def _batches(self, fields, truth):
+    """Batches of the store that know their place among all examples."""
+    for batch in self.store.batches(fields, truth):
+      place = np.int32(self.share.start)
+      yield dataclasses.replace(batch, start=batch.start + place)
 
   def _look(self, functions, arguments):
     fields = {function.reads for function in functions}
@@ -504,10 +604,11 @@ class Outputs:
     centre, truth = self._truth(fields)
     results = devices.sum_batches(
       guards + functions,
-      self.store.batches(sorted(fields), truth),
+      self._batches(sorted(fields), truth),
       ((),) * len(guards) + tuple(arguments),
       centre=centre,
       groups=self.groups,
+      over_hosts=self.over_hosts,
     )
     found = dict(zip(guards + functions, results, strict=True))
     for field in unchecked:
@@ -527,7 +628,7 @@ def _whole(outputs):
 
 
 def _host_features(outputs):
-  return outputs.features
+  return outputs.store.array("features")
 
 
 def _target_centre(outputs):
@@ -549,7 +650,11 @@ def _feature_centre(outputs):
       shift = shift.astype(np.float32)
     scale = np.float32(np.abs(first - shift).mean())
   usable = np.isfinite(scale) and scale > np.finfo(np.float32).tiny
-  return shift, scale if usable else np.float32(1)
+  scale = scale if usable else np.float32(1)
+  if outputs.over_hosts:  # they need the same: that of the first
+    shift = devices.gather(shift)[0]
+    scale = devices.gather(np.asarray([scale]))[0][0]
+  return shift, scale
 
 
 @functools.lru_cache(maxsize=64)

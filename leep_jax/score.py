@@ -4,11 +4,14 @@ r"""Ranks source models for a target data set, from one forward pass each.
     python -m leep_jax.score --model=resnet20@FILE.safetensors \
       --dataset=cifar100 --split=test --data_dir=DIR --output=scores.jsonl
     python -m leep_jax.score --predictions=a.npz,b.npz
+    srun python -m leep_jax.score --distributed  # all processes, one job
 
 Prints a table, best first by the first score named, each score with its
 standard error. Exit status 0; 2 for a mistake in what was asked (one line on
 standard error), 130 when interrupted. Rows of the sources that were finished
-are written and printed all the same.
+are written and printed all the same. Of several processes the first one prints
+and writes, and all have the same status; if one dies the others stop with an
+error too.
 """
 
 from collections.abc import Callable
@@ -122,6 +125,26 @@ _PLOT = flags.DEFINE_string(
   "replaced.",
   flag_values=FLAGS,
 )
+_DISTRIBUTED = flags.DEFINE_boolean(
+  "distributed",
+  False,
+  "Share the work with the other processes of this job, as TPU pods, Slurm, "
+  "Kubernetes and Open MPI start them.",
+  flag_values=FLAGS,
+)
+_COORDINATOR = flags.DEFINE_string(
+  "coordinator",
+  None,
+  "HOST:PORT of the first of several processes, where nothing else tells them "
+  "of each other. With --processes and --process.",
+  flag_values=FLAGS,
+)
+_PROCESSES = flags.DEFINE_integer(
+  "processes", None, "How many processes there are.", flag_values=FLAGS
+)
+_PROCESS = flags.DEFINE_integer(
+  "process", None, "Which of them this is, from 0.", flag_values=FLAGS
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,7 +194,7 @@ def _score(
     **_columns(estimates),
     "seconds": round(seconds, 3),
     "examples_per_second": round(len(outputs) / seconds, 1),
-    "devices": devices.device_count(),
+    "devices": devices.all_device_count(),
     "version": leep_jax.__version__,
   }
   truth = outputs.labels if targets is None else targets
@@ -227,8 +250,13 @@ def _score_models(models, overrides, names, dataset, on_row, on_error):
   """Scores each source on a data set, going on after one that fails."""
   for name in models:
     try:
-      source = zoo.load_source(name, overrides=overrides)
-      progress = command.Progress(tables.short(name, 30), len(dataset))
+      source = devices.agree(
+        functools.partial(zoo.load_source, name, overrides=overrides)
+      )
+      mine = devices.share(len(dataset))
+      progress = command.Progress(
+        tables.short(name, 30), mine.stop - mine.start
+      )
       compute = functools.partial(
         forward.compute_outputs,
         source,
@@ -236,13 +264,19 @@ def _score_models(models, overrides, names, dataset, on_row, on_error):
         batch_size=_BATCH_SIZE.value,
         dtype=_DTYPE.value,
         progress=progress,
+        over_hosts=True,
       )
       where = (dataset.name, dataset.split)
       scored = _score(name, names, where, compute, progress)
     except checks.InputError as e:
       on_error(f"{e}" if name in f"{e}" else f"{name}: {e}")
+    except devices.LostHost:
+      raise
     except Exception as e:  # out of memory, say: the others are still scored
-      on_error(f"{name} failed: {type(e).__name__}: {checks.reason(e)}")
+      failure = f"{name} failed: {type(e).__name__}: {checks.reason(e)}"
+      if devices.hosts() > 1:  # other hosts, which know nothing of it, wait
+        raise devices.LostHost(failure) from e
+      on_error(failure)
     else:
       on_row(scored)
 
@@ -340,9 +374,11 @@ def _report(scored, names, marks):
       f"{-leep_jax.task_hardness(scored[0].truth):z.4f} is a source that knows "
       "nothing."
     )
-  count = first["devices"]
+  count, several = first["devices"], ""
+  if devices.hosts() > 1:
+    several = f" of {devices.hosts()} processes"
   print(
-    f"{count} {jax.default_backend()} device{'s' * (count > 1)}; "
+    f"{count} {jax.default_backend()} device{'s' * (count > 1)}{several}; "
     f"{sum(r['seconds'] for r in rows):.1f} s, and "
     f"{devices.compile_seconds():.1f} s of compilation."
   )
@@ -382,14 +418,51 @@ def _draw(scored, names, marks, path):
   )
 
 
-def _run() -> int:
-  asked = None if _SCORES.value is None else command.names(_SCORES, "score")
-  names = _Names(asked)
-  checks.at_least_1("groups", _GROUPS.value)
+def _start() -> None:
+  """Joins the other processes, if there are any."""
+  given = (_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+  if any(value is not None for value in given):
+    if None in given:
+      raise checks.InputError(
+        "--coordinator, --processes and --process are given together"
+      )
+    devices.start(
+      coordinator=_COORDINATOR.value,
+      processes=_PROCESSES.value,
+      process=_PROCESS.value,
+    )
+  elif _DISTRIBUTED.value:
+    devices.start()
+
+
+def _check_files() -> None:
   if _OUTPUT.value is not None:
     results.check_output(_OUTPUT.value)
   if _PLOT.value is not None:
     plots.check_plot(_PLOT.value)
+
+
+def _check_predictions() -> None:
+  """Refuses flags that say how outputs are made, where they are given."""
+  for flag in (
+    *_SOURCES.all, _DATASET, _SPLIT, _DATA_DIR, _TARGET, _LIMIT, _BATCH_SIZE,
+    _DTYPE, _DISTRIBUTED, _COORDINATOR, _PROCESSES, _PROCESS,
+  ):  # fmt: skip
+    if flag.present:
+      raise checks.InputError(
+        f"--{flag.name} has no meaning with --predictions, which hold outputs "
+        "and labels"
+      )
+
+
+def _run() -> int:
+  asked = None if _SCORES.value is None else command.names(_SCORES, "score")
+  names = _Names(asked)
+  checks.at_least_1("groups", _GROUPS.value)
+  if _PREDICTIONS.value is not None:
+    _check_predictions()
+  _start()
+  devices.on_first_host(_check_files)
   if _BATCH_SIZE.value is not None:
     checks.at_least_1("batch_size", _BATCH_SIZE.value)
   scored: list[_Scored] = []
@@ -401,39 +474,44 @@ def _run() -> int:
 
   try:
     if _PREDICTIONS.value is not None:
-      for flag in (
-        *_SOURCES.all, _DATASET, _SPLIT, _DATA_DIR, _TARGET, _LIMIT,
-        _BATCH_SIZE, _DTYPE,
-      ):  # fmt: skip
-        if flag.present:
-          raise checks.InputError(
-            f"--{flag.name} has no meaning with --predictions, which hold "
-            "outputs and labels"
-          )
       paths = command.names(_PREDICTIONS, "file")
       _score_predictions(paths, names, scored.append, on_error)
     else:
       models = _SOURCES.names()
       overrides = _SOURCES.overrides()
-      dataset = data.load_dataset(
-        _DATASET.value,
-        split=_SPLIT.value,
-        data_dir=_DATA_DIR.value,
-        limit=_LIMIT.value,
-        target=_TARGET.value,
+      dataset = devices.agree(
+        lambda: data.load_dataset(
+          _DATASET.value,
+          split=_SPLIT.value,
+          data_dir=_DATA_DIR.value,
+          limit=_LIMIT.value,
+          target=_TARGET.value,
+        )
       )
       _score_models(models, overrides, names, dataset, scored.append, on_error)
   except KeyboardInterrupt:
     print("\ninterrupted", file=sys.stderr)
     status = 130
+  except devices.LostHost as e:
+    on_error(f"{e}")
+    status = 1
   else:
     status = 2 if failed else 0
-  if scored and _OUTPUT.value:  # first: printing can fail
-    results.write_rows(_OUTPUT.value, [s.row for s in scored])
-  if scored:
-    marks = _marks(scored, names.chosen)
+  if not scored:
+    return status
+  marks = _marks(scored, names.chosen)
+
+  def write():
+    if _OUTPUT.value:
+      results.write_rows(_OUTPUT.value, [s.row for s in scored])
     if _PLOT.value:
       _draw(scored, names.chosen, marks, _PLOT.value)
+
+  if status in (0, 2):  # first: printing can fail
+    devices.on_first_host(write)
+  elif devices.host() == 0:  # the others may be gone
+    write()
+  if devices.host() == 0:
     _report(scored, names.chosen, marks)
   return status
 

@@ -8,8 +8,9 @@ import pytest
 
 from experiments import readme
 import leep_jax
-from leep_jax import score, task_matrix
+from leep_jax import score, sweep, task_matrix
 from leep_jax.models import zoo
+from leep_jax.transfer import __main__ as transfer
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -34,10 +35,12 @@ def test_ci_runs_the_commands_of_the_readme():
 
 
 def test_every_flag_is_explained():
-  assert len(list(score.FLAGS)) == 20
+  assert len(list(score.FLAGS)) == 24
   for name in score.FLAGS:
     assert f"`--{name}`" in README
   for name in task_matrix.FLAGS:
+    assert f"`--{name}" in README
+  for name in [*transfer.FLAGS, *sweep.FLAGS]:
     assert f"`--{name}" in README
 
 

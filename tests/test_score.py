@@ -15,7 +15,7 @@ import oracles
 import pytest
 
 import leep_jax
-from leep_jax import forward, score, tables
+from leep_jax import command as command_lib, forward, score, tables
 from leep_jax.models import zoo
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -553,11 +553,11 @@ def test_a_reader_that_leaves_early_loses_no_rows(predictions):
 
 
 def test_progress_is_for_terminals_only(capsys, monkeypatch):
-  progress = score._Progress("m", 10)
+  progress = command_lib.Progress("m", 10)
   progress(5)
   assert capsys.readouterr().err == ""
   monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-  progress = score._Progress("m", 10)
+  progress = command_lib.Progress("m", 10)
   progress(5)
   progress.clear()
   assert "m: 5/10 images" in capsys.readouterr().err
