@@ -34,15 +34,16 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 
 
-def fill(name: str, text: str) -> None:
-  """Replaces one block of the README, which must be there once."""
+def fill(name: str, text: str, *, path: pathlib.Path | None = None) -> None:
+  """Replaces one block of a README, which must be there once."""
+  path = path or README
   block = re.compile(f"<!-- {name} -->.*?<!-- /{name} -->", re.DOTALL)
-  old = README.read_text()
+  old = path.read_text()
   if len(block.findall(old)) != 1:
-    raise SystemExit(f"README.md has no one block {name}")
+    raise SystemExit(f"{path.name} has no one block {name}")
   body = text.strip("\n")
   new = f"<!-- {name} -->\n\n{body}\n\n<!-- /{name} -->"
-  README.write_text(block.sub(lambda _: new, old))
+  path.write_text(block.sub(lambda _: new, old))
   print(f"wrote {name}", flush=True)
 
 
@@ -102,7 +103,17 @@ def _run() -> int:
     run("-m", "leep_jax.transfer", "--curve=0", "--method=retrain_head,probe"),
   )
   rows = sweep.read_rows(ROOT / "experiments" / "results" / "subsets_cifar100")
-  fill("sweep", report.table(report.correlations(rows)))
+  found = report.table(report.correlations(rows))
+  fill("sweep", found)
+  seconds: dict[str, float] = {}
+  for row in rows:
+    seconds[row["method"]] = seconds.get(row["method"], 0) + row["seconds"]
+  time = ", ".join(f"{name} {value:,.0f} s" for name, value in seconds.items())
+  fill(
+    "subsets_cifar100",
+    f"{found}\n\nOn {rows[0]['device']}, without forward passes: {time}.",
+    path=ROOT / "experiments" / "README.md",
+  )
   if _DATA_DIR.value and _WEIGHTS.value:
     models = ",".join(
       f"resnet{depth}@{_WEIGHTS.value}/resnet{depth}_cifar10.safetensors"
