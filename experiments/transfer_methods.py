@@ -101,10 +101,11 @@ def draw(rows: Sequence[results.Row], path: pathlib.Path) -> None:
       measured = np.isfinite(curves).all(axis=0)
       epochs = np.flatnonzero(measured) + 1
       series[method] = curves[:, measured]
-  step = int(epochs[1] - epochs[0])
   plots.curves(
     series,
-    value=f"test accuracy, every {step} epochs",
+    value="test accuracy",
+    start=int(epochs[0]),
+    step=int(epochs[1] - epochs[0]),
     title="ResNet-20 of CIFAR-10, to 4 x 30 Fashion-MNIST images",
     path=path,
   )

@@ -559,6 +559,7 @@ def curves(
   title: str,
   path: str | os.PathLike[str],
   start: int = 1,
+  step: int = 1,
   zero: bool = False,
   ordered: bool = False,
 ) -> None:
@@ -571,6 +572,7 @@ def curves(
     title: what was compared, on what.
     path: file to write, `.png`, `.pdf` or `.svg`; replaced.
     start: epoch of the first value: 0 if that is before training.
+    step: epochs from one value to the next.
     zero: whether a line marks 0, for differences to a reference.
     ordered: whether series are steps from low to high, as levels of a score
       are: colours then run likewise.
@@ -598,7 +600,7 @@ def curves(
     if ordered:
       style["color"] = colormaps["viridis"](0.85 * i / max(len(runs) - 1, 1))
     count, length = values.shape
-    epochs = start + np.arange(length)
+    epochs = start + step * np.arange(length)
     mean = values.mean(axis=0)
     # Marks of different series do not hide each other.
     every = max(1, longest // 10)

@@ -11,10 +11,18 @@ import numpy as np
 import pytest
 import test_data
 
-from experiments import train_source
+from experiments import readme, train_source, transfer_methods
 from experiments.benchmarks import engine, timing
 import leep_jax
-from leep_jax import checks, results, score, weights
+from leep_jax import (
+  checks,
+  report,
+  results,
+  score,
+  sweep,
+  tasks,
+  weights,
+)
 from leep_jax.models import zoo
 from leep_jax.transfer import checkpoints as checkpoints_lib
 
@@ -370,3 +378,39 @@ def test_benchmark_measures_medians_and_memory():
   assert a >= 0
   assert b >= 0
   assert engine.disk_memory(600)["peak"] > 0
+
+
+def test_tables_are_those_of_the_rows():
+  folder = transfer_methods.RESULTS
+  text = (folder.parent / "README.md").read_text()
+  content = transfer_methods.ROWS.read_bytes()
+  rows, _ = results.parse_rows(content, name="rows")
+  assert len(rows) == 60
+  assert transfer_methods.table(rows) in text
+  tuned, scratch = (
+    np.mean([r["accuracy"] for r in rows if r["method"] == method])
+    for method in ("fine_tune", "scratch")
+  )
+  assert tuned > scratch
+  swept = sweep.read_rows(folder / "subsets_cifar100")
+  assert len(swept) == 2 * 5 * 200
+  table = report.table(report.correlations(swept))
+  assert table in text
+  assert table in readme.README.read_text()
+  kept = (
+    folder / "subsets_cifar100" / "report" / "correlations.md"
+  ).read_text()
+  assert kept == table + "\n"
+
+
+def test_rows_of_real_tasks_are_drawn_again(shared):
+  """A task can be rebuilt from its row alone."""
+  rows = sweep.read_rows(transfer_methods.RESULTS / "subsets_cifar100")
+  train, test = (
+    leep_jax.load_dataset("cifar100", split=s, data_dir=str(shared / "data"))
+    for s in ("train", "test")
+  )
+  labels = train.take(10_000).labels(), test.labels()
+  for row in rows[:3]:
+    task = tasks.from_row(row, *labels)
+    assert task.row()["classes"] == row["classes"]

@@ -632,3 +632,11 @@ def test_what_cannot_be_drawn(tmp_path, draw, message):
 
 def curve(path, values):
   plots.curves({"a": values}, value="accuracy", title="t", path=path)
+
+
+def test_curves_that_were_not_measured_every_epoch(monkeypatch):
+  drawn = []
+  monkeypatch.setattr(plots, "_save", lambda figure, path: drawn.append(figure))
+  draw_curves(start=4, step=4)
+  line = drawn[0].axes[0].lines[0]
+  np.testing.assert_array_equal(line.get_xdata(), np.arange(4, 121, 4))
