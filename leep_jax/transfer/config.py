@@ -1,6 +1,7 @@
 """How a model is trained for a task."""
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -67,18 +68,23 @@ class Config:
     Returns:
       `[epochs, steps]` float32, from 1 down.
     """
-    count = self.epochs * steps
-    schedule = optax.constant_schedule(1.0)
-    if self.schedule == "cosine":
-      schedule = optax.cosine_decay_schedule(1.0, count)
-    factors = jax.vmap(schedule)(np.arange(count))
-    factors = np.broadcast_to(np.asarray(factors, np.float32), count)
-    return factors.reshape(self.epochs, steps)
+    return _factors(self.schedule, self.epochs, steps)
 
   def is_measured(self, epoch: int) -> bool:
     """Returns whether test accuracy is measured after an epoch, from 0."""
     last = epoch + 1 == self.epochs
     return last or (self.curve > 0 and (epoch + 1) % self.curve == 0)
+
+
+@functools.lru_cache(maxsize=64)
+def _factors(name, epochs, steps):
+  count = epochs * steps
+  schedule = optax.constant_schedule(1.0)
+  if name == "cosine":
+    schedule = optax.cosine_decay_schedule(1.0, count)
+  factors = jax.vmap(schedule)(np.arange(count))
+  factors = np.broadcast_to(np.asarray(factors, np.float32), count)
+  return factors.reshape(epochs, steps)
 
 
 @dataclasses.dataclass(frozen=True)
