@@ -6,12 +6,13 @@ sources together.
 """
 
 from collections.abc import Iterable, Sequence
+import contextlib
 import pathlib
 from typing import Any
 
 import numpy as np
 
-from leep_jax import correlation, plots, results, tables
+from leep_jax import checks, correlation, plots, results, tables
 
 SCORED = "score"  # the method of rows that hold scores
 TRUTHS = ("accuracy", "macro_f1")
@@ -210,7 +211,8 @@ def write(
       series = {}
       for model in models:
         one = columns([p for p in complete if p["model"] == model], score)
-        if len(one[0]) > 1 and len(set(one[0])) > 1:
+        # Scores that are all the same have no levels.
+        with contextlib.suppress(checks.InputError):
           series[short[model]] = correlation.levels(*one)
       if series:
         plots.levels(

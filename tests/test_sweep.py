@@ -244,6 +244,19 @@ def test_report_by_hand():
   assert (found["n"], found["method"], found["model"]) == (3, "probe", "m")
 
 
+def test_report_of_scores_that_are_all_the_same(tmp_path):
+  rows = []
+  for i in range(6):
+    same = {"model": "m", "dataset": "d", "task": f"{i}", "task_checksum": ""}
+    scores = {"leep": -1.0 - i, "h_score": 4.0 + 1e-13 * i}
+    rows.append({**same, "method": "score", "scores": scores})
+    rows.append({**same, "method": "probe", "accuracy": 0.1 * i})
+  leep, h_score = report.write(rows, tmp_path / "report")
+  assert leep["pearson"] == pytest.approx(-1)
+  assert h_score["pearson"] is None
+  assert h_score["reason"]
+
+
 MISTAKES = [
   ([], "--output is missing"),
   (["--output=/proc/no/run"], "cannot write output"),
