@@ -7,12 +7,13 @@ complete, with a checksum of each file, and is checked when it is opened.
 """
 
 from collections.abc import Callable
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import pathlib
 import shutil
-import tempfile
 from typing import Any
 import zlib
 
@@ -30,7 +31,16 @@ def source_digest(model: source.Source) -> str:
   """Returns a digest of all that a source computes with.
 
   Its weights, preprocessing and options, as 16 hexadecimal digits.
+
+  Raises:
+    InputError: if it hands over no weights, so that it cannot be told from
+      another.
   """
+  if not jax.tree.leaves(model.state):
+    raise checks.InputError(
+      f"{model.name} hands over no weights: what is kept of it could not be "
+      "told from that of other weights; pass them as its state"
+    )
   digest = hashlib.sha256(repr((model.preprocessing, model.options)).encode())
   leaves = jax.tree_util.tree_leaves_with_path(model.state)
   for path, leaf in leaves:
@@ -80,10 +90,11 @@ class Cache:
     """
     about = self._about(model, dataset, dtype)
     entry = self._entry(about)
-    found = self._open(entry, about)
-    if found is None:
-      self._make(entry, about, model, dataset, dtype, options)
+    with self._alone(entry):
       found = self._open(entry, about)
+      if found is None:
+        self._make(entry, about, model, dataset, dtype, options)
+        found = self._open(entry, about)
     if found is None:
       raise checks.InputError(
         f"{entry} is damaged again as soon as it is written: is the disk "
@@ -97,6 +108,20 @@ class Cache:
     """Returns whether there is an entry, without checking its content."""
     entry = self._entry(self._about(model, dataset, dtype))
     return (entry / _CHECKSUMS).exists()
+
+  @contextlib.contextmanager
+  def _alone(self, entry):
+    """Lets one process at a time have an entry; others wait for it."""
+    try:
+      self.folder.mkdir(parents=True, exist_ok=True)
+      lock = open(self.folder / f".{entry.name}.lock", "ab")
+    except OSError as e:
+      raise checks.InputError(
+        f"cannot write cache_dir {self.folder}: {e.strerror}"
+      ) from e
+    with lock:
+      fcntl.flock(lock, fcntl.LOCK_EX)
+      yield
 
   def _entry(self, about):
     text = json.dumps(about, sort_keys=True)
@@ -136,13 +161,8 @@ class Cache:
       return None
 
   def _make(self, entry, about, model, dataset, dtype, options):
-    try:
-      self.folder.mkdir(parents=True, exist_ok=True)
-      made = pathlib.Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder))
-    except OSError as e:
-      raise checks.InputError(
-        f"cannot write cache_dir {self.folder}: {e.strerror}"
-      ) from e
+    made = self.folder / f".new-{entry.name}"
+    shutil.rmtree(made, ignore_errors=True)  # left by one that was killed
     try:
       forward.compute_outputs(
         model, dataset, dtype=dtype, keep="disk", directory=made, **options
@@ -153,11 +173,10 @@ class Cache:
         file.write(text + "\n")
         file.flush()
         os.fsync(file.fileno())
-      try:
-        made.rename(entry)
-      except OSError:  # another process was faster
-        if not entry.exists():
-          raise
+      mask = os.umask(0)
+      os.umask(mask)
+      made.chmod(0o777 & ~mask)  # those of NewFolder are private
+      made.rename(entry)
     except OSError as e:
       raise checks.InputError(
         f"cannot write cache_dir {self.folder}: {e.strerror or e}"

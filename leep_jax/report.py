@@ -7,7 +7,9 @@ sources together.
 
 from collections.abc import Iterable, Sequence
 import contextlib
+import json
 import pathlib
+import re
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,10 @@ from leep_jax import checks, correlation, plots, results, tables
 SCORED = "score"  # the method of rows that hold scores
 TRUTHS = ("accuracy", "macro_f1")
 _ALL = "all sources"
+# What tells targets apart; the task's name is the last but one.
+_TARGET = (
+  "dataset", "data_version", "split", "test_split", "task", "task_checksum",
+)  # fmt: skip
 
 Pair = dict[str, Any]
 
@@ -31,26 +37,32 @@ def pairs(
     truth: `accuracy` or `macro_f1`, on the test set.
 
   Returns:
-    For each method pairs `{"model", "task", "scores", "truth", "seeds"}`; a run
-    that diverged counts as missing.
+    For each method pairs `{"model", "target", "task", "scores", "truth",
+    "seeds"}`, where `target` tells data and examples apart; a run that diverged
+    counts as missing. A method with several recipes is several, named by what
+    they differ in.
+
+  Raises:
+    InputError: if rows of one source are of two that differ.
   """
+  labels = _labels(rows := list(rows))
+  _check_sources(rows)
   scores: dict[tuple[str, ...], dict[str, Any]] = {}
   reached: dict[str, dict[tuple[str, ...], list[float]]] = {}
   for row in rows:
-    place = tuple(
-      str(row[key]) for key in ("model", "dataset", "task", "task_checksum")
-    )
+    place = (row["model"], *(str(row.get(key)) for key in _TARGET))
     if row["method"] == SCORED:
       scores.setdefault(place, {}).update(row["scores"])
     else:
-      found = reached.setdefault(row["method"], {}).setdefault(place, [])
+      found = reached.setdefault(labels[_recipe(row)], {}).setdefault(place, [])
       if row[truth] is not None:
         found.append(row[truth])
   return {
     method: [
       {
         "model": place[0],
-        "task": place[2],
+        "target": place[1:],
+        "task": place[-2],
         "scores": scores[place],
         "truth": float(np.mean(values)) if values else None,
         "seeds": len(values),
@@ -60,6 +72,40 @@ def pairs(
     ]
     for method, found in reached.items()
   }
+
+
+def _recipe(row):
+  return row["method"], json.dumps(row.get("recipe"), sort_keys=True)
+
+
+def _labels(rows):
+  """What methods are called, by method and recipe."""
+  recipes: dict[str, list[str]] = {}
+  for method, recipe in dict.fromkeys(map(_recipe, rows)):
+    recipes.setdefault(method, []).append(recipe)
+  labels = {}
+  for method, found in recipes.items():
+    read = [json.loads(recipe) or {} for recipe in found]
+    differ = (
+      [k for k in read[0] if any(r.get(k) != read[0][k] for r in read)]
+      if len(found) > 1 and method != SCORED
+      else []
+    )
+    for recipe, values in zip(found, read, strict=True):
+      named = ", ".join(f"{key}={values.get(key)}" for key in differ)
+      labels[method, recipe] = f"{method} ({named})" if named else method
+  return labels
+
+
+def _check_sources(rows):
+  known: dict[str, Any] = {}
+  for row in rows:
+    digest = row.get("source_digest"), row.get("forward_dtype")
+    if known.setdefault(row["model"], digest) != digest:
+      raise checks.InputError(
+        f"rows of {row['model']} are of two sources that differ in weights, "
+        "preprocessing or type: report them apart"
+      )
 
 
 def correlations(
@@ -104,9 +150,9 @@ def correlations(
 
 def _selection(held, score, model):
   """Means over tasks of how good a choice among sources the score makes."""
-  by_task: dict[str, list[Pair]] = {}
+  by_task: dict[tuple[str, ...], list[Pair]] = {}
   for pair in held:
-    by_task.setdefault(pair["task"], []).append(pair)
+    by_task.setdefault(pair["target"], []).append(pair)
   chosen: dict[str, list[float]] = {"top_1": [], "top_3": [], "regret": []}
   for group in by_task.values():
     values, truths = columns(group, score)
@@ -114,8 +160,9 @@ def _selection(held, score, model):
       continue
     if all(truth is not None and truth > 0 for truth in truths):
       chosen["top_1"].append(correlation.relative_top_k(values, truths, k=1))
-      k = min(3, len(group))
-      chosen["top_3"].append(correlation.relative_top_k(values, truths, k=k))
+      if len(group) > 3:  # of three it would be 1 whatever the score
+        top_3 = correlation.relative_top_k(values, truths, k=3)
+        chosen["top_3"].append(top_3)
       chosen["regret"].append(correlation.regret(values, truths))
   return {
     name: float(np.mean(values)) if values else None
@@ -140,7 +187,7 @@ def _scores(held):
 def table(found: Sequence[dict[str, Any]]) -> str:
   """Returns correlations as a Markdown table."""
   head = ("method", "source", "score", "n", "Pearson r", "95 %", "p",
-          "Spearman", "Kendall", "weighted", "regret")  # fmt: skip
+          "Spearman", "Kendall", "weighted", "top 1", "regret")  # fmt: skip
   lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
   models = list(dict.fromkeys(row["model"] for row in found))
   short = dict(zip(models, tables.short_names(models), strict=True))
@@ -153,7 +200,7 @@ def table(found: Sequence[dict[str, Any]]) -> str:
       row["method"], short[row["model"]], row["score"], f"{row['n']}",
       _number(row["pearson"]), interval, p, _number(row["spearman"]),
       _number(row["kendall"]), _number(row["weighted_kendall"]),
-      _number(row["regret"]),
+      _number(row["top_1"]), _number(row["regret"]),
     ]  # fmt: skip
     lines.append(f"| {' | '.join(cells)} |")
   return "\n".join(lines)
@@ -188,6 +235,7 @@ def write(
     folder / "correlations.md", (table(found) + "\n").encode()
   )
   for method, held in pairs(rows, truth=truth).items():
+    file = re.sub(r"[^\w.=-]+", "_", method)
     models = list(dict.fromkeys(pair["model"] for pair in held))
     short = dict(zip(models, tables.short_names(models), strict=True))
     for score in _scores(held):
@@ -206,7 +254,7 @@ def write(
         truth=f"test {truth}, {method}",
         title=title,
         groups=[short[p["model"]] for p in complete],
-        path=folder / f"{method}_{score}.png",
+        path=folder / f"{file}_{score}.png",
       )
       series = {}
       for model in models:
@@ -220,6 +268,6 @@ def write(
           score=score,
           truth=f"test {truth}, {method}",
           title=title,
-          path=folder / f"{method}_{score}_levels.png",
+          path=folder / f"{file}_{score}_levels.png",
         )
   return found

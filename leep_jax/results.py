@@ -144,6 +144,10 @@ def parse_rows(
   return rows, whole
 
 
+class CannotWriteError(checks.InputError):
+  """Rows cannot be written any more: there is no use in going on."""
+
+
 class NoRows:
   """Rows where no file was asked for."""
 
@@ -186,10 +190,10 @@ class Rows:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock()
       self._read(self.path.read_bytes() if self.path.exists() else b"")
-    except OSError as e:
+    except (OSError, ImportError) as e:  # of the package of an object store
       self.close()
       raise checks.InputError(
-        f"cannot write output {self.path}: {e.strerror or e}"
+        f"cannot write output {self.path}: {checks.reason(e)}"
       ) from e
     except BaseException:
       self.close()
@@ -226,7 +230,7 @@ class Rows:
         os.fsync(self._file.fileno())
     except OSError as e:
       self._undo()
-      raise checks.InputError(
+      raise CannotWriteError(
         f"cannot write output {self.path}: {e.strerror or e}"
       ) from e
     self._size += len(line)

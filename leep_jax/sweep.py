@@ -34,6 +34,7 @@ from leep_jax import (
   cache,
   checks,
   command,
+  data,
   forward,
   report,
   results,
@@ -109,6 +110,7 @@ _TRUTH = flags.DEFINE_enum(
   flag_values=FLAGS,
 )
 _PROBED = 256  # images that --dry_run times
+_AT_ONCE = 256  # tasks that are scored together
 
 
 def read_rows(folder: Any) -> list[dict[str, Any]]:
@@ -120,7 +122,10 @@ def read_rows(folder: Any) -> list[dict[str, Any]]:
   Raises:
     InputError: if there are none, or a file is none of rows.
   """
-  files = sorted(epath.Path(folder).glob("rows-*.jsonl"))
+  try:
+    files = sorted(epath.Path(folder).expanduser().glob("rows-*.jsonl"))
+  except ImportError as e:  # of the package of an object store
+    raise checks.InputError(f"cannot read {folder}: {checks.reason(e)}") from e
   rows: dict[bytes, dict[str, Any]] = {}
   for file in files:
     for row in results.parse_rows(file.read_bytes(), name=str(file))[0]:
@@ -202,6 +207,24 @@ class _Sweep:
       ]
     return found
 
+  def needed(self, source, wanted):
+    """Sets whose outputs are wanted and not kept yet."""
+    used: dict[str, data.Dataset] = {}
+    for method, found in wanted.items():
+      for trial in found:
+        task = trial if method == report.SCORED else trial[0]
+        sets = self.target.sets(task.one_set)
+        if method == report.SCORED:
+          sets = sets[:1]
+        elif method not in ("retrain_head", "probe"):
+          sets = ()
+        used |= {dataset.split: dataset for dataset in sets}
+    return [
+      dataset
+      for dataset in used.values()
+      if not self.cache.has(source, dataset, dtype=_DTYPE_OF_SCORES.value)
+    ]
+
   def _is_mine(self, model, task):
     index, count = self._mine
     return tasks_lib.share(f"{model} {task.name}", count) == index
@@ -240,40 +263,48 @@ class _Sweep:
       if not chosen:
         continue
       outputs = self.outputs(source, self.target.sets(one_set)[0])
-      started = time.perf_counter()
       progress = command.LateProgress(
         f"{tables.short(source.name, 30)} scores", what="tasks"
       )
       try:
-        found = task_scores.score_tasks(
-          outputs, chosen, names=self.names, progress=progress
-        )
+        for start in range(0, len(chosen), _AT_ONCE):
+          self._score_some(about, outputs, chosen, start, progress)
       finally:
         progress.clear()
-      seconds = (time.perf_counter() - started) / len(chosen)
-      for task, scores in zip(chosen, found, strict=True):
-        self.rows.append(
-          {
-            **self._score_row(about, task),
-            "scores": scores,
-            "seconds": round(seconds, 6),
-            **trials.made_by(),
-          }
-        )
+
+  def _score_some(self, about, outputs, tasks, start, progress):
+    """Scores some tasks together; a row is there as soon as its scores are."""
+    some = tasks[start : start + _AT_ONCE]
+    started = time.perf_counter()
+
+    def on_row(i, scores):
+      nonlocal started
+      now = time.perf_counter()
+      row = {
+        **self._score_row(about, some[i]),
+        "scores": scores,
+        "seconds": round(now - started, 6),
+        **trials.made_by(),
+      }
+      started = now
+      self.rows.append(row)
+      progress(start + i + 1, len(tasks))
+
+    task_scores.score_tasks(outputs, some, names=self.names, on_row=on_row)
 
 
 def _dry_run(sweep, models, overrides):
   """Prints what there is to do, with an estimate from a short measurement."""
   seconds = 0.0
   for model in models:
-    source = zoo.load_source(model, overrides=overrides)
-    wanted = sweep.wanted(model, source)
+    try:
+      source = zoo.load_source(model, overrides=overrides)
+      wanted = sweep.wanted(model, source)
+    except checks.InputError as e:
+      print(f"error: {e}" if model in f"{e}" else f"error: {model}: {e}")
+      continue
     counts = {name: len(found) for name, found in wanted.items() if found}
-    train, test = sweep.target.train, sweep.target.test
-    needed = [train] if counts else []
-    if set(counts) & {"retrain_head", "probe"}:
-      needed.append(test)
-    needed = [d for d in needed if not sweep.cache.has(source, d)]
+    needed = sweep.needed(source, wanted)
     images = sum(map(len, needed))
     text, size, passes = "", 0.0, 0.0
     if images:
@@ -291,10 +322,10 @@ def _dry_run(sweep, models, overrides):
 
 def _measure(source, dataset):
   """Images a second, and bytes kept for each."""
-  few = dataset.take(_PROBED)
-  forward.compute_outputs(source, few)  # compiles
+  few, dtype = dataset.take(_PROBED), _DTYPE_OF_SCORES.value
+  forward.compute_outputs(source, few, dtype=dtype)  # compiles
   start = time.perf_counter()
-  outputs = forward.compute_outputs(source, few)
+  outputs = forward.compute_outputs(source, few, dtype=dtype)
   rate = len(few) / (time.perf_counter() - start)
   width = sum(4 * outputs.store.shape(key)[1] for key in outputs.store.keys())
   return rate, width
@@ -302,20 +333,22 @@ def _measure(source, dataset):
 
 def _run_report(folder):
   rows = read_rows(folder)
-  found = report.write(
-    rows, pathlib.Path(folder) / "report", truth=_TRUTH.value
-  )
+  written = pathlib.Path(folder).expanduser() / "report"
+  try:
+    found = report.write(rows, written, truth=_TRUTH.value)
+  except OSError as e:
+    raise checks.InputError(f"cannot write {written}: {e.strerror}") from e
   if not found:
     raise checks.InputError(
       f"{folder} has no task with both scores and trained models: run it with "
       "--transfer"
     )
   print(report.table(found))
-  print(f"\nwritten to {pathlib.Path(folder) / 'report'}")
+  print(f"\nwritten to {written}")
 
 
 def _run() -> int:
-  if _OUTPUT.value is None:
+  if not _OUTPUT.value:
     raise checks.InputError("--output is missing: which folder is it?")
   if _REPORT.value:
     _run_report(_OUTPUT.value)
@@ -366,6 +399,8 @@ def _run() -> int:
       for model in models:
         try:
           sweep.run(model, zoo.load_source(model, overrides=overrides))
+        except results.CannotWriteError:
+          raise
         except checks.InputError as e:
           failed = True
           text = f"{e}" if model in f"{e}" else f"{model}: {e}"

@@ -33,7 +33,7 @@ def score_tasks(
   tasks: Sequence[tasks_lib.Task],
   *,
   names: Sequence[str],
-  progress: Callable[[int, int], Any] = lambda done, total: None,
+  on_row: Callable[[int, Row], Any] = lambda place, row: None,
 ) -> list[Row]:
   """Scores a source for each task.
 
@@ -41,7 +41,8 @@ def score_tasks(
     outputs: of the set that the tasks' training examples are in.
     tasks: to score, on their training examples and labels.
     names: scores, of `scores.SCORES`.
-    progress: called with the number of tasks done, and of all.
+    on_row: called with the place of each task and its scores, as soon as they
+      are there.
 
   Returns:
     For each task its scores by name; None where one is undefined.
@@ -70,12 +71,13 @@ def score_tasks(
     found = _sampled(outputs, [tasks[i] for i in sampled])
     for i, values in zip(sampled, found, strict=True):
       rows[i] |= {name: values[name] for name in names if name in values}
-  for done, (task, row) in enumerate(zip(tasks, rows, strict=True)):
+  for i, (task, row) in enumerate(zip(tasks, rows, strict=True)):
     missing = [name for name in names if name not in row]
     if missing:
       row |= scores_lib.compute_scores(_own(outputs, task), names=missing)
-    progress(done + 1, len(tasks))
-  return [{name: row[name] for name in names} for row in rows]
+    rows[i] = {name: row[name] for name in names}
+    on_row(i, rows[i])
+  return rows
 
 
 def _by_class(outputs, tasks):

@@ -233,7 +233,11 @@ def run(
     seeds = tuple(s for t, s in wanted if t is task)
     groups.setdefault((task.one_set, seeds), []).append(task)
   for (one_set, seeds), tasks in groups.items():
-    options: dict[str, Any] = {"tasks": tasks, "on_result": on_result}
+    options: dict[str, Any] = {
+      "tasks": tasks,
+      "on_result": on_result,
+      "progress": progress,
+    }
     train, test = target.sets(one_set)
     if method in ("retrain_head", "probe"):
       kept = outputs(source, train), outputs(source, test)
@@ -252,6 +256,5 @@ def run(
       config=recipe.network,
       seeds=seeds,
       directory=checkpoints,
-      progress=progress,
       **options,
     )

@@ -1,5 +1,6 @@
 """Kept outputs are those of the same work, whole, or not used."""
 
+from concurrent import futures
 import dataclasses
 import json
 
@@ -54,7 +55,8 @@ def test_computed_once(source, dataset, calls, tmp_path):
     same(cache.Cache(tmp_path / "cache").outputs(source, dataset), plain)
   assert len(calls) == 1
   assert notes == []
-  assert [p.name[0] for p in (tmp_path / "cache").iterdir()] != ["."]
+  names = [p.name for p in (tmp_path / "cache").iterdir()]
+  assert sorted(name[0] == "." for name in names) == [False, True]  # a lock
 
 
 def changes(source, dataset):
@@ -117,7 +119,7 @@ def test_damaged_entries_are_made_anew(
   notes = []
   kept = cache.Cache(tmp_path / "cache", on_note=notes.append)
   plain = np.array(kept.outputs(source, dataset).probs)
-  (entry,) = (tmp_path / "cache").iterdir()
+  (entry,) = (tmp_path / "cache").glob("[!.]*")
   damage(entry / name)
   found = kept.outputs(source, dataset)
   np.testing.assert_array_equal(found.probs, plain)
@@ -133,7 +135,7 @@ def test_an_entry_of_something_else_is_not_used(
   notes = []
   kept = cache.Cache(tmp_path / "cache", on_note=notes.append)
   kept.outputs(source, dataset)
-  (entry,) = (tmp_path / "cache").iterdir()
+  (entry,) = (tmp_path / "cache").glob("[!.]*")
   text = json.loads((entry / "checksums.json").read_text())
   text["about"]["leep_jax"] = "0.0.1"
   (entry / "checksums.json").write_text(json.dumps(text))
@@ -149,6 +151,40 @@ def test_an_interrupted_pass_leaves_nothing(source, dataset, tmp_path):
   kept = cache.Cache(tmp_path / "cache")
   with pytest.raises(KeyboardInterrupt):
     kept.outputs(source, dataset, progress=stop)
-  assert list((tmp_path / "cache").iterdir()) == []
+  assert list((tmp_path / "cache").glob("[!.]*")) == []
+  assert list((tmp_path / "cache").glob(".new*")) == []
   with pytest.raises(leep_jax.InputError, match="cannot write cache_dir"):
     cache.Cache("/proc/no").outputs(source, dataset)
+
+
+def test_threads_and_processes_wait_for_each_other(
+  source, dataset, calls, tmp_path
+):
+  with futures.ThreadPoolExecutor(2) as pool:
+    waiting = [
+      pool.submit(cache.Cache(tmp_path / "cache").outputs, source, dataset)
+      for _ in range(2)
+    ]
+    same(*(one.result() for one in waiting))
+  assert len(calls) == 1
+
+
+def test_what_a_killed_process_left_is_removed(source, dataset, tmp_path):
+  kept = cache.Cache(tmp_path / "cache")
+  kept.outputs(source, dataset)
+  (entry,) = (tmp_path / "cache").glob("[!.]*")
+  entry.rename(tmp_path / "cache" / f".new-{entry.name}")
+  kept.outputs(source, dataset)
+  assert not list((tmp_path / "cache").glob(".new*"))
+  assert entry.stat().st_mode & 0o444 == 0o444
+
+
+def test_a_source_without_weights_is_not_kept(source, dataset, tmp_path):
+  closed = leep_jax.Source(
+    name="closed",
+    apply=lambda _, images: source.apply(source.state, images),
+    state=(),
+    preprocessing=source.preprocessing,
+  )
+  with pytest.raises(leep_jax.InputError, match="hands over no weights"):
+    cache.Cache(tmp_path / "cache").outputs(closed, dataset)

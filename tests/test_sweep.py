@@ -257,8 +257,46 @@ def test_report_of_scores_that_are_all_the_same(tmp_path):
   assert h_score["reason"]
 
 
+def test_recipes_and_targets_are_told_apart():
+  """r of each recipe alone; choices among sources of one and the same task."""
+  rows = []
+  for model, better in (("a", 1), ("b", 0)):
+    for i, checksum in enumerate("xyz"):
+      same = {
+        "model": model, "dataset": "d", "task": "t", "task_checksum": checksum,
+      }  # fmt: skip
+      score = -3.0 + i + better / 2
+      rows.append({**same, "method": "score", "scores": {"leep": score}})
+      for epochs in (1, 9):
+        truth = 0.2 * i + 0.1 * better + 0.1
+        if epochs == 1:
+          truth = 1 - truth
+        rows.append(
+          {
+            **same,
+            "method": "probe",
+            "recipe": {"l2": 0, "epochs": epochs},
+            "accuracy": truth,
+          }
+        )
+  found = report.correlations(rows)
+  assert {row["method"] for row in found} == {
+    "probe (epochs=1)", "probe (epochs=9)",
+  }  # fmt: skip
+  for row in found:
+    sign = -1 if row["method"] == "probe (epochs=1)" else 1
+    assert row["pearson"] == pytest.approx(sign, abs=0.01)
+    assert row["n"] == (6 if row["model"] == "all sources" else 3)
+    if row["model"] == "all sources" and sign == 1:
+      assert (row["top_1"], row["regret"]) == (1, 0)
+  rows[0]["source_digest"] = "other"
+  with pytest.raises(leep_jax.InputError, match="two sources that differ"):
+    report.pairs(rows)
+
+
 MISTAKES = [
   ([], "--output is missing"),
+  (["--output="], "--output is missing"),
   (["--output=/proc/no/run"], "cannot write output"),
   (["--worker=4/4", "--output=x"], "counted from 0 to 3"),
   (["--worker=a", "--output=x"], "must be like 0/4"),

@@ -93,7 +93,9 @@ class _Outputs:
 
 def _transfer(model, source, target, outputs, method, rows):
   """Trains what is missing of one source and method; returns all its rows."""
-  about = {"model": model, "source_digest": cache.source_digest(source)}
+  about = {"model": model}
+  if _OUTPUT.value is not None:  # rows that may be there already
+    about["source_digest"] = cache.source_digest(source)
   recipe = _RECIPE.recipe()
   asked = trials.asked(target, about, method, recipe)
   wanted = trials.missing(target, about, method, recipe, rows.rows)
@@ -203,6 +205,8 @@ def _run() -> int:
           source = zoo.load_source(model, overrides=overrides)
           for method in methods:
             shown += _transfer(model, source, target, outputs, method, rows)
+        except results.CannotWriteError:
+          raise
         except checks.InputError as e:
           failed = True
           text = f"{e}" if model in f"{e}" else f"{model}: {e}"

@@ -40,6 +40,7 @@ def retrain_head(
   config: Config = DEFAULT,
   seeds: Sequence[int] = (0,),
   on_result: Callable[[metrics.Transferred], Any] = lambda result: None,
+  progress: Callable[[int, int], Any] = lambda done, total: None,
 ) -> list[metrics.Transferred]:
   """Re-trains the head of a source for each task and seed.
 
@@ -50,6 +51,7 @@ def retrain_head(
     config: how to train.
     seeds: one head for each.
     on_result: called with each result of a group as soon as it is there.
+    progress: called with the examples trained on so far, and of all epochs.
 
   Returns:
     For each task, and each seed in it, what was reached.
@@ -89,13 +91,23 @@ def retrain_head(
   ]
   placed = devices.replicate(features)
   found: list[Any] = [None] * len(runs)
+  total = sum(len(run.labels) for run in runs) * config.epochs
+  done = 0
   for group in runs_lib.groups(
     runs,
     config.batch_size,
     numbers=_MOST_WEIGHTS // width,
     most=min(_MOST_HEADS, max(1, _MOST_WEIGHTS // (config.batch_size * width))),
   ):
-    for run, result in zip(group, _train(group, config, placed), strict=True):
+    before = done
+
+    def report(epochs, before=before, group=group):
+      examples = sum(len(run.labels) for run in group)
+      progress(before + epochs * examples, total)
+
+    done += sum(len(run.labels) for run in group) * config.epochs
+    results = _train(group, config, placed, report)
+    for run, result in zip(group, results, strict=True):
       found[run.place] = result
       on_result(result)
   return found
@@ -128,7 +140,7 @@ def check_outputs(*sets: Outputs) -> None:
       )
 
 
-def _train(group, config, placed) -> list[metrics.Transferred]:
+def _train(group, config, placed, report) -> list[metrics.Transferred]:
   """Trains a group, a number of epochs at a time."""
   started = time.monotonic()
   count = len(group)
@@ -159,6 +171,9 @@ def _train(group, config, placed) -> list[metrics.Transferred]:
     batch = (state, real, test, epochs, *spread((*order, rates[:, part])))
     state, *curve = run_epochs(placed, batch)
     curves.append(curve)
+    if len(curves) > 1:  # the one before is ready; this one is under way
+      curves[-2][0].block_until_ready()
+      report(start)
   losses, accuracies = (
     np.concatenate([runs_lib.gather(c[i], count) for c in curves], axis=1)
     for i in range(2)

@@ -33,6 +33,7 @@ def probe_head(
   iterations: int = 500,
   tolerance: float = 1e-6,
   on_result: Callable[[metrics.Transferred], Any] = lambda result: None,
+  progress: Callable[[int, int], Any] = lambda done, total: None,
 ) -> list[metrics.Transferred]:
   """Fits the optimal head of a source for each task.
 
@@ -44,6 +45,7 @@ def probe_head(
     iterations: of L-BFGS, at most.
     tolerance: largest element of the gradient at which they stop.
     on_result: called with each result as soon as it is there.
+    progress: called with the tasks done, and of all.
 
   Returns:
     What each task reached. `losses` holds one number, the mean training cross
@@ -95,6 +97,7 @@ def probe_head(
     )
     on_result(result)
     results.append(result)
+    progress(len(results), len(runs))
   return results
 
 
