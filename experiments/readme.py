@@ -32,6 +32,13 @@ _WEIGHTS = flags.DEFINE_string(
 )
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
+# Sweeps of small tasks, and what their scores are to predict.
+SMALL = {
+  "small_cifar100": "accuracy",
+  "imbalanced_cifar100": "binary_f1",
+  "small_fashion_mnist": "accuracy",
+  "imbalanced_fashion_mnist": "binary_f1",
+}
 
 
 def fill(name: str, text: str, *, path: pathlib.Path | None = None) -> None:
@@ -105,6 +112,10 @@ def _run() -> int:
   rows = sweep.read_rows(ROOT / "experiments" / "results" / "subsets_cifar100")
   found = report.table(report.correlations(rows))
   fill("sweep", found)
+  for name, truth in SMALL.items():
+    rows_of = sweep.read_rows(ROOT / "experiments" / "results" / name)
+    small = report.table(report.correlations(rows_of, truth=truth))
+    fill(name, small, path=ROOT / "experiments" / "README.md")
   seconds: dict[str, float] = {}
   for row in rows:
     seconds[row["method"]] = seconds.get(row["method"], 0) + row["seconds"]

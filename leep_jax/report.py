@@ -17,7 +17,7 @@ import numpy as np
 from leep_jax import checks, correlation, plots, results, tables
 
 SCORED = "score"  # the method of rows that hold scores
-TRUTHS = ("accuracy", "macro_f1")
+TRUTHS = ("accuracy", "macro_f1", "binary_f1")
 _ALL = "all sources"
 # What tells targets apart; the task's name is the last but one.
 _TARGET = (
@@ -34,7 +34,7 @@ def pairs(
 
   Args:
     rows: of a sweep.
-    truth: `accuracy` or `macro_f1`, on the test set.
+    truth: one of `TRUTHS`, on the test set.
 
   Returns:
     For each method pairs `{"model", "target", "task", "scores", "truth",

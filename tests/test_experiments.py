@@ -397,6 +397,10 @@ def test_tables_are_those_of_the_rows():
   table = report.table(report.correlations(swept))
   assert table in text
   assert table in readme.README.read_text()
+  for name, truth in readme.SMALL.items():
+    small = sweep.read_rows(folder / name)
+    assert len(small) == 2 * 2 * 200
+    assert report.table(report.correlations(small, truth=truth)) in text
   kept = (
     folder / "subsets_cifar100" / "report" / "correlations.md"
   ).read_text()
