@@ -42,6 +42,12 @@ _RUN_AHEAD = 1  # batches
 # (`test_bfloat16_scores_are_within_the_stated_tolerance`). Networks run well
 # without them, also in float32; sums need them for speed.
 _NETWORK_OPTIONS = {"cpu": {"xla_cpu_experimental_ynn_fusion_type": ""}}
+# A compiled program takes up to some hundred of the 65,530 memory maps that
+# Linux allows a process; beyond them, compiling ends it without a word.
+_MOST_PROGRAMS = 256
+_programs: collections.OrderedDict[Any, Callable[..., Any]] = (
+  collections.OrderedDict()  # the one used last is the last
+)
 _limit: int | None = None
 _Result = TypeVar("_Result")
 
@@ -294,24 +300,37 @@ class _Mapped:
   ):
     self._function = functools.partial(jax.pmap, function, **options)
     self._compiler_options = compiler_options or {}
-    self._compiled: dict[Any, Callable[..., Any]] = {}
 
   def __call__(self, *args: Any) -> Any:
     leaves, structure = jax.tree.flatten(args)
     where = _devices()
-    key = (where, structure, *((x.shape, x.dtype) for x in leaves))
-    if key not in self._compiled:
+    shapes = ((x.shape, x.dtype) for x in leaves)
+    key = (self, where, structure, *shapes)
+    if key not in _programs:
       start = time.perf_counter()
       lowered = self._function(devices=where).lower(*args)
       options = self._compiler_options.get(where[0].platform)
-      self._compiled[key] = lowered.compile(compiler_options=options)
+      _programs[key] = lowered.compile(compiler_options=options)
       _Mapped.seconds += time.perf_counter() - start
-    return self._compiled[key](*args)
+      while len(_programs) > _MOST_PROGRAMS:
+        _programs.popitem(last=False)
+    _programs.move_to_end(key)
+    return _programs[key](*args)
+
+  def programs(self) -> list[Any]:
+    """Returns what is compiled of it now."""
+    return [program for key, program in _programs.items() if key[0] is self]
 
 
 def compile_seconds() -> float:
   """Returns the seconds that compilation has taken in this process so far."""
   return _Mapped.seconds
+
+
+def forget_programs() -> None:
+  """Gives back what compiled programs hold; used again, they are made anew."""
+  _programs.clear()
+  jax.clear_caches()
 
 
 _copy = _Mapped(lambda _, tree: tree, in_axes=(0, None))

@@ -195,7 +195,9 @@ def table(found: Sequence[dict[str, Any]]) -> str:
     interval = "-"
     if row["low"] is not None:
       interval = f"{row['low']:.3f} to {row['high']:.3f}"
-    p = "-" if row["p_value"] is None else f"{row['p_value']:.1e}"
+    p = "-"
+    if row["p_value"] is not None:
+      p = f"{row['p_value']:.1e}" if row["p_value"] else "< 1e-300"
     cells = [
       row["method"], short[row["model"]], row["score"], f"{row['n']}",
       _number(row["pearson"]), interval, p, _number(row["spearman"]),

@@ -20,6 +20,13 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _few_programs():
+  """Gives back programs: thousands would exceed a process's memory maps."""
+  yield
+  devices.forget_programs()
+
+
 @pytest.fixture(params=[1, 8], ids=["1 device", "8 devices"])
 def device_count(request):
   """Runs a test on one and on eight simulated devices."""

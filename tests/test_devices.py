@@ -79,8 +79,8 @@ def test_one_collective_per_pass_and_donated_sums(groups, rng):
   values = rng.random(4096, dtype=np.float32)
   step, finish = devices._compile((total,), groups)
   devices.sum_batches((total,), batches(values, 64), ((),), groups=groups)
-  steps = [c.as_text() for c in step._compiled.values()]
-  last = [c.as_text() for c in finish._compiled.values()]
+  steps = [c.as_text() for c in step.programs()]
+  last = [c.as_text() for c in finish.programs()]
   assert steps
   for text in steps:
     assert "all-reduce" not in text
@@ -143,6 +143,24 @@ def test_parallel_applies_a_function_everywhere(device_count):
   assert compiled > before
   np.testing.assert_array_equal(spread(state, x + 1), 3 * (x + 1))
   assert devices.compile_seconds() == compiled
+
+
+def test_programs_used_long_ago_are_given_back(monkeypatch):
+  # Else a long sweep runs out of memory maps, which ends the process.
+  monkeypatch.setattr(devices, "_MOST_PROGRAMS", 2)
+  spread = devices.parallel(lambda state, x: x * state)
+  with devices.limit(1):
+    three = devices.replicate(jnp.float32(3))
+    for size in (1, 2, 1, 3, 1, 4):
+      np.testing.assert_array_equal(spread(three, np.ones((1, size))), 3)
+    before = devices.compile_seconds()
+    spread(three, np.ones((1, 1)))  # used again and again: it is still there
+    assert devices.compile_seconds() == before
+    assert len(spread.programs()) == 2
+    spread(three, np.ones((1, 2)))
+    assert devices.compile_seconds() > before
+    devices.forget_programs()
+    assert not spread.programs()
 
 
 def test_limit_is_undone():

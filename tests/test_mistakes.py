@@ -179,7 +179,7 @@ def test_leep_by_a_tensor_of_examples_and_all_pairs_of_labels(groups, rng):
   if groups == 1:
     function = leep_lib.statistics.log_likelihood
   step, _ = devices._compile((function,), groups)
-  (compiled,) = step._compiled.values()
+  (compiled,) = step.programs()
   memory = compiled.memory_analysis()
   assert memory.temp_size_in_bytes < 0.2 * wrong_bytes
 

@@ -106,7 +106,7 @@ def fine_tuning(name, batch_size, repeats):
   """Prints the ratio of fine-tuning a source on digits."""
   source = zoo.load_source(name)
   images, labels = leep_jax.load_dataset("digits").load()
-  count = max(10 * batch_size, 200)
+  count = max(10 * batch_size, 1000)
   images, labels = images[:count], labels[:count]
   config = transfer.NetworkConfig(epochs=2, batch_size=batch_size, curve=0)
   test = images[:batch_size], labels[:batch_size]
