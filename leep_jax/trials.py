@@ -6,11 +6,16 @@ how each was made, and which rows are missing.
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import functools
 import hashlib
 import json
+import pathlib
+import subprocess
 from typing import Any
 
+import flax
 import jax
+import optax
 
 import leep_jax
 from leep_jax import (
@@ -135,8 +140,38 @@ def made_by() -> dict[str, Any]:
   return {
     "device": f"{devices.device_count()} {jax.devices()[0].device_kind}",
     "jax": jax.__version__,
+    "flax": flax.__version__,
+    "optax": optax.__version__,
     "version": leep_jax.__version__,
+    "commit": commit(),
   }
+
+
+@functools.cache
+def commit() -> str | None:
+  """Returns the commit of this checkout, with + where its code was changed.
+
+  None where the package is installed rather than run from a checkout.
+  """
+  root = pathlib.Path(leep_jax.__file__).parents[1]
+  if not (root / ".git").exists():
+    return None
+  try:
+    head = _git(root, "rev-parse", "--short=12", "HEAD")
+    code = "leep_jax", "experiments/*.py"
+    changed = _git(root, "status", "--porcelain", *code)
+  except (OSError, subprocess.CalledProcessError):  # no git, no commit yet
+    return None
+  return head + "+" * bool(changed)
+
+
+def _git(root, *arguments):
+  return subprocess.run(
+    ["git", "-C", str(root), *arguments],
+    check=True,
+    capture_output=True,
+    text=True,
+  ).stdout.strip()
 
 
 def asked(
