@@ -64,6 +64,12 @@ def run(*command: str, cwd: pathlib.Path = ROOT) -> str:
   return "\n".join(f"    {line}".rstrip() for line in lines)
 
 
+def small(name: str) -> pathlib.Path:
+  """The folder of one of `SMALL`."""
+  section, _, target = name.partition("_")
+  return ROOT / "experiments" / "results" / f"{section}_tasks" / target
+
+
 def bundled() -> str:
   """The table of the bundled sources, from their cards."""
   rows = [
@@ -109,11 +115,13 @@ def _run() -> int:
     "truth",
     run("-m", "leep_jax.transfer", "--curve=0", "--method=retrain_head,probe"),
   )
-  rows = sweep.read_rows(ROOT / "experiments" / "results" / "subsets_cifar100")
+  rows = sweep.read_rows(
+    ROOT / "experiments" / "results" / "large_tasks" / "cifar100"
+  )
   found = report.table(report.correlations(rows))
   fill("sweep", found)
   for name, truth in SMALL.items():
-    rows_of = sweep.read_rows(ROOT / "experiments" / "results" / name)
+    rows_of = sweep.read_rows(small(name))
     small = report.table(report.correlations(rows_of, truth=truth))
     fill(name, small, path=ROOT / "experiments" / "README.md")
   seconds: dict[str, float] = {}

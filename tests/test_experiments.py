@@ -392,24 +392,24 @@ def test_tables_are_those_of_the_rows():
     for method in ("fine_tune", "scratch")
   )
   assert tuned > scratch
-  swept = sweep.read_rows(folder / "subsets_cifar100")
+  swept = sweep.read_rows(folder / "large_tasks" / "cifar100")
   assert len(swept) == 2 * 5 * 200
   table = report.table(report.correlations(swept))
   assert table in text
   assert table in readme.README.read_text()
   for name, truth in readme.SMALL.items():
-    small = sweep.read_rows(folder / name)
+    small = sweep.read_rows(readme.small(name))
     assert len(small) == 2 * 2 * 200
     assert report.table(report.correlations(small, truth=truth)) in text
   kept = (
-    folder / "subsets_cifar100" / "report" / "correlations.md"
+    folder / "large_tasks" / "cifar100" / "report" / "correlations.md"
   ).read_text()
   assert kept == table + "\n"
 
 
 def test_rows_of_real_tasks_are_drawn_again(shared):
   """A task can be rebuilt from its row alone."""
-  rows = sweep.read_rows(transfer_methods.RESULTS / "subsets_cifar100")
+  rows = sweep.read_rows(transfer_methods.RESULTS / "large_tasks" / "cifar100")
   train, test = (
     leep_jax.load_dataset("cifar100", split=s, data_dir=str(shared / "data"))
     for s in ("train", "test")
