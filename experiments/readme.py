@@ -122,8 +122,8 @@ def _run() -> int:
   fill("sweep", found)
   for name, truth in SMALL.items():
     rows_of = sweep.read_rows(small(name))
-    small = report.table(report.correlations(rows_of, truth=truth))
-    fill(name, small, path=ROOT / "experiments" / "README.md")
+    found_small = report.table(report.correlations(rows_of, truth=truth))
+    fill(name, found_small, path=ROOT / "experiments" / "README.md")
   seconds: dict[str, float] = {}
   for row in rows:
     seconds[row["method"]] = seconds.get(row["method"], 0) + row["seconds"]
