@@ -198,6 +198,12 @@ class RecipeFlags:
     self._l2 = flags.DEFINE_float(
       "l2", 0.0, "Strength of the probe's penalty.", flag_values=defined
     )
+    self._cnaps = flags.DEFINE_string(
+      "cnaps",
+      None,
+      "File of a meta-trained CNAPs, for the method of that name.",
+      flag_values=defined,
+    )
     self._seeds = flags.DEFINE_integer(
       "seeds",
       1,
@@ -218,6 +224,7 @@ class RecipeFlags:
       head=self._of(transfer.Config),
       network=self._of(transfer.NetworkConfig),
       l2=self._l2.value,
+      cnaps=self._cnaps.value,
       seeds=self._seeds.value,
     )
 

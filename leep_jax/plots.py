@@ -310,32 +310,44 @@ def _scatter(rows, title, path):
     str(name) for row in rows for panel in row for name in panel.groups or ()
   )
   styles = {name: _series(i) for i, name in enumerate(names)}
-  columns = max(map(len, rows))
-  single = len(rows) == columns == 1
-  width = max(_WIDTH, 4.4 * columns)
-  height = 5.6 if single else 0.9 + 3.7 * len(rows)
-  figure = _figure(width, height + _names_height(styles, width), title)
-  grid = figure.add_gridspec(len(rows), columns)
+  figure, places = _panels(rows, title, styles)
   drawn = []
-  for i, row in enumerate(rows):
-    for j, panel in enumerate(row):
-      axes = figure.add_subplot(grid[i, j])
-      drawn.append((axes, *_draw_panel(axes, panel, styles)))
-      _axes(axes, panel.score, panel.truth)
-      if j and panel.truth == row[0].truth:
-        axes.set_ylabel("")
-      axes.set_title(
-        _fit(panel.title, 42 if columns == 2 else 34),
-        loc="left",
-        fontsize=13,
-        parse_math=False,
-      )
+  for axes, panel, first in places:
+    drawn.append((axes, *_draw_panel(axes, panel, styles)))
+    beside = first is not None and panel.truth == first.truth
+    _axes(axes, panel.score, "" if beside else panel.truth)
   _legend(figure, [(n, {**s, "linestyle": "none"}) for n, s in styles.items()])
   # Where a corner is free is known once sizes are.
   figure.draw_without_rendering()
   for axes, entries, points in drawn:
     _corner(axes, entries, points)
   _save(figure, path)
+
+
+def _panels(rows, title, names):
+  """A figure with room for panels in rows and a legend of names below them.
+
+  Returns it, and for each panel its axes, itself and what it stands beside: the
+  first of its row, or None.
+  """
+  columns = max(map(len, rows))
+  single = len(rows) == columns == 1
+  width = max(_WIDTH, 4.4 * columns)
+  height = 5.6 if single else 0.9 + 3.7 * len(rows)
+  figure = _figure(width, height + _names_height(names, width), title)
+  grid = figure.add_gridspec(len(rows), columns)
+  places = []
+  for i, row in enumerate(rows):
+    for j, panel in enumerate(row):
+      axes = figure.add_subplot(grid[i, j])
+      axes.set_title(
+        _fit(panel.title, 42 if columns == 2 else 34),
+        loc="left",
+        fontsize=13,
+        parse_math=False,
+      )
+      places.append((axes, panel, row[0] if j else None))
+  return figure, places
 
 
 def _points(panel):
@@ -463,6 +475,23 @@ def _corner(axes, entries, points):
   legend.set_loc(place)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Levels:
+  """One chart of levels of several: see `levels` for its attributes.
+
+  Attributes:
+    series: levels by name.
+    score: what the levels are of.
+    truth: what the bars are.
+    title: of this panel.
+  """
+
+  series: Mapping[str, Sequence[correlation_lib.Level]]
+  score: str
+  truth: str
+  title: str = ""
+
+
 def levels(
   series: Mapping[str, Sequence[correlation_lib.Level]],
   *,
@@ -489,26 +518,59 @@ def levels(
 
   Reference: Nguyen et al., "LEEP", ICML 2020, figure 2.
   """
+  levels_grid([[Levels(series, score, truth)]], title=title, path=path)
+
+
+def levels_grid(
+  panels: Sequence[Sequence[Levels]],
+  *,
+  title: str,
+  path: str | os.PathLike[str],
+) -> None:
+  """Draws charts of levels beside and below each other, series in one style.
+
+  Args:
+    panels: rows of panels.
+    title: what was compared, on what.
+    path: file to write, `.png`, `.pdf` or `.svg`; replaced.
+
+  Raises:
+    InputError: as `levels`.
+  """
   check_plot(path)
-  counts = {len(found) for found in series.values()}
-  if not counts or counts == {0}:
+  every = [panel for row in panels for panel in row]
+  if not every or not all(any(panel.series.values()) for panel in every):
     raise checks.InputError("there are no levels to draw")
+  names = dict.fromkeys(name for panel in every for name in panel.series)
+  styles = {
+    name: {"color": _series(i)["color"], "marker": "s", "markersize": 11}
+    for i, name in enumerate(names)
+  }
+  figure, places = _panels(panels, title, styles)
+  for axes, panel, _ in places:
+    _draw_levels(axes, panel, styles, alone=len(every) == 1)
+  entries = [(n, {**s, "linestyle": "none"}) for n, s in styles.items() if n]
+  _legend(figure, entries)
+  _save(figure, path)
+
+
+def _draw_levels(axes, panel, styles, *, alone):
+  series = panel.series
+  counts = {len(found) for found in series.values()}
   if len(counts) > 1:
     raise checks.InputError(
       f"series have {' and '.join(map(str, sorted(counts)))} levels: bars "
       "beside each other are of the same level"
     )
   count = counts.pop()
-  figure = _figure(_WIDTH, 5.6 + _names_height(series, _WIDTH), title)
-  axes = figure.add_subplot()
   width = 0.8 / len(series)
-  small = 12 if len(series) * count <= 20 else 9
-  for i, found in enumerate(series.values()):
+  small = 12 if alone and len(series) * count <= 20 else 9
+  for i, (name, found) in enumerate(series.items()):
     for place, level in enumerate(found):
       x = place + (i - (len(series) - 1) / 2) * width
       top = level.mean or 0.0
       if level.mean is not None:
-        axes.bar(x, level.mean, 0.92 * width, color=_series(i)["color"])
+        axes.bar(x, level.mean, 0.92 * width, color=styles[name]["color"])
       if level.standard_error is not None:
         axes.errorbar(
           x,
@@ -528,14 +590,15 @@ def levels(
         fontsize=small,
         color=_OTHER,
       )
-  _axes(axes, f"level of {score} (above the bars: how many tasks)", truth)
+  what = " (above the bars: how many tasks)" if alone else ""
+  _axes(axes, f"level of {panel.score}{what}", panel.truth)
   axes.grid(visible=False, axis="x")
   axes.axhline(0, color="black", linewidth=0.8)
   axes.margins(y=0.1)
   texts = [str(place + 1) for place in range(count)]
   edges = {tuple((e.low, e.high) for e in found) for found in series.values()}
   shared = edges.pop()
-  if not edges and count <= 6:
+  if alone and not edges and count <= 6:
     wide = shared[0][1] - shared[0][0]
     digits = max(0, 1 - math.floor(math.log10(wide)))
     texts = [
@@ -543,13 +606,25 @@ def levels(
       for text, (low, high) in zip(texts, shared, strict=True)
     ]
   _label(axes.xaxis, texts, ["black"] * count, 12)
-  styles = [
-    (name, {"color": _series(i)["color"], "marker": "s", "markersize": 11})
-    for i, name in enumerate(series)
-    if name
-  ]
-  _legend(figure, [(n, {**s, "linestyle": "none"}) for n, s in styles])
-  _save(figure, path)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Curves:
+  """One chart of curves of several: see `curves` for its attributes.
+
+  Attributes:
+    series: by name, `[T, E]` or `[E]`.
+    value: what the values are.
+    title: of this panel.
+    start: epoch of the first value.
+    step: epochs from one value to the next.
+  """
+
+  series: Mapping[str, Any]
+  value: str
+  title: str = ""
+  start: int = 1
+  step: int = 1
 
 
 def curves(
@@ -583,45 +658,77 @@ def curves(
 
   Reference: Nguyen et al., "LEEP", ICML 2020, figure 4.
   """
-  from matplotlib import colormaps, ticker
+  panel = Curves(series, value, start=start, step=step)
+  curves_grid([[panel]], title=title, path=path, zero=zero, ordered=ordered)
+
+
+def curves_grid(
+  panels: Sequence[Sequence[Curves]],
+  *,
+  title: str,
+  path: str | os.PathLike[str],
+  zero: bool = False,
+  ordered: bool = False,
+) -> None:
+  """Draws charts of curves beside and below each other, series in one style.
+
+  Args:
+    panels: rows of panels.
+    title: what was compared, on what.
+    path: file to write, `.png`, `.pdf` or `.svg`; replaced.
+    zero: as for `curves`.
+    ordered: as for `curves`.
+
+  Raises:
+    InputError: as `curves`.
+  """
+  from matplotlib import colormaps
 
   check_plot(path)
-  if not series:
+  every = [panel for row in panels for panel in row]
+  if not every or not all(panel.series for panel in every):
     raise checks.InputError("there are no curves to draw")
-  runs = {name: _runs(name, values) for name, values in series.items()}
+  names = dict.fromkeys(name for panel in every for name in panel.series)
+  styles = {}
+  for i, name in enumerate(names):
+    styles[name] = {**_series(i), "linewidth": 2, "markersize": 7}
+    if ordered:
+      share = i / max(len(names) - 1, 1)
+      styles[name]["color"] = colormaps["viridis"](0.85 * share)
+  figure, places = _panels(panels, title, styles)
+  for axes, panel, _ in places:
+    _draw_curves(axes, panel, styles, zero)
+  _legend(figure, [(name, s) for name, s in styles.items() if name])
+  _save(figure, path)
+
+
+def _draw_curves(axes, panel, styles, zero):
+  from matplotlib import ticker
+
+  runs = {name: _runs(name, values) for name, values in panel.series.items()}
   longest = max(values.shape[1] for values in runs.values())
-  figure = _figure(_WIDTH, 5.6 + _names_height(series, _WIDTH), title)
-  axes = figure.add_subplot()
   if zero:
     axes.axhline(0, color="black", linewidth=1.2)
-  entries = []
   for i, (name, values) in enumerate(runs.items()):
-    style = {**_series(i), "linewidth": 2, "markersize": 7}
-    if ordered:
-      style["color"] = colormaps["viridis"](0.85 * i / max(len(runs) - 1, 1))
     count, length = values.shape
-    epochs = start + step * np.arange(length)
+    epochs = panel.start + panel.step * np.arange(length)
     mean = values.mean(axis=0)
     # Marks of different series do not hide each other.
     every = max(1, longest // 10)
-    axes.plot(epochs, mean, **style, markevery=(i % every, every))
+    axes.plot(epochs, mean, **styles[name], markevery=(i % every, every))
     if count > 1:
       error = values.std(axis=0, ddof=1) / np.sqrt(count)
       axes.fill_between(
         epochs,
         mean - error,
         mean + error,
-        color=style["color"],
+        color=styles[name]["color"],
         alpha=0.2,
         linewidth=0,
       )
-    if name:
-      entries.append((name, style))
-  _axes(axes, "epoch", value)
+  _axes(axes, "epoch", panel.value)
   axes.margins(x=0.02)
   axes.xaxis.set_major_locator(ticker.MaxNLocator(10, integer=True))
-  _legend(figure, entries)
-  _save(figure, path)
 
 
 def _runs(name, values):

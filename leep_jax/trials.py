@@ -19,6 +19,7 @@ import optax
 
 import leep_jax
 from leep_jax import (
+  checks,
   data,
   devices,
   outputs as outputs_lib,
@@ -26,9 +27,11 @@ from leep_jax import (
   tasks as tasks_lib,
   transfer,
 )
-from leep_jax.transfer import config, runs
+from leep_jax.transfer import cnaps, config, runs
 
-METHODS = ("retrain_head", "probe", "fine_tune", "scratch")
+# Those whose results do not depend on a seed, and take no batches.
+_WITHOUT_SEED = ("probe", "cnaps")
+METHODS = ("retrain_head", "probe", "fine_tune", "scratch", "cnaps")
 
 # What tells rows apart: the same values, the same numbers.
 _SAME = (
@@ -51,6 +54,7 @@ class Recipe:
     head: of `retrain_head`.
     network: of `fine_tune` and `scratch`.
     l2: of `probe`.
+    cnaps: file of a meta-trained CNAPs, of `cnaps`.
     seeds: trainings of each task.
   """
 
@@ -59,18 +63,23 @@ class Recipe:
     default_factory=transfer.NetworkConfig
   )
   l2: float = 0.0
+  cnaps: str | None = None
   seeds: int = 1
 
   def of(self, method: str) -> dict[str, Any]:
     """Returns what decides the result of a method, besides its seed."""
     if method == "probe":
       return {"l2": self.l2}
+    if method == "cnaps":
+      file = pathlib.Path(self.cnaps or "")
+      digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+      return {"file": file.name, "digest": digest}
     how = self.head if method == "retrain_head" else self.network
     return {"optimizer": "sgd", **dataclasses.asdict(how)}
 
   def seeds_of(self, method: str) -> range:
-    """Returns the seeds of a method; a probe depends on none."""
-    return range(1 if method == "probe" else self.seeds)
+    """Returns the seeds of a method; some depend on none."""
+    return range(1 if method in _WITHOUT_SEED else self.seeds)
 
 
 def key(row: dict[str, Any]) -> bytes:
@@ -84,13 +93,20 @@ def check(target: "Target", methods: Sequence[str], recipe: Recipe) -> None:
 
   Raises:
     InputError: if a task cannot be trained or tested on, or has fewer examples
-      than a batch, or a body is to be trained from scratch and frozen.
+      than a batch, a body is to be trained from scratch and frozen, or there is
+      no CNAPs.
   """
   if "scratch" in methods:
     config.check_scratch(recipe.network)
   if not methods:
     return
-  size = 1 if set(methods) == {"probe"} else recipe.head.batch_size
+  if "cnaps" in methods:
+    if recipe.cnaps is None:
+      raise checks.InputError("cnaps is asked for, but no file of one is given")
+    cnaps.load(recipe.cnaps)
+  size = recipe.head.batch_size
+  if set(methods) <= set(_WITHOUT_SEED):
+    size = 1
   for one_set in (False, True):
     tasks = [task for task in target.tasks if task.one_set == one_set]
     if tasks:
@@ -281,6 +297,10 @@ def run(
       else:
         transfer.retrain_head(*kept, config=recipe.head, seeds=seeds, **options)
       continue
+    if method == "cnaps":
+      model = _cnaps(recipe, about["model"])
+      cnaps.transfer(model, train.load(), test.load(), **options)
+      continue
     function = transfer.fine_tune
     if method == "scratch":
       function = transfer.train_from_scratch
@@ -293,3 +313,13 @@ def run(
       directory=checkpoints,
       **options,
     )
+
+
+def _cnaps(recipe, model):
+  """The CNAPs of a recipe, whose backbone must be the source."""
+  backbone = cnaps.card(recipe.cnaps).get("backbone", model)
+  if backbone != model:
+    raise checks.InputError(
+      f"{recipe.cnaps} adapts {backbone}, not {model}: name that source"
+    )
+  return cnaps.load(recipe.cnaps)

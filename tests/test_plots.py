@@ -640,3 +640,33 @@ def test_curves_that_were_not_measured_every_epoch(monkeypatch):
   draw_curves(start=4, step=4)
   line = drawn[0].axes[0].lines[0]
   np.testing.assert_array_equal(line.get_xdata(), np.arange(4, 121, 4))
+
+
+def test_grids_of_levels_and_curves(figures):
+  x, y = points(40)
+  both = {"head": correlation.levels(x, y), "tuned": correlation.levels(x, -y)}
+  one = {"tuned": correlation.levels(x, y)}
+  plots.levels_grid(
+    [[plots.Levels(both, **NAMES, title="a"), plots.Levels(one, **NAMES)]],
+    title="t",
+    path="a.png",
+  )
+  assert legend(figures[0]) == ["head", "tuned"]
+  left, right = figures[0].axes
+  assert left.get_title(loc="left") == "a"
+  colour = {bar.get_facecolor() for bar in right.patches}
+  assert len(colour) == 1
+  assert colour < {bar.get_facecolor() for bar in left.patches}
+  values = np.ones((2, 3))
+  plots.curves_grid(
+    [[plots.Curves({"1": values}, "a"), plots.Curves({"2": values}, "b")]],
+    title="t",
+    path="a.png",
+    zero=True,
+  )
+  assert legend(figures[1]) == ["1", "2"]
+  assert [a.get_ylabel() for a in figures[1].axes] == ["a", "b"]
+  with pytest.raises(leep_jax.InputError, match="no levels"):
+    plots.levels_grid([[]], title="t", path="a.png")
+  with pytest.raises(leep_jax.InputError, match="no curves"):
+    plots.curves_grid([[plots.Curves({}, "a")]], title="t", path="a.png")

@@ -463,6 +463,8 @@ def transfer(
   test: Examples,
   *,
   tasks: Sequence[tasks_lib.Task],
+  on_result: Callable[[metrics.Transferred], Any] = lambda result: None,
+  progress: Callable[[int, int], Any] = lambda done, total: None,
 ) -> list[metrics.Transferred]:
   """Adapts to each task's training examples and tests on its test examples.
 
@@ -472,6 +474,9 @@ def transfer(
       within one set, as those of `tasks.few_shot`).
     test: those of the test set.
     tasks: what to adapt to.
+    on_result: called with each result as soon as it is there.
+    progress: called with how many support and query images are done, and with
+      how many there are.
 
   Returns:
     For each task what was reached, see `evaluate`.
@@ -481,8 +486,10 @@ def transfer(
       or images are not as in `evaluate`.
   """
   tasks_lib.check(tasks, train[1], test[1])
-  return [
-    evaluate(
+  found = []
+  done, total = 0, sum(len(task.train) + len(task.test) for task in tasks)
+  for task in tasks:
+    result = evaluate(
       model,
       train[0][task.train],
       task.train_labels(train[1]),
@@ -490,8 +497,11 @@ def transfer(
       task.test_labels(test[1]),
       task=task.name,
     )
-    for task in tasks
-  ]
+    found.append(result)
+    on_result(result)
+    done += len(task.train) + len(task.test)
+    progress(done, total)
+  return found
 
 
 @dataclasses.dataclass(frozen=True)

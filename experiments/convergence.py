@@ -1,0 +1,144 @@
+"""Convergence of fine-tuned models to those trained from scratch (section 5.5).
+
+    python -m experiments.convergence --data_dir=DIR --weights=DIR --scale=cpu
+
+Purpose: do models for tasks with high LEEP scores learn faster, and get further
+past a reference that is trained from scratch on the task alone? The tasks are
+those of `small_tasks`, whose fine-tuning this continues if it is not finished;
+references are trained for 100 epochs, and 40 on Fashion-MNIST. The difference
+of the fine-tuned model's test accuracy after each epoch and the reference's
+final one is averaged over tasks of a level: five levels of LEEP of equal width
+for CIFAR-100, two for Fashion-MNIST.
+
+Scales: `paper` is 200 tasks, from the CIFAR-10 ResNet-20 and an ImageNet
+ResNet-18. `cpu` is 30 tasks from the ResNet-20, with accuracies every 5 epochs
+(every 4 of Fashion-MNIST). `smoke` takes digits.
+
+Cost of `cpu`, besides that of `small_tasks`: 40 minutes for CIFAR-100 and 10
+for Fashion-MNIST on two cores, with two workers.
+
+What came out: figures 4 and 8 in `README.md` of this folder.
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import sys
+
+import numpy as np
+
+from experiments import section, small_tasks
+from leep_jax import correlation, report, results
+
+LEVELS = {"fashion_mnist": 2}  # else 5
+
+
+def parts(scale: str, target: str) -> list[section.Part]:
+  """Returns the sweeps of a scale and a target."""
+  tuned = small_tasks.fine_tuning(scale, target)
+  epochs = 40 if target == "fashion_mnist" else 100
+  # Of the options of fine-tuning, those that decide which tasks there are.
+  kept = [flag for flag in tuned.flags if flag.startswith("--test_limit")]
+  flags = (f"--epochs={2 if scale == 'smoke' else epochs}", "--curve=0", *kept)
+  reference = dataclasses.replace(
+    tuned,
+    folder=f"convergence/{target}",
+    transfer="scratch",
+    flags=flags,
+  )
+  return [tuned, reference]
+
+
+@dataclasses.dataclass(frozen=True)
+class Converging:
+  """Differences to the reference, by level of LEEP.
+
+  Attributes:
+    levels: `[T, E]` differences of T tasks, by name of the level.
+    start: epoch of the first value.
+    step: epochs from one value to the next.
+    matched: by name of the level, the first measured epoch in which the mean
+      difference is not below 0; None where there is none.
+  """
+
+  levels: Mapping[str, np.ndarray]
+  start: int
+  step: int
+  matched: Mapping[str, int | None]
+
+
+def differences(
+  tuned: Sequence[results.Row],
+  references: Sequence[results.Row],
+  *,
+  count: int = 5,
+) -> Converging | None:
+  """Returns accuracies beyond the reference's, by level of LEEP.
+
+  Args:
+    tuned: rows of scores and of fine-tuning, of one source.
+    references: rows of training from scratch.
+    count: how many levels.
+
+  Returns:
+    None if fewer than two tasks have all of it.
+  """
+  final = {
+    (row["task"], row["task_checksum"]): row["accuracy"]
+    for row in references
+    if row["method"] == "scratch" and row["accuracy"] is not None
+  }
+  leep = {
+    (row["task"], row["task_checksum"]): row["scores"].get("leep")
+    for row in tuned
+    if row["method"] == report.SCORED
+  }
+  curves = {
+    (row["task"], row["task_checksum"]): row["accuracies"]
+    for row in tuned
+    if row["method"] == "fine_tune" and row["accuracy"] is not None
+  }
+  places = [p for p in curves if p in final and leep.get(p) is not None]
+  if len(places) < 2:
+    return None
+  values = np.array([curves[place] for place in places], float)
+  measured = np.isfinite(values).all(axis=0)
+  epochs = np.flatnonzero(measured) + 1
+  values = values[:, measured] - np.array([[final[p]] for p in places])
+  scores = [leep[place] for place in places]
+  levels, matched = {}, {}
+  for number, level in enumerate(
+    correlation.levels(scores, values[:, -1], count=count), start=1
+  ):
+    if level.n:
+      name = f"level {number}"
+      levels[name] = values[list(level.rows)]
+      ahead = epochs[levels[name].mean(axis=0) >= 0]
+      matched[name] = int(ahead[0]) if len(ahead) else None
+  step = int(epochs[1] - epochs[0]) if len(epochs) > 1 else 1
+  return Converging(levels, int(epochs[0]), step, matched)
+
+
+def table(found: Converging) -> str:
+  """Returns, by level of LEEP, what fine-tuning gained, as Markdown."""
+  lines = [
+    "| level of LEEP | tasks | first epoch not below the reference | final "
+    "difference |",
+    "|---|---|---|---|",
+  ]
+  for name, values in found.levels.items():
+    last = values[:, -1]
+    error = ""
+    if len(last) > 1:
+      error = f" ± {last.std(ddof=1) / np.sqrt(len(last)):.3f}"
+    epoch = found.matched[name]
+    lines.append(
+      f"| {name.removeprefix('level ')} | {len(last)} | "
+      f"{'none' if epoch is None else epoch} | {last.mean():+.3f}{error} |"
+    )
+  return "\n".join(lines)
+
+
+SECTION = section.Section("convergence", ("cifar100", "fashion_mnist"), parts)
+
+if __name__ == "__main__":
+  sys.exit(section.main(sys.argv, SECTION, __doc__ or ""))

@@ -1,0 +1,200 @@
+"""What the experiments of the LEEP paper share: scales, sources, sweeps.
+
+A section of the paper is a file beside this one that lists its `Part`s: each is
+one call of `leep_jax.sweep`, whose rows are in `--output`/section/target. Rows
+that are there are not made again, so that a section can be interrupted, and
+continued at a larger scale.
+
+Scales: `smoke` runs the code on digits and a bundled source, in seconds; `cpu`
+is for two cores and an hour: the paper's protocol with fewer tasks, epochs or
+images, as each file says; `paper` is the whole protocol, for an accelerator.
+"""
+
+from collections.abc import Callable, Sequence
+import contextlib
+import dataclasses
+import pathlib
+import sys
+
+from absl import flags
+
+from leep_jax import checks, command, report, results, sweep
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+SCALES = ("smoke", "cpu", "paper")
+TINY = "digits"  # the target at the smallest scale
+# The paper's ResNet-20 of CIFAR-10; files are in the folder --weights.
+CIFAR10 = "resnet20@resnet20_cifar10.safetensors"
+MOBILENET = "mobilenet_v1_025@mobilenet_v1_0.25_128"
+# In place of the paper's ResNet-18 of ImageNet, where there is no network.
+IMAGENET = {"cpu": MOBILENET, "paper": "resnet18@hf://timm/resnet18.tv_in1k"}
+BUNDLED = "cifar100_resnet14"
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+  """One sweep of a section.
+
+  Attributes:
+    folder: where its rows are, `section/target`.
+    dataset: the target.
+    models: sources.
+    tasks: as `leep_jax.sweep --tasks` takes them.
+    transfer: the method whose result scores are to predict.
+    flags: others of `leep_jax.sweep`.
+  """
+
+  folder: str
+  dataset: str
+  models: tuple[str, ...]
+  tasks: str
+  transfer: str
+  flags: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+  """A section of the paper.
+
+  Attributes:
+    name: of its file and its folder of rows.
+    targets: data sets, except at the smallest scale.
+    parts: sweeps of a scale and a target.
+    truth: what scores are to predict, one of `report.TRUTHS`.
+    prepare: what is done to rows before correlations are computed.
+  """
+
+  name: str
+  targets: tuple[str, ...]
+  parts: Callable[[str, str], list[Part]]
+  truth: str = "accuracy"
+  prepare: Callable[[Sequence[results.Row]], Sequence[results.Row]] = list
+
+
+def sources(scale: str) -> tuple[str, ...]:
+  """Returns the sources of CIFAR-10 and ImageNet at a scale."""
+  return (BUNDLED,) if scale == "smoke" else (CIFAR10, IMAGENET[scale])
+
+
+def measured(
+  name: str, target: str, folder: pathlib.Path = RESULTS
+) -> Sequence[results.Row]:
+  """Returns the rows of a section and target, none where it was not run.
+
+  Args:
+    name: of the section.
+    target: data set.
+    folder: of all results.
+  """
+  place = folder / name / target
+  return sweep.read_rows(place) if place.is_dir() else []
+
+
+def main(argv: list[str], section: Section, doc: str) -> int:
+  """Runs a section's command; returns its exit status.
+
+  Args:
+    argv: the program's name and its flags.
+    section: what to run.
+    doc: what `--help` prints.
+  """
+  defined = flags.FlagValues()
+  scale = flags.DEFINE_enum(
+    "scale", "cpu", SCALES, "How much is run.", flag_values=defined
+  )
+  data_dir = flags.DEFINE_string(
+    "data_dir", None, "Folder of TFDS data sets.", flag_values=defined
+  )
+  weights = flags.DEFINE_string(
+    "weights",
+    ".",
+    "Folder that the files of sources are in; rows name them within it.",
+    flag_values=defined,
+  )
+  datasets = flags.DEFINE_list(
+    "datasets",
+    None,
+    f"Targets. Default: {','.join(section.targets)}.",
+    flag_values=defined,
+  )
+  models = flags.DEFINE_list(
+    "models", None, "Sources, instead of the scale's.", flag_values=defined
+  )
+  transfer = flags.DEFINE_list(
+    "transfer", None, "Methods, instead of all.", flag_values=defined
+  )
+  output = flags.DEFINE_string(
+    "output",
+    None,
+    "Folder for the rows of all sections. Default: runs/SCALE.",
+    flag_values=defined,
+  )
+  worker = flags.DEFINE_string(
+    "worker", "0/1", "As of leep_jax.sweep.", flag_values=defined
+  )
+
+  def run() -> int:
+    folder = pathlib.Path(output.value or f"runs/{scale.value}").resolve()
+    default = (TINY,) if scale.value == "smoke" else section.targets
+    parts = [
+      part
+      for target in datasets.value or default
+      for part in section.parts(scale.value, target)
+      if transfer.value is None or part.transfer in transfer.value
+    ]
+    if not parts:
+      raise checks.InputError(
+        f"{section.name} has no part of --transfer="
+        f"{','.join(transfer.value or ())} at --scale={scale.value}"
+      )
+    common = [
+      f"--cache_dir={folder / 'cache'}",
+      f"--worker={worker.value}",
+      *_given("data_dir", data_dir.value),
+    ]
+    with _inside(weights.value):
+      for part in parts:
+        if models.value:
+          part = dataclasses.replace(part, models=tuple(models.value))
+        status = sweep.main(_arguments(part, folder, common))
+        if status:
+          return status
+    for place in dict.fromkeys(part.folder for part in parts):
+      rows = section.prepare(sweep.read_rows(folder / place))
+      print(f"\n{place}: {section.truth}\n")
+      print(report.table(report.correlations(rows, truth=section.truth)))
+    return 0
+
+  return command.main(argv, defined, doc, run)
+
+
+def _given(name, path):
+  return [] if path is None else [f"--{name}={pathlib.Path(path).resolve()}"]
+
+
+@contextlib.contextmanager
+def _inside(folder):
+  """Works in a folder, so that rows name files without it."""
+  try:
+    inside = contextlib.chdir(folder)
+    with inside:
+      yield
+  except FileNotFoundError as e:
+    if e.filename != folder:
+      raise
+    raise checks.InputError(f"--weights={folder} is no folder") from e
+
+
+def _arguments(part, folder, common):
+  line = [
+    "leep_jax.sweep",
+    f"--dataset={part.dataset}",
+    f"--model={','.join(part.models)}",
+    f"--tasks={part.tasks}",
+    f"--transfer={part.transfer}",
+    f"--output={folder / part.folder}",
+    *common,
+    *part.flags,
+  ]
+  print(f"{part.folder}: {part.transfer}, {part.tasks}", file=sys.stderr)
+  return line

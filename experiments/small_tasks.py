@@ -1,0 +1,75 @@
+"""Small, balanced tasks (section 5.2).
+
+    python -m experiments.small_tasks --data_dir=DIR --weights=DIR --scale=cpu
+
+Purpose: do scores predict accuracy where data are few? 5 random classes of
+CIFAR-100 with 50 random training images each, and 4 of Fashion-MNIST with 30;
+tests on all test images of these classes. SGD as everywhere in the paper:
+learning rate 0.01, batches of 10, 100 epochs, and 50 for heads on
+Fashion-MNIST.
+
+Scales: `paper` is 200 tasks of each target, heads and fine-tuning, from the
+CIFAR-10 ResNet-20 and an ImageNet ResNet-18. `cpu` has all of it for heads,
+with an ImageNet MobileNet V1 0.25 for the ResNet-18, and fine-tunes the
+ResNet-20 for the first 30 tasks, testing on 2,000 of the 10,000 images of
+Fashion-MNIST. `smoke` takes digits.
+
+Cost of `cpu`: heads 10 minutes; fine-tuning about 40 minutes a target on two
+cores, with two workers (`--worker=0/2` and `--worker=1/2`).
+
+What came out: all r of LEEP, NCE and H-score are in Table 1 of `README.md` of
+this folder, beside those published.
+"""
+
+import sys
+
+from experiments import section
+
+# Classes and examples a class, by target.
+_SHAPES = {"fashion_mnist": (4, 30), section.TINY: (3, 20)}
+_COUNT = {"smoke": 4, "cpu": 30, "paper": 200}
+
+
+def tasks(target: str, count: int) -> str:
+  """Returns the tasks of a target, as `leep_jax.sweep --tasks` takes them."""
+  classes, examples = _SHAPES.get(target, (5, 50))
+  return f"small(count={count},classes={classes},examples={examples})"
+
+
+def fine_tuning(scale: str, target: str) -> section.Part:
+  """Returns the fine-tuning, with the curves that section 5.5 takes."""
+  models = section.sources(scale)
+  flags = ["--epochs=2" if scale == "smoke" else "--epochs=100"]
+  if scale == "cpu":
+    models = (section.CIFAR10,)
+    fashion = target == "fashion_mnist"
+    flags += ["--curve=4", "--test_limit=2000"] if fashion else ["--curve=5"]
+  return section.Part(
+    f"small_tasks/{target}",
+    target,
+    models,
+    tasks(target, _COUNT[scale]),
+    "fine_tune",
+    tuple(flags),
+  )
+
+
+def parts(scale: str, target: str) -> list[section.Part]:
+  """Returns the sweeps of a scale and a target."""
+  epochs = 50 if target == "fashion_mnist" else 100
+  smoke = scale == "smoke"
+  head = section.Part(
+    f"small_tasks/{target}",
+    target,
+    section.sources(scale),
+    tasks(target, _COUNT["smoke"] if smoke else 200),
+    "retrain_head",
+    (f"--epochs={2 if smoke else epochs}", "--curve=0"),
+  )
+  return [head, fine_tuning(scale, target)]
+
+
+SECTION = section.Section("small_tasks", ("cifar100", "fashion_mnist"), parts)
+
+if __name__ == "__main__":
+  sys.exit(section.main(sys.argv, SECTION, __doc__ or ""))

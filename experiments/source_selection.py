@@ -1,0 +1,122 @@
+"""Choosing a source for one target (section 5.7).
+
+    python -m experiments.source_selection --data_dir=DIR --weights=DIR \
+      --scale=cpu
+
+Purpose: which score finds the best of many sources? Each source is scored on
+the target's training set and then transferred, by head re-training and by
+fine-tuning; LEEP, NCE, H-score, LogME and the source's accuracy on its own data
+stand beside its test accuracy.
+
+Scales: `cpu` takes all that loads without a network: three ImageNet MobileNets,
+four CIFAR-10 ResNets and the bundled sources, except those trained on the
+target itself; heads on 10,000 training images for 20 epochs, fine-tuning on
+1,000 for 5, tested on 1,000. `paper` takes the paper's nine ImageNet sources
+and all training images for 100 epochs. `smoke` takes two bundled sources and
+digits.
+
+Cost of `cpu`: an hour for both targets on two cores, with two workers.
+
+What came out: "Choosing a source" in `README.md` of this folder, and figures 5
+and 9.
+"""
+
+from collections.abc import Sequence
+import csv
+import sys
+
+from experiments import section
+from leep_jax import report, results
+from leep_jax.models import zoo
+
+SOURCE_ACCURACY = "source_accuracy"
+_FILES = (
+  "mobilenet_v1_075@mobilenet_v1_0.75_192",
+  "mobilenet_v1_050@mobilenet_v1_0.5_160",
+  section.MOBILENET,
+)
+_PAPER = (
+  "resnet18.tv_in1k",
+  "resnet34.tv_in1k",
+  "resnet50.tv_in1k",
+  "mobilenet_v1_1.0_224",
+  *_FILES,
+  "darknet53.c2ns_in1k",
+  "senet154@senet154.safetensors",
+)
+
+
+def sources(scale: str, target: str) -> tuple[str, ...]:
+  """Returns the candidates: none was trained on the target itself."""
+  bundled = tuple(e.name for e in zoo.entries() if e.origin == "bundled")
+  bundled = tuple(n for n in bundled if not n.startswith(f"{target}_"))
+  resnets = tuple(
+    f"resnet{n}@resnet{n}_cifar10.safetensors" for n in (20, 32, 44, 56)
+  )
+  return {
+    "smoke": bundled[:2],
+    "cpu": (*bundled, *resnets, *_FILES[::-1]),
+    "paper": _PAPER,
+  }[scale]
+
+
+def parts(scale: str, target: str) -> list[section.Part]:
+  """Returns the sweeps of a scale and a target."""
+  head, tuned = {
+    "smoke": (
+      ("--epochs=2", "--limit=200"),
+      ("--epochs=1", "--limit=50", "--test_limit=100"),
+    ),
+    "cpu": (
+      ("--epochs=20", "--limit=10000"),
+      ("--epochs=5", "--limit=1000", "--test_limit=1000"),
+    ),
+    "paper": (("--epochs=100",), ("--epochs=100",)),
+  }[scale]
+  return [
+    section.Part(
+      f"source_selection/{target}",
+      target,
+      sources(scale, target),
+      "all",
+      method,
+      ("--curve=0", "--scores=leep,nce,h_score,logme", *options),
+    )
+    for method, options in (("retrain_head", head), ("fine_tune", tuned))
+  ]
+
+
+def accuracies() -> dict[str, float]:
+  """Returns the accuracy of sources on their own data, by name."""
+  path = section.RESULTS.parent / "published" / "source_accuracy.csv"
+  with path.open(newline="") as file:
+    known = {r["model"]: float(r["accuracy"]) for r in csv.DictReader(file)}
+  for entry in zoo.entries():
+    if entry.accuracy is not None:
+      known[entry.name] = entry.accuracy
+  return known
+
+
+def with_accuracy(rows: Sequence[results.Row]) -> list[results.Row]:
+  """Returns rows whose scores have the source's own accuracy beside them."""
+  known = accuracies()
+  return [
+    {
+      **row,
+      "scores": {**row["scores"], SOURCE_ACCURACY: known.get(row["model"])},
+    }
+    if row["method"] == report.SCORED
+    else row
+    for row in rows
+  ]
+
+
+SECTION = section.Section(
+  "source_selection",
+  ("cifar100", "fashion_mnist"),
+  parts,
+  prepare=with_accuracy,
+)
+
+if __name__ == "__main__":
+  sys.exit(section.main(sys.argv, SECTION, __doc__ or ""))
