@@ -36,7 +36,8 @@ def parts(scale: str, target: str) -> list[section.Part]:
       "ratio=5)"
     )
 
-  flags = "--epochs=2" if smoke else "--epochs=20", "--curve=0"
+  epochs = 2 if smoke else 20
+  flags = section.SCORES, f"--epochs={epochs}", "--curve=0"
   heads, tuned = {"smoke": (4, 4), "cpu": (200, 30), "paper": (200, 200)}[scale]
   found = [
     section.Part(folder, target, models, tasks(heads), "retrain_head", flags)

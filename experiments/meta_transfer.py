@@ -42,7 +42,7 @@ def parts(scale: str, target: str) -> list[section.Part]:
       (SOURCE,),
       tasks,
       "cnaps",
-      (f"--cnaps={MODEL}",),
+      (section.SCORES, f"--cnaps={MODEL}"),
     )
   ]
 

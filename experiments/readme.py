@@ -3,7 +3,8 @@
     python -m experiments.readme
 
 Purpose: the blocks between `<!-- name -->` and `<!-- /name -->` are outputs,
-and none is typed by hand. This runs the commands that need no data beyond the
+and none is typed by hand. Those of committed rows are `experiments.blocks`'s.
+This runs the commands that need no data beyond the
 package (digits, the attribute tasks) and reads the cards of bundled sources and
 the committed results of the benchmarks. The two tables of real checkpoints
 (cifar100, fashion_mnist) are rewritten with `--data_dir` and `--weights`.
@@ -20,7 +21,9 @@ import tempfile
 
 from absl import flags
 
-from leep_jax import command, report, sweep
+from experiments import blocks
+from experiments.blocks import README, ROOT
+from leep_jax import command
 from leep_jax.models import zoo
 
 FLAGS = flags.FlagValues()
@@ -30,28 +33,11 @@ _DATA_DIR = flags.DEFINE_string(
 _WEIGHTS = flags.DEFINE_string(
   "weights", None, "Folder of checkpoints.", flag_values=FLAGS
 )
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-README = ROOT / "README.md"
-# Sweeps of small tasks, and what their scores are to predict.
-SMALL = {
-  "small_cifar100": "accuracy",
-  "imbalanced_cifar100": "binary_f1",
-  "small_fashion_mnist": "accuracy",
-  "imbalanced_fashion_mnist": "binary_f1",
-}
 
 
-def fill(name: str, text: str, *, path: pathlib.Path | None = None) -> None:
-  """Replaces one block of a README, which must be there once."""
-  path = path or README
-  block = re.compile(f"<!-- {name} -->.*?<!-- /{name} -->", re.DOTALL)
-  old = path.read_text()
-  if len(block.findall(old)) != 1:
-    raise SystemExit(f"{path.name} has no one block {name}")
-  body = text.strip("\n")
-  new = f"<!-- {name} -->\n\n{body}\n\n<!-- /{name} -->"
-  path.write_text(block.sub(lambda _: new, old))
-  print(f"wrote {name}", flush=True)
+def fill(name: str, text: str) -> None:
+  """Replaces one block of the README."""
+  blocks.fill(name, text, README)
 
 
 def run(*command: str, cwd: pathlib.Path = ROOT) -> str:
@@ -62,12 +48,6 @@ def run(*command: str, cwd: pathlib.Path = ROOT) -> str:
   )  # fmt: skip
   lines = done.stdout.rstrip().splitlines()
   return "\n".join(f"    {line}".rstrip() for line in lines)
-
-
-def small(name: str) -> pathlib.Path:
-  """The folder of one of `SMALL`."""
-  section, _, target = name.partition("_")
-  return ROOT / "experiments" / "results" / f"{section}_tasks" / target
 
 
 def bundled() -> str:
@@ -114,24 +94,6 @@ def _run() -> int:
   fill(
     "truth",
     run("-m", "leep_jax.transfer", "--curve=0", "--method=retrain_head,probe"),
-  )
-  rows = sweep.read_rows(
-    ROOT / "experiments" / "results" / "large_tasks" / "cifar100"
-  )
-  found = report.table(report.correlations(rows))
-  fill("sweep", found)
-  for name, truth in SMALL.items():
-    rows_of = sweep.read_rows(small(name))
-    found_small = report.table(report.correlations(rows_of, truth=truth))
-    fill(name, found_small, path=ROOT / "experiments" / "README.md")
-  seconds: dict[str, float] = {}
-  for row in rows:
-    seconds[row["method"]] = seconds.get(row["method"], 0) + row["seconds"]
-  time = ", ".join(f"{name} {value:,.0f} s" for name, value in seconds.items())
-  fill(
-    "subsets_cifar100",
-    f"{found}\n\nOn {rows[0]['device']}, without forward passes: {time}.",
-    path=ROOT / "experiments" / "README.md",
   )
   if _DATA_DIR.value and _WEIGHTS.value:
     models = ",".join(

@@ -29,6 +29,8 @@ MOBILENET = "mobilenet_v1_025@mobilenet_v1_0.25_128"
 # In place of the paper's ResNet-18 of ImageNet, where there is no network.
 IMAGENET = {"cpu": MOBILENET, "paper": "resnet18@hf://timm/resnet18.tv_in1k"}
 BUNDLED = "cifar100_resnet14"
+# The paper's, and the H-score that also tells few examples apart.
+SCORES = "--scores=leep,nce,h_score,regularized_h_score"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -39,7 +39,8 @@ def tasks(target: str, count: int) -> str:
 def fine_tuning(scale: str, target: str) -> section.Part:
   """Returns the fine-tuning, with the curves that section 5.5 takes."""
   models = section.sources(scale)
-  flags = ["--epochs=2" if scale == "smoke" else "--epochs=100"]
+  epochs = 2 if scale == "smoke" else 100
+  flags = [section.SCORES, f"--epochs={epochs}"]
   if scale == "cpu":
     models = (section.CIFAR10,)
     fashion = target == "fashion_mnist"
@@ -64,7 +65,7 @@ def parts(scale: str, target: str) -> list[section.Part]:
     section.sources(scale),
     tasks(target, _COUNT["smoke"] if smoke else 200),
     "retrain_head",
-    (f"--epochs={2 if smoke else epochs}", "--curve=0"),
+    (section.SCORES, f"--epochs={2 if smoke else epochs}", "--curve=0"),
   )
   return [head, fine_tuning(scale, target)]
 

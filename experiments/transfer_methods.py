@@ -9,8 +9,8 @@ re-training, fine-tuning and training from scratch, with the LEEP paper's SGD
 are on the tasks' classes among 2,000 test images.
 
 Cost: about 20 minutes on two CPU cores. Rows that are there are not made again:
-with those of `experiments/results/transfer_methods.jsonl` this only draws the
-curves and writes the table of `experiments/README.md`.
+those of `experiments/results/transfer_methods.jsonl` are. `experiments.blocks`
+draws the curves and writes the table of `experiments/README.md`.
 
 What came out: fine-tuning beats training from scratch on average; both are in
 that table.
@@ -23,13 +23,12 @@ import sys
 from absl import flags
 import numpy as np
 
-from experiments import readme
 from leep_jax import checks, command, plots, results
 from leep_jax.transfer import __main__ as transfer
 
 FLAGS = flags.FlagValues()
 _DATA_DIR = flags.DEFINE_string(
-  "data_dir", None, "TFDS folder; none: only draw.", flag_values=FLAGS
+  "data_dir", None, "TFDS folder.", flag_values=FLAGS
 )
 _WEIGHTS = flags.DEFINE_string(
   "weights", None, "Folder of resnet20_cifar10.safetensors.", flag_values=FLAGS
@@ -112,19 +111,9 @@ def draw(rows: Sequence[results.Row], path: pathlib.Path) -> None:
 
 
 def _run() -> int:
-  if _DATA_DIR.value and _WEIGHTS.value:
-    arguments = flags_of_training(_DATA_DIR.value, _WEIGHTS.value)
-    status = transfer.main(arguments)
-    if status:
-      return status
-  if not ROWS.exists():
-    raise checks.InputError(f"no rows at {ROWS}: pass --data_dir and --weights")
-  rows, _ = results.parse_rows(ROWS.read_bytes(), name=str(ROWS))
-  draw(rows, RESULTS / "transfer_methods.png")
-  readme.fill(
-    "transfer_methods", table(rows), path=ROWS.parents[1] / "README.md"
-  )
-  return 0
+  if not (_DATA_DIR.value and _WEIGHTS.value):
+    raise checks.InputError("--data_dir and --weights are missing")
+  return transfer.main(flags_of_training(_DATA_DIR.value, _WEIGHTS.value))
 
 
 if __name__ == "__main__":

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 import test_data
 
-from experiments import readme, train_source, transfer_methods
+from experiments import train_source, transfer_methods
 from experiments.benchmarks import engine, timing
 import leep_jax
 from leep_jax import (
   checks,
-  report,
   results,
   score,
   sweep,
@@ -378,33 +377,6 @@ def test_benchmark_measures_medians_and_memory():
   assert a >= 0
   assert b >= 0
   assert engine.disk_memory(600)["peak"] > 0
-
-
-def test_tables_are_those_of_the_rows():
-  folder = transfer_methods.RESULTS
-  text = (folder.parent / "README.md").read_text()
-  content = transfer_methods.ROWS.read_bytes()
-  rows, _ = results.parse_rows(content, name="rows")
-  assert len(rows) == 60
-  assert transfer_methods.table(rows) in text
-  tuned, scratch = (
-    np.mean([r["accuracy"] for r in rows if r["method"] == method])
-    for method in ("fine_tune", "scratch")
-  )
-  assert tuned > scratch
-  swept = sweep.read_rows(folder / "large_tasks" / "cifar100")
-  assert len(swept) == 2 * 5 * 200
-  table = report.table(report.correlations(swept))
-  assert table in text
-  assert table in readme.README.read_text()
-  for name, truth in readme.SMALL.items():
-    small = sweep.read_rows(readme.small(name))
-    assert len(small) == 2 * 2 * 200
-    assert report.table(report.correlations(small, truth=truth)) in text
-  kept = (
-    folder / "large_tasks" / "cifar100" / "report" / "correlations.md"
-  ).read_text()
-  assert kept == table + "\n"
 
 
 def test_rows_of_real_tasks_are_drawn_again(shared):

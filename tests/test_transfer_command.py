@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 import test_fine_tune
 
+from experiments import meta_transfer
 import leep_jax
-from leep_jax import devices, transfer
+from leep_jax import devices, transfer, trials
 from leep_jax.transfer import __main__ as command
 
 NET = "--model=test_transfer_command:make"
@@ -221,3 +223,54 @@ def test_one_bad_source_does_not_stop_the_others(capsys, npz):
 
 def test_the_library_is_exported():
   assert transfer.__all__ == sorted(transfer.__all__)
+
+
+FEW = "--tasks=few_shot(count=1,classes=3,examples=5)"
+
+
+@pytest.mark.parametrize(
+  ("flags", "message"),
+  [
+    ((), "cnaps is asked for, but no file of one is given"),
+    (("--cnaps=none.safetensors",), "none.safetensors"),
+    (
+      (f"--cnaps={meta_transfer.MODEL}",),
+      "adapts tiny_imagenet32_resnet14, not cifar10_resnet14: name that",
+    ),
+  ],
+)
+def test_mistakes_with_cnaps(capsys, flags, message):
+  status, out, err = run(
+    capsys, "--model=cifar10_resnet14", "--method=cnaps", FEW, *flags
+  )
+  assert (status, out) == (2, "")
+  assert err.startswith("error: ")
+  assert message in err
+  assert err.count("\n") == 1
+
+
+def test_commits_of_rows(tmp_path, monkeypatch):
+  """A row names the commit of the checkout, and whether it was changed."""
+  package = tmp_path / "leep_jax"
+  package.mkdir()
+  (package / "__init__.py").write_text("")
+  monkeypatch.setattr(leep_jax, "__file__", str(package / "__init__.py"))
+
+  def commit():
+    trials.commit.cache_clear()
+    return trials.commit()
+
+  def git(*arguments):
+    who = "-c", "user.name=a", "-c", "user.email=a@b"
+    subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True)
+
+  assert commit() is None
+  git("init", "-q")
+  assert commit() is None  # nothing is committed yet
+  git("add", ".")
+  git("commit", "-qm", "a")
+  clean = commit()
+  assert re.fullmatch(r"[0-9a-f]{12}", clean)
+  (package / "__init__.py").write_text("a = 1")
+  assert commit() == f"{clean}+"
+  trials.commit.cache_clear()

@@ -1,0 +1,243 @@
+"""Everything that is written from committed rows: tables, figures, READMEs.
+
+    python -m experiments.blocks
+
+Purpose: one command regenerates all of it, and a test checks that this changes
+nothing. Blocks of READMEs stand between `<!-- name -->` and `<!-- /name -->`.
+
+Cost: a minute; nothing is trained.
+"""
+
+from collections.abc import Iterator, Sequence
+import pathlib
+import re
+import sys
+
+from absl import flags
+import numpy as np
+
+from experiments import (
+  convergence,
+  section,
+  source_selection,
+  table_1,
+  transfer_methods,
+)
+from leep_jax import command, report, results, sweep, tables
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+HERE = ROOT / "experiments" / "README.md"
+_SECTIONS = (
+  "large_tasks", "small_tasks", "imbalanced_tasks", "meta_transfer",
+  "convergence", "source_selection",
+)  # fmt: skip
+
+
+def fill(name: str, text: str, path: pathlib.Path) -> None:
+  """Replaces one block of a README, which must be there once."""
+  block = re.compile(f"<!-- {name} -->.*?<!-- /{name} -->", re.DOTALL)
+  old = path.read_text()
+  if len(block.findall(old)) != 1:
+    raise SystemExit(f"{path.name} has no one block {name}")
+  body = text.strip("\n")
+  new = f"<!-- {name} -->\n\n{body}\n\n<!-- /{name} -->"
+  path.write_text(block.sub(lambda _: new, old))
+  print(f"wrote {name}", flush=True)
+
+
+def blocks() -> Iterator[tuple[str, str, pathlib.Path]]:
+  """Yields name, text and file of each block that is made of rows."""
+  found = table_1.lines()
+  large = section.measured("large_tasks", "cifar100")
+  yield "sweep", report.table(report.correlations(large)), README
+  yield "table_1", short_table_1(found), README
+  yield "table_1", f"{table_1.table(found)}\n\n{table_1.NOTES}", HERE
+  yield "classes", classes(large), HERE
+  yield "contradictions", contradictions(found), HERE
+  yield "convergence", converging(), HERE
+  yield "selection", selection(), HERE
+  yield "rows", provenance(), HERE
+  trained = results.parse_rows(transfer_methods.ROWS.read_bytes(), name="")[0]
+  yield "transfer_methods", transfer_methods.table(trained), HERE
+
+
+def short_table_1(found: Sequence[table_1.Line]) -> str:
+  """Returns the measured lines of Table 1, one each, and how many are not."""
+  text = [
+    "| transfer | source → target | section | measured with | n | LEEP | NCE | "
+    "H-score |",
+    "|---|---|---|---|---|---|---|---|",
+  ]
+  for line in found:
+    if line.model is None:
+      continue
+    facts = line.published
+    cells = [
+      table_1.measured_beside_published(line, score) for score in table_1.SCORES
+    ]
+    text.append(
+      f"| {facts['method']} | {facts['source']} → {facts['target']} | "
+      f"{facts['section']} | `{line.model.partition('@')[0]}` | "
+      f"{line.found['leep'].n} | {' | '.join(cells)} |"
+    )
+  missing = sum(line.model is None for line in found)
+  rest = f" {missing} of {len(found)} lines were not run." if missing else ""
+  return (
+    "\n".join(text) + f"\n\nEach cell: measured r (published r).{rest} "
+    f"{table_1.NOTES}"
+  )
+
+
+def classes(rows: Sequence[results.Row]) -> str:
+  """What the number of classes alone predicts of subsets of classes."""
+  text = [
+    "| source | LEEP | -log(classes) | H-score | H-score / (classes - 1) | "
+    "LEEP at equal classes |",
+    "|---|---|---|---|---|---|",
+  ]
+  count = {row["task_checksum"]: row["num_classes"] for row in rows}
+  for held in report.pairs(rows).values():
+    names = list(dict.fromkeys(pair["model"] for pair in held))
+    shown = tables.short_names(names)
+    for name, short in zip(names, shown, strict=True):
+      chosen = [pair for pair in held if pair["model"] == name]
+      leep, truth = map(np.array, report.columns(chosen, "leep"))
+      h_score = np.array(report.columns(chosen, "h_score")[0])
+      number = np.array([count[pair["target"][-1]] for pair in chosen])
+      logs = -np.log(number)
+      cells = [
+        _r(leep, truth), _r(logs, truth), _r(h_score, truth),
+        _r(h_score / (number - 1), truth),
+        _r(_without(leep, logs), _without(truth, logs)),
+      ]  # fmt: skip
+      text.append(f"| {short} | {' | '.join(cells)} |")
+  return "\n".join(text)
+
+
+def _r(x, y):
+  if np.ptp(x) < 1e-9 or np.ptp(y) < 1e-9:  # H-scores of too few examples
+    return "-"
+  return f"{np.corrcoef(x, y)[0, 1]:.3f}"
+
+
+def _without(values, other):
+  """What a line through `other` does not explain."""
+  design = np.stack([np.ones(len(other)), other], axis=1)
+  return values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+
+
+def contradictions(found: Sequence[table_1.Line]) -> str:
+  """Lists what differs by more than chance, largest first."""
+  lines = []
+  for line in found:
+    for score in table_1.SCORES:
+      if line.differs(score):
+        facts = line.published
+        got = line.found[score].pearson or 0.0
+        lines.append(
+          (
+            -abs(got - line.value(score)),
+            f"- {facts['section']}, {facts['method']}, {facts['source']} → "
+            f"{facts['target']}, {score}: {got:.3f} "
+            f"({line.found[score].n} tasks), published {line.value(score):.3f}",
+          )
+        )
+  return "\n".join(text for _, text in sorted(lines)) or "None."
+
+
+def converging() -> str:
+  """Tables of convergence, by target and source."""
+  text = []
+  for target in convergence.SECTION.targets:
+    tuned = section.measured("small_tasks", target)
+    references = section.measured("convergence", target)
+    for model in dict.fromkeys(row["model"] for row in references):
+      found = convergence.differences(
+        *(
+          [row for row in rows if row["model"] == model]
+          for rows in (tuned, references)
+        ),
+        count=convergence.LEVELS.get(target, 5),
+      )
+      if found is not None:
+        name = model.partition("@")[0]
+        text.append(f"`{name}` → {target}:\n\n{convergence.table(found)}")
+  return "\n\n".join(text)
+
+
+def selection() -> str:
+  """Tables of section 5.7: scores and truths by source, and correlations."""
+  text = []
+  for target in source_selection.SECTION.targets:
+    rows = source_selection.with_accuracy(
+      section.measured("source_selection", target)
+    )
+    for method, held in report.pairs(rows).items():
+      text.append(f"{target}, {method}:\n\n{_sources(held)}")
+    found = [
+      row for row in report.correlations(rows) if row["model"] == "all sources"
+    ]
+    text.append(f"{target}:\n\n{report.table(found)}")
+  return "\n\n".join(text)
+
+
+def _sources(held):
+  scores = list(held[0]["scores"])
+  lines = [
+    f"| source | test accuracy | {' | '.join(scores)} |",
+    "|---|---|" + "---|" * len(scores),
+  ]
+  names = tables.short_names([pair["model"] for pair in held])
+  order = sorted(
+    zip(names, held, strict=True), key=lambda item: -(item[1]["truth"] or 0)
+  )
+  for name, pair in order:
+    truth = "diverged" if pair["truth"] is None else f"{pair['truth']:.4f}"
+    cells = [
+      "-" if pair["scores"][score] is None else f"{pair['scores'][score]:.4f}"
+      for score in scores
+    ]
+    lines.append(f"| {name} | {truth} | {' | '.join(cells)} |")
+  return "\n".join(lines)
+
+
+def provenance() -> str:
+  """Returns what was run where, by which code and for how long."""
+  text = [
+    "| rows | method | runs | seconds | device | jax | commit |",
+    "|---|---|---|---|---|---|---|",
+  ]
+  for name in _SECTIONS:
+    for folder in sorted((section.RESULTS / name).glob("*/")):
+      groups: dict[str, list[results.Row]] = {}
+      for row in sweep.read_rows(folder):
+        groups.setdefault(row["method"], []).append(row)
+      for method, rows in groups.items():
+        cells = [
+          f"`{name}/{folder.name}`", method, f"{len(rows):,}",
+          f"{sum(row['seconds'] for row in rows):,.0f}",
+          *(_all(rows, key) for key in ("device", "jax", "commit")),
+        ]  # fmt: skip
+        text.append(f"| {' | '.join(cells)} |")
+  return "\n".join(text)
+
+
+def _all(rows, key):
+  return ", ".join(sorted({str(row.get(key) or "-") for row in rows}))
+
+
+def _run() -> int:
+  output = section.RESULTS
+  status = table_1.main(["experiments.table_1"])
+  if status:
+    return status
+  for name, text, path in blocks():
+    fill(name, text, path)
+  rows, _ = results.parse_rows(transfer_methods.ROWS.read_bytes(), name="rows")
+  transfer_methods.draw(rows, output / "transfer_methods.png")
+  return 0
+
+
+if __name__ == "__main__":
+  sys.exit(command.main(sys.argv, flags.FlagValues(), __doc__ or "", _run))

@@ -1,0 +1,301 @@
+"""Figures 1 to 9 of the LEEP paper, from stored rows; see `table_1`.
+
+Each is drawn as PNG and as SVG. A figure whose rows are not there is left out.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+import contextlib
+import dataclasses
+import pathlib
+
+from experiments import convergence, section, source_selection
+from leep_jax import checks, correlation, plots, report, tables
+
+_METHODS = {
+  "retrain_head": "head re-training",
+  "fine_tune": "fine-tuning",
+  "cnaps": "CNAPs",
+}
+_TARGETS = {"cifar100": "CIFAR-100", "fashion_mnist": "Fashion-MNIST"}
+_SCORES = {
+  "leep": "LEEP",
+  "nce": "NCE",
+  "h_score": "H-score",
+  "logme": "LogME",
+  source_selection.SOURCE_ACCURACY: "accuracy on its own data",
+}
+# What sources were trained on, by the start of their names.
+_TRAINED = {
+  "resnet20@": "CIFAR-10 ResNet-20",
+  "resnet18": "ImageNet ResNet-18",
+  "mobilenet_v1_025@": "ImageNet MobileNet 0.25",
+  "tiny_imagenet32_": "Tiny-ImageNet ResNet-14",
+}
+_TRUTHS = {"small_tasks": "accuracy", "imbalanced_tasks": "binary_f1"}
+
+
+def draw(
+  folder: pathlib.Path = section.RESULTS, output: pathlib.Path | None = None
+) -> Iterator[str]:
+  """Draws what there are rows for; yields the names of the files.
+
+  Args:
+    folder: of the rows of all sections.
+    output: where figures are written; by default there.
+  """
+  output = output or folder
+  for number, figure in FIGURES.items():
+    for suffix in (".png", ".svg"):
+      name = f"figure_{number}{suffix}"
+      if figure(folder, output / name):
+        yield name
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pairs:
+  """Scores beside truths of one source and target."""
+
+  source: str
+  target: str
+  methods: dict[str, list[report.Pair]]
+
+  @property
+  def title(self) -> str:
+    return f"{self.source} → {_TARGETS.get(self.target, self.target)}"
+
+
+def _pairs(folder, name, *, targets=("cifar100",)) -> list[_Pairs]:
+  """Pairs of a section, by target and those sources that the paper has."""
+  found = []
+  truth = _TRUTHS.get(name, "accuracy")
+  for target in targets:
+    rows = section.measured(name, target, folder)
+    for stem, source in _TRAINED.items():
+      chosen = [row for row in rows if row["model"].startswith(stem)]
+      methods = {
+        _METHODS[method.partition(" ")[0]]: held
+        for method, held in report.pairs(chosen, truth=truth).items()
+        if held
+      }
+      if methods:
+        found.append(_Pairs(source, target, methods))
+  return found
+
+
+def _letters(panels: Sequence[str]) -> list[str]:
+  if len(panels) == 1:
+    return list(panels)
+  return [f"({'abcdefgh'[i]}) {title}" for i, title in enumerate(panels)]
+
+
+def _rows_of(panels, columns=2):
+  return [panels[i : i + columns] for i in range(0, len(panels), columns)]
+
+
+def _figure_1(folder, path) -> bool:
+  found = _pairs(folder, "large_tasks")
+  panels = []
+  titles = _letters([held.title for held in found])
+  for title, held in zip(titles, found, strict=True):
+    every = [(m, pair) for m, pairs in held.methods.items() for pair in pairs]
+    scores, truths = report.columns([pair for _, pair in every], "leep")
+    panels.append(
+      plots.Panel(
+        scores,
+        truths,
+        "LEEP",
+        "test accuracy",
+        title,
+        groups=[method for method, _ in every],
+      )
+    )
+  if not panels:
+    return False
+  plots.scatter_grid(
+    _rows_of(panels),
+    title="LEEP predicts test accuracy after transfer: "
+    "random subsets of the classes of CIFAR-100",
+    path=path,
+  )
+  return True
+
+
+def _levels(found, truth, path, title):
+  """Draws five levels of LEEP, a panel for each source and target."""
+  panels = []
+  titles = _letters([held.title for held in found])
+  for name, held in zip(titles, found, strict=True):
+    series = {}
+    for method, pairs in held.methods.items():
+      with contextlib.suppress(checks.UndefinedScore):
+        series[method] = correlation.levels(*report.columns(pairs, "leep"))
+    if series:
+      panels.append(plots.Levels(series, "LEEP", truth, name))
+  if not panels:
+    return False
+  plots.levels_grid(_rows_of(panels), title=title, path=path)
+  return True
+
+
+def _figure_2(folder, path) -> bool:
+  panels = []
+  for name, what, truth in (
+    ("small_tasks", "balanced", "mean test accuracy"),
+    ("imbalanced_tasks", "imbalanced", "mean test F1"),
+  ):
+    # As the paper: the source of ImageNet, to CIFAR-100.
+    found = [x for x in _pairs(folder, name) if "ImageNet" in x.source]
+    for held in found[:1]:
+      series = {
+        method: correlation.levels(*report.columns(pairs, "leep"))
+        for method, pairs in held.methods.items()
+      }
+      title = f"{what}: {held.title}"
+      panels.append(plots.Levels(series, "LEEP", truth, title))
+  if not panels:
+    return False
+  plots.levels_grid(
+    [panels],
+    title="Five levels of LEEP of small target data sets",
+    path=path,
+  )
+  return True
+
+
+def _figure_3(folder, path) -> bool:
+  return _levels(
+    _pairs(folder, "meta_transfer"),
+    "mean test accuracy",
+    path,
+    "CNAPs on tasks of five levels of LEEP",
+  )
+
+
+def _curves(folder, targets, path, title):
+  panels = []
+  for target in targets:
+    tuned = section.measured("small_tasks", target, folder)
+    references = section.measured("convergence", target, folder)
+    for stem, source in _TRAINED.items():
+      found = convergence.differences(
+        *(
+          [row for row in rows if row["model"].startswith(stem)]
+          for rows in (tuned, references)
+        ),
+        count=convergence.LEVELS.get(target, 5),
+      )
+      if found is not None:
+        name = f"{source} → {_TARGETS.get(target, target)}"
+        panels.append((name, found))
+  if not panels:
+    return False
+  names = _letters([name for name, _ in panels])
+  plots.curves_grid(
+    _rows_of(
+      [
+        plots.Curves(
+          found.levels,
+          "accuracy beyond the reference",
+          name,
+          start=found.start,
+          step=found.step,
+        )
+        for name, (_, found) in zip(names, panels, strict=True)
+      ]
+    ),
+    title=title,
+    path=path,
+    zero=True,
+    ordered=True,
+  )
+  return True
+
+
+def _figure_4(folder, path) -> bool:
+  return _curves(
+    folder,
+    ("cifar100",),
+    path,
+    "Fine-tuned models against models trained from scratch, by level of LEEP",
+  )
+
+
+def _selection(folder, path, methods, title):
+  rows_of_panels = []
+  for target in ("cifar100", "fashion_mnist"):
+    rows = source_selection.with_accuracy(
+      section.measured("source_selection", target, folder)
+    )
+    for method, held in report.pairs(rows).items():
+      if method.partition(" ")[0] not in methods or not held:
+        continue
+      names = tables.short_names([pair["model"] for pair in held])
+      said = _METHODS[method.partition(" ")[0]]
+      rows_of_panels.append(
+        [
+          plots.Panel(
+            *report.columns(held, score),
+            name,
+            f"accuracy, {said}",
+            _TARGETS[target],
+            groups=names,
+          )
+          for score, name in _SCORES.items()
+        ]
+      )
+  if not rows_of_panels:
+    return False
+  plots.scatter_grid(rows_of_panels, title=title, path=path)
+  return True
+
+
+def _figure_5(folder, path) -> bool:
+  return _selection(
+    folder,
+    path,
+    ("retrain_head",),
+    "Test accuracy of re-trained heads against what predicts it, by source",
+  )
+
+
+def _figure_6(folder, path) -> bool:
+  return _levels(
+    _pairs(folder, "small_tasks", targets=tuple(_TARGETS)),
+    "mean test accuracy",
+    path,
+    "Small, balanced tasks of five levels of LEEP",
+  )
+
+
+def _figure_7(folder, path) -> bool:
+  return _levels(
+    _pairs(folder, "imbalanced_tasks", targets=tuple(_TARGETS)),
+    "mean test F1",
+    path,
+    "Small, imbalanced tasks of five levels of LEEP",
+  )
+
+
+def _figure_8(folder, path) -> bool:
+  return _curves(
+    folder,
+    tuple(_TARGETS),
+    path,
+    "Fine-tuned models against models trained from scratch, all settings",
+  )
+
+
+def _figure_9(folder, path) -> bool:
+  return _selection(
+    folder,
+    path,
+    ("retrain_head", "fine_tune"),
+    "Test accuracy after both ways of transfer, by source",
+  )
+
+
+Figure = Callable[[pathlib.Path, pathlib.Path], bool]
+FIGURES: dict[int, Figure] = {
+  1: _figure_1, 2: _figure_2, 3: _figure_3, 4: _figure_4, 5: _figure_5,
+  6: _figure_6, 7: _figure_7, 8: _figure_8, 9: _figure_9,
+}  # fmt: skip

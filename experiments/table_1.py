@@ -1,0 +1,258 @@
+"""Table 1 of the LEEP paper, published beside measured (section 5.6).
+
+    python -m experiments.table_1 [--results=DIR --output=DIR]
+
+Purpose: all correlations of LEEP, NCE and H-score with what transfer reached,
+from the rows of the other sections. A line that was not measured says so, and
+with which command it would be. This also draws figures 1 to 9; `experiments.
+blocks` calls it, and writes the READMEs' tables from the same rows.
+
+Cost: half a minute; nothing is trained.
+
+What came out: `results/table_1.md`, the figures beside it, and "Where this
+contradicts the paper" in `README.md` of this folder.
+"""
+
+from collections.abc import Sequence
+import csv
+import dataclasses
+import math
+import pathlib
+import sys
+
+from absl import flags
+
+from experiments import section
+from leep_jax import checks, command, correlation, report, results
+
+FLAGS = flags.FlagValues()
+_RESULTS = flags.DEFINE_string(
+  "results",
+  str(section.RESULTS),
+  "Folder of the rows of all sections.",
+  flag_values=FLAGS,
+)
+_OUTPUT = flags.DEFINE_string(
+  "output",
+  None,
+  "Folder for the table and figures. Default: that of the rows.",
+  flag_values=FLAGS,
+)
+SCORES = ("leep", "nce", "h_score")
+PUBLISHED = section.RESULTS.parent / "published" / "table_1.csv"
+_SECTIONS = {
+  "5.1": "large_tasks",
+  "5.2": "small_tasks",
+  "5.3": "imbalanced_tasks",
+  "5.4": "meta_transfer",
+}
+_TASKS = 200  # of the paper, for the interval of a published r
+# Sources that stand for the paper's, by what they were trained on: the first
+# that was measured is taken.
+_STAND_INS = {
+  "cifar10": ("resnet20@",),
+  "imagenet": ("resnet18", "mobilenet_v1_025@", "tiny_imagenet32_"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+  """A line of Table 1.
+
+  Attributes:
+    published: the line of `published/table_1.csv`.
+    model: the measured source, None where there is none.
+    found: what was measured, by score.
+    setting: what differs from the paper's protocol, and how large it was.
+  """
+
+  published: dict[str, str]
+  model: str | None
+  found: dict[str, correlation.Correlation]
+  setting: str
+
+  @property
+  def section(self) -> str:
+    """Returns the name of the section's file."""
+    return _SECTIONS[self.published["section"]]
+
+  @property
+  def command(self) -> str:
+    """Returns what would measure it at the paper's scale."""
+    return (
+      f"python -m experiments.{self.section} --scale=paper "
+      f"--datasets={self.published['target']} "
+      f"--transfer={self.published['method']} --data_dir=DIR --weights=DIR"
+    )
+
+  def value(self, score: str) -> float:
+    """Returns the published r."""
+    return float(self.published[score])
+
+  def contradicts(self, score: str) -> bool:
+    """Returns whether the published r is outside the measured interval."""
+    found = self.found.get(score)
+    if found is None or found.interval is None:
+      return False
+    low, high = found.interval
+    return not low <= self.value(score) <= high
+
+  def differs(self, score: str) -> bool:
+    """Returns whether the difference is more than both samples explain.
+
+    By Fisher's z of both correlations, with p < 0.05, or where one is positive
+    and the other negative, both with p < 0.05.
+    """
+    found = self.found.get(score)
+    if found is None or found.pearson is None or found.n < 4:
+      return False
+    bound = 1 - 1e-9
+    here, there = (
+      math.atanh(max(-bound, min(bound, r)))
+      for r in (found.pearson, self.value(score))
+    )
+    error = math.sqrt(1 / (found.n - 3) + 1 / (_TASKS - 3))
+    return abs(here - there) > 1.96 * error
+
+
+def lines(folder: pathlib.Path = section.RESULTS) -> list[Line]:
+  """Returns all of Table 1.
+
+  Args:
+    folder: of the rows of all sections.
+  """
+  with PUBLISHED.open(newline="") as file:
+    published = list(csv.DictReader(file))
+  return [_line(line, folder) for line in published]
+
+
+def _line(published, folder):
+  name, target = _SECTIONS[published["section"]], published["target"]
+  rows = section.measured(name, target, folder)
+  truth = "binary_f1" if name == "imbalanced_tasks" else "accuracy"
+  for stem in _STAND_INS[published["source"]]:
+    chosen = [row for row in rows if row["model"].startswith(stem)]
+    for method, held in report.pairs(chosen, truth=truth).items():
+      if held and method.partition(" ")[0] == published["method"]:
+        found = {
+          score: correlation.correlate(*report.columns(held, score))
+          for score in SCORES
+        }
+        trained = [r for r in chosen if r["method"] == published["method"]]
+        model = trained[0]["model"]
+        return Line(published, model, found, _setting(trained))
+  return Line(published, None, {}, "")
+
+
+def _setting(rows):
+  """How large it was, from the rows themselves."""
+  recipe = rows[0]["recipe"]
+  said = [f"{len({row['task'] for row in rows})} tasks"]
+  if "epochs" in recipe:
+    said.append(f"{recipe['epochs']} epochs")
+  sampler = rows[0]["sampler"]
+  if sampler.startswith("subsets"):
+    said.append(f"{rows[0]['train_set']:,} images")
+  if rows[0]["test_set"] < 10_000:
+    said.append(f"{rows[0]['test_set']:,} test images")
+  return ", ".join(said)
+
+
+def table(found: Sequence[Line]) -> str:
+  """Returns Table 1 as Markdown."""
+  text = [
+    "| transfer | source → target | tasks (section) | score | published r | "
+    "measured r | 95 % | measured with | setting |",
+    "|---|---|---|---|---|---|---|---|---|",
+  ]
+  for line in found:
+    facts = line.published
+    regime = facts["regime"].replace("_", ", ")
+    head = (
+      f"| {facts['method']} | {facts['source']} → {facts['target']} | "
+      f"{regime} ({facts['section']}) |"
+    )
+    if line.model is None:
+      values = ", ".join(f"{line.value(s):.3f}" for s in SCORES)
+      text.append(
+        f"{head} leep, nce, h_score | {values} | not run: `{line.command}` | "
+        "- | - | - |"
+      )
+      continue
+    for score in SCORES:
+      got = line.found[score]
+      interval = "-"
+      if got.interval is not None:
+        interval = f"{got.interval[0]:.3f} to {got.interval[1]:.3f}"
+      text.append(
+        f"{head} {score} | {_published(line, score)} | "
+        f"{_r(got)}{_mark(line, score)} | {interval} | "
+        f"{_model(line.model)} | {line.setting} |"
+      )
+  return "\n".join(text)
+
+
+def measured_beside_published(line: Line, score: str) -> str:
+  """Returns `measured (published)` of one score of a line, with its marks."""
+  return (
+    f"{_r(line.found[score])}{_mark(line, score)} ({_published(line, score)})"
+  )
+
+
+def _published(line, score):
+  weak = score == "h_score" and line.published["h_score_significant"] == "false"
+  return f"{line.value(score):.3f}" + "\\*" * weak
+
+
+def _r(got):
+  if got.pearson is None:
+    return "undefined"
+  weak = "\\*" if got.p_value is not None and got.p_value > 0.05 else ""
+  return f"{got.pearson:.3f}{weak}"
+
+
+def _mark(line, score):
+  if line.differs(score):
+    return " ‡"
+  return " †" if line.contradicts(score) else ""
+
+
+def _model(name):
+  return f"`{name.partition('@')[0]}`"
+
+
+NOTES = (
+  "\\* p > 0.05. † the published r is outside the measured 95 % interval (of "
+  "the bootstrap). ‡ the difference is more than the chance in both samples "
+  "explains (Fisher's z, p < 0.05)."
+)
+
+
+def _run() -> int:
+  from experiments import figures
+
+  folder = pathlib.Path(_RESULTS.value)
+  if not folder.is_dir():
+    raise checks.InputError(f"--results={folder} is no folder")
+  output = pathlib.Path(_OUTPUT.value or folder)
+  output.mkdir(parents=True, exist_ok=True)
+  found = lines(folder)
+  text = f"{table(found)}\n\n{NOTES}\n"
+  results.replace_file(output / "table_1.md", text.encode())
+  print(text)
+  for name in figures.draw(folder, output):
+    print(f"wrote {output / name}")
+  return 0
+
+
+def main(argv: list[str]) -> int:
+  """Runs the command; returns its exit status.
+
+  Args:
+    argv: the program's name and its flags.
+  """
+  return command.main(argv, FLAGS, __doc__ or "", _run)
+
+
+if __name__ == "__main__":
+  sys.exit(main(sys.argv))

@@ -1,0 +1,245 @@
+"""Sections of the paper at the smallest scale; tables and figures from rows."""
+
+import csv
+import re
+
+import matplotlib
+import numpy as np
+import pytest
+
+from experiments import (
+  blocks,
+  convergence,
+  figures,
+  imbalanced_tasks,
+  large_tasks,
+  meta_transfer,
+  section,
+  small_tasks,
+  source_selection,
+  table_1,
+  transfer_methods,
+)
+from leep_jax import report, results, sweep
+
+MODULES = {
+  m.SECTION.name: m
+  for m in (
+    large_tasks, small_tasks, imbalanced_tasks, meta_transfer, convergence,
+    source_selection,
+  )
+}  # fmt: skip
+METHODS = {
+  "large_tasks": {"retrain_head"},
+  "small_tasks": {"retrain_head", "fine_tune"},
+  "imbalanced_tasks": {"retrain_head", "fine_tune"},
+  "meta_transfer": {"cnaps"},
+  "convergence": {"scratch"},
+  "source_selection": {"retrain_head", "fine_tune"},
+}
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+  """The folder that sections at the smallest scale share."""
+  return tmp_path_factory.mktemp("smoke")
+
+
+def run(module, *flags):
+  return section.main(["a", *flags], module.SECTION, module.__doc__)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_section_runs_at_the_smallest_scale(name, smoke, capsys, one_device):
+  module = MODULES[name]
+  assert run(module, "--scale=smoke", f"--output={smoke}") == 0
+  printed = capsys.readouterr().out
+  assert f"{name}/digits: {module.SECTION.truth}" in printed
+  assert "| leep |" in printed
+  rows = section.measured(name, "digits", smoke)
+  assert {row["method"] for row in rows} == {report.SCORED, *METHODS[name]}
+  for row in rows:
+    assert row["device"] == "1 cpu"
+    assert row["commit"] is None or re.fullmatch(r"\w{12}\+?", row["commit"])
+    if row["method"] == report.SCORED:
+      assert {"leep", "nce", "h_score"} <= set(row["scores"])
+    else:
+      assert 0 <= row["accuracy"] <= 1
+  if name == "source_selection":
+    assert "source_accuracy" in printed
+  # Nothing is done twice.
+  assert run(module, "--scale=smoke", f"--output={smoke}") == 0
+  assert len(section.measured(name, "digits", smoke)) == len(rows)
+
+
+def test_other_scales_name_real_data():
+  for name, module in MODULES.items():
+    for scale in ("cpu", "paper"):
+      for target in module.SECTION.targets:
+        parts = module.parts(scale, target)
+        assert METHODS[name] <= {p.transfer for p in parts} or scale == "cpu"
+        for part in parts:
+          assert part.folder.endswith(f"/{target}")
+          assert part.dataset == target
+  tasks = {p.tasks for p in small_tasks.parts("paper", "fashion_mnist")}
+  assert tasks == {"small(count=200,classes=4,examples=30)"}
+  (head, tuned) = imbalanced_tasks.parts("paper", "cifar100")
+  assert "--epochs=20" in head.flags
+  assert tuned.tasks == head.tasks
+  assert tuned.tasks == "imbalanced(count=200,minority=30..60,ratio=5)"
+  for target in ("cifar100", "fashion_mnist"):
+    names = source_selection.sources("cpu", target)
+    assert len(names) == 10
+    assert not any(name.startswith(f"{target}_") for name in names)
+    known = source_selection.accuracies()
+    assert all(0 < known[name] < 1 for name in names)
+
+
+def test_mistakes_are_told(tmp_path, capsys):
+  assert run(small_tasks, f"--weights={tmp_path / 'none'}") == 2
+  assert (
+    f"--weights={tmp_path / 'none'} is no folder" in capsys.readouterr().err
+  )
+  assert run(small_tasks, "--transfer=probe") == 2
+  assert "no part of --transfer=probe" in capsys.readouterr().err
+  assert table_1.main(["a", f"--results={tmp_path / 'none'}"]) == 2
+  assert "is no folder" in capsys.readouterr().err
+
+
+def test_table_1_says_what_was_not_run(tmp_path, capsys):
+  assert table_1.main(["a", f"--results={tmp_path}"]) == 0
+  printed = capsys.readouterr().out
+  with table_1.PUBLISHED.open(newline="") as file:
+    count = len(list(csv.DictReader(file)))
+  assert count == 21
+  assert printed.count("not run: `python -m experiments.") == count
+  assert "figure" not in printed
+  assert (tmp_path / "table_1.md").read_text().strip() in printed
+
+
+def test_lines_contradict_and_differ():
+  line = next(x for x in table_1.lines() if x.model is not None)
+  got = line.found["leep"]
+  low, _ = got.interval
+  same = table_1.Line({"leep": f"{got.pearson}"}, "m", line.found, "")
+  assert not same.contradicts("leep")
+  assert not same.differs("leep")
+  out = table_1.Line({"leep": f"{low - 1e-3}"}, "m", line.found, "")
+  assert out.contradicts("leep")
+  far = table_1.Line({"leep": f"{-got.pearson}"}, "m", line.found, "")
+  assert far.contradicts("leep")
+  assert far.differs("leep")
+  assert not table_1.Line({"leep": "0"}, None, {}, "").differs("leep")
+
+
+def curve_rows(count, epochs=3):
+  """Rows of tasks whose fine-tuning gains with LEEP: by hand."""
+  tuned, references = [], []
+  for i in range(count):
+    task = {"task": f"t{i}", "task_checksum": f"{i}", "model": "m"}
+    gain = i / 10
+    curve = [0.5, None, 0.5 + gain][:epochs]
+    tuned += [
+      {**task, "method": "score", "scores": {"leep": -1.0 + i}},
+      {**task, "method": "fine_tune", "accuracy": 1, "accuracies": curve},
+    ]
+    references.append({**task, "method": "scratch", "accuracy": 0.6})
+  return tuned, references
+
+
+def test_convergence_by_level():
+  tuned, references = curve_rows(4)
+  found = convergence.differences(tuned, references, count=2)
+  assert list(found.levels) == ["level 1", "level 2"]
+  # Tasks 0 and 1, and 2 and 3; measured after epochs 1 and 3.
+  np.testing.assert_allclose(found.levels["level 1"], [[-0.1, -0.1], [-0.1, 0]])
+  np.testing.assert_allclose(
+    found.levels["level 2"], [[-0.1, 0.1], [-0.1, 0.2]]
+  )
+  assert (found.start, found.step) == (1, 2)
+  assert found.matched == {"level 1": None, "level 2": 3}
+  text = convergence.table(found)
+  assert "| 1 | 2 | none | -0.050 ± 0.050 |" in text
+  assert "| 2 | 2 | 3 | +0.150 ± 0.050 |" in text
+  # Tasks without a reference, or that diverged, are left out.
+  assert convergence.differences(tuned, references[:1]) is None
+  tuned[1]["accuracy"] = None
+  found = convergence.differences(tuned, references, count=1)
+  assert len(found.levels["level 1"]) == 3
+
+
+def test_number_of_classes_alone():
+  rows = []
+  rng = np.random.default_rng(0)
+  for i in range(20):
+    task = {"model": "m", "task": f"{i}", "task_checksum": f"{i}"}
+    task["num_classes"] = i + 2
+    extra = rng.normal()
+    accuracy = -np.log(i + 2) + 1e-3 * rng.normal()
+    scores = {"leep": -np.log(i + 2) + extra, "h_score": 0.5 * (i + 1)}
+    rows += [
+      {**task, "method": "score", "scores": scores},
+      {**task, "method": "retrain_head", "accuracy": accuracy},
+    ]
+  line = blocks.classes(rows).splitlines()[2].split("|")
+  assert line[3].strip() == "1.000"
+  assert float(line[4]) < 0
+  assert line[5].strip() == "-"  # the same for all
+
+
+def test_files_are_those_of_the_rows(tmp_path):
+  """Writing every table anew from committed rows changes nothing."""
+  for name, text, path in blocks.blocks():
+    body = text.strip("\n")
+    block = f"<!-- {name} -->\n\n{body}\n\n<!-- /{name} -->"
+    assert block in path.read_text(), (
+      f"run python -m experiments.blocks: {name}"
+    )
+  written = f"{table_1.table(table_1.lines())}\n\n{table_1.NOTES}\n"
+  assert (section.RESULTS / "table_1.md").read_text() == written
+
+
+def test_figures_are_those_of_the_rows(tmp_path):
+  drawn = list(figures.draw(section.RESULTS, tmp_path))
+  kept = {path.name for path in section.RESULTS.glob("figure_*")}
+  assert set(drawn) == kept
+  version = f"Matplotlib v{matplotlib.__version__},"
+  for name in drawn:
+    if name.endswith(".svg"):
+      committed = (section.RESULTS / name).read_text()
+      if version in committed:  # others draw the same a little differently
+        assert (tmp_path / name).read_text() == committed, name
+
+
+def test_committed_rows_are_whole():
+  """Enough tasks of each kind, each row saying how it was made."""
+  counts = {}
+  for name in MODULES:
+    for folder in (section.RESULTS / name).glob("*/"):
+      for row in sweep.read_rows(folder):
+        place = (name, folder.name, row["model"].partition("@")[0])
+        counts[*place, row["method"]] = (
+          counts.get((*place, row["method"]), 0) + 1
+        )
+        assert row["commit"]
+        assert row["jax"]
+        assert row["device"]
+        assert "/" not in row["model"]
+  for target in ("cifar100", "fashion_mnist"):
+    for name in ("small_tasks", "imbalanced_tasks"):
+      for model in ("resnet20", "mobilenet_v1_025"):
+        assert counts[name, target, model, "retrain_head"] == 200
+  for model in ("resnet20", "mobilenet_v1_025"):
+    assert counts["large_tasks", "cifar100", model, "retrain_head"] == 200
+  assert counts["imbalanced_tasks", "cifar100", "resnet20", "fine_tune"] >= 30
+  assert counts["small_tasks", "fashion_mnist", "resnet20", "fine_tune"] >= 30
+  assert counts["convergence", "fashion_mnist", "resnet20", "scratch"] >= 30
+  cnaps = "tiny_imagenet32_resnet14"
+  assert counts["meta_transfer", "cifar100", cnaps, "cnaps"] >= 50
+  rows, _ = results.parse_rows(transfer_methods.ROWS.read_bytes(), name="rows")
+  assert len(rows) == 60
+  tuned, scratch = (
+    np.mean([r["accuracy"] for r in rows if r["method"] == method])
+    for method in ("fine_tune", "scratch")
+  )
+  assert tuned > scratch
