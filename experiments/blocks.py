@@ -9,9 +9,11 @@ Cost: a minute; nothing is trained.
 """
 
 from collections.abc import Iterator, Sequence
+import functools
 import pathlib
 import re
 import sys
+from typing import Any
 
 from absl import flags
 import numpy as np
@@ -32,6 +34,15 @@ _SECTIONS = (
   "large_tasks", "small_tasks", "imbalanced_tasks", "meta_transfer",
   "convergence", "source_selection",
 )  # fmt: skip
+_DEEPER = ("resnet32", "resnet44", "resnet56")
+# Sections of few examples, and what scores are to predict there.
+_FEW = (
+  ("small_tasks", "cifar100", "accuracy"),
+  ("small_tasks", "fashion_mnist", "accuracy"),
+  ("imbalanced_tasks", "cifar100", "binary_f1"),
+  ("imbalanced_tasks", "fashion_mnist", "binary_f1"),
+  ("meta_transfer", "cifar100", "accuracy"),
+)
 
 
 def fill(name: str, text: str, path: pathlib.Path) -> None:
@@ -55,6 +66,8 @@ def blocks() -> Iterator[tuple[str, str, pathlib.Path]]:
   yield "table_1", f"{table_1.table(found)}\n\n{table_1.NOTES}", HERE
   yield "classes", classes(large), HERE
   yield "contradictions", contradictions(found), HERE
+  yield "regularized", regularized(), HERE
+  yield "networks", networks(), HERE
   yield "convergence", converging(), HERE
   yield "selection", selection(), HERE
   yield "rows", provenance(), HERE
@@ -144,6 +157,69 @@ def contradictions(found: Sequence[table_1.Line]) -> str:
           )
         )
   return "\n".join(text for _, text in sorted(lines)) or "None."
+
+
+def regularized() -> str:
+  """Correlations of H-score and its regularised form on few examples."""
+  lines = [
+    "| tasks | source | H-score | regularised | LEEP |",
+    "|---|---|---|---|---|",
+  ]
+  for where, model, scores in _few():
+    if "regularized_h_score" in scores and not model.startswith(_DEEPER):
+      cells = [
+        _or_dash(scores[name]["pearson"])
+        for name in ("h_score", "regularized_h_score", "leep")
+      ]
+      lines.append(f"| {where} | {model} | {' | '.join(cells)} |")
+  return "\n".join(lines)
+
+
+def networks() -> str:
+  """Correlations of LEEP and NCE by depth of the CIFAR-10 ResNet."""
+  lines = [
+    "| tasks | source | LEEP | 95 % | NCE | 95 % |",
+    "|---|---|---|---|---|---|",
+  ]
+  found = list(_few())
+  compared = {where for where, model, _ in found if model.startswith(_DEEPER)}
+  for where, model, scores in found:
+    if where in compared and model.startswith("resnet"):
+      cells = []
+      for name in ("leep", "nce"):
+        row = scores[name]
+        cells += [
+          _or_dash(row["pearson"]),
+          f"{row['low']:.3f} to {row['high']:.3f}",
+        ]
+      lines.append(f"| {where} | {model} | {' | '.join(cells)} |")
+  return "\n".join(lines)
+
+
+@functools.cache
+def _few():
+  """Correlations with heads or CNAPs where examples are few: by source."""
+  found = []
+  for name, target, truth in _FEW:
+    rows = [
+      row
+      for row in section.measured(name, target)
+      if row["method"] in (report.SCORED, "retrain_head", "cnaps")
+    ]
+    by_model: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in report.correlations(rows, truth=truth):
+      by_model.setdefault(row["model"], {})[row["score"]] = row
+    where = f"{name} {target}"
+    found += [
+      (where, model.partition("@")[0], scores)
+      for model, scores in by_model.items()
+      if model != "all sources"
+    ]
+  return found
+
+
+def _or_dash(value):
+  return "-" if value is None else f"{value:.3f}"
 
 
 def converging() -> str:
