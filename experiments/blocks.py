@@ -25,7 +25,7 @@ from experiments import (
   table_1,
   transfer_methods,
 )
-from leep_jax import command, report, results, sweep, tables
+from leep_jax import command, report, results, sweep
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -112,7 +112,7 @@ def classes(rows: Sequence[results.Row]) -> str:
   count = {row["task_checksum"]: row["num_classes"] for row in rows}
   for held in report.pairs(rows).values():
     names = list(dict.fromkeys(pair["model"] for pair in held))
-    shown = tables.short_names(names)
+    shown = source_selection.labels(names)
     for name, short in zip(names, shown, strict=True):
       chosen = [pair for pair in held if pair["model"] == name]
       leep, truth = map(np.array, report.columns(chosen, "leep"))
@@ -264,7 +264,7 @@ def _sources(held):
     f"| source | test accuracy | {' | '.join(scores)} |",
     "|---|---|" + "---|" * len(scores),
   ]
-  names = tables.short_names([pair["model"] for pair in held])
+  names = source_selection.labels([pair["model"] for pair in held])
   order = sorted(
     zip(names, held, strict=True), key=lambda item: -(item[1]["truth"] or 0)
   )

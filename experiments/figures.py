@@ -9,7 +9,7 @@ import dataclasses
 import pathlib
 
 from experiments import convergence, section, source_selection
-from leep_jax import checks, correlation, plots, report, tables
+from leep_jax import checks, correlation, plots, report
 
 _METHODS = {
   "retrain_head": "head re-training",
@@ -138,25 +138,25 @@ def _levels(found, truth, path, title):
 
 
 def _figure_2(folder, path) -> bool:
-  panels = []
+  panels, source = [], ""
   for name, what, truth in (
-    ("small_tasks", "balanced", "mean test accuracy"),
-    ("imbalanced_tasks", "imbalanced", "mean test F1"),
+    ("small_tasks", "(a) balanced", "mean test accuracy"),
+    ("imbalanced_tasks", "(b) imbalanced", "mean test F1"),
   ):
     # As the paper: the source of ImageNet, to CIFAR-100.
     found = [x for x in _pairs(folder, name) if "ImageNet" in x.source]
     for held in found[:1]:
+      source = held.title
       series = {
         method: correlation.levels(*report.columns(pairs, "leep"))
         for method, pairs in held.methods.items()
       }
-      title = f"{what}: {held.title}"
-      panels.append(plots.Levels(series, "LEEP", truth, title))
+      panels.append(plots.Levels(series, "LEEP", truth, what))
   if not panels:
     return False
   plots.levels_grid(
     [panels],
-    title="Five levels of LEEP of small target data sets",
+    title=f"Small target data sets of five levels of LEEP: {source}",
     path=path,
   )
   return True
@@ -229,7 +229,7 @@ def _selection(folder, path, methods, title):
     for method, held in report.pairs(rows).items():
       if method.partition(" ")[0] not in methods or not held:
         continue
-      names = tables.short_names([pair["model"] for pair in held])
+      names = source_selection.labels([pair["model"] for pair in held])
       said = _METHODS[method.partition(" ")[0]]
       rows_of_panels.append(
         [

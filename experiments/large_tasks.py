@@ -13,9 +13,9 @@ ImageNet MobileNet V1 0.25. `smoke` takes subsets of the ten digits.
 
 Cost of `cpu`: half an hour on two cores.
 
-What came out: LEEP and NCE follow accuracy as closely as published (r above
-0.98 for every source). The H-score does not: see "Where this contradicts the
-paper" in `README.md` of this folder.
+What came out: LEEP and NCE follow accuracy as closely as published, from every
+source. The H-score does not: see "Where this contradicts the paper" in
+`README.md` of this folder.
 """
 
 import sys

@@ -97,6 +97,12 @@ def accuracies() -> dict[str, float]:
   return known
 
 
+def labels(models: Sequence[str]) -> list[str]:
+  """Returns names for tables and figures, without files' names."""
+  short = [model.partition("@")[0] for model in models]
+  return short if len(set(short)) == len(short) else list(models)
+
+
 def with_accuracy(rows: Sequence[results.Row]) -> list[results.Row]:
   """Returns rows whose scores have the source's own accuracy beside them."""
   known = accuracies()
