@@ -39,9 +39,10 @@ _SILENCE = 30  # seconds
 _GATHERED_BYTES = 256 << 20
 _RUN_AHEAD = 1  # batches
 # With JAX 0.11 the CPU's fused YNN kernels return NaN for bfloat16 networks
-# (`test_bfloat16_scores_are_within_the_stated_tolerance`). Networks run well
-# without them, also in float32; sums need them for speed.
-_NETWORK_OPTIONS = {"cpu": {"xla_cpu_experimental_ynn_fusion_type": ""}}
+# (`test_bfloat16_scores_are_within_the_stated_tolerance`). The forward pass of
+# any network is nearly as fast without them; gradients in float32, and sums,
+# need them for speed.
+_UNFUSED = {"cpu": {"xla_cpu_experimental_ynn_fusion_type": ""}}
 # A compiled program takes up to some hundred of the 65,530 memory maps that
 # Linux allows a process; beyond them, compiling ends it without a word.
 _MOST_PROGRAMS = 256
@@ -336,6 +337,16 @@ def forget_programs() -> None:
 _copy = _Mapped(lambda _, tree: tree, in_axes=(0, None))
 
 
+def precision(dtype: str) -> str | None:
+  """Returns the precision of products of a type, for JAX's setting of it.
+
+  Left to themselves, accelerators multiply float32 in fewer bits. A CPU does
+  not, and fuses less where it is told not to.
+  """
+  exact = dtype == "float32" and jax.devices()[0].platform != "cpu"
+  return "highest" if exact else None
+
+
 def replicate(tree: Any) -> Any:
   """Places a copy of every array on each device, once."""
   if not jax.tree.leaves(tree):
@@ -347,14 +358,14 @@ def replicate(tree: Any) -> Any:
 def parallel(
   function: Callable[[Any, Any], Any],
   *,
-  network: bool = True,
+  fused: bool = False,
   donate: bool = False,
 ) -> Callable[[Any, Any], Any]:
   """Spreads a pure function `(state, batch) -> outputs` over all devices.
 
   Args:
     function: of a state and the examples `[b, ...]` of one device.
-    network: whether it is a network, rather than sums and small products.
+    fused: whether a CPU may fuse products, which spoils bfloat16.
     donate: whether the memory of the state is given away, to what comes out.
 
   Returns:
@@ -362,15 +373,17 @@ def parallel(
     outputs keep the axes `[d, b]`. Each shape is compiled once; a call returns
     before the devices have finished.
   """
-  options = _NETWORK_OPTIONS if network else None
   return _Mapped(
-    function, compiler_options=options, donate_argnums=(0,) if donate else ()
+    function,
+    compiler_options=None if fused else _UNFUSED,
+    donate_argnums=(0,) if donate else (),
   )
 
 
 def together(
   function: Callable[[Any, Any, Callable[[Any], Any]], Any],
   *,
+  fused: bool = False,
   donate: bool = False,
 ) -> Callable[[Any, Any], Any]:
   """Spreads one step of a network over all devices.
@@ -379,6 +392,7 @@ def together(
     function: of a state, the part `[b, ...]` of a batch that is one device's,
       and a function that adds a pytree over the devices. What it returns must
       be the same on each of them.
+    fused: as for `parallel`.
     donate: whether the memory of the state is given away, to what comes out.
 
   Returns:
@@ -392,7 +406,7 @@ def together(
   return _Mapped(
     step,
     axis_name=_AXIS,
-    compiler_options=_NETWORK_OPTIONS,
+    compiler_options=None if fused else _UNFUSED,
     donate_argnums=(0,) if donate else (),
   )
 

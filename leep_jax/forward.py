@@ -193,11 +193,8 @@ def _default_batch_size(image_size, dataset):
 def _forward(apply, preprocessing, dtype):
   """Returns `(state, images) -> outputs by name`, plain and over devices."""
 
-  # Left to themselves, accelerators multiply float32 in fewer bits.
-  precision = "highest" if dtype == "float32" else None
-
   def forward(state, images):
-    with jax.default_matmul_precision(precision):
+    with jax.default_matmul_precision(devices.precision(dtype)):
       outputs = apply(state, preprocessing(images).astype(dtype))
     if not isinstance(outputs, (tuple, list)):
       outputs = (outputs,)

@@ -157,4 +157,4 @@ def _compiled(classes):
   def all_of(_, batch):
     return jax.vmap(one)(*batch)
 
-  return devices.parallel(all_of, network=False)
+  return devices.parallel(all_of, fused=True)

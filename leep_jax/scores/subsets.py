@@ -393,7 +393,7 @@ def _block_sums(placed, batch):
   return jax.lax.fori_loop(0, batch["used"], add, state)[1:]
 
 
-_spread = devices.parallel(_block_sums, network=False)
+_spread = devices.parallel(_block_sums, fused=True)
 
 
 def h_score_of(outputs: outputs_lib.Outputs, subsets: Any) -> np.ndarray:

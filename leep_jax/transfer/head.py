@@ -326,7 +326,7 @@ def _compiled(momentum, weight_decay, classes):
     params, real, test = batch
     return measure(placed[1], params, real, test)
 
-  return tuple(devices.parallel(f, network=False) for f in (train, last))
+  return tuple(devices.parallel(f, fused=True) for f in (train, last))
 
 
 def _beside(vector, array):

@@ -583,16 +583,16 @@ def _width(source, weights, images):
 def _compiled(apply, preprocessing, config, together):
   """Some steps of training, and a part of an evaluation, over devices."""
   optimizer = config.optimizer()
-  precision = "highest" if config.dtype == "float32" else None
+  fused = config.dtype == "float32"
 
   def log_probs(params, rest, images, real, *, train):
     body, (kernel, bias) = params
     images = preprocessing(images).astype(config.dtype)
-    with jax.default_matmul_precision(precision):
+    with jax.default_matmul_precision(devices.precision(config.dtype)):
       features, rest = apply(
         body, rest, images, train=train, together=together and train
       )
-    with jax.default_matmul_precision("highest"):
+    with jax.default_matmul_precision(devices.precision("float32")):
       logits = features.astype(jnp.float32) @ kernel.T + bias[None]
     logits = runs_lib.mask_logits(logits, real[None])
     return jax.nn.log_softmax(logits), rest
@@ -670,8 +670,8 @@ def _compiled(apply, preprocessing, config, together):
 
   if together:
     return (
-      devices.together(run_steps, donate=True),
-      devices.together(evaluate),
+      devices.together(run_steps, fused=fused, donate=True),
+      devices.together(evaluate, fused=fused),
     )
 
   def alone(tree):
@@ -689,6 +689,6 @@ def _compiled(apply, preprocessing, config, together):
     )
 
   return (
-    devices.parallel(steps_of_all, donate=True),
-    devices.parallel(measure_all),
+    devices.parallel(steps_of_all, fused=fused, donate=True),
+    devices.parallel(measure_all, fused=fused),
   )
