@@ -10,6 +10,7 @@ Cost: a minute; nothing is trained.
 
 from collections.abc import Iterator, Sequence
 import functools
+import json
 import pathlib
 import re
 import sys
@@ -20,12 +21,13 @@ import numpy as np
 
 from experiments import (
   convergence,
+  meta_transfer,
   section,
   source_selection,
   table_1,
   transfer_methods,
 )
-from leep_jax import command, report, results, sweep
+from leep_jax import command, correlation, report, results, sweep
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -35,13 +37,13 @@ _SECTIONS = (
   "convergence", "source_selection",
 )  # fmt: skip
 _DEEPER = ("resnet32", "resnet44", "resnet56")
-# Sections of few examples, and what scores are to predict there.
+# Sections of few examples, and their targets.
 _FEW = (
-  ("small_tasks", "cifar100", "accuracy"),
-  ("small_tasks", "fashion_mnist", "accuracy"),
-  ("imbalanced_tasks", "cifar100", "binary_f1"),
-  ("imbalanced_tasks", "fashion_mnist", "binary_f1"),
-  ("meta_transfer", "cifar100", "accuracy"),
+  ("small_tasks", "cifar100"),
+  ("small_tasks", "fashion_mnist"),
+  ("imbalanced_tasks", "cifar100"),
+  ("imbalanced_tasks", "fashion_mnist"),
+  ("meta_transfer", "cifar100"),
 )
 
 
@@ -68,6 +70,8 @@ def blocks() -> Iterator[tuple[str, str, pathlib.Path]]:
   yield "contradictions", contradictions(found), HERE
   yield "regularized", regularized(), HERE
   yield "networks", networks(), HERE
+  yield "meta", meta(), HERE
+  yield "tuned", tuned_on_the_same(), HERE
   yield "convergence", converging(), HERE
   yield "selection", selection(), HERE
   yield "rows", provenance(), HERE
@@ -78,21 +82,22 @@ def blocks() -> Iterator[tuple[str, str, pathlib.Path]]:
 def short_table_1(found: Sequence[table_1.Line]) -> str:
   """Returns the measured lines of Table 1, one each, and how many are not."""
   text = [
-    "| transfer | source → target | section | measured with | n | LEEP | NCE | "
-    "H-score |",
+    "| transfer | source → target | section | LEEP | 95 % | NCE | H-score | "
+    "measured with |",
     "|---|---|---|---|---|---|---|---|",
   ]
   for line in found:
     if line.model is None:
       continue
     facts = line.published
-    cells = [
+    leep, *others = [
       table_1.measured_beside_published(line, score) for score in table_1.SCORES
     ]
     text.append(
       f"| {facts['method']} | {facts['source']} → {facts['target']} | "
-      f"{facts['section']} | `{line.model.partition('@')[0]}` | "
-      f"{line.found['leep'].n} | {' | '.join(cells)} |"
+      f"{facts['section']} | {leep} | {table_1.interval(line.found['leep'])} | "
+      f"{' | '.join(others)} | `{line.model.partition('@')[0]}`, "
+      f"{line.setting} |"
     )
   missing = sum(line.model is None for line in found)
   rest = f" {missing} of {len(found)} lines were not run." if missing else ""
@@ -105,9 +110,9 @@ def short_table_1(found: Sequence[table_1.Line]) -> str:
 def classes(rows: Sequence[results.Row]) -> str:
   """What the number of classes alone predicts of subsets of classes."""
   text = [
-    "| source | LEEP | -log(classes) | H-score | H-score / (classes - 1) | "
-    "LEEP at equal classes |",
-    "|---|---|---|---|---|---|",
+    "| source | LEEP | -log(classes) | difference (95 %) | LEEP at equal "
+    "classes | H-score | H-score / (classes - 1) |",
+    "|---|---|---|---|---|---|---|",
   ]
   count = {row["task_checksum"]: row["num_classes"] for row in rows}
   for held in report.pairs(rows).values():
@@ -119,10 +124,11 @@ def classes(rows: Sequence[results.Row]) -> str:
       h_score = np.array(report.columns(chosen, "h_score")[0])
       number = np.array([count[pair["target"][-1]] for pair in chosen])
       logs = -np.log(number)
+      more = correlation.difference(leep, logs, truth)
       cells = [
-        _r(leep, truth), _r(logs, truth), _r(h_score, truth),
-        _r(h_score / (number - 1), truth),
+        _r(leep, truth), _r(logs, truth), _difference(more),
         _r(_without(leep, logs), _without(truth, logs)),
+        _r(h_score, truth), _r(h_score / (number - 1), truth),
       ]  # fmt: skip
       text.append(f"| {short} | {' | '.join(cells)} |")
   return "\n".join(text)
@@ -134,6 +140,13 @@ def _r(x, y):
   return f"{np.corrcoef(x, y)[0, 1]:.3f}"
 
 
+def _difference(found):
+  if found.interval is None:
+    return "-"
+  low, high = found.interval
+  return f"{found.value:.3f} ({low:.3f} to {high:.3f})"
+
+
 def _without(values, other):
   """What a line through `other` does not explain."""
   design = np.stack([np.ones(len(other)), other], axis=1)
@@ -141,22 +154,82 @@ def _without(values, other):
 
 
 def contradictions(found: Sequence[table_1.Line]) -> str:
-  """Lists what differs by more than chance, largest first."""
+  """Lists what is outside the measured interval, largest first."""
   lines = []
+  compared = 0
   for line in found:
     for score in table_1.SCORES:
-      if line.differs(score):
+      compared += line.found.get(score) is not None
+      if line.contradicts(score) or line.differs(score):
         facts = line.published
         got = line.found[score].pearson or 0.0
         lines.append(
           (
             -abs(got - line.value(score)),
             f"- {facts['section']}, {facts['method']}, {facts['source']} → "
-            f"{facts['target']}, {score}: {got:.3f} "
-            f"({line.found[score].n} tasks), published {line.value(score):.3f}",
+            f"{facts['target']}, {score}: {got:.3f}"
+            f"{table_1.mark(line, score)} ({line.found[score].n} tasks), "
+            f"published {line.value(score):.3f}",
           )
         )
-  return "\n".join(text for _, text in sorted(lines)) or "None."
+  listed = "\n".join(text for _, text in sorted(lines)) or "- none"
+  return (
+    f"{listed}\n\n({len(lines)} of {compared} correlations that were measured; "
+    "each is judged alone, so that one in twenty would be marked by chance.)"
+  )
+
+
+def meta() -> str:
+  """What the CNAPs of section 5.4 reached, from its card and its rows."""
+  card = json.loads(meta_transfer.MODEL.with_suffix(".json").read_text())
+  rows = section.measured("meta_transfer", "cifar100")
+  reached = [row["accuracy"] for row in rows if row["method"] == "cnaps"]
+  recipe = card["recipe"]
+  return (
+    f"It was meta-trained on {recipe['epochs'] * recipe['episodes']:,} tasks. "
+    f"On {card['test']}, it is right on {card['test_accuracy']:.3f} of the "
+    "queries; the nearest class mean of its backbone's features, with which it "
+    f"begins, on {card['nearest_mean_test_accuracy']:.3f}. On the "
+    f"{len(reached)} tasks of Table 1 it is right on {np.mean(reached):.3f}."
+  )
+
+
+def tuned_on_the_same() -> str:
+  """Correlations with heads and with fine-tuning on the same tasks."""
+  lines = [
+    "| tasks | n | score | heads | fine-tuning | difference (95 %) |",
+    "|---|---|---|---|---|---|",
+  ]
+  for name, target in _FEW:
+    truth = section.TRUTHS.get(name, "accuracy")
+    rows = [
+      row
+      for row in section.measured(name, target)
+      if row["model"] == section.CIFAR10
+    ]
+    reached: dict[str, dict[str, float]] = {}
+    for row in rows:
+      if row["method"] != report.SCORED and row[truth] is not None:
+        reached.setdefault(row["method"], {})[row["task"]] = row[truth]
+    heads, tuned = reached.get("retrain_head", {}), reached.get("fine_tune", {})
+    both = [task for task in tuned if task in heads]
+    if len(both) < 5:
+      continue
+    scores = {
+      row["task"]: row["scores"]
+      for row in rows
+      if row["method"] == report.SCORED
+    }
+    for score in table_1.SCORES:
+      x = [scores[task][score] for task in both]
+      y, z = [heads[t] for t in both], [tuned[t] for t in both]
+      # Which of two truths a score follows: as of two scores for one truth.
+      more = correlation.difference(z, y, x)
+      lines.append(
+        f"| {name} {target} | {len(both)} | {score} | {_r(x, y)} | "
+        f"{_r(x, z)} | {_difference(more)} |"
+      )
+  return "\n".join(lines)
 
 
 def regularized() -> str:
@@ -200,7 +273,8 @@ def networks() -> str:
 def _few():
   """Correlations with heads or CNAPs where examples are few: by source."""
   found = []
-  for name, target, truth in _FEW:
+  for name, target in _FEW:
+    truth = section.TRUTHS.get(name, "accuracy")
     rows = [
       row
       for row in section.measured(name, target)

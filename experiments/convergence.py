@@ -14,7 +14,7 @@ Scales: `paper` is 200 tasks, from the CIFAR-10 ResNet-20 and an ImageNet
 ResNet-18. `cpu` is 30 tasks from the ResNet-20, with accuracies every 5 epochs
 (every 4 of Fashion-MNIST). `smoke` takes digits.
 
-Cost of `cpu`, besides that of `small_tasks`: 40 minutes for CIFAR-100 and 10
+Cost of `cpu`, besides that of `small_tasks`: 45 minutes for CIFAR-100 and 10
 for Fashion-MNIST on two cores, with two workers.
 
 What came out: figures 4 and 8 in `README.md` of this folder.

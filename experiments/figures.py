@@ -28,10 +28,9 @@ _SCORES = {
 _TRAINED = {
   "resnet20@": "CIFAR-10 ResNet-20",
   "resnet18": "ImageNet ResNet-18",
-  "mobilenet_v1_025@": "ImageNet MobileNet 0.25",
+  "mobilenet_v1_025@": "ImageNet MobileNet",
   "tiny_imagenet32_": "Tiny-ImageNet ResNet-14",
 }
-_TRUTHS = {"small_tasks": "accuracy", "imbalanced_tasks": "binary_f1"}
 
 
 def draw(
@@ -67,7 +66,7 @@ class _Pairs:
 def _pairs(folder, name, *, targets=("cifar100",)) -> list[_Pairs]:
   """Pairs of a section, by target and those sources that the paper has."""
   found = []
-  truth = _TRUTHS.get(name, "accuracy")
+  truth = section.TRUTHS.get(name, "accuracy")
   for target in targets:
     rows = section.measured(name, target, folder)
     for stem, source in _TRAINED.items():
@@ -113,11 +112,26 @@ def _figure_1(folder, path) -> bool:
     return False
   plots.scatter_grid(
     _rows_of(panels),
-    title="LEEP predicts test accuracy after transfer: "
-    "random subsets of the classes of CIFAR-100",
+    title="LEEP against test accuracy: subsets of the classes of CIFAR-100",
     path=path,
   )
   return True
+
+
+def _series(held):
+  """Levels by method, all between the same scores."""
+  columns = {
+    method: report.columns(pairs, "leep")
+    for method, pairs in held.methods.items()
+  }
+  every = [x for scores, _ in columns.values() for x in scores if x is not None]
+  series = {}
+  for method, (scores, truths) in columns.items():
+    with contextlib.suppress(checks.UndefinedScore):
+      series[method] = correlation.levels(
+        scores, truths, between=(min(every), max(every))
+      )
+  return series
 
 
 def _levels(found, truth, path, title):
@@ -125,10 +139,7 @@ def _levels(found, truth, path, title):
   panels = []
   titles = _letters([held.title for held in found])
   for name, held in zip(titles, found, strict=True):
-    series = {}
-    for method, pairs in held.methods.items():
-      with contextlib.suppress(checks.UndefinedScore):
-        series[method] = correlation.levels(*report.columns(pairs, "leep"))
+    series = _series(held)
     if series:
       panels.append(plots.Levels(series, "LEEP", truth, name))
   if not panels:
@@ -146,12 +157,9 @@ def _figure_2(folder, path) -> bool:
     # As the paper: the source of ImageNet, to CIFAR-100.
     found = [x for x in _pairs(folder, name) if "ImageNet" in x.source]
     for held in found[:1]:
-      source = held.title
-      series = {
-        method: correlation.levels(*report.columns(pairs, "leep"))
-        for method, pairs in held.methods.items()
-      }
-      panels.append(plots.Levels(series, "LEEP", truth, what))
+      source, series = held.title, _series(held)
+      if series:
+        panels.append(plots.Levels(series, "LEEP", truth, what))
   if not panels:
     return False
   plots.levels_grid(

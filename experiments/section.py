@@ -13,6 +13,7 @@ images, as each file says; `paper` is the whole protocol, for an accelerator.
 from collections.abc import Callable, Sequence
 import contextlib
 import dataclasses
+import json
 import pathlib
 import sys
 
@@ -29,6 +30,9 @@ MOBILENET = "mobilenet_v1_025@mobilenet_v1_0.25_128"
 # In place of the paper's ResNet-18 of ImageNet, where there is no network.
 IMAGENET = {"cpu": MOBILENET, "paper": "resnet18@hf://timm/resnet18.tv_in1k"}
 BUNDLED = "cifar100_resnet14"
+# What scores are to predict where it is not accuracy, by section.
+TRUTHS = {"imbalanced_tasks": "binary_f1"}
+_INTERRUPTED = 130
 # The paper's, and the H-score that also tells few examples apart.
 SCORES = "--scores=leep,nce,h_score,regularized_h_score"
 
@@ -62,15 +66,18 @@ class Section:
     name: of its file and its folder of rows.
     targets: data sets, except at the smallest scale.
     parts: sweeps of a scale and a target.
-    truth: what scores are to predict, one of `report.TRUTHS`.
     prepare: what is done to rows before correlations are computed.
   """
 
   name: str
   targets: tuple[str, ...]
   parts: Callable[[str, str], list[Part]]
-  truth: str = "accuracy"
   prepare: Callable[[Sequence[results.Row]], Sequence[results.Row]] = list
+
+  @property
+  def truth(self) -> str:
+    """Returns what scores are to predict, one of `report.TRUTHS`."""
+    return TRUTHS.get(self.name, "accuracy")
 
 
 def sources(scale: str) -> tuple[str, ...]:
@@ -89,7 +96,30 @@ def measured(
     folder: of all results.
   """
   place = folder / name / target
-  return sweep.read_rows(place) if place.is_dir() else []
+  return of_one_recipe(sweep.read_rows(place)) if place.is_dir() else []
+
+
+def of_one_recipe(rows: Sequence[results.Row]) -> list[results.Row]:
+  """Leaves out what was made at a smaller scale, by source and method.
+
+  Of rows that differ in recipe or in sizes of the data, those with most epochs
+  stay, and of these the most tasks. Scores stay: they are matched by task.
+  """
+  kinds: dict[tuple[str, str], dict[str, list[results.Row]]] = {}
+  for row in rows:
+    if row["method"] != report.SCORED:
+      how = [row["recipe"], row["train_set"], row["test_set"]]
+      kind = kinds.setdefault((row["model"], row["method"]), {})
+      kind.setdefault(json.dumps(how, sort_keys=True), []).append(row)
+
+  def size(found):
+    epochs = found[0]["recipe"].get("epochs", 0)
+    return epochs, len({row["task"] for row in found})
+
+  chosen = [
+    row for kind in kinds.values() for row in max(kind.values(), key=size)
+  ]
+  return [*(r for r in rows if r["method"] == report.SCORED), *chosen]
 
 
 def main(argv: list[str], section: Section, doc: str) -> int:
@@ -138,34 +168,42 @@ def main(argv: list[str], section: Section, doc: str) -> int:
   def run() -> int:
     folder = pathlib.Path(output.value or f"runs/{scale.value}").resolve()
     default = (TINY,) if scale.value == "smoke" else section.targets
-    parts = [
+    every = [
       part
       for target in datasets.value or default
       for part in section.parts(scale.value, target)
-      if transfer.value is None or part.transfer in transfer.value
     ]
-    if not parts:
-      raise checks.InputError(
-        f"{section.name} has no part of --transfer="
-        f"{','.join(transfer.value or ())} at --scale={scale.value}"
-      )
+    known = tuple(dict.fromkeys(part.transfer for part in every))
+    for method in transfer.value or ():
+      if method not in known:
+        raise checks.unknown(f"method of {section.name}", method, known)
+    wanted = transfer.value or known
+    parts = [part for part in every if part.transfer in wanted]
     common = [
       f"--cache_dir={folder / 'cache'}",
       f"--worker={worker.value}",
       *_given("data_dir", data_dir.value),
     ]
+    worst = 0
     with _inside(weights.value):
       for part in parts:
         if models.value:
           part = dataclasses.replace(part, models=tuple(models.value))
         status = sweep.main(_arguments(part, folder, common))
-        if status:
+        worst = max(worst, status)
+        if status == _INTERRUPTED:
           return status
+    if worst and weights.value == ".":
+      print(
+        "are files of sources in another folder? Name it with --weights",
+        file=sys.stderr,
+      )
     for place in dict.fromkeys(part.folder for part in parts):
-      rows = section.prepare(sweep.read_rows(folder / place))
-      print(f"\n{place}: {section.truth}\n")
-      print(report.table(report.correlations(rows, truth=section.truth)))
-    return 0
+      with contextlib.suppress(checks.InputError):  # no share of a worker yet
+        rows = section.prepare(of_one_recipe(sweep.read_rows(folder / place)))
+        print(f"\n{place}: {section.truth}\n")
+        print(report.table(report.correlations(rows, truth=section.truth)))
+    return worst
 
   return command.main(argv, defined, doc, run)
 

@@ -82,7 +82,8 @@ class Line:
     return (
       f"python -m experiments.{self.section} --scale=paper "
       f"--datasets={self.published['target']} "
-      f"--transfer={self.published['method']} --data_dir=DIR --weights=DIR"
+      f"--transfer={self.published['method']} --data_dir=DIR --weights=DIR "
+      "--output=experiments/results"
     )
 
   def value(self, score: str) -> float:
@@ -100,8 +101,7 @@ class Line:
   def differs(self, score: str) -> bool:
     """Returns whether the difference is more than both samples explain.
 
-    By Fisher's z of both correlations, with p < 0.05, or where one is positive
-    and the other negative, both with p < 0.05.
+    By Fisher's z of both correlations, with p < 0.05.
     """
     found = self.found.get(score)
     if found is None or found.pearson is None or found.n < 4:
@@ -129,7 +129,7 @@ def lines(folder: pathlib.Path = section.RESULTS) -> list[Line]:
 def _line(published, folder):
   name, target = _SECTIONS[published["section"]], published["target"]
   rows = section.measured(name, target, folder)
-  truth = "binary_f1" if name == "imbalanced_tasks" else "accuracy"
+  truth = section.TRUTHS.get(name, "accuracy")
   for stem in _STAND_INS[published["source"]]:
     chosen = [row for row in rows if row["model"].startswith(stem)]
     for method, held in report.pairs(chosen, truth=truth).items():
@@ -138,7 +138,12 @@ def _line(published, folder):
           score: correlation.correlate(*report.columns(held, score))
           for score in SCORES
         }
-        trained = [r for r in chosen if r["method"] == published["method"]]
+        names = {pair["task"] for pair in held}
+        trained = [
+          r
+          for r in chosen
+          if r["method"] == published["method"] and r["task"] in names
+        ]
         model = trained[0]["model"]
         return Line(published, model, found, _setting(trained))
   return Line(published, None, {}, "")
@@ -181,21 +186,25 @@ def table(found: Sequence[Line]) -> str:
       continue
     for score in SCORES:
       got = line.found[score]
-      interval = "-"
-      if got.interval is not None:
-        interval = f"{got.interval[0]:.3f} to {got.interval[1]:.3f}"
       text.append(
         f"{head} {score} | {_published(line, score)} | "
-        f"{_r(got)}{_mark(line, score)} | {interval} | "
+        f"{_r(got)}{mark(line, score)} | {interval(got)} | "
         f"{_model(line.model)} | {line.setting} |"
       )
   return "\n".join(text)
 
 
+def interval(got: correlation.Correlation) -> str:
+  """Returns the ends of an interval, or a dash."""
+  if got.interval is None:
+    return "-"
+  return f"{got.interval[0]:.3f} to {got.interval[1]:.3f}"
+
+
 def measured_beside_published(line: Line, score: str) -> str:
   """Returns `measured (published)` of one score of a line, with its marks."""
   return (
-    f"{_r(line.found[score])}{_mark(line, score)} ({_published(line, score)})"
+    f"{_r(line.found[score])}{mark(line, score)} ({_published(line, score)})"
   )
 
 
@@ -211,7 +220,8 @@ def _r(got):
   return f"{got.pearson:.3f}{weak}"
 
 
-def _mark(line, score):
+def mark(line: Line, score: str) -> str:
+  """Returns what marks a measured r that differs, see `NOTES`."""
   if line.differs(score):
     return " ‡"
   return " †" if line.contradicts(score) else ""

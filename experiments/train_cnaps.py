@@ -19,10 +19,10 @@ the same result. The folder is removed once the output is written.
 
 Cost: 0.5 to 1 s a task on two CPU cores that others used too, 27 minutes for
 the 1,600 tasks of the defaults. What came out is in the card in
-`experiments/results/cnaps/`: one point below the nearest class mean on 50 tasks
-of cifar100, and on 50 of held-out classes. It is not yet worth its training.
-The held-out classes are new to the CNAPs, but not to its backbone, which was
-trained on all classes of tiny_imagenet32.
+`experiments/results/meta_transfer/`: one point below the nearest class mean on
+50 tasks of cifar100, and on 50 of held-out classes. It is not yet worth its
+training. The held-out classes are new to the CNAPs, but not to its backbone,
+which was trained on all classes of tiny_imagenet32.
 
 Exit status 0; 2 for a mistake in what was asked or a training that diverges
 (one line on standard error), 130 when interrupted.

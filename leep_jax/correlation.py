@@ -289,7 +289,13 @@ def regret(scores: Any, truths: Any) -> float:
   return 1 - relative_top_k(scores, truths, k=1)
 
 
-def levels(scores: Any, truths: Any, *, count: int = 5) -> tuple[Level, ...]:
+def levels(
+  scores: Any,
+  truths: Any,
+  *,
+  count: int = 5,
+  between: tuple[float, float] | None = None,
+) -> tuple[Level, ...]:
   """Mean truth in bins of equal width between the lowest and highest score.
 
   Rows that lack a value are in no bin. Bins without rows stay.
@@ -298,6 +304,8 @@ def levels(scores: Any, truths: Any, *, count: int = 5) -> tuple[Level, ...]:
     scores: `[n]`, numbers or None.
     truths: `[n]`, numbers or None.
     count: how many bins.
+    between: lowest and highest score of all bins, where those of other rows are
+      to have the same; scores beyond are in no bin.
 
   Returns:
     The bins, lowest scores first.
@@ -320,8 +328,10 @@ def levels(scores: Any, truths: Any, *, count: int = 5) -> tuple[Level, ...]:
       f"there are no levels: scores are all the same, {x[0]:g}"
     )
   places = np.flatnonzero(kept)
-  edges = np.linspace(x.min(), x.max(), count + 1)
+  low, high = between or (x.min(), x.max())
+  edges = np.linspace(low, high, count + 1)
   bins = np.minimum(np.searchsorted(edges, x, side="right") - 1, count - 1)
+  bins[x > high] = -1
   found = []
   for i in range(count):
     inside = bins == i

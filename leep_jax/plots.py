@@ -341,7 +341,7 @@ def _panels(rows, title, names):
     for j, panel in enumerate(row):
       axes = figure.add_subplot(grid[i, j])
       axes.set_title(
-        _fit(panel.title, 42 if columns == 2 else 34),
+        _fit(panel.title, {1: 80, 2: 42}.get(columns, 34)),
         loc="left",
         fontsize=13,
         parse_math=False,
@@ -598,14 +598,14 @@ def _draw_levels(axes, panel, styles, *, alone):
   texts = [str(place + 1) for place in range(count)]
   edges = {tuple((e.low, e.high) for e in found) for found in series.values()}
   shared = edges.pop()
-  if alone and not edges and count <= 6:
+  if not edges and count <= 6:
     wide = shared[0][1] - shared[0][0]
     digits = max(0, 1 - math.floor(math.log10(wide)))
     texts = [
       f"{text}\n{_number(low, digits)} to {_number(high, digits)}"
       for text, (low, high) in zip(texts, shared, strict=True)
     ]
-  _label(axes.xaxis, texts, ["black"] * count, 12)
+  _label(axes.xaxis, texts, ["black"] * count, 12 if alone else 9)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -403,3 +403,12 @@ def test_arrays_of_other_frameworks(rng):
   assert correlation.correlate(jnp.asarray(x), jnp.asarray(y)) == single
   half = correlation.correlate(jnp.asarray(x, jnp.bfloat16), y)
   assert half.pearson == pytest.approx(single.pearson, abs=0.01)
+
+
+def test_levels_between_given_scores():
+  found = correlation.levels(
+    [-1, 0, 4, 9, 11], [1, 2, 3, 4, 5], count=2, between=(0, 10)
+  )
+  assert [(level.low, level.high, level.rows) for level in found] == [
+    (0, 5, (1, 2)), (5, 10, (3,)),
+  ]  # fmt: skip

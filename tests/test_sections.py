@@ -4,6 +4,7 @@ import csv
 import re
 
 import matplotlib
+from matplotlib import image
 import numpy as np
 import pytest
 
@@ -74,13 +75,24 @@ def test_section_runs_at_the_smallest_scale(name, smoke, capsys, one_device):
 
 def test_other_scales_name_real_data():
   for name, module in MODULES.items():
-    for scale in ("cpu", "paper"):
-      for target in module.SECTION.targets:
+    for target in module.SECTION.targets:
+      for scale in ("cpu", "paper"):
         parts = module.parts(scale, target)
-        assert METHODS[name] <= {p.transfer for p in parts} or scale == "cpu"
         for part in parts:
           assert part.folder.endswith(f"/{target}")
           assert part.dataset == target
+      trained = {p.transfer for p in parts}
+      assert trained >= METHODS[name]
+      assert "fine_tune" in trained or name == "meta_transfer"
+  for target, epochs in (("cifar100", 100), ("fashion_mnist", 40)):
+    tuned, reference = convergence.parts("paper", target)
+    assert tuned == small_tasks.parts("paper", target)[1]
+    assert tuned.tasks == reference.tasks
+    assert f"--epochs={epochs}" in reference.flags
+    assert "--epochs=100" in tuned.flags
+  for part in large_tasks.parts("paper", "cifar100"):
+    assert part.tasks == "subsets(count=200,classes=2..100)"
+    assert part.flags == ("--curve=0", "--epochs=100")
   tasks = {p.tasks for p in small_tasks.parts("paper", "fashion_mnist")}
   assert tasks == {"small(count=200,classes=4,examples=30)"}
   (head, tuned) = imbalanced_tasks.parts("paper", "cifar100")
@@ -91,6 +103,7 @@ def test_other_scales_name_real_data():
     names = source_selection.sources("cpu", target)
     assert len(names) == 10
     assert not any(name.startswith(f"{target}_") for name in names)
+    names += source_selection.sources("paper", target)
     known = source_selection.accuracies()
     assert all(0 < known[name] < 1 for name in names)
 
@@ -101,7 +114,15 @@ def test_mistakes_are_told(tmp_path, capsys):
     f"--weights={tmp_path / 'none'} is no folder" in capsys.readouterr().err
   )
   assert run(small_tasks, "--transfer=probe") == 2
-  assert "no part of --transfer=probe" in capsys.readouterr().err
+  said = capsys.readouterr().err
+  assert "unknown method of small_tasks 'probe'" in said
+  assert run(small_tasks, "--transfer=retrain_head,fine_tun") == 2
+  assert "fine_tun" in capsys.readouterr().err
+  output = f"--output={tmp_path / 'out'}"
+  assert run(large_tasks, "--scale=cpu", "--datasets=none", output) == 2
+  said = capsys.readouterr().err
+  assert "error: " in said
+  assert "Name it with --weights" in said
   assert table_1.main(["a", f"--results={tmp_path / 'none'}"]) == 2
   assert "is no folder" in capsys.readouterr().err
 
@@ -203,12 +224,41 @@ def test_figures_are_those_of_the_rows(tmp_path):
   drawn = list(figures.draw(section.RESULTS, tmp_path))
   kept = {path.name for path in section.RESULTS.glob("figure_*")}
   assert set(drawn) == kept
+  assert len(kept) == 2 * len(figures.FIGURES)
+  name = "transfer_methods.png"
+  rows, _ = results.parse_rows(transfer_methods.ROWS.read_bytes(), name="rows")
+  transfer_methods.draw(rows, tmp_path / name)
+  # Another version would draw the same a little differently: see BUILD.md.
   version = f"Matplotlib v{matplotlib.__version__},"
-  for name in drawn:
+  assert version in (section.RESULTS / "figure_1.svg").read_text()
+  for name in (*drawn, name):
+    here, there = tmp_path / name, section.RESULTS / name
     if name.endswith(".svg"):
-      committed = (section.RESULTS / name).read_text()
-      if version in committed:  # others draw the same a little differently
-        assert (tmp_path / name).read_text() == committed, name
+      assert here.read_text() == there.read_text(), name
+    else:
+      pixels = image.imread(here), image.imread(there)
+      np.testing.assert_array_equal(*pixels, err_msg=name)
+
+
+def test_rows_of_two_scales():
+  """The larger one counts, for tables and figures alike."""
+
+  def rows(epochs, count, **more):
+    return [
+      {
+        "model": "m", "method": "fine_tune", "recipe": {"epochs": epochs},
+        "train_set": 9, "test_set": 9, "task": f"{i}", **more,
+      }
+      for i in range(count)
+    ]  # fmt: skip
+
+  scores = [{"model": "m", "method": "score", "recipe": ["leep"]}]
+  found = section.of_one_recipe([*rows(10, 3), *scores, *rows(20, 2)])
+  assert found == [*scores, *rows(20, 2)]
+  found = section.of_one_recipe([*rows(9, 2), *rows(9, 3, test_set=5)])
+  assert found == rows(9, 3, test_set=5)
+  other = rows(1, 1, model="n")
+  assert section.of_one_recipe([*rows(2, 1), *other]) == [*rows(2, 1), *other]
 
 
 def test_committed_rows_are_whole():
@@ -224,7 +274,8 @@ def test_committed_rows_are_whole():
         assert row["commit"]
         assert row["jax"]
         assert row["device"]
-        assert "/" not in row["model"]
+        name_of_file = row["model"].partition("@hf://")[0]
+        assert "/" not in name_of_file
   for target in ("cifar100", "fashion_mnist"):
     for name in ("small_tasks", "imbalanced_tasks"):
       for model in ("resnet20", "mobilenet_v1_025"):
@@ -234,6 +285,11 @@ def test_committed_rows_are_whole():
   assert counts["imbalanced_tasks", "cifar100", "resnet20", "fine_tune"] >= 30
   assert counts["small_tasks", "fashion_mnist", "resnet20", "fine_tune"] >= 30
   assert counts["convergence", "fashion_mnist", "resnet20", "scratch"] >= 30
+  for target in ("cifar100", "fashion_mnist"):
+    for method in ("retrain_head", "fine_tune"):
+      for source in source_selection.sources("cpu", target):
+        place = "source_selection", target, source.partition("@")[0], method
+        assert counts[place] == 1
   cnaps = "tiny_imagenet32_resnet14"
   assert counts["meta_transfer", "cifar100", cnaps, "cnaps"] >= 50
   rows, _ = results.parse_rows(transfer_methods.ROWS.read_bytes(), name="rows")
