@@ -237,6 +237,7 @@ class _Sweep:
 
   def run(self, model, source):
     """Scores and trains what is missing of one source."""
+    trials.check_model(model, self.methods, self.recipe)
     about, wanted = self.about(model, source), self.wanted(model, source)
     self._score(about, source, wanted[report.SCORED])
     for method in self.methods:

@@ -114,6 +114,20 @@ def check(target: "Target", methods: Sequence[str], recipe: Recipe) -> None:
       runs.make(train.labels(), test.labels(), tasks, [0], batch_size=size)
 
 
+def check_model(model: str, methods: Sequence[str], recipe: Recipe) -> None:
+  """Refuses a source before the work that its methods cannot use.
+
+  Raises:
+    InputError: if it is not the backbone of the CNAPs.
+  """
+  if "cnaps" in methods and recipe.cnaps is not None:
+    backbone = cnaps.card(recipe.cnaps).get("backbone", model)
+    if backbone != model:
+      raise checks.InputError(
+        f"{recipe.cnaps} adapts {backbone}, not {model}: name that source"
+      )
+
+
 class Target:
   """A training and a test set, and tasks on them."""
 
@@ -298,8 +312,8 @@ def run(
         transfer.retrain_head(*kept, config=recipe.head, seeds=seeds, **options)
       continue
     if method == "cnaps":
-      model = _cnaps(recipe, about["model"])
-      cnaps.transfer(model, train.load(), test.load(), **options)
+      adapted = cnaps.load(recipe.cnaps or "")
+      cnaps.transfer(adapted, train.load(), test.load(), **options)
       continue
     function = transfer.fine_tune
     if method == "scratch":
@@ -313,13 +327,3 @@ def run(
       directory=checkpoints,
       **options,
     )
-
-
-def _cnaps(recipe, model):
-  """The CNAPs of a recipe, whose backbone must be the source."""
-  backbone = cnaps.card(recipe.cnaps).get("backbone", model)
-  if backbone != model:
-    raise checks.InputError(
-      f"{recipe.cnaps} adapts {backbone}, not {model}: name that source"
-    )
-  return cnaps.load(recipe.cnaps)

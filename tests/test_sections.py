@@ -225,13 +225,12 @@ def test_figures_are_those_of_the_rows(tmp_path):
   kept = {path.name for path in section.RESULTS.glob("figure_*")}
   assert set(drawn) == kept
   assert len(kept) == 2 * len(figures.FIGURES)
-  name = "transfer_methods.png"
   rows, _ = results.parse_rows(transfer_methods.ROWS.read_bytes(), name="rows")
-  transfer_methods.draw(rows, tmp_path / name)
+  transfer_methods.draw(rows, tmp_path / "transfer_methods.png")
   # Another version would draw the same a little differently: see BUILD.md.
   version = f"Matplotlib v{matplotlib.__version__},"
   assert version in (section.RESULTS / "figure_1.svg").read_text()
-  for name in (*drawn, name):
+  for name in (*drawn, "transfer_methods.png"):
     here, there = tmp_path / name, section.RESULTS / name
     if name.endswith(".svg"):
       assert here.read_text() == there.read_text(), name

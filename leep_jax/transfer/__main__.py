@@ -202,6 +202,7 @@ def _run() -> int:
     try:
       for model in models:
         try:
+          trials.check_model(model, methods, _RECIPE.recipe())
           source = zoo.load_source(model, overrides=overrides)
           for method in methods:
             shown += _transfer(model, source, target, outputs, method, rows)
