@@ -26,7 +26,7 @@ _GRID = {"color": "#e4e4e4", "linewidth": 0.8}
 # Series differ in colour and marker: to be told apart without colours, too.
 _COLORS = (
   _BEST, "#d1660f", "#2e7d4f", "#9c2f7f", "#8a7a00", "#0f8ea3", "#8b4513",
-  "#d6569e", "#4a4a4a",
+  "#d6569e", "#4a4a4a", "#6a4fb3", "#c08a00", "#5f9e2f",
 )  # fmt: skip
 _MARKERS = "osD^vPX<>"
 
@@ -752,7 +752,7 @@ def _series(i):
   size = len(_COLORS)
   return {
     "color": _COLORS[i % size],
-    "marker": _MARKERS[(i + i // size) % size],
+    "marker": _MARKERS[(i + i // size) % len(_MARKERS)],
     "markersize": 8,
   }
 
