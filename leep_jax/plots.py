@@ -601,8 +601,9 @@ def _draw_levels(axes, panel, styles, *, alone):
   if not edges and count <= 6:
     wide = shared[0][1] - shared[0][0]
     digits = max(0, 1 - math.floor(math.log10(wide)))
+    to = " to " if alone else "\nto "
     texts = [
-      f"{text}\n{_number(low, digits)} to {_number(high, digits)}"
+      f"{text}\n{_number(low, digits)}{to}{_number(high, digits)}"
       for text, (low, high) in zip(texts, shared, strict=True)
     ]
   _label(axes.xaxis, texts, ["black"] * count, 12 if alone else 9)

@@ -657,6 +657,7 @@ def test_grids_of_levels_and_curves(figures):
   colour = {bar.get_facecolor() for bar in right.patches}
   assert len(colour) == 1
   assert colour < {bar.get_facecolor() for bar in left.patches}
+  assert_fits(figures[0])
   values = np.ones((2, 3))
   plots.curves_grid(
     [[plots.Curves({"1": values}, "a"), plots.Curves({"2": values}, "b")]],
