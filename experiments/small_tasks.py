@@ -18,8 +18,8 @@ Cost of `cpu`: heads 10 minutes; fine-tuning 10 minutes a target on two cores,
 with two workers (`--worker=0/2` and `--worker=1/2`).
 
 What came out: LEEP and NCE correlate with accuracy, H-score more so where there
-are more examples than features; the regularised one most, always. All r are in
-Table 1 of `README.md` of this folder, beside those published.
+are more examples than features; the regularised one most, with heads. All r are
+in Table 1 of `README.md` of this folder, beside those published.
 """
 
 import sys
