@@ -323,8 +323,16 @@ def selection() -> str:
     rows = source_selection.with_accuracy(
       section.measured("source_selection", target)
     )
-    for method, held in report.pairs(rows).items():
-      text.append(f"{target}, {method}:\n\n{_sources(held)}")
+    found_by_method = report.pairs(rows)
+    scored = [r["model"] for r in rows if r["method"] == report.SCORED]
+    for method, held in found_by_method.items():
+      done = {pair["model"] for pair in held}
+      missing = [m for m in dict.fromkeys(scored) if m not in done]
+      said = ""
+      if missing:
+        named = ", ".join(f"`{x}`" for x in source_selection.labels(missing))
+        said = f"\n\nNot run: {named}."
+      text.append(f"{target}, {method}:\n\n{_sources(held)}{said}")
     found = [
       row for row in report.correlations(rows) if row["model"] == "all sources"
     ]
