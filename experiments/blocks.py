@@ -201,7 +201,7 @@ def tuned_on_the_same() -> str:
     "|---|---|---|---|---|---|",
   ]
   for name, target in _FEW:
-    truth = section.TRUTHS.get(name, "accuracy")
+    truth = section.truth_of(name)
     rows = [
       row
       for row in section.measured(name, target)
@@ -274,7 +274,7 @@ def _few():
   """Correlations with heads or CNAPs where examples are few: by source."""
   found = []
   for name, target in _FEW:
-    truth = section.TRUTHS.get(name, "accuracy")
+    truth = section.truth_of(name)
     rows = [
       row
       for row in section.measured(name, target)
@@ -300,19 +300,9 @@ def converging() -> str:
   """Tables of convergence, by target and source."""
   text = []
   for target in convergence.SECTION.targets:
-    tuned = section.measured("small_tasks", target)
-    references = section.measured("convergence", target)
-    for model in dict.fromkeys(row["model"] for row in references):
-      found = convergence.differences(
-        *(
-          [row for row in rows if row["model"] == model]
-          for rows in (tuned, references)
-        ),
-        count=convergence.LEVELS.get(target, 5),
-      )
-      if found is not None:
-        name = model.partition("@")[0]
-        text.append(f"`{name}` → {target}:\n\n{convergence.table(found)}")
+    for model, found in convergence.measured(target).items():
+      name = model.partition("@")[0]
+      text.append(f"`{name}` → {target}:\n\n{convergence.table(found)}")
   return "\n\n".join(text)
 
 
@@ -386,14 +376,13 @@ def _all(rows, key):
 
 
 def _run() -> int:
-  output = section.RESULTS
   status = table_1.main(["experiments.table_1"])
   if status:
     return status
   for name, text, path in blocks():
     fill(name, text, path)
   rows, _ = results.parse_rows(transfer_methods.ROWS.read_bytes(), name="rows")
-  transfer_methods.draw(rows, output / "transfer_methods.png")
+  transfer_methods.draw(rows, section.RESULTS / "transfer_methods.png")
   return 0
 
 

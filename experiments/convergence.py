@@ -25,6 +25,7 @@ See figures 4 and 8 in `README.md` of this folder.
 
 from collections.abc import Mapping, Sequence
 import dataclasses
+import pathlib
 import sys
 
 import numpy as np
@@ -38,17 +39,17 @@ LEVELS = {"fashion_mnist": 2}  # else 5
 def parts(scale: str, target: str) -> list[section.Part]:
   """Returns the sweeps of a scale and a target."""
   tuned = small_tasks.fine_tuning(scale, target)
-  epochs = 40 if target == "fashion_mnist" else 100
-  if scale == "cpu":  # as many as fine-tuning has
-    epochs = 40 if target == "fashion_mnist" else 30
-  # Of the options of fine-tuning, those that decide which tasks there are.
-  kept = [flag for flag in tuned.flags if flag.startswith("--test_limit")]
-  flags = (f"--epochs={2 if scale == 'smoke' else epochs}", "--curve=0", *kept)
+  kept, flags = ["--test_limit"], ["--curve=0"]
+  if scale != "paper":  # as many epochs as fine-tuning has
+    kept.append("--epochs")
+  else:
+    flags.append(f"--epochs={40 if target == 'fashion_mnist' else 100}")
+  flags += [flag for flag in tuned.flags if flag.startswith(tuple(kept))]
   reference = dataclasses.replace(
     tuned,
     folder=f"convergence/{target}",
     transfer="scratch",
-    flags=flags,
+    flags=tuple(flags),
   )
   return [tuned, reference]
 
@@ -121,6 +122,31 @@ def differences(
       matched[name] = int(ahead[0]) if len(ahead) else None
   step = int(epochs[1] - epochs[0]) if len(epochs) > 1 else 1
   return Converging(levels, int(epochs[0]), step, matched)
+
+
+def measured(
+  target: str, folder: pathlib.Path = section.RESULTS
+) -> dict[str, Converging]:
+  """Returns what was measured of a target, by source.
+
+  Args:
+    target: data set.
+    folder: of the rows of all sections.
+  """
+  tuned = section.measured("small_tasks", target, folder)
+  references = section.measured("convergence", target, folder)
+  by_model = {}
+  for model in dict.fromkeys(row["model"] for row in references):
+    found = differences(
+      *(
+        [row for row in rows if row["model"] == model]
+        for rows in (tuned, references)
+      ),
+      count=LEVELS.get(target, 5),
+    )
+    if found is not None:
+      by_model[model] = found
+  return by_model
 
 
 def table(found: Converging) -> str:

@@ -24,13 +24,6 @@ _SCORES = {
   "logme": "LogME",
   source_selection.SOURCE_ACCURACY: "accuracy on its own data",
 }
-# What sources were trained on, by the start of their names.
-_TRAINED = {
-  "resnet20@": "CIFAR-10 ResNet-20",
-  "resnet18": "ImageNet ResNet-18",
-  "mobilenet_v1_025@": "ImageNet MobileNet",
-  "tiny_imagenet32_": "Tiny-ImageNet ResNet-14",
-}
 
 
 def draw(
@@ -66,10 +59,10 @@ class _Pairs:
 def _pairs(folder, name, *, targets=("cifar100",)) -> list[_Pairs]:
   """Pairs of a section, by target and those sources that the paper has."""
   found = []
-  truth = section.TRUTHS.get(name, "accuracy")
+  truth = section.truth_of(name)
   for target in targets:
     rows = section.measured(name, target, folder)
-    for stem, source in _TRAINED.items():
+    for stem, (_, source) in section.STAND_INS.items():
       chosen = [row for row in rows if row["model"].startswith(stem)]
       methods = {
         _METHODS[method.partition(" ")[0]]: held
@@ -182,19 +175,13 @@ def _figure_3(folder, path) -> bool:
 def _curves(folder, targets, path, title):
   panels = []
   for target in targets:
-    tuned = section.measured("small_tasks", target, folder)
-    references = section.measured("convergence", target, folder)
-    for stem, source in _TRAINED.items():
-      found = convergence.differences(
-        *(
-          [row for row in rows if row["model"].startswith(stem)]
-          for rows in (tuned, references)
-        ),
-        count=convergence.LEVELS.get(target, 5),
-      )
-      if found is not None:
-        name = f"{source} → {_TARGETS.get(target, target)}"
-        panels.append((name, found))
+    measured = convergence.measured(target, folder)
+    for stem, (_, source) in section.STAND_INS.items():
+      panels += [
+        (f"{source} → {_TARGETS.get(target, target)}", found)
+        for model, found in measured.items()
+        if model.startswith(stem)
+      ]
   if not panels:
     return False
   names = _letters([name for name, _ in panels])

@@ -30,8 +30,15 @@ MOBILENET = "mobilenet_v1_025@mobilenet_v1_0.25_128"
 # In place of the paper's ResNet-18 of ImageNet, where there is no network.
 IMAGENET = {"cpu": MOBILENET, "paper": "resnet18@hf://timm/resnet18.tv_in1k"}
 BUNDLED = "cifar100_resnet14"
-# What scores are to predict where it is not accuracy, by section.
-TRUTHS = {"imbalanced_tasks": "binary_f1"}
+# The paper's sources and those that stand for them, by the start of their
+# names: what Table 1 says they were trained on, and what figures call them. Of
+# several for one line of the table, the first that was measured is taken.
+STAND_INS = {
+  "resnet20@": ("cifar10", "CIFAR-10 ResNet-20"),
+  "resnet18": ("imagenet", "ImageNet ResNet-18"),
+  "mobilenet_v1_025@": ("imagenet", "ImageNet MobileNet"),
+  "tiny_imagenet32_": ("imagenet", "Tiny-ImageNet ResNet-14"),
+}
 _INTERRUPTED = 130
 # The paper's, and the H-score that also tells few examples apart.
 SCORES = "--scores=leep,nce,h_score,regularized_h_score"
@@ -76,8 +83,13 @@ class Section:
 
   @property
   def truth(self) -> str:
-    """Returns what scores are to predict, one of `report.TRUTHS`."""
-    return TRUTHS.get(self.name, "accuracy")
+    """Returns what scores are to predict, as `truth_of`."""
+    return truth_of(self.name)
+
+
+def truth_of(name: str) -> str:
+  """Returns what scores of a section are to predict, of `report.TRUTHS`."""
+  return "binary_f1" if name == "imbalanced_tasks" else "accuracy"
 
 
 def sources(scale: str) -> tuple[str, ...]:

@@ -47,12 +47,6 @@ _SECTIONS = {
   "5.4": "meta_transfer",
 }
 _TASKS = 200  # of the paper, for the interval of a published r
-# Sources that stand for the paper's, by what they were trained on: the first
-# that was measured is taken.
-_STAND_INS = {
-  "cifar10": ("resnet20@",),
-  "imagenet": ("resnet18", "mobilenet_v1_025@", "tiny_imagenet32_"),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,8 +123,13 @@ def lines(folder: pathlib.Path = section.RESULTS) -> list[Line]:
 def _line(published, folder):
   name, target = _SECTIONS[published["section"]], published["target"]
   rows = section.measured(name, target, folder)
-  truth = section.TRUTHS.get(name, "accuracy")
-  for stem in _STAND_INS[published["source"]]:
+  truth = section.truth_of(name)
+  stems = [
+    stem
+    for stem, (trained_on, _) in section.STAND_INS.items()
+    if trained_on == published["source"]
+  ]
+  for stem in stems:
     chosen = [row for row in rows if row["model"].startswith(stem)]
     for method, held in report.pairs(chosen, truth=truth).items():
       if held and method.partition(" ")[0] == published["method"]:
