@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import difflib
 import os
 from typing import Any
+import warnings
 
 import numpy as np
 
@@ -18,6 +19,22 @@ class InputError(ValueError):
 
 class UndefinedScore(InputError):
   """Input for which one score has no finite value, though others may."""
+
+
+class InputNote(UserWarning):
+  """What a user should know of input that is used all the same: one line."""
+
+
+def note(text: str) -> None:
+  """Tells the user of something about their input, without refusing it.
+
+  In Python it is a warning of the category `InputNote`; the commands print it
+  on standard error, once, as a line that begins with "note:".
+
+  Args:
+    text: one line: what was found, how often, and what was done.
+  """
+  warnings.warn(text, InputNote, stacklevel=2)
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:

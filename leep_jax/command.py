@@ -1,15 +1,17 @@
 """What the commands of the package share: flags, mistakes, exit statuses."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+import contextlib
 import dataclasses
 import os
 import sys
 import time
 from typing import Any
+import warnings
 
 from absl import flags, logging
 
-from leep_jax import checks, data, tables, transfer, trials
+from leep_jax import checks, data, devices, tables, transfer, trials
 from leep_jax.models import zoo
 from leep_jax.transfer import config
 
@@ -320,6 +322,25 @@ def _numbers(flag):
     ) from e
 
 
+@contextlib.contextmanager
+def _notes_printed() -> Iterator[None]:
+  """Prints each note about input once, as one line on standard error."""
+  told = set()
+
+  def show(message, category, filename, lineno, file=None, line=None):
+    text = str(message)
+    if not issubclass(category, checks.InputNote):
+      usual(message, category, filename, lineno, file, line)
+    elif text not in told:
+      told.add(text)
+      print(f"note: {text}", file=sys.stderr)
+
+  with warnings.catch_warnings():
+    warnings.simplefilter("always", checks.InputNote)
+    usual, warnings.showwarning = warnings.showwarning, show
+    yield
+
+
 def main(
   argv: list[str], defined: flags.FlagValues, doc: str, run: Callable[[], int]
 ) -> int:
@@ -346,7 +367,9 @@ def main(
       raise checks.InputError(
         f"unexpected argument {rest[0]!r}: options are written --name=value"
       )
-    status = run()
+    devices.use_compilation_cache()
+    with _notes_printed():
+      status = run()
     sys.stdout.flush()
     return status
   except (checks.InputError, flags.Error) as e:

@@ -20,7 +20,9 @@ from collections.abc import Callable, Iterable, Iterator
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import os
+import platform
 import time
 from typing import Any, TypeVar
 
@@ -46,6 +48,7 @@ _UNFUSED = {"cpu": {"xla_cpu_experimental_ynn_fusion_type": ""}}
 # A compiled program takes up to some hundred of the 65,530 memory maps that
 # Linux allows a process; beyond them, compiling ends it without a word.
 _MOST_PROGRAMS = 256
+_COMPILED_BYTES = 4 << 30  # of compiled programs kept on disk
 _programs: collections.OrderedDict[Any, Callable[..., Any]] = (
   collections.OrderedDict()  # the one used last is the last
 )
@@ -326,6 +329,39 @@ class _Mapped:
 def compile_seconds() -> float:
   """Returns the seconds that compilation has taken in this process so far."""
   return _Mapped.seconds
+
+
+def use_compilation_cache() -> None:
+  """Has compiled programs kept on disk, for later processes.
+
+  They are in the folder that the environment's LEEP_JAX_CACHE names (`off` for
+  none), by default in the user's cache folder. What JAX's own setting says,
+  `jax_compilation_cache_dir`, is left as it is.
+  """
+  folder = os.environ.get("LEEP_JAX_CACHE") or None
+  if folder == "off" or jax.config.jax_compilation_cache_dir is not None:
+    return
+  if folder is None:
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
+    folder = os.path.join(caches, "leep_jax")
+  # Machines that share a home may differ: what is compiled for one processor
+  # can crash another.
+  mine = hashlib.sha256(_processor().encode()).hexdigest()[:8]
+  folder = os.path.join(os.path.expanduser(folder), f"compiled-{mine}")
+  jax.config.update("jax_compilation_cache_dir", folder)
+  jax.config.update("jax_compilation_cache_max_size", _COMPILED_BYTES)
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+  jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _processor() -> str:
+  """What tells processors apart for which a compiler generates other code."""
+  try:
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+      flags = [x for x in file if x.startswith(("flags", "Features"))]
+  except OSError:
+    flags = []
+  return f"{platform.machine()} {platform.processor()} {flags[:1]}"
 
 
 def forget_programs() -> None:

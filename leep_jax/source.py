@@ -247,6 +247,10 @@ class Source:
       where it can only be applied. `models.network.from_nnx` gives both.
     options: what besides weights and preprocessing decides its outputs, such
       as how convolutions pad.
+    without_probs: why its outputs are no distribution over labels of which
+      one is true, as those of a network without a head or with a sigmoid for
+      each of several labels; empty where they are. Scores of features are
+      then all there is, and `apply` may return None for the logits.
   """
 
   name: str
@@ -256,6 +260,7 @@ class Source:
   min_image_size: int = 1
   network: Network | None = None
   options: str = ""
+  without_probs: str = ""
 
   def check_images(self, shape: tuple[int, ...]) -> None:
     """Refuses images that the source cannot be fed.
