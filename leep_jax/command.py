@@ -325,7 +325,7 @@ def _numbers(flag):
 @contextlib.contextmanager
 def _notes_printed() -> Iterator[None]:
   """Prints each note about input once, as one line on standard error."""
-  told = set()
+  told: set[str] = set()
 
   def show(message, category, filename, lineno, file=None, line=None):
     text = str(message)

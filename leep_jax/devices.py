@@ -339,7 +339,8 @@ def use_compilation_cache() -> None:
   `jax_compilation_cache_dir`, is left as it is.
   """
   folder = os.environ.get("LEEP_JAX_CACHE") or None
-  if folder == "off" or jax.config.jax_compilation_cache_dir is not None:
+  chosen = jax.config.values["jax_compilation_cache_dir"]
+  if folder == "off" or chosen is not None:
     return
   if folder is None:
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
