@@ -9,6 +9,13 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAG}".strip()
 
 import pathlib
 
+# Compiled programs are kept from run to run, and shared by the processes of a
+# run and those that tests start.
+CACHE = pathlib.Path(__file__).resolve().parents[1] / ".cache" / "compiled"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
 import jax
 import numpy as np
 import pytest
