@@ -16,13 +16,14 @@ A batch for d devices is a pytree of arrays `[d, b, ...]`: b examples for each.
 """
 
 import collections
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 import contextlib
 import dataclasses
 import functools
 import hashlib
 import os
 import platform
+import re
 import time
 from typing import Any, TypeVar
 
@@ -53,6 +54,7 @@ _programs: collections.OrderedDict[Any, Callable[..., Any]] = (
   collections.OrderedDict()  # the one used last is the last
 )
 _limit: int | None = None
+_ADDRESS = re.compile(r"0x[0-9a-f]{6,}")
 _Result = TypeVar("_Result")
 
 
@@ -290,7 +292,8 @@ class _Mapped:
   """A pmapped function, compiled ahead of its first call with a shape.
 
   So compile time can be told from run time; a call also costs a quarter of
-  what it does through pmap's own dispatch.
+  what it does through pmap's own dispatch. Programs are kept under the function
+  itself: functions that are equal, such as two of `Traced`, share theirs.
   """
 
   seconds = 0.0  # spent compiling, by all of them
@@ -302,28 +305,97 @@ class _Mapped:
     compiler_options: dict[str, dict[str, str]] | None = None,
     **options: Any,
   ):
-    self._function = functools.partial(jax.pmap, function, **options)
+    self._function, self._options = function, options
     self._compiler_options = compiler_options or {}
+    self._key = (function, repr((options, self._compiler_options)))
 
   def __call__(self, *args: Any) -> Any:
     leaves, structure = jax.tree.flatten(args)
     where = _devices()
     shapes = ((x.shape, x.dtype) for x in leaves)
-    key = (self, where, structure, *shapes)
+    key = (self._key, where, structure, *shapes)
     if key not in _programs:
       start = time.perf_counter()
-      lowered = self._function(devices=where).lower(*args)
-      options = self._compiler_options.get(where[0].platform)
-      _programs[key] = lowered.compile(compiler_options=options)
+      _programs[key] = self._compile(where, args)
       _Mapped.seconds += time.perf_counter() - start
       while len(_programs) > _MOST_PROGRAMS:
         _programs.popitem(last=False)
     _programs.move_to_end(key)
     return _programs[key](*args)
 
+  def _compile(self, where, args):
+    # JAX's caches keep what they are handed, and what it refers to, until they
+    # are cleared: that must not be the function.
+    lent = [self._function]
+    mapped = jax.pmap(lambda *a: lent[0](*a), devices=where, **self._options)
+    lowered = mapped.lower(*args)
+    lent.clear()
+    options = self._compiler_options.get(where[0].platform)
+    return lowered.compile(compiler_options=options)
+
   def programs(self) -> list[Any]:
     """Returns what is compiled of it now."""
-    return [program for key, program in _programs.items() if key[0] is self]
+    return [
+      program for key, program in _programs.items() if key[0] == self._key
+    ]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Traced:
+  """A function of arrays of certain shapes, known by what it computes.
+
+  Two are equal if they compute the same, whatever Python made them: a program
+  that was compiled for one serves the other. Arrays that the function refers
+  to, such as the weights of a model that it closes over, are no part of it:
+  `trace` gives them apart, to be handed in at each call.
+
+  Attributes:
+    text: the operations, as JAX prints them.
+    jaxpr: the same as JAX's data structure.
+    structure: of the results, as a pytree.
+  """
+
+  text: str
+  jaxpr: Any
+  structure: Any
+
+  def __call__(self, constants: Sequence[jax.Array], *args: Any) -> Any:
+    leaves = jax.tree.leaves(args)
+    results = jax.core.eval_jaxpr(self.jaxpr, constants, *leaves)
+    return jax.tree.unflatten(self.structure, results)
+
+  def __eq__(self, other: object) -> bool:
+    return isinstance(other, Traced) and self._key == other._key
+
+  def __hash__(self) -> int:
+    return hash(self._key)
+
+  @functools.cached_property
+  def _key(self):
+    # An address in the text may later be that of another object.
+    apart = id(self) if _ADDRESS.search(self.text) else 0
+    digest = hashlib.sha256(self.text.encode()).hexdigest()
+    return digest, self.structure, apart
+
+
+def trace(
+  function: Callable[..., Any], *args: Any
+) -> tuple[Traced, list[jax.Array]]:
+  """Returns what a function computes, and the arrays that it refers to.
+
+  Args:
+    function: pure, of pytrees of arrays.
+    *args: arrays, or their shapes (`jax.ShapeDtypeStruct`).
+
+  Example:
+    >>> weights = jnp.ones(3)
+    >>> traced, constants = trace(lambda x: x @ weights, np.ones((2, 3)))
+    >>> traced(constants, np.ones((2, 3))).tolist()
+    [3.0, 3.0]
+  """
+  closed, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
+  structure = jax.tree.structure(shapes)
+  return Traced(str(closed.jaxpr), closed.jaxpr, structure), closed.consts
 
 
 def compile_seconds() -> float:
