@@ -296,7 +296,7 @@ class _Mapped:
   itself: functions that are equal, such as two of `Traced`, share theirs.
   """
 
-  seconds = 0.0  # spent compiling, by all of them
+  seconds = 0.0  # spent tracing and compiling, by all of them
 
   def __init__(
     self,
@@ -327,7 +327,11 @@ class _Mapped:
     # JAX's caches keep what they are handed, and what it refers to, until they
     # are cleared: that must not be the function.
     lent = [self._function]
-    mapped = jax.pmap(lambda *a: lent[0](*a), devices=where, **self._options)
+
+    def call(*args):
+      return lent[0](*args)
+
+    mapped = jax.pmap(call, devices=where, **self._options)
     lowered = mapped.lower(*args)
     lent.clear()
     options = self._compiler_options.get(where[0].platform)
@@ -352,17 +356,17 @@ class Traced:
   Attributes:
     text: the operations, as JAX prints them.
     jaxpr: the same as JAX's data structure.
-    structure: of the results, as a pytree.
+    shapes: of the results, a pytree of `jax.ShapeDtypeStruct`.
   """
 
   text: str
   jaxpr: Any
-  structure: Any
+  shapes: Any
 
   def __call__(self, constants: Sequence[jax.Array], *args: Any) -> Any:
     leaves = jax.tree.leaves(args)
     results = jax.core.eval_jaxpr(self.jaxpr, constants, *leaves)
-    return jax.tree.unflatten(self.structure, results)
+    return jax.tree.unflatten(jax.tree.structure(self.shapes), results)
 
   def __eq__(self, other: object) -> bool:
     return isinstance(other, Traced) and self._key == other._key
@@ -375,7 +379,7 @@ class Traced:
     # An address in the text may later be that of another object.
     apart = id(self) if _ADDRESS.search(self.text) else 0
     digest = hashlib.sha256(self.text.encode()).hexdigest()
-    return digest, self.structure, apart
+    return digest, jax.tree.structure(self.shapes), apart
 
 
 def trace(
@@ -393,9 +397,10 @@ def trace(
     >>> traced(constants, np.ones((2, 3))).tolist()
     [3.0, 3.0]
   """
+  start = time.perf_counter()
   closed, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
-  structure = jax.tree.structure(shapes)
-  return Traced(str(closed.jaxpr), closed.jaxpr, structure), closed.consts
+  _Mapped.seconds += time.perf_counter() - start
+  return Traced(str(closed.jaxpr), closed.jaxpr, shapes), closed.consts
 
 
 def compile_seconds() -> float:

@@ -7,9 +7,8 @@ outputs of the one before that overlap.
 """
 
 import collections
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 import dataclasses
-import functools
 import itertools
 import math
 import os
@@ -189,9 +188,8 @@ def _default_batch_size(image_size, dataset):
   )
 
 
-@functools.lru_cache(maxsize=16)
 def _forward(apply, preprocessing, dtype):
-  """Returns `(state, images) -> outputs by name`, plain and over devices."""
+  """Returns `(state, images) -> outputs by name` of a source."""
 
   def forward(state, images):
     with jax.default_matmul_precision(devices.precision(dtype)):
@@ -213,7 +211,18 @@ def _forward(apply, preprocessing, dtype):
     named["probs"] = jax.nn.softmax(named.pop("logits"))
     return named
 
-  return forward, devices.parallel(forward)
+  return forward
+
+
+@dataclasses.dataclass(frozen=True)
+class _Traced:
+  """A traced forward pass, in the form that `devices.parallel` takes."""
+
+  forward: devices.Traced
+
+  def __call__(self, placed, images):
+    state, constants = placed
+    return self.forward(constants, state, images)
 
 
 def _forward_all(
@@ -231,11 +240,7 @@ def _forward_all(
       lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x,
       state,
     )
-  apply = source.apply
-  if not isinstance(apply, Hashable):
-    apply = functools.partial(apply)  # is told apart by identity
-  forward, spread = _forward(apply, source.preprocessing, dtype)
-  placed = devices.replicate(state)
+  forward = _forward(source.apply, source.preprocessing, dtype)
   rows, shape = 0, None
   ahead: collections.deque[tuple[Any, np.ndarray]] = collections.deque()
   check = checks.real_targets if regression else checks.class_labels
@@ -250,32 +255,38 @@ def _forward_all(
         f"a batch has {len(images)} images but {len(labels)} "
         f"{'targets' if regression else 'labels'}"
       )
-    if images.shape[1:] != shape:
-      shape = images.shape[1:]
-      _check_shapes(source, forward, state, images)
     rows = max(rows, -(-len(images) // devices.device_count()))
+    if (rows, *images.shape[1:]) != shape:
+      shape = (rows, *images.shape[1:])
+      traced, constants = _trace(source, forward, state, images, rows)
+      spread = devices.parallel(_Traced(traced))
+      placed = devices.replicate((state, constants))
     ahead.append((spread(placed, devices.split(images, rows)), labels))
     if len(ahead) > 1:
       yield ahead.popleft()
   yield from ahead
 
 
-def _check_shapes(source, function, state, images):
-  """Refuses images or outputs of the wrong shape before anything runs."""
+def _trace(source, forward, state, images, rows):
+  """Traces the forward pass of `rows` images a device.
+
+  Images or outputs of the wrong shape are refused before anything runs.
+  """
   source.check_images(images.shape)
+  example = jax.ShapeDtypeStruct((rows, *images.shape[1:]), images.dtype)
   try:
-    shapes = jax.eval_shape(function, state, images)
+    traced, constants = devices.trace(forward, state, example)
   except Exception as e:  # whatever the user's own code raises
     raise checks.InputError(
       f"{source.name} cannot be applied to images {images.shape}: "
       f"{type(e).__name__}: {checks.reason(e)}"
     ) from e
   what_of = {"probs": "logits", "features": "features"}
-  for key, shape in shapes.items():
-    if len(shape.shape) != 2 or shape.shape[0] != len(images):
+  for key, shape in traced.shapes.items():
+    if len(shape.shape) != 2 or shape.shape[0] != rows:
       raise checks.InputError(
         f"{source.name} returns {what_of[key]} of shape {shape.shape} for "
-        f"{len(images)} images, not [{len(images)}, K]"
+        f"{rows} images, not [{rows}, K]"
       )
     if shape.shape[1] < (2 if key == "probs" else 1):
       hint = ": is it a sigmoid's? Return two" if shape.shape[1] else ""
@@ -283,6 +294,7 @@ def _check_shapes(source, function, state, images):
         f"{source.name} returns {shape.shape[1]} {what_of[key]} an "
         f"image, which tell nothing{hint}"
       )
+  return traced, constants
 
 
 def _collect(

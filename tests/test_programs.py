@@ -1,0 +1,125 @@
+"""Who owns compiled programs: what is computed, not the objects that ask."""
+
+import gc
+import os
+import weakref
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import leep_jax
+from leep_jax import devices
+from leep_jax.models import network
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), np.uint8)
+LABELS = np.arange(16) % 3
+CLASSES = 5
+
+
+class Net(nnx.Module):
+  def __init__(self, seed):
+    rngs = nnx.Rngs(seed)
+    self.conv = nnx.Conv(3, 4, (3, 3), rngs=rngs)
+    self.fc = nnx.Linear(4, CLASSES, rngs=rngs)
+
+  def __call__(self, x):
+    features = nnx.relu(self.conv(x)).mean(axis=(1, 2))
+    return self.fc(features), features
+
+
+def nnx_source(seed):
+  return network.from_nnx("net", Net(seed), head="fc")
+
+
+def own_closure(seed):
+  """A source whose function refers to its weights, as a user may write it."""
+  kernel = jax.random.normal(jax.random.key(seed), (3, CLASSES))
+
+  def apply(state, images):
+    features = images.mean(axis=(1, 2))
+    return features @ kernel, features
+
+  return leep_jax.Source("own", apply, {})
+
+
+def scores(source):
+  outputs = leep_jax.compute_outputs(source, [(IMAGES, LABELS)])
+  return leep_jax.compute_scores(outputs, names=["leep"])
+
+
+@pytest.mark.parametrize("make", [nnx_source, own_closure])
+def test_a_source_loaded_again_compiles_nothing(make):
+  first = scores(make(0))
+  before = list(devices._programs)
+  assert scores(make(0)) == first
+  assert scores(make(1)) != first  # other weights, the same program
+  assert list(devices._programs) == before
+
+
+@pytest.mark.parametrize("make", [nnx_source, own_closure])
+def test_a_dropped_source_is_freed(make):
+  source = make(0)
+  scores(source)
+  refs = [weakref.ref(source.apply)]
+  refs += [weakref.ref(x) for x in jax.tree.leaves(source.state)]
+  del source
+  gc.collect()
+  assert [ref() for ref in refs] == [None] * len(refs)
+
+
+def test_weights_in_a_closure_are_freed():
+  kernel = jnp.ones((3, CLASSES))
+  ref = weakref.ref(kernel)
+  source = leep_jax.Source("own", lambda _, x, k=kernel: x.mean((1, 2)) @ k, {})
+  del kernel
+  scores(source)
+  del source
+  gc.collect()
+  assert ref() is None
+
+
+def test_reloading_does_not_grow_the_process():
+  def resident():
+    with open("/proc/self/statm") as file:
+      return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+  if not os.path.exists("/proc/self/statm"):
+    pytest.skip("no /proc here")
+  for seed in range(3):
+    scores(nnx_source(seed))
+  gc.collect()
+  before = resident()
+  for seed in range(20):
+    scores(nnx_source(seed))
+  gc.collect()
+  # A program is about 20 MB: none of the 20 may have been made anew.
+  assert resident() - before < 40e6
+
+
+def test_functions_that_compute_the_same_are_equal():
+  x = np.ones((2, 3), np.float32)
+
+  def scaled(factor):
+    return lambda x: x * factor + 1
+
+  (one, _), (same, _), (other, _) = (
+    devices.trace(scaled(f), x) for f in (2.0, 2.0, 3.0)
+  )
+  assert one == same
+  assert hash(one) == hash(same)
+  assert one != other
+  wide, _ = devices.trace(scaled(2.0), np.ones((2, 4), np.float32))
+  assert one != wide
+  tupled, _ = devices.trace(lambda x: (x * 2.0 + 1,), x)
+  assert one != tupled
+
+
+def test_arrays_that_a_function_refers_to_are_given_apart():
+  x, kernel = np.ones((2, 3), np.float32), jnp.arange(3.0)
+  traced, constants = devices.trace(lambda x: x @ kernel, x)
+  assert len(constants) == 1
+  np.testing.assert_array_equal(traced(constants, x), [3, 3])
+  np.testing.assert_array_equal(traced([kernel + 1], x), [6, 6])
