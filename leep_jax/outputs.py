@@ -10,7 +10,7 @@ those of all examples, and sums are over all of them, the same on every host.
 Whatever is then asked of the outputs, all hosts must ask, in the same order.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 import dataclasses
 import functools
 import json
@@ -74,8 +74,9 @@ class Outputs:
     self.over_hosts = share is not None
     self.share = share or slice(0, len(self.labels))
     self.groups = 1
-    self._sums: dict[Callable[..., Any], Any] = {}
-    self._once: dict[Callable[..., Any], Any] = {}
+    # Sums and what is made of them, by the number of groups and the function;
+    # all views of the same outputs share it.
+    self._memo: dict[tuple[int, Hashable], Any] = {}
     self._checked: set[str] = set()
 
   @classmethod
@@ -374,14 +375,14 @@ class Outputs:
         f"{devices.hosts()} hosts: use fewer hosts or groups"
       )
     same = self.with_features(self.store)
-    same._checked = self._checked
+    same._checked, same._memo = self._checked, self._memo
     same.groups = min(groups, len(self))
     return same
 
   @property
   def whole(self) -> "Outputs":
     """The same outputs with sums over all examples alone."""
-    return self if self.groups == 1 else self.once(_whole)
+    return self if self.groups == 1 else self.grouped(1)
 
   def features_of_group(self, group: int) -> "Outputs":
     """Returns the features of one group, whose sums fit those of all.
@@ -403,14 +404,25 @@ class Outputs:
     part._checked = self._checked
     for centre in (_feature_centre, _target_centre):
       if centre is _feature_centre or self.targets is not None:
-        part._once[centre] = self.once(centre)
+        part._memo[part.groups, centre] = self.once(centre)
     return part
 
-  def once(self, function: Callable[["Outputs"], Any]) -> Any:
-    """Returns `function(self)`, computed the first time and remembered."""
-    if function not in self._once:
-      self._once[function] = function(self)
-    return self._once[function]
+  def once(
+    self,
+    function: Callable[["Outputs"], Any],
+    *,
+    key: Hashable | None = None,
+  ) -> Any:
+    """Returns `function(self)`, computed the first time and remembered.
+
+    Args:
+      function: of these outputs.
+      key: what it is remembered under; by default the function itself.
+    """
+    place = (self.groups, function if key is None else key)
+    if place not in self._memo:
+      self._memo[place] = function(self)
+    return self._memo[place]
 
   @property
   def group_of(self) -> np.ndarray:
@@ -517,9 +529,8 @@ class Outputs:
     """
     if arguments:
       return self._look((function,), (arguments,))[0]
-    if function not in self._sums:
-      self.sum_all((function,))
-    return self._sums[function]
+    self.sum_all((function,))
+    return self._memo[self.groups, function]
 
   def check(self, field: str) -> None:
     """Looks at `probs` or `features`, if no sum has done so.
@@ -532,11 +543,14 @@ class Outputs:
 
   def sum_all(self, functions: Iterable[Callable[..., Any]]) -> None:
     """Sums several statistics in one look, for them to be remembered."""
-    new = tuple(dict.fromkeys(f for f in functions if f not in self._sums))
+    new = tuple(
+      dict.fromkeys(f for f in functions if (self.groups, f) not in self._memo)
+    )
     if new:
-      self._sums.update(
-        zip(new, self._look(new, ((),) * len(new)), strict=True)
-      )
+      for function, sums in zip(
+        new, self._look(new, ((),) * len(new)), strict=True
+      ):
+        self._memo[self.groups, function] = sums
 
   def map(
     self, field: str, function: Callable[..., Any], *arguments: Any
@@ -621,10 +635,6 @@ class Outputs:
         "their sums overflow float32"
       )
     return results[len(guards) :]
-
-
-def _whole(outputs):
-  return outputs.grouped(1)
 
 
 def _host_features(outputs):

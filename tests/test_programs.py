@@ -123,3 +123,25 @@ def test_arrays_that_a_function_refers_to_are_given_apart():
   assert len(constants) == 1
   np.testing.assert_array_equal(traced(constants, x), [3, 3])
   np.testing.assert_array_equal(traced([kernel + 1], x), [6, 6])
+
+
+def test_scores_asked_again_cost_no_pass(monkeypatch, rng):
+  outputs = leep_jax.Outputs.from_arrays(
+    probs=rng.dirichlet(np.ones(5), 300),
+    features=rng.normal(size=(300, 8)),
+    labels=rng.integers(0, 3, 300),
+  )
+  first = leep_jax.estimate_scores(outputs)
+  plain = leep_jax.compute_scores(outputs)
+
+  def refuse(*args, **kwargs):
+    raise AssertionError("a pass over the outputs")
+
+  monkeypatch.setattr(devices, "sum_batches", refuse)
+  again = leep_jax.estimate_scores(outputs)
+  assert {k: e and e.value for k, e in again.items()} == {
+    k: e and e.value for k, e in first.items()
+  }
+  assert leep_jax.compute_scores(outputs) == plain
+  with pytest.raises(AssertionError, match="a pass"):
+    leep_jax.compute_scores(outputs.select(np.arange(100)), names=["leep"])

@@ -5,6 +5,7 @@ Every score is "higher transfers better".
 
 from collections.abc import Callable, Iterable
 import dataclasses
+import functools
 from typing import Any
 
 from leep_jax import checks, jackknife, outputs as outputs_lib, statistics
@@ -201,11 +202,22 @@ def estimate_scores(
       for name in mine:  # scores of the other field need not suffer
         on_undefined(name, str(e))
         possible.remove(name)
-  sizes = outputs.group_counts.sum(axis=1)
   for name in possible:
     on_score(name)
-    try:
-      values[name] = jackknife.estimate(SCORES[name].parts(outputs), sizes)
-    except checks.UndefinedScore as e:
-      on_undefined(name, str(e))
+    found = outputs.once(
+      functools.partial(_estimate, SCORES[name]), key=("estimate", name)
+    )
+    if isinstance(found, jackknife.Estimate):
+      values[name] = found
+    else:
+      on_undefined(name, found)
   return values
+
+
+def _estimate(score, outputs) -> jackknife.Estimate | str:
+  """The score with its values without each group, or why it has none."""
+  sizes = outputs.group_counts.sum(axis=1)
+  try:
+    return jackknife.estimate(score.parts(outputs), sizes)
+  except checks.UndefinedScore as e:
+    return str(e)
