@@ -1,12 +1,13 @@
 """Outputs kept on disk, so that a data set goes through a source only once.
 
 An entry is a folder, named by a digest of all that decides its content: the
-source's name and weights, preprocessing, data set, version, split, examples,
-type of the arithmetic, and the version of this package. It appears when it is
-complete, with a checksum of each file, and is checked when it is opened.
+source's name, weights and code, preprocessing, data set, version, split,
+examples, type of the arithmetic, and the version of this package. It appears
+when it is complete, with a checksum of each file, and is checked when it is
+opened.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import contextlib
 import fcntl
 import hashlib
@@ -21,27 +22,50 @@ import jax
 import numpy as np
 
 import leep_jax
-from leep_jax import checks, data, forward, outputs as outputs_lib, source
+from leep_jax import (
+  checks,
+  data,
+  devices,
+  forward,
+  outputs as outputs_lib,
+  source,
+)
+from leep_jax.models import zoo
 
 _CHECKSUMS = "checksums.json"
 _CHUNK = 1 << 24  # bytes
+# Sides of images with which a function is traced that names no size.
+_TRIED_SIZES = (32, 64, 224, 28)
 
 
 def source_digest(model: source.Source) -> str:
-  """Returns a digest of all that a source computes with.
+  """Returns a digest of all that a source computes with, 16 hex digits.
 
-  Its weights, preprocessing and options, as 16 hexadecimal digits.
+  It covers weights, preprocessing and options; of a source that this package
+  did not make, also what its function computes: the operations that JAX traces
+  and the arrays that the function refers to. Its text may change freely, and
+  so may code that it does not call.
 
   Raises:
-    InputError: if it hands over no weights, so that it cannot be told from
-      another.
+    InputError: if it has no weights in its state nor in its function, or the
+      function cannot be traced.
   """
-  if not jax.tree.leaves(model.state):
+  about: tuple[Any, ...] = (model.preprocessing, model.options)
+  if model.without_probs:
+    about = (*about, model.without_probs)
+  digest = hashlib.sha256(repr(about).encode())
+  constants: Sequence[Any] = ()
+  if not _is_of_the_zoo(model):
+    traced, constants = _traced(model)
+    digest.update(devices.without_addresses(traced.text).encode())
+  if not jax.tree.leaves((model.state, list(constants))):
     raise checks.InputError(
       f"{model.name} hands over no weights: what is kept of it could not be "
       "told from that of other weights; pass them as its state"
     )
-  digest = hashlib.sha256(repr((model.preprocessing, model.options)).encode())
+  for array in map(np.asarray, constants):
+    digest.update(repr((array.shape, array.dtype.name)).encode())
+    digest.update(array.tobytes())
   leaves = jax.tree_util.tree_leaves_with_path(model.state)
   for path, leaf in leaves:
     array = np.asarray(leaf)
@@ -49,6 +73,34 @@ def source_digest(model: source.Source) -> str:
     digest.update(repr(about).encode())
     digest.update(array.tobytes())
   return digest.hexdigest()[:16]
+
+
+def _is_of_the_zoo(model):
+  """Whether `zoo.load_source` made it of a checkpoint.
+
+  Its options then name what the package computes, whose version is in every
+  key.
+  """
+  return model.options.partition(" ")[0] in zoo.ARCHITECTURES
+
+
+def _traced(model):
+  """What the source's function computes, for an image of some size."""
+  channels = len(model.preprocessing.mean)
+  known = model.preprocessing.image_size
+  sizes = _TRIED_SIZES if known is None else (known,)
+  failure = Exception()
+  for size in sorted({max(size, model.min_image_size) for size in sizes}):
+    shape = jax.ShapeDtypeStruct((2, size, size, channels), np.float32)
+    try:
+      return devices.trace(model.apply, model.state, shape)
+    except Exception as e:  # whatever the user's own code raises
+      failure = e
+  raise checks.InputError(
+    f"{model.name} cannot be traced with images of {min(sizes)} to "
+    f"{max(sizes)} pixels ({type(failure).__name__}: "
+    f"{checks.reason(failure)}): give its preprocessing an image_size"
+  )
 
 
 class Cache:

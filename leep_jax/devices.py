@@ -382,6 +382,11 @@ class Traced:
     return digest, jax.tree.structure(self.shapes), apart
 
 
+def without_addresses(text: str) -> str:
+  """Returns the text of a `Traced` without what differs between processes."""
+  return _ADDRESS.sub("0x", text)
+
+
 def trace(
   function: Callable[..., Any], *args: Any
 ) -> tuple[Traced, list[jax.Array]]:

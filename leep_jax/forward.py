@@ -27,10 +27,19 @@ from leep_jax import (
   devices,
   outputs as outputs_lib,
   source as source_lib,
+  statistics,
   storage,
 )
 
 KEEP = ("auto", "device", "host", "disk")
+# An output of the compiled pass, `[B]`: what an image's logits look like
+# (`statistics.looks_like`). It is checked and not kept.
+_LOOKS_LIKE = "looks_like"
+# So many images whose logits all are distributions are no coincidence.
+_ENOUGH_ROWS = 16
+# How far outputs of an image may depend on the others of its batch, in parts of
+# the largest output: rounding stays far below, batch statistics far above.
+_SAME_ALONE = {"float32": 1e-2, "bfloat16": 1e-1}
 
 
 def compute_outputs(
@@ -188,8 +197,10 @@ def _default_batch_size(image_size, dataset):
   )
 
 
-def _forward(apply, preprocessing, dtype):
-  """Returns `(state, images) -> outputs by name` of a source."""
+def _forward(source, dtype):
+  """Returns `(state, images) -> outputs by name`, see `_Pass`."""
+  apply, preprocessing = source.apply, source.preprocessing
+  without_probs = bool(source.without_probs)
 
   def forward(state, images):
     with jax.default_matmul_precision(devices.precision(dtype)):
@@ -201,14 +212,24 @@ def _forward(apply, preprocessing, dtype):
         f"it returned {len(outputs)} values, not logits or (logits, features)"
       )
     named = dict(zip(("logits", "features"), outputs, strict=False))
-    if named.get("features", 0) is None:
-      del named["features"]
-    for what, values in named.items():
+    for what, values in list(named.items()):
+      if values is None and (what == "features" or without_probs):
+        del named[what]
+        continue
       kind = getattr(values, "dtype", type(values).__name__)
       if isinstance(kind, str) or not jnp.issubdtype(kind, jnp.floating):
         raise TypeError(f"it returned {what} of type {kind}, not real numbers")
       named[what] = values.astype(jnp.float32)
-    named["probs"] = jax.nn.softmax(named.pop("logits"))
+    if without_probs:
+      if "logits" in named:  # numbers, which regression scores can read
+        named["outputs"] = named.pop("logits")
+    else:
+      logits = named.pop("logits")
+      named["probs"] = jax.nn.softmax(logits)
+      if logits.ndim == 2:  # others are refused below, by their shape
+        named[_LOOKS_LIKE] = statistics.looks_like(
+          logits, tolerance=statistics.row_sum_tolerance(dtype)
+        )
     return named
 
   return forward
@@ -240,8 +261,9 @@ def _forward_all(
       lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x,
       state,
     )
-  forward = _forward(source.apply, source.preprocessing, dtype)
+  forward = _forward(source, dtype)
   rows, shape = 0, None
+  check_logits = _LogitsCheck(source.name)
   ahead: collections.deque[tuple[Any, np.ndarray]] = collections.deque()
   check = checks.real_targets if regression else checks.class_labels
   for images, labels in batches:
@@ -256,15 +278,89 @@ def _forward_all(
         f"{'targets' if regression else 'labels'}"
       )
     rows = max(rows, -(-len(images) // devices.device_count()))
+    first = shape is None
     if (rows, *images.shape[1:]) != shape:
       shape = (rows, *images.shape[1:])
       traced, constants = _trace(source, forward, state, images, rows)
       spread = devices.parallel(_Traced(traced))
       placed = devices.replicate((state, constants))
-    ahead.append((spread(placed, devices.split(images, rows)), labels))
+    outputs = spread(placed, devices.split(images, rows))
+    # Networks of this package are in evaluation mode.
+    if first and source.network is None and len(images) > 1:
+      repeated = np.broadcast_to(images[:1], images.shape)
+      alone = spread(placed, devices.split(np.array(repeated), rows))
+      _tell_training_mode(source, outputs, alone, len(images), dtype)
+    ahead.append((outputs, labels))
     if len(ahead) > 1:
-      yield ahead.popleft()
-  yield from ahead
+      yield check_logits.checked(*ahead.popleft())
+  for item in ahead:
+    yield check_logits.checked(*item)
+  check_logits.finish()
+
+
+class _LogitsCheck:
+  """Refuses logits that are probabilities: softmax would be taken twice."""
+
+  def __init__(self, name):
+    self._name, self._rows = name, 0
+    self._all, self._any = -1, 0  # bits of `looks_like`
+
+  def checked(self, outputs, labels):
+    """Returns outputs, without what tells what their logits look like."""
+    if _LOOKS_LIKE in outputs:
+      bits = storage.on_host(outputs.pop(_LOOKS_LIKE))[: len(labels)]
+      self._all &= int(np.bitwise_and.reduce(bits))
+      self._any |= int(np.bitwise_or.reduce(bits))
+      self._rows += len(labels)
+      if self._rows >= _ENOUGH_ROWS:
+        self._refuse_distributions()
+    return outputs, labels
+
+  def _refuse_distributions(self):
+    if self._all & statistics.IS_DISTRIBUTION:
+      raise checks.InputError(
+        f"{self._name} returns probabilities, not logits: every row is "
+        "non-negative and sums to 1, and a softmax would be taken a second "
+        "time. Return what comes before its softmax, or jnp.log(probs)"
+      )
+
+  def finish(self):
+    """Judges all rows."""
+    if not self._rows:
+      return
+    self._refuse_distributions()
+    confident = self._any & statistics.IS_CONFIDENT
+    if self._all & statistics.IN_UNIT_RANGE and confident:
+      checks.note(
+        f"all logits of {self._name} are from 0 to 1: are they a sigmoid's, "
+        "one for each of several labels? LEEP and NCE need logits of labels of "
+        "which one is true; for scores of features alone, set without_probs of "
+        "the Source"
+      )
+
+
+def _tell_training_mode(source, outputs, alone, count, dtype):
+  """Notes outputs of an image that depend on the others of its batch.
+
+  Args:
+    source: whose outputs they are.
+    outputs: of a batch.
+    alone: of a batch of copies of its first image.
+    count: of images in either.
+    dtype: of the arithmetic.
+  """
+  for key in set(outputs) - {_LOOKS_LIKE}:
+    mixed = storage.on_host(outputs[key])[:1]
+    copies = storage.on_host(alone[key])[:count]
+    unit = max(np.abs(mixed).max(), np.abs(copies).max())
+    if np.abs(copies - mixed).max() > _SAME_ALONE[dtype] * unit:
+      checks.note(
+        f"{source.name} gives an image other {key} among other images than "
+        "among copies of itself: is the network in training mode (batch "
+        "statistics, dropout)? Its scores change with the batch size; set "
+        "evaluation mode (model.eval(), train=False)"
+      )
+      return
 
 
 def _trace(source, forward, state, images, rows):
@@ -281,15 +377,23 @@ def _trace(source, forward, state, images, rows):
       f"{source.name} cannot be applied to images {images.shape}: "
       f"{type(e).__name__}: {checks.reason(e)}"
     ) from e
-  what_of = {"probs": "logits", "features": "features"}
+  if not traced.shapes:
+    raise checks.InputError(
+      f"{source.name} returns neither logits nor features"
+    )
+  what_of = {"probs": "logits", "outputs": "logits", "features": "features"}
   for key, shape in traced.shapes.items():
+    if key not in what_of:
+      continue
     if len(shape.shape) != 2 or shape.shape[0] != rows:
       raise checks.InputError(
         f"{source.name} returns {what_of[key]} of shape {shape.shape} for "
         f"{rows} images, not [{rows}, K]"
       )
     if shape.shape[1] < (2 if key == "probs" else 1):
-      hint = ": is it a sigmoid's? Return two" if shape.shape[1] else ""
+      hint = ""
+      if shape.shape[1]:
+        hint = ": is it the logit s of a sigmoid? Return (0, s)"
       raise checks.InputError(
         f"{source.name} returns {shape.shape[1]} {what_of[key]} an "
         f"image, which tell nothing{hint}"
@@ -333,7 +437,11 @@ def _collect(
         return _collect_on_disk(source, rest, labels, directory, num_classes)
     store = storage.HostArrays(storage.gather(held, sum(map(len, labels))))
   return outputs_lib.Outputs(
-    store, **_truth(labels), num_classes=num_classes, name=source.name
+    store,
+    **_truth(labels),
+    num_classes=num_classes,
+    name=source.name,
+    without_probs=source.without_probs,
   )
 
 
@@ -365,7 +473,12 @@ def _collect_on_disk(source, parts, labels, directory, num_classes):
         if num_classes is None:
           num_classes = int(truth["labels"].max()) + 1
         checks.class_labels(truth["labels"], num_classes=num_classes)
-      folder.finish(truth, num_classes=num_classes, name=source.name)
+      folder.finish(
+        truth,
+        num_classes=num_classes,
+        name=source.name,
+        without_probs=source.without_probs,
+      )
   except BaseException:
     if temporary is not None:
       shutil.rmtree(temporary, ignore_errors=True)

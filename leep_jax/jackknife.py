@@ -69,11 +69,15 @@ class Estimate:
     value: the score.
     deleted: `[G]`, the score of all examples but those of each group.
     sizes: `[G]`, how many examples are in each group.
+    examples: a digest of the labels or targets in their order
+      (`Outputs.examples`), by which scores of other examples are told; empty
+      where it is not known.
   """
 
   value: float
   deleted: np.ndarray
   sizes: np.ndarray
+  examples: str = ""
 
   @property
   def standard_error(self) -> float | None:
@@ -132,7 +136,7 @@ def paired_difference(first: Estimate, second: Estimate) -> Estimate:
       order.
 
   Raises:
-    InputError: if the examples or groups cannot be the same.
+    InputError: if examples, their order or groups are not the same.
   """
   if not np.array_equal(first.sizes, second.sizes):
     raise checks.InputError(
@@ -140,8 +144,17 @@ def paired_difference(first: Estimate, second: Estimate) -> Estimate:
       f"examples in {len(first.sizes)} and {len(second.sizes)} groups are no "
       "pair: both sources need the same examples"
     )
+  if first.examples and second.examples and first.examples != second.examples:
+    raise checks.InputError(
+      "scores of the same number of examples, but with other labels or in "
+      "another order, are no pair: does a loader shuffle, or were the labels "
+      "changed in between? Compute both on the same examples in one order"
+    )
   return Estimate(
-    first.value - second.value, first.deleted - second.deleted, first.sizes
+    first.value - second.value,
+    first.deleted - second.deleted,
+    first.sizes,
+    first.examples,
   )
 
 
@@ -185,12 +198,15 @@ def value(parts: Parts) -> float:
   return float(parts.finalise(parts.total))
 
 
-def estimate(parts: Parts, sizes: np.ndarray) -> Estimate:
+def estimate(
+  parts: Parts, sizes: np.ndarray, *, examples: str = ""
+) -> Estimate:
   """Returns the score with its values without each group.
 
   Args:
     parts: the score and its sums.
     sizes: `[G]`, how many examples are in each group.
+    examples: see `Estimate`.
   """
 
   def without(group):
@@ -201,4 +217,6 @@ def estimate(parts: Parts, sizes: np.ndarray) -> Estimate:
       return math.nan
 
   deleted = [without(g) for g in range(len(sizes))] if len(sizes) > 1 else []
-  return Estimate(value(parts), np.array(deleted, np.float64), np.array(sizes))
+  return Estimate(
+    value(parts), np.array(deleted, np.float64), np.array(sizes), examples
+  )

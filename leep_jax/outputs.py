@@ -13,6 +13,7 @@ Whatever is then asked of the outputs, all hosts must ask, in the same order.
 from collections.abc import Callable, Hashable, Iterable, Iterator
 import dataclasses
 import functools
+import hashlib
 import json
 import os
 import pathlib
@@ -50,6 +51,7 @@ class Outputs:
     share: which examples the store holds: all, or one host's part of them.
     groups: G, the number of groups of examples for which sums are kept apart;
       example i belongs to group i modulo G.
+    without_probs: why there are no probabilities, see `Source`; or empty.
   """
 
   def __init__(
@@ -61,9 +63,11 @@ class Outputs:
     num_classes: int | None = None,
     name: str = "outputs",
     share: slice | None = None,
+    without_probs: str = "",
   ):
     self.store = store
     self.name = name
+    self.without_probs = without_probs
     self.targets = targets
     if targets is not None:
       labels = np.zeros(len(targets), np.int32)
@@ -242,6 +246,7 @@ class Outputs:
       targets=truth.get("targets"),
       num_classes=manifest["num_classes"],
       name=manifest["name"],
+      without_probs=manifest.get("without_probs", ""),
     )
 
   def save(self, directory: str | os.PathLike[str]) -> None:
@@ -256,7 +261,12 @@ class Outputs:
       for key in self.store.keys():
         for chunk in self.store.chunks(key):
           files.append(key, chunk)
-      files.finish(self.truth, num_classes=self.num_classes, name=self.name)
+      files.finish(
+        self.truth,
+        num_classes=self.num_classes,
+        name=self.name,
+        without_probs=self.without_probs,
+      )
 
   @property
   def truth(self) -> dict[str, np.ndarray]:
@@ -278,6 +288,7 @@ class Outputs:
       num_classes=self.num_classes,
       name=self.name,
       share=share if self.over_hosts else None,
+      without_probs=self.without_probs,
     )
 
   def join_hosts(self) -> "Outputs":
@@ -301,6 +312,7 @@ class Outputs:
       num_classes=int(np.max(counts)),
       name=self.name,
       share=slice(start, start + len(mine)),
+      without_probs=self.without_probs,
     )
 
   def _refuse_over_hosts(self, what):
@@ -423,6 +435,11 @@ class Outputs:
     if place not in self._memo:
       self._memo[place] = function(self)
     return self._memo[place]
+
+  @property
+  def examples(self) -> str:
+    """A digest of the labels or targets and their order, 16 hex digits."""
+    return self.once(_digest)
 
   @property
   def group_of(self) -> np.ndarray:
@@ -637,6 +654,14 @@ class Outputs:
     return results[len(guards) :]
 
 
+def _digest(outputs):
+  found = hashlib.sha256()
+  for key, values in outputs.truth.items():
+    found.update(f"{key} {values.shape} {values.dtype}".encode())
+    found.update(np.ascontiguousarray(values).data)
+  return found.hexdigest()[:16]
+
+
 def _host_features(outputs):
   return outputs.store.array("features")
 
@@ -708,18 +733,33 @@ def _refuse(field, faults, count, name):
   if faults["negative"]:
     raise checks.InputError(
       f"probs of {name}: {faults['negative']:.0f} of {count} rows hold "
-      "negative entries: are these logits? Pass their softmax"
+      "negative entries: are these logits? Pass them as logits"
     )
   if faults["off"]:
+    mean = faults["off_sum"] / faults["off"]
+    if not faults["above"]:
+      hint = (
+        "is there a sigmoid for each of several labels? These scores need one "
+        "distribution over labels of which one is true"
+      )
+    elif abs(mean - 100) < 1:
+      hint = "are these percentages? Divide by 100"
+    else:
+      hint = "are these logits? Pass them as logits"
     raise checks.InputError(
       f"probs of {name}: {faults['off']:.0f} of {count} rows do not sum to 1, "
-      f"but to {faults['off_sum'] / faults['off']:.4g} on average: are these "
-      "logits? Pass their softmax"
+      f"but to {mean:.4g} on average: {hint}"
     )
 
 
 def _softmax(logits: np.ndarray, name: str) -> np.ndarray:
-  """`[n, Z]` float32; minus infinity is a probability of 0."""
+  """`[n, Z]` float32; minus infinity is a probability of 0.
+
+  Raises:
+    InputError: if logits are not finite, or are probabilities.
+  """
+  tolerance = statistics.row_sum_tolerance(logits.dtype.name)
+  bits = -1
   probs = np.empty(logits.shape, np.float32)
   for start in range(0, len(logits), 4096):
     part = logits[start : start + 4096].astype(np.float64)
@@ -729,6 +769,13 @@ def _softmax(logits: np.ndarray, name: str) -> np.ndarray:
         f"logits of {name}: {np.sum(~np.isfinite(top))} of {len(part)} rows "
         f"from row {start} hold NaN or infinity"
       )
+    kinds = statistics.looks_like(part, tolerance=tolerance)
+    bits &= int(np.bitwise_and.reduce(kinds))
     part = np.exp(part - top)
     probs[start : start + 4096] = part / part.sum(axis=1, keepdims=True)
+  if len(logits) and bits & statistics.IS_DISTRIBUTION:
+    raise checks.InputError(
+      f"logits of {name} are probabilities: every row is non-negative and sums "
+      "to 1. Pass them as probs"
+    )
   return probs

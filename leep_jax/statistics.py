@@ -74,6 +74,35 @@ def reads(field: str, *, max_batch: int = MAX_BATCH):
   return mark
 
 
+def row_sum_tolerance(dtype: str) -> float:
+  """How far the sum of a row of probabilities of a type may be from 1."""
+  return ROW_SUM_TOLERANCE.get(dtype, DEFAULT_ROW_SUM_TOLERANCE)
+
+
+# What rows that are said to be logits may look like: bits of `looks_like`.
+IN_UNIT_RANGE, IS_DISTRIBUTION, IS_CONFIDENT = 1, 2, 4
+
+
+def looks_like(values: Any, *, tolerance: float) -> Any:
+  """What rows `[B, K]` look like that are said to be logits: `[B]` integers.
+
+  Args:
+    values: a NumPy or JAX array.
+    tolerance: how far the sum of probabilities may be from 1.
+
+  Returns:
+    Sums of `IN_UNIT_RANGE` (from 0 to 1, as sigmoids are), `IS_DISTRIBUTION`
+    (non-negative, sums to 1) and `IS_CONFIDENT` (an entry is above 0.9).
+  """
+  low, high = values.min(axis=1), values.max(axis=1)
+  distribution = (low >= 0) & (abs(values.sum(axis=1) - 1) <= tolerance)
+  return (
+    IN_UNIT_RANGE * ((low >= 0) & (high <= 1))
+    + IS_DISTRIBUTION * distribution
+    + IS_CONFIDENT * (high > 0.9)
+  )
+
+
 def class_sums(values: jax.Array, batch: Batch) -> jax.Array:
   """Sums rows `[B, K]` over the examples of each label, `[Y, K]`."""
   return jax.ops.segment_sum(
@@ -124,6 +153,18 @@ def _first_argmax(values):
   best = values.max(axis=1, keepdims=True)
   from_end = jnp.arange(size, 0, -1, dtype=jnp.float32)
   return size - jnp.where(values == best, from_end, 1).max(1).astype(jnp.int32)
+
+
+@reads("probs")
+def spread(batch: Batch) -> dict[str, jax.Array]:
+  """How much probabilities differ between examples, as sums.
+
+  Returns:
+    `mass` `[Z]`, the sum of the rows, and `square`, the sum of their squared
+    lengths.
+  """
+  probs = _distributions(batch.probs) * batch.weights[:, None]
+  return {"mass": probs.sum(axis=0), "square": (probs**2).sum()}
 
 
 @reads("probs")
@@ -282,12 +323,10 @@ def probs_faults(batch: Batch) -> dict[str, jax.Array]:
   Returns:
     Scalars: `not_finite`, `negative` and `off` count the rows with entries
     that are not finite, negative, or do not sum to 1; `off_sum` adds up the
-    sums of the latter.
+    sums of the latter; `above` counts those of them with an entry above 1.
   """
   probs = batch.probs.astype(jnp.float32)
-  tolerance = ROW_SUM_TOLERANCE.get(
-    batch.probs.dtype.name, DEFAULT_ROW_SUM_TOLERANCE
-  )
+  tolerance = row_sum_tolerance(batch.probs.dtype.name)
   used = batch.weights > 0
   total = probs.sum(axis=1)
   finite = jnp.isfinite(total)
@@ -297,6 +336,7 @@ def probs_faults(batch: Batch) -> dict[str, jax.Array]:
     "negative": jnp.sum(used & (probs.min(axis=1) < 0), dtype=jnp.float32),
     "off": jnp.sum(off, dtype=jnp.float32),
     "off_sum": jnp.sum(jnp.where(off, total, 0)),
+    "above": jnp.sum(off & (probs.max(axis=1) > 1), dtype=jnp.float32),
   }
 
 

@@ -281,7 +281,12 @@ class NewFolder:
     )
 
   def finish(
-    self, truth: dict[str, np.ndarray], *, num_classes: int, name: str
+    self,
+    truth: dict[str, np.ndarray],
+    *,
+    num_classes: int,
+    name: str,
+    without_probs: str = "",
   ) -> None:
     """Completes the folder, with labels or targets, and gives it its name."""
     for key, file in self._files.items():
@@ -294,6 +299,7 @@ class NewFolder:
       "truth": sorted(truth),
       "num_classes": num_classes,
       "name": name,
+      "without_probs": without_probs,
     }
     (self._partial / MANIFEST).write_text(json.dumps(manifest))
     if self.path.exists():

@@ -239,6 +239,7 @@ class _Sweep:
     """Scores and trains what is missing of one source."""
     trials.check_model(model, self.methods, self.recipe)
     about, wanted = self.about(model, source), self.wanted(model, source)
+    self._tell_other_digests(model, about["source_digest"])
     self._score(about, source, wanted[report.SCORED])
     for method in self.methods:
       progress = command.LateProgress(f"{tables.short(model, 30)} {method}")
@@ -257,6 +258,19 @@ class _Sweep:
         )
       finally:
         progress.clear()
+
+  def _tell_other_digests(self, model, digest):
+    """Notes rows of a source of this name that computed something else."""
+    old = [
+      row
+      for row in self.rows.rows
+      if row["model"] == model and row.get("source_digest") != digest
+    ]
+    if old:
+      checks.note(
+        f"{len(old)} rows of {model} are of other weights, preprocessing or "
+        "code than it has now: they stay, and it is scored anew"
+      )
 
   def _score(self, about, source, tasks):
     for one_set in (False, True):

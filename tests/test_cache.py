@@ -179,12 +179,39 @@ def test_what_a_killed_process_left_is_removed(source, dataset, tmp_path):
   assert entry.stat().st_mode & 0o444 == 0o444
 
 
-def test_a_source_without_weights_is_not_kept(source, dataset, tmp_path):
-  closed = leep_jax.Source(
-    name="closed",
-    apply=lambda _, images: source.apply(source.state, images),
+def test_a_source_without_weights_is_not_kept(dataset, tmp_path):
+  fixed = leep_jax.Source(
+    name="fixed",
+    apply=lambda _, images: images.mean((1, 2)) * 2,
     state=(),
-    preprocessing=source.preprocessing,
   )
   with pytest.raises(leep_jax.InputError, match="hands over no weights"):
-    cache.Cache(tmp_path / "cache").outputs(closed, dataset)
+    cache.Cache(tmp_path / "cache").outputs(fixed, dataset)
+
+
+def test_digest_covers_what_the_function_computes(source):
+  def closed(scale, weights):
+    return leep_jax.Source(
+      name="closed",
+      apply=lambda _, images: images.mean((1, 2)) @ weights * scale,
+      state=(),
+    )
+
+  ones = np.ones((3, 4), np.float32)
+  digests = [
+    cache.source_digest(closed(scale, weights))
+    for scale, weights in ((1.0, ones), (2.0, ones), (1.0, 2 * ones))
+  ]
+  assert len(set(digests)) == 3
+  assert cache.source_digest(closed(1.0, ones.copy())) == digests[0]
+  # Of a checkpoint the options say what is computed.
+  assert cache.source_digest(source) == cache.source_digest(source)
+
+
+def test_a_function_that_cannot_be_traced_names_the_way_out():
+  def apply(state, images):
+    raise ValueError("only 299 pixels")
+
+  broken = leep_jax.Source("broken", apply, {"w": np.ones(3)})
+  with pytest.raises(leep_jax.InputError, match="only 299.*image_size"):
+    cache.source_digest(broken)

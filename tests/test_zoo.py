@@ -474,7 +474,7 @@ def test_tensors_of_integers_are_refused(checkpoint):
   ("body", "message"),
   [
     ("x.mean((1, 2))[:, :0]", "returns 0 logits an image"),
-    ("x.mean((1, 2))[:, :1]", "returns 1 logits .*a sigmoid's"),
+    ("x.mean((1, 2))[:, :1]", "returns 1 logits .*logit s of a sigmoid"),
     ("x.mean((1, 2)) * 1j", "logits of type complex64, not real numbers"),
     ("(x.mean((1, 2)), [1.0])", "features of type list, not real numbers"),
     ("()", "returned 0 values"),

@@ -47,6 +47,8 @@ class Score:
   def missing(self, outputs: outputs_lib.Outputs) -> str | None:
     """Says what the outputs lack, or None if they have all."""
     if not outputs.has(self.needs):
+      if self.needs == "probs" and outputs.without_probs:
+        return outputs.without_probs
       return f"the source gives no {self.needs}"
     if not any(outputs.has(truth) for truth in self.truths):
       if self.truths == ("labels",):
@@ -218,6 +220,8 @@ def _estimate(score, outputs) -> jackknife.Estimate | str:
   """The score with its values without each group, or why it has none."""
   sizes = outputs.group_counts.sum(axis=1)
   try:
-    return jackknife.estimate(score.parts(outputs), sizes)
+    return jackknife.estimate(
+      score.parts(outputs), sizes, examples=outputs.examples
+    )
   except checks.UndefinedScore as e:
     return str(e)
