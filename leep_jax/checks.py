@@ -50,6 +50,19 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
   return InputError(f"unknown {kind} {name!r}; {hint}")
 
 
+def some(names: Iterable[object], *, most: int = 3) -> str:
+  """Returns the first few of many names, and how many more there are.
+
+  Example:
+    >>> some(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+  """
+  known = [str(name) for name in names]
+  rest = len(known) - most
+  text = ", ".join(known[:most])
+  return f"{text} and {rest} more" if rest > 0 else text
+
+
 def reason(error: BaseException) -> str:
   """Returns the first line of what an exception says, or else its type."""
   lines = str(error).strip().splitlines()

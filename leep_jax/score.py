@@ -77,7 +77,7 @@ _TARGET = flags.DEFINE_string(
   "npz file (default targets), that holds real-valued targets.",
   flag_values=FLAGS,
 )
-_CLASSIFICATION = ("leep", "nce", "h_score", "eep_accuracy")
+_CLASSIFICATION = ("leep", "nce", "regularized_h_score", "eep_accuracy")
 _REGRESSION = ("logme", "lin_mse", "lab_mse")
 _SCORES = flags.DEFINE_list(
   "scores",
@@ -172,6 +172,7 @@ def _score(
   undefined: dict[str, str] = {}
   try:
     outputs = make_outputs()
+    nothing = scores_lib.uninformative(outputs)
     estimates = scores_lib.estimate_scores(
       outputs,
       names=names(outputs),
@@ -179,6 +180,12 @@ def _score(
       on_score=progress.scoring,
       on_undefined=undefined.__setitem__,
     )
+    for score in estimates:
+      # Not ranked, as if it were poor: nothing is known of it.
+      why = nothing.get(scores_lib.SCORES[score].needs)
+      if why:
+        estimates[score] = None
+        undefined[score] = why
   finally:
     progress.clear()
   seconds = time.perf_counter() - start
@@ -190,8 +197,10 @@ def _score(
     "split": dataset[1],
     "num_examples": len(outputs),
     "num_source_classes": outputs.num_source_classes,
+    "num_features": outputs.num_features,
     "num_target_classes": outputs.num_classes if targets is None else None,
     **_columns(estimates),
+    "note": "; ".join(nothing.values()) or None,
     "seconds": round(seconds, 3),
     "examples_per_second": round(len(outputs) / seconds, 1),
     "devices": devices.all_device_count(),
@@ -365,6 +374,19 @@ def _report(scored, names, marks):
       without.setdefault((short[i], why), []).append(name)
   for (model, why), missing in without.items():
     _wrap(f"{model} has no {', '.join(missing)}: {why}.")
+  saturated = [
+    short[i]
+    for i, source in enumerate(scored)
+    if "h_score" in names
+    and source.estimates["h_score"] is not None
+    and (source.row["num_features"] or 0) >= source.row["num_examples"]
+  ]
+  if saturated:
+    _wrap(
+      f"h_score tells nothing of {checks.some(saturated)}: with no more "
+      "examples than features it is the same for any source; "
+      "regularized_h_score is not."
+    )
   in_nats = [name for name in ("leep", "nce", "n_leep") if name in names]
   if in_nats and scored[0].truth.ndim == 1:
     *most, last = in_nats

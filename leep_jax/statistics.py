@@ -247,6 +247,13 @@ def predictive(probs: jax.Array, conditional: jax.Array) -> jax.Array:
 
 
 @reads("features")
+def feature_spread(batch: Batch) -> dict[str, jax.Array]:
+  """Sums `[D]` of the features and of their squares, `total` and `square`."""
+  features = batch.features * batch.weights[:, None]
+  return {"total": features.sum(axis=0), "square": (features**2).sum(axis=0)}
+
+
+@reads("features")
 def moments(batch: Batch) -> dict[str, jax.Array]:
   """First and second moments of the features, and class sums.
 
