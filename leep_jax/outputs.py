@@ -560,14 +560,41 @@ class Outputs:
 
   def sum_all(self, functions: Iterable[Callable[..., Any]]) -> None:
     """Sums several statistics in one look, for them to be remembered."""
-    new = tuple(
-      dict.fromkeys(f for f in functions if (self.groups, f) not in self._memo)
-    )
-    if new:
-      for function, sums in zip(
-        new, self._look(new, ((),) * len(new)), strict=True
-      ):
+    new = [
+      function
+      for function in dict.fromkeys(functions)
+      if (self.groups, function) not in self._memo
+    ]
+    for function in new:
+      sums = self._sum_on_host(function)
+      if sums is not None:
         self._memo[self.groups, function] = sums
+    new = [f for f in new if (self.groups, f) not in self._memo]
+    if new:
+      found = self._look(tuple(new), ((),) * len(new))
+      for function, sums in zip(new, found, strict=True):
+        self._memo[self.groups, function] = sums
+
+  def _sum_on_host(self, function):
+    """Sums a statistic by NumPy, or returns None where devices do that."""
+    field = function.reads
+    if (
+      function.on_host is None
+      or self.over_hosts
+      or jax.default_backend() != "cpu"
+      or not self.has(field)
+    ):
+      return None
+    chunks = self.store.host_chunks(field)
+    if chunks is None:
+      return None
+    rows = self.group_of * len(self.classes) + self._codes
+    count = self.groups * len(self.classes)
+    sums = function.on_host(chunks, rows, count)
+    if sums is None:
+      return None
+    self._checked.add(field)
+    return sums.reshape(self.groups, len(self.classes), *sums.shape[1:])
 
   def map(
     self, field: str, function: Callable[..., Any], *arguments: Any

@@ -373,7 +373,8 @@ def _report(scored, names, marks):
     for name, why in source.undefined.items():
       without.setdefault((short[i], why), []).append(name)
   for (model, why), missing in without.items():
-    _wrap(f"{model} has no {', '.join(missing)}: {why}.")
+    stop = "" if why.endswith("?") else "."
+    _wrap(f"{model} has no {', '.join(missing)}: {why}{stop}")
   saturated = [
     short[i]
     for i, source in enumerate(scored)

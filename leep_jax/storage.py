@@ -96,6 +96,13 @@ class Store(abc.ABC):
     """Whether values have more digits than float32."""
     return False
 
+  def host_chunks(self, key: str) -> Iterator[np.ndarray] | None:
+    """Yields floats that are on the host, in pieces as large as may be.
+
+    None where they are on devices, or of a type that NumPy is slow with.
+    """
+    return None
+
 
 class HostArrays(Store):
   """Outputs on the host: arrays, or `FileArray`s, which slice to arrays."""
@@ -115,6 +122,12 @@ class HostArrays(Store):
 
   def only(self, key, *, name):
     return HostArrays({name: self._arrays[key]})
+
+  def host_chunks(self, key):
+    array = self._arrays[key]
+    if array.dtype not in (np.float32, np.float64):
+      return None
+    return iter([array]) if isinstance(array, np.ndarray) else self.chunks(key)
 
   def is_wide(self, key):
     dtype = self._arrays[key].dtype
