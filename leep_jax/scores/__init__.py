@@ -260,7 +260,7 @@ def uninformative(outputs: outputs_lib.Outputs) -> dict[str, str]:
     mean = sums["mass"] / count
     spread = len(mean) * (sums["square"] / count - mean @ mean)
     if spread < _LEAST_SPREAD:
-      same = "the same" if spread < 1e-9 else "nearly the same"
+      same = "the same" if spread < 1e-6 else "nearly the same"
       found["probs"] = (
         f"it gives every example {same} probabilities: is its head untrained "
         "or zeroed, or are its images fed wrongly?"
