@@ -189,18 +189,23 @@ def test_scales(tmp_path):
       None,
       "input_size is 200 x 300, but images are made square",
     ),
-    (TIMM | {"pretrained_cfg": {"mean": 0.5}}, None, "cannot be understood"),
+    (
+      TIMM | {"pretrained_cfg": {"crop_pct": "90%"}},
+      None,
+      "crop is '90%', but must be above 0",
+    ),
     (
       MOBILENET | {"hidden_act": "swish"},
       None,
       "hidden_act is 'swish', but mobilenet_v1 is computed with relu6",
     ),
     (TIMM | {"model_args": {"img_size": 9}}, None, "model_args .*not known"),
+    (TIMM | {"model_args": 3}, None, "cannot be understood: AttributeError"),
     (TIMM | {"num_classes": 10.7}, None, "num_classes is 10.7"),
     (
       TIMM | {"pretrained_cfg": {"mean": ["a", "b", "c"]}},
       None,
-      "configuration in .* cannot be understood",
+      "configuration in .*mean is .'a', 'b', 'c'., not one number a channel",
     ),
     (
       TIMM | {"pretrained_cfg": {"std": [math.inf] * 3}},
@@ -212,9 +217,9 @@ def test_scales(tmp_path):
       None,
       "input_size is inf",
     ),
-    ({}, {"rescale_factor": 0}, "ZeroDivisionError"),
+    ({}, {"rescale_factor": 0}, "rescale_factor is 0, but must be above 0"),
     ({}, {"resample": 9}, "resample is 9, but Pillow's filters are 0 to 5"),
-    ({}, {"size": {"longest": 3}}, "cannot be understood: KeyError"),
+    ({}, {"size": {"longest": 3}}, "size has longest, but known are height"),
     (
       {},
       {"size": {"height": 3, "width": 4}},
