@@ -39,17 +39,12 @@ def _check_unit(mean, std):
   if not wrong:
     return
   name, value = next(iter(wrong.items()))
-  advice = "divide by 255"
-  if len(wrong) == 2:
-    advice += ", and std too"
-  elif name == "mean":
-    # Caffe's networks subtract a mean from 0..255 and divide by nothing.
-    advice += ", and std too" if max(std) == 1 else f" (std {std[0]:g} is not)"
-  elif any(mean):
-    advice += f" (mean {mean[0]:g} is not)"
+  # Caffe's networks subtract a mean from 0..255 and divide by nothing.
+  both = len(wrong) == 2 or (name == "mean" and set(std) == {1})
   raise checks.InputError(
-    f"{name} {value:g} is on the scale 0..255: {advice}; here pixels are in "
-    "[0, 1] before they are normalised"
+    f"{name} {value:g} is on the scale 0..255: divide by 255"
+    f"{', and std too' if both else ''}; here pixels are in [0, 1] before they "
+    "are normalised"
   )
 
 

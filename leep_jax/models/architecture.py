@@ -28,7 +28,7 @@ class Architecture:
     options: what a checkpoint's configuration may say to `build`: `norm_eps`,
       `head_norm_eps`, `num_heads`, `tf_padding`.
     stated: what the configurations of such a network must say, by their keys,
-      where they say it: a value, or a range of those that mean the same.
+      where they say it: a value, or the range from 0 to a bound.
     timm: what timm's configurations call it. Other networks have tensors of the
       same names (ResNets with blurred pooling), so others are refused.
     transformers: the `model_type` of transformers' configurations.

@@ -325,11 +325,12 @@ def _check_network(arch, config):
         f"{' or '.join(filter(None, known)) or 'not published there'}"
       )
   for key, value in config.network.items():
-    has = architecture.stated.get(key)
-    if value not in (has if isinstance(has, range) else [has]):
+    has: Any = architecture.stated.get(key)
+    bound = isinstance(has, range)
+    if value not in (has if bound else [has]):
       raise checks.InputError(
         f"the checkpoint's configuration says {key} is {value}, but {arch} has "
-        f"{has if has is not None else 'no such choice'}"
+        f"{f'at most {has[-1]}' if bound else has}"
       )
 
 
