@@ -1,30 +1,23 @@
 """What lies beside a checkpoint: how it was evaluated, as its hub states it.
 
 `config.json` in timm's form, or `config.json` and `preprocessor_config.json` in
-transformers'. What they do not state stays as the architecture has it.
+transformers'. What a file leaves out is what the library that wrote it computes
+then. `config_keys.py` lists every key.
 """
 
 from collections.abc import Mapping
 import dataclasses
 import json
-import math
 import pathlib
 from typing import Any
 
-from leep_jax import checks, source as source_lib
+from leep_jax import checks, config_keys, processors, source as source_lib
 
-# Pillow's numbers, which transformers writes as `resample`.
-_RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
-# What transformers computes unless the configuration says otherwise.
-_TRANSFORMERS: dict[str, dict[str, Any]] = {
-  "mobilenet_v1": {
-    "act": "relu6", "norm_eps": 1e-3, "tf_padding": True,
-  },
-  "vit": {"act": "gelu", "norm_eps": 1e-12},
-  "convnext": {"act": "gelu", "head_norm_eps": 1e-12},
-}  # fmt: skip
-# Above this size, transformers' ConvNeXt is fed without a crop.
-_CONVNEXT_WHOLE = 384
+# What timm does where nothing is stated.
+_TIMM_SIZE = (3, 224, 224)
+_TIMM_CROP = 0.875
+_TIMM_MEAN = (0.485, 0.456, 0.406)
+_TIMM_STD = (0.229, 0.224, 0.225)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,10 +27,12 @@ class Config:
   Attributes:
     preprocessing: fields of `Preprocessing`.
     num_classes: number of source classes, or None.
-    options: of the network: `norm_eps`, `head_norm_eps`, `tf_padding`.
+    options: of the network, see `Architecture.options`.
     timm: what timm calls the network, or None.
     transformers: the `model_type` of transformers, or None.
     pool: what timm calls the pooling before the head, or None.
+    network: sizes of the network, see `Architecture.stated`.
+    without_probs: see `Source.without_probs`.
   """
 
   preprocessing: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -46,24 +41,33 @@ class Config:
   timm: str | None = None
   transformers: str | None = None
   pool: str | None = None
+  network: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  without_probs: str = ""
 
 
-def read(folder: pathlib.Path) -> Config:
+def read(folder: pathlib.Path, *, model_type: str | None = None) -> Config:
   """Reads the configuration in a folder; an empty one where there is none.
 
   Args:
     folder: where `config.json` and `preprocessor_config.json` may be.
+    model_type: of transformers, known from the names of tensors, for where no
+      file says whose the network is.
 
   Raises:
-    InputError: if a file is damaged, or asks for what is not known here.
+    InputError: if a file is damaged, or asks for what is not done here.
   """
   config = _read_json(folder / "config.json")
   images = _read_json(folder / "preprocessor_config.json")
+  # transformers 5 nests it in here, and then reads this alone.
+  nested = _read_json(folder / "processor_config.json").get("image_processor")
+  images = images if nested is None else nested
   try:
     if "pretrained_cfg" in config or "architecture" in config:
-      found = _timm(config)
+      found = _timm(config, str(folder))
     else:
-      found = _transformers(config, images)
+      if config.get("model_type") is None and model_type is not None:
+        config = {**config, "model_type": model_type}
+      found = _transformers(config, images, str(folder))
     # Refused here, where it is known who says so.
     source_lib.Preprocessing(**{"image_size": 1, **found.preprocessing})
     return found
@@ -97,147 +101,220 @@ def _read_json(path):
   return content
 
 
-def _square(what, height, width):
-  if height != width:
+def _stated(mapping):
+  """Null is "not stated"."""
+  return {key: value for key, value in mapping.items() if value is not None}
+
+
+def _refuse(stated, table):
+  for key, why in table.items():
+    if stated.get(key):
+      raise checks.InputError(
+        f"{key} is {_short(stated[key])}, but that is not done here: {why}"
+      )
+
+
+def _short(value):
+  text = repr(value)
+  return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _plain(value):
+  """A number for a pair or list of the same number; tuples for lists."""
+  if isinstance(value, (list, tuple)):
+    same = len(set(map(repr, value))) == 1 and len(value) <= 2
+    return value[0] if same else tuple(value)
+  return value
+
+
+def _head(config, classes):
+  """Why outputs are no distribution over classes of which one is true."""
+  problem = config.get("problem_type")
+  known = {
+    None: "",
+    "single_label_classification": "",
+    "multi_label_classification": "every class has a sigmoid of its own",
+    "regression": "its outputs are numbers, not classes",
+  }
+  if problem not in known:
+    raise checks.unknown("problem_type", str(problem), filter(None, known))
+  if known[problem]:
+    return f"problem_type is {problem} in its configuration: {known[problem]}"
+  for key in ("function_to_apply", "classifier_activation"):
+    if config.get(key) not in (None, "default", "softmax"):
+      return f"{key} is {config[key]} in its configuration, not softmax"
+  if classes in (0, 1):
+    return f"its configuration states {classes} classes: there is no choice"
+  names = config.get("architectures") or []
+  if names and all(str(name).endswith("Model") for name in names):
+    return f"architectures is {names[0]} in its configuration: it has no head"
+  return ""
+
+
+def _count(classes):
+  if classes in (None, 0) and not isinstance(classes, bool):
+    return None  # with 0, timm writes a network without a head
+  return checks.at_least_1("num_classes", classes)
+
+
+def _network(stated, family, who):
+  """Checks constants; returns options and sizes that a family knows."""
+  for key, values in family.constants.items():
+    if key in stated and _plain(stated[key]) not in map(_plain, values):
+      raise checks.InputError(
+        f"{key} is {_short(stated[key])}, but {who} is computed with "
+        f"{' or '.join(map(str, values))}"
+      )
+  options = {}
+  for key, (option, usual) in family.options.items():
+    value = stated.get(key, usual)
+    if value is not None:
+      options[option] = _option(key, value)
+  sizes = {
+    key: _plain(stated[key]) for key in family.sizes.split() if key in stated
+  }
+  return options, sizes
+
+
+def _option(key, value):
+  if key == "pad_type":
+    if value not in config_keys.PAD_TYPES:
+      raise checks.InputError(
+        f"pad_type is {value!r}, but known are '', 'same'"
+      )
+    return config_keys.PAD_TYPES[value]
+  if key == "tf_padding":
+    if not isinstance(value, bool):
+      raise checks.InputError(f"tf_padding is {value!r}, not true or false")
+  elif key.endswith("eps"):
+    real = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not (real and 0 <= value < 1):
+      raise checks.InputError(f"{key} is {value!r}, but must be from 0 below 1")
+  else:
+    checks.at_least_1(key, value)
+  return value
+
+
+def _timm(config, origin):
+  """Reads timm's form, with the rules of its evaluation (validate.py)."""
+  nested = config.get("pretrained_cfg")
+  # Long ago all was at the top.
+  stated = _stated(config if nested is None else nested)
+  top = _stated(config)
+  name = str(top.get("architecture", stated.get("architecture", "")))
+  wrapped = top.get("model_type") == "timm_wrapper"
+  known = config_keys.TIMM_USED | config_keys.TIMM_IRRELEVANT
+  known |= frozenset(config_keys.TIMM_REFUSED)
+  # transformers may have saved it, with its keys.
+  known |= config_keys.TRANSFORMERS_USED | config_keys.TRANSFORMERS_IRRELEVANT
+  for part, where in ((top, ""), (stated, "pretrained_cfg in ")):
+    _refuse(part, config_keys.TIMM_REFUSED)
+    processors.tell_unknown(part, known, f"{origin}: {where}config.json")
+    if part == stated:
+      break
+  args = _stated(top.get("model_args", {}))
+  options, sizes = _model_args(args, name)
+  if name.startswith("tf_"):
+    options = {"norm_eps": 1e-3, "tf_padding": True, **options}
+  # timm writes the number that the file has at the top, the original's below.
+  for place in (args, top, stated):
+    classes = place.get("num_classes")
+    if classes is not None:
+      break
+  return Config(
+    _timm_preprocessing(stated, args, evaluated=not wrapped),
+    _count(classes),
+    options,
+    timm=name or None,
+    pool=args.get("global_pool", top.get("global_pool")),
+    network=sizes,
+    without_probs=_head(top, classes),
+  )
+
+
+def _model_args(args, name):
+  family = config_keys.model_args(name)
+  known = family.known() | config_keys.MODEL_ARGS_IRRELEVANT
+  for key, value in args.items():
+    # Those two are of any network, and are looked at elsewhere.
+    if key not in known | {"num_classes", "global_pool"}:
+      raise checks.InputError(
+        f"model_args {{{key!r}: {_short(value)}}} change the network in ways "
+        f"that are not known here for {name}"
+      )
+  return _network(args, family, name)
+
+
+def _timm_preprocessing(stated, args, *, evaluated):
+  """Fields of `Preprocessing`.
+
+  Empty values count as not stated, as in `timm.data.resolve_data_config`.
+
+  Args:
+    stated: `pretrained_cfg`, without nulls.
+    args: `model_args`, without nulls.
+    evaluated: whether settings for evaluation win over those for training, as
+      in timm itself, unlike in transformers' wrapper of it.
+  """
+  size = stated.get("input_size") or _TIMM_SIZE
+  crop = stated.get("crop_pct") or _TIMM_CROP
+  fixed = stated.get("fixed_input_size", False)
+  if fixed and "img_size" in args:
+    side = _plain(args["img_size"])
+    size = (size[0], *(side if isinstance(side, tuple) else (side, side)))
+  elif evaluated and not fixed:
+    size = stated.get("test_input_size") or size
+  if evaluated:
+    crop = stated.get("test_crop_pct") or crop
+  channels, height, width = size
+  if channels != 3:
     raise checks.InputError(
-      f"{what} is {height} x {width}, but images are made square"
+      f"input_size has {channels} channels, but networks here take 3"
     )
-  return checks.at_least_1(what, height)
-
-
-def _timm(config):
-  stated = {**config, **config.get("pretrained_cfg", {})}
-  fields: dict[str, Any] = {}
-  if "input_size" in stated:
-    fields["image_size"] = _square("input_size", *stated["input_size"][1:])
-  for name in ("mean", "std"):
-    if name in stated:
-      fields[name] = tuple(stated[name])
-  if "crop_pct" in stated:
-    fields["crop"] = float(stated["crop_pct"])
-  if "interpolation" in stated:
-    how = stated["interpolation"]
-    # Drawn anew for each training image; evaluation takes bilinear.
-    fields["interpolation"] = "bilinear" if how == "random" else how
   mode = stated.get("crop_mode") or "center"
   if mode not in ("center", "squash"):
     raise checks.InputError(
       f"crop_mode is {mode!r}, but known are center and squash"
     )
-  fields["squash"] = mode == "squash"
-  if config.get("model_args"):
-    raise checks.InputError(
-      f"model_args {config['model_args']} change the network in ways that are "
-      "not known here"
-    )
-  options: dict[str, Any] = {}
-  if str(config.get("architecture", "")).startswith("tf_"):
-    options = {"norm_eps": 1e-3, "tf_padding": True}
-  # timm writes the number that the file has at the top, the original's below.
-  classes = config.get("num_classes", stated.get("num_classes"))
-  return Config(
-    fields,
-    _count(classes),
-    options,
-    timm=config.get("architecture"),
-    pool=config.get("global_pool"),
-  )
-
-
-def _count(classes):
-  return None if classes is None else checks.at_least_1("num_classes", classes)
-
-
-def _transformers(config, images):
-  kind = config.get("model_type")
-  options = dict(_TRANSFORMERS.get(kind, {}))
-  act = options.pop("act", None)
-  if act is not None and config.get("hidden_act", act) != act:
-    raise checks.InputError(
-      f"hidden_act is {config['hidden_act']!r}, but {kind} is computed with "
-      f"{act}"
-    )
-  for name, usual in list(options.items()):
-    stated = "layer_norm_eps" if name.endswith("norm_eps") else name
-    options[name] = config.get(stated, usual)
-  classes = config.get("num_labels")
-  if config.get("id2label"):
-    classes = len(config["id2label"])
-  fields = _images(images) if images else {}
-  if not fields and "image_size" in config:
-    fields = {"image_size": int(config["image_size"])}
-  return Config(fields, _count(classes), options, transformers=kind)
-
-
-def defaults(kind: str) -> Config:
-  """What transformers computes where no configuration says otherwise.
-
-  Args:
-    kind: a `model_type`; of an unknown one nothing is stated.
-  """
-  return _transformers({"model_type": kind}, {})
-
-
-def _images(stated):
-  """Fields of `Preprocessing` from a `preprocessor_config.json`."""
-  fields: dict[str, Any] = {"mean": (0.0,) * 3, "std": (1.0,) * 3}
-  # Pixels are scaled to [0, 1] here, to 255 * factor there.
-  scale = 1.0
-  if not stated.get("do_rescale", True):
-    scale = 255.0
-  elif "rescale_factor" in stated:
-    scale = 255 * stated["rescale_factor"]
-  if stated.get("do_normalize", True):
-    fields["mean"] = tuple(stated.get("image_mean", (0.5,) * 3))
-    fields["std"] = tuple(stated.get("image_std", (0.5,) * 3))
-  if not math.isclose(scale, 1):
-    fields["mean"] = tuple(v / scale for v in fields["mean"])
-    fields["std"] = tuple(v / scale for v in fields["std"])
-  how = stated.get("resample", _RESAMPLE.index("bilinear"))
-  if how not in range(len(_RESAMPLE)):
-    raise checks.InputError(
-      f"resample is {how!r}, but Pillow's filters are 0 to {len(_RESAMPLE) - 1}"
-    )
-  fields["interpolation"] = _RESAMPLE[how]
-  return fields | _geometry(stated)
-
-
-def _geometry(stated):
-  kind = stated.get(
-    "image_processor_type", stated.get("feature_extractor_type")
-  )
-  size, crop = stated.get("size"), stated.get("crop_size")
-  if not stated.get("do_center_crop", crop is not None):
-    crop = None
-  if isinstance(crop, dict):
-    crop = _square("crop_size", crop["height"], crop["width"])
-  if size is None:
-    return {} if crop is None else {"image_size": int(crop)}
-  if isinstance(size, dict) and "height" in size:
-    edge, squash = _square("size", size["height"], size["width"]), True
-  elif isinstance(size, dict):
-    edge, squash = int(size["shortest_edge"]), False
-  else:  # a number: the shorter side where a crop follows, else both
-    edge, squash = int(size), crop is None
-  if "crop_pct" in stated or "ConvNext" in str(kind):
-    whole = edge >= _CONVNEXT_WHOLE
-    fraction = stated.get("crop_pct") or 224 / 256
-    return {
-      "image_size": edge,
-      "crop": 1.0 if whole else float(fraction),
-      "squash": whole,
-    }
-  image_size = edge if crop is None else int(crop)
+  # "random" is drawn anew for each training image; evaluation is bilinear.
+  how = stated.get("interpolation") or "bicubic"
   return {
-    "image_size": image_size,
-    "crop": _fraction(image_size, edge),
-    "squash": squash,
+    "image_size": processors.square("input_size", height, width),
+    "mean": processors.channels("mean", stated.get("mean") or _TIMM_MEAN),
+    "std": processors.channels("std", stated.get("std") or _TIMM_STD),
+    "crop": crop,
+    "interpolation": "bilinear" if how == "random" else how,
+    "squash": mode == "squash",
   }
 
 
-def _fraction(size, edge):
-  """The crop fraction of which `floor(size / fraction)` is `edge`."""
-  fraction = size / edge
-  if math.floor(size / fraction) < edge:
-    fraction = math.nextafter(fraction, 0)
-  return fraction
+def _transformers(config, images, origin):
+  kind = config.get("model_type")
+  stated = _stated(config)
+  _refuse(stated, config_keys.TRANSFORMERS_REFUSED)
+  family = config_keys.TRANSFORMERS.get(str(kind))
+  families = config_keys.TRANSFORMERS.values() if family is None else [family]
+  known = config_keys.TRANSFORMERS_USED | config_keys.TRANSFORMERS_IRRELEVANT
+  known |= frozenset(config_keys.TRANSFORMERS_REFUSED)
+  processors.tell_unknown(
+    config,
+    known.union(*(f.known() for f in families)),
+    f"{origin}: config.json",
+  )
+  options, sizes = {}, {}
+  if family is not None:
+    options, sizes = _network(stated, family, kind)
+    # Whoever states a width leaves the heads to ViTConfig's number.
+    if "num_attention_heads" in family.options and "hidden_size" in stated:
+      options.setdefault("num_heads", 12)
+  classes = stated.get("num_labels")
+  if stated.get("id2label"):
+    classes = len(stated["id2label"])
+  return Config(
+    processors.read(images, config, origin),
+    _count(classes),
+    options,
+    transformers=kind,
+    network=sizes,
+    without_probs=_head(stated, classes),
+  )

@@ -19,7 +19,11 @@ _SCHEME = "hf://"
 _MODEL = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 # What tells an architecture and its preprocessing, where a repository has it.
-_CONFIGS = ("config.json", "preprocessor_config.json")
+_CONFIGS = (
+  "config.json",
+  "preprocessor_config.json",
+  "processor_config.json",
+)
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 # The Hub's rule for an owner's or a repository's name, and Git's for a revision
 # (which may have slashes, as refs/pr/1 has).
@@ -55,9 +59,9 @@ def fetch(name: str) -> pathlib.Path:
 
   Returns:
     The folder in the cache with `model.safetensors`, or
-    `model.safetensors.index.json` and its shards; and with `config.json` and
-    `preprocessor_config.json` where the repository has them. All are of one
-    commit.
+    `model.safetensors.index.json` and its shards; and with `config.json`,
+    `preprocessor_config.json` and `processor_config.json` where the repository
+    has them. All are of one commit.
 
   Raises:
     InputError: if there is no such repository or revision, or no access to it;

@@ -21,12 +21,40 @@ from leep_jax import checks, resize
 Apply = Callable[[Any, jax.Array], Any]
 
 
+# How a crop that cannot be centred begins.
+_ORIGINS: dict[str, Callable[[float], int]] = {
+  "round": round,
+  "floor": math.floor,
+}
+
+
+def _check_unit(mean, std):
+  """Refuses what can only be of pixels in 0..255, half of a pair too."""
+  wrong = {
+    name: max(values, key=abs)
+    for name, values in (("mean", mean), ("std", std))
+    # Rounding may have left a little more than 1.
+    if max(map(abs, values)) > 1.001
+  }
+  if not wrong:
+    return
+  name, value = next(iter(wrong.items()))
+  # Caffe's networks subtract a mean from 0..255 and divide by nothing.
+  both = len(wrong) == 2 or (name == "mean" and set(std) == {1})
+  raise checks.InputError(
+    f"{name} {value:g} is on the scale 0..255: divide by 255"
+    f"{', and std too' if both else ''}; here pixels are in [0, 1] before they "
+    "are normalised"
+  )
+
+
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
   """What a network expects of an image: the evaluation its weights had.
 
   The shorter side is resized to `image_size / crop` and the centre is taken,
-  to the pixel as torchvision's `Resize` and `CenterCrop` do on Pillow images.
+  to the pixel as torchvision's `Resize` and `CenterCrop` do on Pillow images,
+  or as the image processors of transformers do.
 
   Attributes:
     image_size: side of the square network input in pixels, or None to feed
@@ -38,6 +66,9 @@ class Preprocessing:
     interpolation: how images are resized, one of `resize.INTERPOLATIONS`.
     squash: whether both sides are resized to `image_size / crop`, whatever
       their ratio.
+    crop_origin: how half a pixel at the crop's top left corner is rounded:
+      "round" to the even number, as torchvision and timm do, or "floor", as
+      transformers does.
   """
 
   image_size: int | None = None
@@ -46,6 +77,7 @@ class Preprocessing:
   crop: float = 1.0
   interpolation: str = "bilinear"
   squash: bool = False
+  crop_origin: str = "round"
 
   def __post_init__(self):
     for name in ("mean", "std"):
@@ -60,6 +92,7 @@ class Preprocessing:
         f"mean {self.mean} and std {self.std} must have one finite number a "
         "channel, those of std above 0"
       )
+    _check_unit(self.mean, self.std)
     if self.image_size is not None:
       checks.at_least_1("image_size", self.image_size)
     real = isinstance(self.crop, (int, float, np.integer, np.floating))
@@ -78,6 +111,8 @@ class Preprocessing:
         f"squash is {self.squash!r}, but must be True or False: is it text "
         "from a file?"
       )
+    if self.crop_origin not in _ORIGINS:
+      raise checks.unknown("crop_origin", str(self.crop_origin), _ORIGINS)
     if self.image_size is None and (self.crop != 1 or self.squash):
       option = "squash is True" if self.squash else f"crop is {self.crop:g}"
       raise checks.InputError(
@@ -141,7 +176,8 @@ class Preprocessing:
     size = (short, short)
     if not self.squash:
       size = (int(short * height / shorter), int(short * width / shorter))
-    return size, tuple(round((length - side) / 2) for length in size)
+    whole = _ORIGINS[self.crop_origin]
+    return size, tuple(whole((length - side) / 2) for length in size)
 
   def fit(self, image: np.ndarray) -> np.ndarray:
     """Resizes and crops one image on the host, with Pillow.

@@ -17,9 +17,9 @@ FILES = sorted(ROOT.rglob("*.py"))
 ORDER = [
   "checks", "hub", "statistics", "devices", "resize", "source", "storage",
   "outputs", "forward", "jackknife", "scores", "tasks", "data", "weights",
-  "configs", "models", "cache", "task_scores", "transfer", "trials", "results",
-  "correlation", "plots", "tables", "report", "command", "score", "task_matrix",
-  "sweep",
+  "config_keys", "processors", "configs", "models", "cache", "task_scores",
+  "transfer", "trials", "results", "correlation", "plots", "tables", "report",
+  "command", "score", "task_matrix", "sweep",
 ]  # fmt: skip
 
 

@@ -300,6 +300,8 @@ def test_preprocessing_repeats_resizes_and_normalises(rng):
     ({"interpolation": "cubic"}, "interpolation 'cubic'; did you mean bicubic"),
     ({"interpolation": 3}, "unknown interpolation '3'; known: bicubic, .*box"),
     ({"squash": "no"}, "squash is 'no', but must be True or False"),
+    ({"crop_origin": "ceil"}, "unknown crop_origin 'ceil'; known: floor, roun"),
+    ({"mean": (123.675, 116.28, 103.53)}, "mean 123.675 is on the scale 0..25"),
     ({"crop": 0.5, "image_size": None}, "crop is 0.5, but image_size is None"),
     ({"squash": True, "image_size": None}, "squash is True, but image_size is"),
   ],
@@ -308,6 +310,29 @@ def test_bad_preprocessing(options, message):
   with pytest.raises(leep_jax.InputError, match=message) as caught:
     preprocessing(**options)
   assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+  ("mean", "std", "message"),
+  [
+    (123.675, 58.395, "mean 123.675 is .* divide by 255, and std too; here"),
+    (123.675, 1.0, "mean 123.675 is .* divide by 255, and std too"),  # Caffe
+    (124, 0.229, "mean 124 is on the scale 0..255: divide by 255; here"),
+    (0.485, 58.395, "std 58.395 is on the scale 0..255: divide by 255; h"),
+    (0.0, 255, "std 255 is on the scale 0..255: divide by 255; here"),
+    (-103.9, 1.0, "mean -103.9 is on the scale 0..255"),
+  ],
+)
+def test_numbers_on_the_scale_of_8_bits_are_refused(mean, std, message):
+  with pytest.raises(leep_jax.InputError, match=message):
+    preprocessing(mean=(mean,) * 3, std=(std,) * 3)
+
+
+@pytest.mark.parametrize(
+  ("mean", "std"), [(0, 1), (0, 1 / 255), (0.5, 0.5), (1.0000001, 1), (1, 0.1)]
+)
+def test_numbers_of_pixels_from_0_to_1_are_not(mean, std):
+  preprocessing(mean=(mean,) * 3, std=(std,) * 3)
 
 
 def test_images_that_cannot_be_fitted():

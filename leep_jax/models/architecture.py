@@ -1,6 +1,6 @@
 """What the zoo knows of an architecture."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import dataclasses
 from typing import Any
 
@@ -26,7 +26,9 @@ class Architecture:
     fixed_image_size: whether images must have the side of `preprocessing`.
     names: what other publishers call its tensors, see `weights.Names`.
     options: what a checkpoint's configuration may say to `build`: `norm_eps`,
-      `head_norm_eps`, `tf_padding`.
+      `head_norm_eps`, `num_heads`, `tf_padding`.
+    stated: what the configurations of such a network must say, by their keys,
+      where they say it: a value, or the range from 0 to a bound.
     timm: what timm's configurations call it. Other networks have tensors of the
       same names (ResNets with blurred pooling), so others are refused.
     transformers: the `model_type` of transformers' configurations.
@@ -40,6 +42,7 @@ class Architecture:
   fixed_image_size: bool = False
   names: weights.Names = ()
   options: tuple[str, ...] = ()
+  stated: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   timm: tuple[str, ...] = ()
   transformers: str | None = None
   pool: str = "avg"

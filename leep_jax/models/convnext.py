@@ -152,6 +152,11 @@ ARCHITECTURES = {
     min_image_size=32,
     names=_TRANSFORMERS + _TORCHVISION,
     options=("head_norm_eps",),
+    stated={
+      "depths": depths,
+      "hidden_sizes": tuple(width << stage for stage in range(4)),
+      "dims": tuple(width << stage for stage in range(4)),  # timm's name
+    },
     timm=(f"convnext_{name}",),
     transformers="convnext",
   )

@@ -119,6 +119,11 @@ ARCHITECTURES = {
       ),
     ),
     options=("norm_eps", "tf_padding"),
+    stated={
+      "depth_multiplier": percent / 100,
+      # It is a bound that no layer here goes below.
+      "min_depth": range(32 * percent // 100 + 1),
+    },
     timm=(f"mobilenetv1_{percent:03}",),
     transformers="mobilenet_v1",
   )

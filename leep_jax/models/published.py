@@ -42,7 +42,8 @@ _SENET = (
   "https://github.com/rwightman/pytorch-image-models/releases/download/"
   "v0.1-weights/legacy_senet154-e9eb9fe6.pth"
 )
-# Accuracies at this input size. timm: results/results-imagenet.csv of
+# Accuracies at this input size, which is that of evaluation where it is another
+# than that of training. timm: results/results-imagenet.csv of
 # huggingface/pytorch-image-models at 7479d451. MobileNets trained in
 # TensorFlow: research/slim/nets/mobilenet_v1.md of tensorflow/models at
 # 02c04f49. Licences: the cards on the hub; senet154's is timm's default.
@@ -96,18 +97,18 @@ PUBLISHED: tuple[Entry, ...] = (
     "mobilenetv1_100.ra4_e3600_r224_in1k",
     "mobilenet_v1_100",
     "timm/mobilenetv1_100.ra4_e3600_r224_in1k",
-    224,
+    256,
     4_231_976,
-    0.75384,
+    0.76086,
     "Apache-2.0",
   ),
   _imagenet(
     "darknet53.c2ns_in1k",
     "darknet53",
     "timm/darknet53.c2ns_in1k",
-    256,
+    288,
     41_609_928,
-    0.80002,
+    0.80542,
     "Apache-2.0",
   ),
   _imagenet(
@@ -123,27 +124,27 @@ PUBLISHED: tuple[Entry, ...] = (
     "convnext_tiny.fb_in1k",
     "convnext_tiny",
     "timm/convnext_tiny.fb_in1k",
-    224,
+    288,
     28_589_128,
-    0.82066,
+    0.82694,
     "Apache-2.0",
   ),
   _imagenet(
     "convnext_small.fb_in1k",
     "convnext_small",
     "timm/convnext_small.fb_in1k",
-    224,
+    288,
     50_223_688,
-    0.83144,
+    0.83704,
     "Apache-2.0",
   ),
   _imagenet(
     "convnext_base.fb_in1k",
     "convnext_base",
     "timm/convnext_base.fb_in1k",
-    224,
+    288,
     88_591_464,
-    0.83834,
+    0.84466,
     "Apache-2.0",
   ),
   _imagenet(

@@ -117,6 +117,13 @@ ARCHITECTURES = {
     head="fc.weight",
     preprocessing=imagenet(interpolation="bilinear"),
     min_image_size=32,
+    stated={
+      "layer_type": "basic" if blocks[0] is BasicBlock else "bottleneck",
+      "depths": blocks[1],
+      "hidden_sizes": tuple(
+        blocks[0].expansion * 64 << stage for stage in range(4)
+      ),
+    },
     timm=(f"resnet{depth}",),
   )
   for depth, blocks in _DEPTHS.items()

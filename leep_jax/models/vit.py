@@ -10,7 +10,7 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
-from leep_jax import weights
+from leep_jax import checks, weights
 from leep_jax.models import layers
 from leep_jax.models.architecture import Architecture, imagenet
 
@@ -23,24 +23,35 @@ _IMAGE_SIZE = 224
 class Attention(nnx.Module):
   """Multi-head self-attention; queries, keys and values from one product."""
 
-  def __init__(self, width: int, *, rngs: nnx.Rngs):
+  def __init__(self, width: int, num_heads: int | None, *, rngs: nnx.Rngs):
+    if num_heads is not None and width % checks.at_least_1(
+      "num_heads", num_heads
+    ):
+      raise checks.InputError(
+        f"num_heads is {num_heads}, but must divide the width {width}"
+      )
+    self.num_heads = num_heads
     self.qkv = nnx.Linear(width, 3 * width, rngs=rngs)
     self.proj = nnx.Linear(width, width, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
     batch, tokens, width = x.shape
-    shape = (batch, tokens, 3, width // _HEAD_WIDTH, _HEAD_WIDTH)
+    heads = self.num_heads or width // _HEAD_WIDTH
+    shape = (batch, tokens, 3, heads, width // heads)
     q, k, v = jnp.moveaxis(self.qkv(x).reshape(shape), 2, 0)
-    mixed = jax.nn.dot_product_attention(q, k, v)  # scales by 1 / sqrt(64)
+    # It divides by the square root of a head's width.
+    mixed = jax.nn.dot_product_attention(q, k, v)
     return self.proj(mixed.reshape(batch, tokens, width))
 
 
 class Block(nnx.Module):
   """Attention and an MLP, each with a norm before it and a shortcut."""
 
-  def __init__(self, width: int, *, eps: float, rngs: nnx.Rngs):
+  def __init__(
+    self, width: int, num_heads: int | None, *, eps: float, rngs: nnx.Rngs
+  ):
     self.norm1 = nnx.LayerNorm(width, epsilon=eps, rngs=rngs)
-    self.attn = Attention(width, rngs=rngs)
+    self.attn = Attention(width, num_heads, rngs=rngs)
     self.norm2 = nnx.LayerNorm(width, epsilon=eps, rngs=rngs)
     self.mlp = layers.Mlp(width, 4 * width, rngs=rngs)
 
@@ -52,7 +63,8 @@ class Block(nnx.Module):
 class VisionTransformer(nnx.Module):
   """On images `[B, 224, 224, 3]`: logits `[B, Z]`, features `[B, D]`.
 
-  The features are the class token's, normalised.
+  The features are the class token's, normalised. Heads are 64 wide unless
+  `num_heads` says otherwise: no tensor's shape tells how many there are.
   """
 
   def __init__(
@@ -61,6 +73,7 @@ class VisionTransformer(nnx.Module):
     num_classes: int,
     *,
     norm_eps: float = 1e-6,
+    num_heads: int | None = None,
     rngs: nnx.Rngs,
   ):
     self.patch_embed = nnx.Dict(
@@ -73,7 +86,7 @@ class VisionTransformer(nnx.Module):
     self.cls_token = nnx.Param(jnp.zeros((1, 1, width)))
     self.pos_embed = nnx.Param(init(rngs.params(), (1, tokens, width)))
     self.blocks = nnx.List(
-      [Block(width, eps=norm_eps, rngs=rngs) for _ in range(_DEPTH)]
+      [Block(width, num_heads, eps=norm_eps, rngs=rngs) for _ in range(_DEPTH)]
     )
     self.norm = nnx.LayerNorm(width, epsilon=norm_eps, rngs=rngs)
     self.head = layers.head(width, num_classes, rngs=rngs)
@@ -135,7 +148,18 @@ ARCHITECTURES = {
     min_image_size=_IMAGE_SIZE,
     fixed_image_size=True,
     names=_TRANSFORMERS + _TORCHVISION,
-    options=("norm_eps",),
+    options=("norm_eps", "num_heads"),
+    stated={
+      "hidden_size": width,
+      "intermediate_size": 4 * width,
+      "num_hidden_layers": _DEPTH,
+      "patch_size": _PATCH,
+      "image_size": _IMAGE_SIZE,
+      # timm's names
+      "embed_dim": width,
+      "depth": _DEPTH,
+      "img_size": _IMAGE_SIZE,
+    },
     timm=tuple(f"{kind}_{name}_patch16_224" for kind in ("vit", "deit")),
     transformers="vit",
     pool="token",

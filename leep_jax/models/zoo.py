@@ -71,7 +71,7 @@ class Overrides:
     given = self.preprocessing()
     for one, other in (("mean", "std"), ("std", "mean")):
       if one in given:
-        given.setdefault(other, (1.0,) * len(given[one]))
+        given.setdefault(other, (0.5,) * len(given[one]))
     source_lib.Preprocessing(**{"image_size": 1, **given})
 
   def preprocessing(self) -> dict[str, Any]:
@@ -243,14 +243,14 @@ def load_source(
 def _from_checkpoint(name, arch, path, overrides):
   architecture = ARCHITECTURES[arch]
   file = weights.find(path) if path.is_dir() else path
-  config = configs.read(file if file.is_dir() else file.parent)
   tensors, metadata = weights.read_tensors(file)
   # Without a head to count classes by, loading lists it with what else is odd.
   kind = architecture.transformers
-  if config == configs.Config() and any(
-    name.startswith(f"{kind}.") for name in tensors
-  ):
-    config = configs.defaults(str(kind))  # whose names they are
+  named = any(name.startswith(f"{kind}.") for name in tensors)
+  config = configs.read(
+    file if file.is_dir() else file.parent,
+    model_type=kind if named else None,  # whose names they are
+  )
   _check_network(arch, config)
   renamed = weights.rename(tensors, architecture.names)
   _, head = renamed.get(architecture.head, ("", np.empty(())))
@@ -305,7 +305,9 @@ def _from_checkpoint(name, arch, path, overrides):
     init=lambda seed: build(arch, num_classes, seed=seed, **options),
   )
   return dataclasses.replace(
-    source, options=f"{arch} {sorted(options.items())}"
+    source,
+    options=f"{arch} {sorted(options.items())}",
+    without_probs=config.without_probs,
   )
 
 
@@ -321,6 +323,14 @@ def _check_network(arch, config):
       raise checks.InputError(
         f"the checkpoint's configuration says {stated!r}, but {arch} is "
         f"{' or '.join(filter(None, known)) or 'not published there'}"
+      )
+  for key, value in config.network.items():
+    has: Any = architecture.stated.get(key)
+    bound = isinstance(has, range)
+    if value not in (has if bound else [has]):
+      raise checks.InputError(
+        f"the checkpoint's configuration says {key} is {value}, but {arch} has "
+        f"{f'at most {has[-1]}' if bound else has}"
       )
 
 
