@@ -20,7 +20,7 @@ from leep_jax.models import zoo
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 COLUMNS = {
-  "model", "dataset", "split", "num_examples", "num_source_classes",
+  "model", "dataset", "split", "num_examples", "num_source_classes", "num_features", "note",
   "num_target_classes", "seconds", "examples_per_second", "devices", "version",
 }  # fmt: skip
 

@@ -4,6 +4,7 @@ Every score is "higher transfers better".
 """
 
 from collections.abc import Callable, Iterable
+import contextlib
 import dataclasses
 import functools
 from typing import Any
@@ -247,31 +248,38 @@ def uninformative(outputs: outputs_lib.Outputs) -> dict[str, str]:
   Returns:
     The reason by field, `probs` or `features`; fields that are informative are
     left out.
-
-  Raises:
-    InputError: if probabilities are not distributions, or values not finite.
   """
   found: dict[str, str] = {}
-  count = len(outputs)
-  if count < 2:
-    return found
-  if outputs.has("probs"):
-    sums = outputs.whole.sum(statistics.spread)
-    mean = sums["mass"] / count
-    spread = len(mean) * (sums["square"] / count - mean @ mean)
-    if spread < _LEAST_SPREAD:
-      same = "the same" if spread < 1e-6 else "nearly the same"
-      found["probs"] = (
-        f"it gives every example {same} probabilities: is its head untrained "
-        "or zeroed, or are its images fed wrongly?"
-      )
-  if outputs.has("features"):
-    sums = outputs.whole.sum(statistics.feature_spread)
-    mean, square = sums["total"] / count, sums["square"] / count
-    variance = square - mean**2
-    if np.all(variance <= 1e-10 * np.maximum(square, 1e-30)):
-      found["features"] = (
-        "it gives every example the same features: are its weights zero, or "
-        "its images fed wrongly?"
-      )
-  return found
+  for field, judge in (
+    ("probs", _uninformative_probs),
+    ("features", _uninformative_features),
+  ):
+    if len(outputs) > 1 and outputs.has(field):
+      # Values that are refused are so by the scores, which say why.
+      with contextlib.suppress(checks.InputError):
+        found[field] = judge(outputs.whole, len(outputs))
+  return {field: why for field, why in found.items() if why}
+
+
+def _uninformative_probs(outputs, count):
+  sums = outputs.sum(statistics.spread)
+  mean = sums["mass"] / count
+  spread = len(mean) * (sums["square"] / count - mean @ mean)
+  if spread >= _LEAST_SPREAD:
+    return ""
+  same = "the same" if spread < 1e-6 else "nearly the same"
+  return (
+    f"it gives every example {same} probabilities: is its head untrained or "
+    "zeroed, or are its images fed wrongly?"
+  )
+
+
+def _uninformative_features(outputs, count):
+  sums = outputs.sum(statistics.feature_spread)
+  mean, square = sums["total"] / count, sums["square"] / count
+  if np.any(square - mean**2 > 1e-10 * np.maximum(square, 1e-30)):
+    return ""
+  return (
+    "it gives every example the same features: are its weights zero, or its "
+    "images fed wrongly?"
+  )
