@@ -1,6 +1,6 @@
 """Figures 1 to 9 of the LEEP paper, from stored rows; see `table_1`.
 
-Each is drawn as PNG and as SVG. A figure whose rows are not there is left out.
+A figure whose rows are not there is left out.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -37,10 +37,9 @@ def draw(
   """
   output = output or folder
   for number, figure in FIGURES.items():
-    for suffix in (".png", ".svg"):
-      name = f"figure_{number}{suffix}"
-      if figure(folder, output / name):
-        yield name
+    name = f"figure_{number}.png"
+    if figure(folder, output / name):
+      yield name
 
 
 @dataclasses.dataclass(frozen=True)

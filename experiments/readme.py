@@ -1,4 +1,4 @@
-"""Writes the tables of README.md anew, from what they show.
+"""Writes the tables of README.md and of the guide anew, from what they show.
 
     python -m experiments.readme
 
@@ -21,8 +21,7 @@ import tempfile
 
 from absl import flags
 
-from experiments import blocks
-from experiments.blocks import README, ROOT
+from experiments.blocks import GUIDE, README, ROOT, fill
 from leep_jax import command
 from leep_jax.models import zoo
 
@@ -35,9 +34,9 @@ _WEIGHTS = flags.DEFINE_string(
 )
 
 
-def fill(name: str, text: str) -> None:
-  """Replaces one block of the README."""
-  blocks.fill(name, text, README)
+SCORES, MODELS, COMMANDS = (
+  GUIDE / f"{name}.md" for name in ("scores", "models", "commands")
+)
 
 
 def run(*command: str, cwd: pathlib.Path = ROOT) -> str:
@@ -67,10 +66,10 @@ def bundled() -> str:
 
 
 def tasks() -> str:
-  """The attribute tasks of the README, by the README's own code."""
+  """The attribute tasks of the guide, by its own code."""
   code = re.search(
     r"```python\n(import numpy as np\nfrom sklearn.*?)```",
-    README.read_text(),
+    COMMANDS.read_text(),
     re.DOTALL,
   )
   assert code
@@ -83,18 +82,13 @@ def tasks() -> str:
 
 
 def _run() -> int:
-  fill("bundled", bundled())
-  for name, file in (("engine", "engine"), ("scores", "scores_speed")):
-    text = (ROOT / "experiments" / "results" / f"{file}.md").read_text()
-    table = text[text.index("| measured") :]
-    measured = text[text.index("leep_jax 0") :].splitlines()[0]
-    fill(name, f"{table.split(chr(10) * 2)[0].strip()}\n\n({measured})")
-  fill("digits", run("-m", "leep_jax.score"))
-  fill("tasks", tasks())
-  fill(
-    "truth",
-    run("-m", "leep_jax.transfer", "--curve=0", "--method=retrain_head,probe"),
+  fill("bundled", bundled(), MODELS)
+  fill("digits", run("-m", "leep_jax.score"), README)
+  fill("tasks", tasks(), COMMANDS)
+  trained = run(
+    "-m", "leep_jax.transfer", "--curve=0", "--method=retrain_head,probe"
   )
+  fill("truth", trained, COMMANDS)
   if _DATA_DIR.value and _WEIGHTS.value:
     models = ",".join(
       f"resnet{depth}@{_WEIGHTS.value}/resnet{depth}_cifar10.safetensors"
@@ -105,7 +99,7 @@ def _run() -> int:
         "-m", "leep_jax.score", f"--dataset={dataset}", "--split=test",
         f"--data_dir={_DATA_DIR.value}", f"--model={models}",
       )  # fmt: skip
-      fill(dataset, printed)
+      fill(dataset, printed, SCORES)
   return 0
 
 
