@@ -1,6 +1,7 @@
 """Sections of the paper at the smallest scale; tables and figures from rows."""
 
 import csv
+import json
 import re
 
 import matplotlib
@@ -11,6 +12,7 @@ import pytest
 
 from experiments import (
   blocks,
+  compact,
   convergence,
   figures,
   imbalanced_tasks,
@@ -257,6 +259,37 @@ def test_rows_of_two_scales():
   assert found == rows(9, 3, test_set=5)
   other = rows(1, 1, model="n")
   assert section.of_one_recipe([*rows(2, 1), *other]) == [*rows(2, 1), *other]
+
+
+def test_committed_rows_are_compact():
+  for path in compact.files():
+    content = path.read_bytes()
+    rows, _ = results.parse_rows(content, name=str(path))
+    assert compact.compact(rows) == content, "python -m experiments.compact"
+
+
+def test_compact_rows_are_the_same_rows():
+  rows = [
+    {"model": m, "task": t, "losses": [1.23456, None], "accuracies": a}
+    for m, t, a in (
+      ("a", "0", [None, 0.5]),
+      ("a", "1", [0.25, 0.5]),
+      ("b", "0", []),
+      ("a", "0", None),
+    )
+  ]
+  text = compact.compact(rows)
+  found, _ = results.parse_rows(text, name="rows")
+  for row in rows:
+    row["losses"] = [1.235, None]
+  rows[0]["accuracies"] = None
+  assert found == rows
+  headers = [line for line in text.splitlines() if b"header" in line]
+  assert json.loads(headers[0])["header"] == {
+    "model": "a",
+    "losses": [1.235, None],
+  }
+  assert headers[-1] == b'{"header":{}}'
 
 
 def test_committed_rows_are_whole():
