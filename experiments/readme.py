@@ -88,7 +88,7 @@ def _run() -> int:
   trained = run(
     "-m", "leep_jax.transfer", "--curve=0", "--method=retrain_head,probe"
   )
-  fill("truth", trained, COMMANDS)
+  fill("trained", trained, COMMANDS)
   if _DATA_DIR.value and _WEIGHTS.value:
     models = ",".join(
       f"resnet{depth}@{_WEIGHTS.value}/resnet{depth}_cifar10.safetensors"
