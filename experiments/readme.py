@@ -1,15 +1,18 @@
-"""Writes the tables of README.md and of the guide anew, from what they show.
+"""Writes the outputs of commands into README.md and the guide.
 
     python -m experiments.readme
 
-Purpose: the blocks between `<!-- name -->` and `<!-- /name -->` are outputs,
-and none is typed by hand. Those of committed rows are `experiments.blocks`'s.
-This runs the commands that need no data beyond the
-package (digits, the attribute tasks) and reads the cards of bundled sources and
-the committed results of the benchmarks. The two tables of real checkpoints
-(cifar100, fashion_mnist) are rewritten with `--data_dir` and `--weights`.
+Purpose: the blocks between `<!-- name -->` and `<!-- /name -->` in Markdown
+files are outputs, none of them typed by hand. `experiments.blocks` writes those
+that are computed from committed rows; this file writes the others. It runs the
+commands that need no data beyond the package (digits, the attribute tasks) and
+reads the cards of bundled sources. With `--data_dir` and `--weights`, it also
+runs the two tables of real checkpoints (cifar100, fashion_mnist).
 
 Cost: half a minute; three minutes with real checkpoints.
+
+What came out: the blocks `digits`, `bundled`, `tasks`, `trained`, `cifar100`
+and `fashion_mnist`. Some contain seconds, so each run changes them.
 """
 
 import json
@@ -40,7 +43,7 @@ SCORES, MODELS, COMMANDS = (
 
 
 def run(*command: str, cwd: pathlib.Path = ROOT) -> str:
-  """What a command prints, as an indented block of Markdown."""
+  """Runs Python with these arguments; returns its output as a code block."""
   done = subprocess.run(
     [sys.executable, *command], cwd=cwd, check=True, capture_output=True,
     text=True,
@@ -50,7 +53,7 @@ def run(*command: str, cwd: pathlib.Path = ROOT) -> str:
 
 
 def bundled() -> str:
-  """The table of the bundled sources, from their cards."""
+  """Returns the table of the bundled sources, from their cards."""
   rows = [
     "| source | input | trained on | recipe | test accuracy | licence |",
     "|---|---|---|---|---|---|",
@@ -66,7 +69,7 @@ def bundled() -> str:
 
 
 def tasks() -> str:
-  """The attribute tasks of the guide, by its own code."""
+  """Returns the table of the attribute tasks, made by the guide's code."""
   code = re.search(
     r"```python\n(import numpy as np\nfrom sklearn.*?)```",
     COMMANDS.read_text(),
