@@ -2,25 +2,25 @@
 
     python -m experiments.convergence --data_dir=DIR --weights=DIR --scale=cpu
 
-Purpose: do models for tasks with high LEEP scores learn faster, and get further
-past a reference that is trained from scratch on the task alone? The tasks are
-those of `small_tasks`, whose fine-tuning this continues if it is not finished;
-references are trained for 100 epochs, and 40 on Fashion-MNIST. The difference
-of the fine-tuned model's test accuracy after each epoch and the reference's
-final one is averaged over tasks of a level: five levels of LEEP of equal width
+Purpose: do fine-tuned models of tasks with high LEEP learn faster, and exceed
+a reference by more? The reference is a network trained from scratch on the same
+task, for 100 epochs (40 on Fashion-MNIST). The tasks and the fine-tuning are
+those of `small_tasks`, which this continues if it is not finished. The test
+accuracy of the fine-tuned model after each epoch, minus the reference's final
+one, is averaged over the tasks of a level of LEEP: five levels of equal width
 for CIFAR-100, two for Fashion-MNIST.
 
 Scales: `paper` is 200 tasks, from the CIFAR-10 ResNet-20 and an ImageNet
 ResNet-18. `cpu` is 30 tasks from the ResNet-20, with accuracies every 2 epochs
-(every 4 of Fashion-MNIST), and references with as many epochs as fine-tuning:
-30 for CIFAR-100. `smoke` takes digits.
+(every 4 on Fashion-MNIST); references have as many epochs as fine-tuning, 30 on
+CIFAR-100. `smoke` uses digits.
 
 Cost of `cpu`, besides that of `small_tasks`: 10 minutes a target on two cores,
 with two workers.
 
-What came out: on CIFAR-100 higher levels reach the reference earlier and get
-further beyond it, as in the paper; on Fashion-MNIST it is the other way round.
-See figures 4 and 8 in `README.md` of this folder.
+What came out: on CIFAR-100, higher levels reach the reference earlier and
+exceed it by more, as in the paper; on Fashion-MNIST it is the opposite. See
+"Convergence" in `experiments/README.md`, and figures 4 and 8 there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,14 +33,14 @@ import numpy as np
 from experiments import section, small_tasks
 from leep_jax import correlation, report, results
 
-LEVELS = {"fashion_mnist": 2}  # else 5
+LEVELS = {"fashion_mnist": 2}  # by target; 5 for others, as in the paper
 
 
 def parts(scale: str, target: str) -> list[section.Part]:
   """Returns the sweeps of a scale and a target."""
   tuned = small_tasks.fine_tuning(scale, target)
   kept, flags = ["--test_limit"], ["--curve=0"]
-  if scale != "paper":  # as many epochs as fine-tuning has
+  if scale != "paper":  # the same number of epochs as fine-tuning
     kept.append("--epochs")
   else:
     flags.append(f"--epochs={40 if target == 'fashion_mnist' else 100}")
@@ -78,15 +78,15 @@ def differences(
   *,
   count: int = 5,
 ) -> Converging | None:
-  """Returns accuracies beyond the reference's, by level of LEEP.
+  """Returns accuracies minus the reference's final one, by level of LEEP.
 
   Args:
     tuned: rows of scores and of fine-tuning, of one source.
     references: rows of training from scratch.
-    count: how many levels.
+    count: number of levels.
 
   Returns:
-    None if fewer than two tasks have all of it.
+    None if fewer than two tasks have a score, a curve and a reference.
   """
   final = {
     (row["task"], row["task_checksum"]): row["accuracy"]
@@ -127,11 +127,11 @@ def differences(
 def measured(
   target: str, folder: pathlib.Path = section.RESULTS
 ) -> dict[str, Converging]:
-  """Returns what was measured of a target, by source.
+  """Returns the differences to the reference on a target, by source.
 
   Args:
-    target: data set.
-    folder: of the rows of all sections.
+    target: target data set.
+    folder: folder of the rows of all sections.
   """
   tuned = section.measured("small_tasks", target, folder)
   references = section.measured("convergence", target, folder)
@@ -150,7 +150,7 @@ def measured(
 
 
 def table(found: Converging) -> str:
-  """Returns, by level of LEEP, what fine-tuning gained, as Markdown."""
+  """Returns the table of levels of LEEP as Markdown."""
   lines = [
     "| level of LEEP | tasks | first epoch not below the reference | final "
     "difference |",

@@ -1,6 +1,8 @@
-"""Figures 1 to 9 of the LEEP paper, from stored rows; see `table_1`.
+"""Figures 1 to 9 of the LEEP paper, from committed rows.
 
-Each is drawn as PNG and as SVG. A figure whose rows are not there is left out.
+`experiments.table_1` draws them, and so does `experiments.blocks`. A figure
+without rows is left out. Each function takes the folder of the rows and the
+path of the figure, and returns whether it drew one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -29,23 +31,22 @@ _SCORES = {
 def draw(
   folder: pathlib.Path = section.RESULTS, output: pathlib.Path | None = None
 ) -> Iterator[str]:
-  """Draws what there are rows for; yields the names of the files.
+  """Draws the figures that have rows; yields the names of the files.
 
   Args:
-    folder: of the rows of all sections.
-    output: where figures are written; by default there.
+    folder: folder of the rows of all sections.
+    output: folder for the figures; by default that of the rows.
   """
   output = output or folder
   for number, figure in FIGURES.items():
-    for suffix in (".png", ".svg"):
-      name = f"figure_{number}{suffix}"
-      if figure(folder, output / name):
-        yield name
+    name = f"figure_{number}.png"
+    if figure(folder, output / name):
+      yield name
 
 
 @dataclasses.dataclass(frozen=True)
 class _Pairs:
-  """Scores beside truths of one source and target."""
+  """Scores and results of transfer of one source and target, by method."""
 
   source: str
   target: str
@@ -57,7 +58,7 @@ class _Pairs:
 
 
 def _pairs(folder, name, *, targets=("cifar100",)) -> list[_Pairs]:
-  """Pairs of a section, by target and those sources that the paper has."""
+  """Pairs of a section, by target and source, for the sources of Table 1."""
   found = []
   truth = section.truth_of(name)
   for target in targets:
@@ -112,7 +113,7 @@ def _figure_1(folder, path) -> bool:
 
 
 def _series(held):
-  """Levels by method, all between the same scores."""
+  """Levels by method, all with the same bins, so that they can be compared."""
   columns = {
     method: report.columns(pairs, "leep")
     for method, pairs in held.methods.items()
@@ -147,7 +148,7 @@ def _figure_2(folder, path) -> bool:
     ("small_tasks", "(a) balanced", "mean test accuracy"),
     ("imbalanced_tasks", "(b) imbalanced", "mean test F1"),
   ):
-    # As the paper: the source of ImageNet, to CIFAR-100.
+    # As in the paper: only the ImageNet source, to CIFAR-100.
     found = [x for x in _pairs(folder, name) if "ImageNet" in x.source]
     for held in found[:1]:
       source, series = held.title, _series(held)

@@ -2,9 +2,9 @@
 
     python -m experiments.large_tasks --data_dir=DIR --weights=DIR --scale=cpu
 
-Purpose: the paper's first claim, that LEEP predicts accuracy after transfer
-across target tasks. 200 random subsets of 2 to 100 classes of CIFAR-100, with
-all training images of these classes; scores against test accuracy.
+Purpose: the paper's first claim, that LEEP predicts test accuracy after
+transfer. The target tasks are 200 random subsets of 2 to 100 classes of
+CIFAR-100, with all training images of these classes.
 
 Scales: `paper` re-trains heads and fine-tunes, 100 epochs, from the CIFAR-10
 ResNet-20 and an ImageNet ResNet-18. `cpu` re-trains heads for 20 epochs on
@@ -13,9 +13,9 @@ ImageNet MobileNet V1 0.25. `smoke` takes subsets of the ten digits.
 
 Cost of `cpu`: half an hour on two cores.
 
-What came out: LEEP and NCE follow accuracy as closely as published, from every
-source. The H-score does not: see "Where this contradicts the paper" in
-`README.md` of this folder.
+What came out: for every source, LEEP and NCE correlate with accuracy as
+published. The H-score does not: see "Where this contradicts the paper" in
+`experiments/README.md`.
 """
 
 import sys

@@ -2,24 +2,25 @@
 
     python -m experiments.meta_transfer --data_dir=DIR --scale=cpu
 
-Purpose: do scores predict the accuracy of a classifier that was adapted by
-networks, rather than trained? 200 tasks of 5 random classes of CIFAR-100, with
-50 of each class's test images to adapt to, and the other 50 to test on.
+Purpose: do scores predict the accuracy of a classifier that other networks
+adapt to the task, instead of training it? There are 200 tasks of 5 random
+classes of CIFAR-100. 50 test images of each class are for adaptation, the other
+50 for the test.
 
-The CNAPs is `results/meta_transfer/cnaps_tiny_imagenet32_resnet14.safetensors`,
-which `experiments.train_cnaps` meta-trained on classes of tiny_imagenet32,
-cifar10 and fashion_mnist (its card is beside it). Its backbone, the source that
-is scored, is the bundled Tiny-ImageNet ResNet-14; the paper's is an ImageNet
-ResNet-18.
+The CNAPs is `results/meta_transfer/cnaps_tiny_imagenet32_resnet14.safetensors`.
+`experiments.train_cnaps` meta-trained it on classes of tiny_imagenet32, cifar10
+and fashion_mnist, as the JSON file of the same name says. Its backbone, which
+is the source that is scored, is the bundled Tiny-ImageNet ResNet-14; the
+paper's is an ImageNet ResNet-18.
 
-Scales: `cpu` and `paper` are the same 200 tasks. `smoke` takes digits.
+Scales: `cpu` and `paper` are the same 200 tasks. `smoke` uses digits.
 
 Cost: 3 minutes on two cores; 27 for the meta-training.
 
-What came out: r of LEEP, NCE and H-score are in Table 1 of `README.md` of this
-folder, beside those published. The CNAPs itself is a point less accurate than
-the nearest class mean of the same features: 1,600 tasks are little
-meta-training.
+What came out: r of LEEP, NCE and H-score, published and measured, are in
+Table 1 of `experiments/README.md`. The CNAPs itself is one percentage point
+less accurate than the nearest class mean of the same features; 1,600 tasks are
+little meta-training.
 """
 
 import sys

@@ -1,15 +1,18 @@
-"""Writes the tables of README.md anew, from what they show.
+"""Writes the outputs of commands into README.md and the guide.
 
     python -m experiments.readme
 
-Purpose: the blocks between `<!-- name -->` and `<!-- /name -->` are outputs,
-and none is typed by hand. Those of committed rows are `experiments.blocks`'s.
-This runs the commands that need no data beyond the
-package (digits, the attribute tasks) and reads the cards of bundled sources and
-the committed results of the benchmarks. The two tables of real checkpoints
-(cifar100, fashion_mnist) are rewritten with `--data_dir` and `--weights`.
+Purpose: the blocks between `<!-- name -->` and `<!-- /name -->` in Markdown
+files are outputs, none of them typed by hand. `experiments.blocks` writes those
+that are computed from committed rows; this file writes the others. It runs the
+commands that need no data beyond the package (digits, the attribute tasks) and
+reads the cards of bundled sources. With `--data_dir` and `--weights`, it also
+runs the two tables of real checkpoints (cifar100, fashion_mnist).
 
 Cost: half a minute; three minutes with real checkpoints.
+
+What came out: the blocks `digits`, `bundled`, `tasks`, `trained`, `cifar100`
+and `fashion_mnist`. Some contain seconds, so each run changes them.
 """
 
 import json
@@ -21,8 +24,7 @@ import tempfile
 
 from absl import flags
 
-from experiments import blocks
-from experiments.blocks import README, ROOT
+from experiments.blocks import GUIDE, README, ROOT, fill
 from leep_jax import command
 from leep_jax.models import zoo
 
@@ -35,13 +37,13 @@ _WEIGHTS = flags.DEFINE_string(
 )
 
 
-def fill(name: str, text: str) -> None:
-  """Replaces one block of the README."""
-  blocks.fill(name, text, README)
+SCORES, MODELS, COMMANDS = (
+  GUIDE / f"{name}.md" for name in ("scores", "models", "commands")
+)
 
 
 def run(*command: str, cwd: pathlib.Path = ROOT) -> str:
-  """What a command prints, as an indented block of Markdown."""
+  """Runs Python with these arguments; returns its output as a code block."""
   done = subprocess.run(
     [sys.executable, *command], cwd=cwd, check=True, capture_output=True,
     text=True,
@@ -51,7 +53,7 @@ def run(*command: str, cwd: pathlib.Path = ROOT) -> str:
 
 
 def bundled() -> str:
-  """The table of the bundled sources, from their cards."""
+  """Returns the table of the bundled sources, from their cards."""
   rows = [
     "| source | input | trained on | recipe | test accuracy | licence |",
     "|---|---|---|---|---|---|",
@@ -67,10 +69,10 @@ def bundled() -> str:
 
 
 def tasks() -> str:
-  """The attribute tasks of the README, by the README's own code."""
+  """Returns the table of the attribute tasks, made by the guide's code."""
   code = re.search(
     r"```python\n(import numpy as np\nfrom sklearn.*?)```",
-    README.read_text(),
+    COMMANDS.read_text(),
     re.DOTALL,
   )
   assert code
@@ -83,18 +85,13 @@ def tasks() -> str:
 
 
 def _run() -> int:
-  fill("bundled", bundled())
-  for name, file in (("engine", "engine"), ("scores", "scores_speed")):
-    text = (ROOT / "experiments" / "results" / f"{file}.md").read_text()
-    table = text[text.index("| measured") :]
-    measured = text[text.index("leep_jax 0") :].splitlines()[0]
-    fill(name, f"{table.split(chr(10) * 2)[0].strip()}\n\n({measured})")
-  fill("digits", run("-m", "leep_jax.score"))
-  fill("tasks", tasks())
-  fill(
-    "truth",
-    run("-m", "leep_jax.transfer", "--curve=0", "--method=retrain_head,probe"),
+  fill("bundled", bundled(), MODELS)
+  fill("digits", run("-m", "leep_jax.score"), README)
+  fill("tasks", tasks(), COMMANDS)
+  trained = run(
+    "-m", "leep_jax.transfer", "--curve=0", "--method=retrain_head,probe"
   )
+  fill("trained", trained, COMMANDS)
   if _DATA_DIR.value and _WEIGHTS.value:
     models = ",".join(
       f"resnet{depth}@{_WEIGHTS.value}/resnet{depth}_cifar10.safetensors"
@@ -105,7 +102,7 @@ def _run() -> int:
         "-m", "leep_jax.score", f"--dataset={dataset}", "--split=test",
         f"--data_dir={_DATA_DIR.value}", f"--model={models}",
       )  # fmt: skip
-      fill(dataset, printed)
+      fill(dataset, printed, SCORES)
   return 0
 
 

@@ -1,13 +1,13 @@
-"""What the experiments of the LEEP paper share: scales, sources, sweeps.
+"""Shared by the experiments of the LEEP paper: scales, sources, sweeps.
 
-A section of the paper is a file beside this one that lists its `Part`s: each is
-one call of `leep_jax.sweep`, whose rows are in `--output`/section/target. Rows
-that are there are not made again, so that a section can be interrupted, and
-continued at a larger scale.
+Each section of the paper is a file in this folder with a list of `Part`s. A
+part is one call of `leep_jax.sweep`; its rows are in the folder
+`--output`/section/target. Existing rows are not computed again, so a section
+can be interrupted, and continued at a larger scale.
 
 Scales: `smoke` runs the code on digits and a bundled source, in seconds; `cpu`
-is for two cores and an hour: the paper's protocol with fewer tasks, epochs or
-images, as each file says; `paper` is the whole protocol, for an accelerator.
+is for two cores and an hour, with fewer tasks, epochs or images than the paper,
+as each file says; `paper` is the paper's protocol, for an accelerator.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,15 +24,16 @@ from leep_jax import checks, command, report, results, sweep
 RESULTS = pathlib.Path(__file__).parent / "results"
 SCALES = ("smoke", "cpu", "paper")
 TINY = "digits"  # the target at the smallest scale
-# The paper's ResNet-20 of CIFAR-10; files are in the folder --weights.
+# The paper's CIFAR-10 ResNet-20. Files are in the folder --weights.
 CIFAR10 = "resnet20@resnet20_cifar10.safetensors"
 MOBILENET = "mobilenet_v1_025@mobilenet_v1_0.25_128"
-# In place of the paper's ResNet-18 of ImageNet, where there is no network.
+# The ImageNet source by scale. `cpu` must run without a network connection, so
+# it takes another network than the paper's ResNet-18.
 IMAGENET = {"cpu": MOBILENET, "paper": "resnet18@hf://timm/resnet18.tv_in1k"}
 BUNDLED = "cifar100_resnet14"
-# The paper's sources and those that stand for them, by the start of their
-# names: what Table 1 says they were trained on, and what figures call them. Of
-# several for one line of the table, the first that was measured is taken.
+# The paper's sources and their substitutes, by the start of their names: the
+# data they were trained on as Table 1 names it, and their names in figures. If
+# several fit a line of Table 1, the first one that has rows is shown.
 STAND_INS = {
   "resnet20@": ("cifar10", "CIFAR-10 ResNet-20"),
   "resnet18": ("imagenet", "ImageNet ResNet-18"),
@@ -40,7 +41,7 @@ STAND_INS = {
   "tiny_imagenet32_": ("imagenet", "Tiny-ImageNet ResNet-14"),
 }
 _INTERRUPTED = 130
-# The paper's, and the H-score that also tells few examples apart.
+# The paper's scores, and the H-score for few examples.
 SCORES = "--scores=leep,nce,h_score,regularized_h_score"
 
 
@@ -49,12 +50,12 @@ class Part:
   """One sweep of a section.
 
   Attributes:
-    folder: where its rows are, `section/target`.
-    dataset: the target.
-    models: sources.
-    tasks: as `leep_jax.sweep --tasks` takes them.
-    transfer: the method whose result scores are to predict.
-    flags: others of `leep_jax.sweep`.
+    folder: folder of its rows, `section/target`.
+    dataset: the target data set.
+    models: the sources.
+    tasks: value of `--tasks` of `leep_jax.sweep`.
+    transfer: the transfer method whose results the scores should predict.
+    flags: other flags of `leep_jax.sweep`.
   """
 
   folder: str
@@ -70,10 +71,10 @@ class Section:
   """A section of the paper.
 
   Attributes:
-    name: of its file and its folder of rows.
-    targets: data sets, except at the smallest scale.
-    parts: sweeps of a scale and a target.
-    prepare: what is done to rows before correlations are computed.
+    name: name of its file and of its folder of rows.
+    targets: target data sets, except at the scale `smoke`.
+    parts: `(scale, target) -> sweeps`.
+    prepare: changes rows before correlations are computed.
   """
 
   name: str
@@ -83,12 +84,15 @@ class Section:
 
   @property
   def truth(self) -> str:
-    """Returns what scores are to predict, as `truth_of`."""
+    """Returns the performance measure of this section, see `truth_of`."""
     return truth_of(self.name)
 
 
 def truth_of(name: str) -> str:
-  """Returns what scores of a section are to predict, of `report.TRUTHS`."""
+  """Returns the performance measure that scores of a section should predict.
+
+  It is one of `report.TRUTHS`: accuracy, or for imbalanced tasks F1.
+  """
   return "binary_f1" if name == "imbalanced_tasks" else "accuracy"
 
 
@@ -100,22 +104,26 @@ def sources(scale: str) -> tuple[str, ...]:
 def measured(
   name: str, target: str, folder: pathlib.Path = RESULTS
 ) -> Sequence[results.Row]:
-  """Returns the rows of a section and target, none where it was not run.
+  """Returns the rows of a section and target, of the largest scale only.
 
   Args:
-    name: of the section.
-    target: data set.
-    folder: of all results.
+    name: name of the section.
+    target: target data set.
+    folder: folder of the rows of all sections.
+
+  Returns:
+    No rows if the section was not run.
   """
   place = folder / name / target
   return of_one_recipe(sweep.read_rows(place)) if place.is_dir() else []
 
 
 def of_one_recipe(rows: Sequence[results.Row]) -> list[results.Row]:
-  """Leaves out what was made at a smaller scale, by source and method.
+  """Drops rows of smaller scales, for each source and method.
 
-  Of rows that differ in recipe or in sizes of the data, those with most epochs
-  stay, and of these the most tasks. Scores stay: they are matched by task.
+  Rows with one recipe and one size of the data are a group. The group with the
+  most epochs is kept, of equal ones that with the most tasks. Rows of scores
+  are all kept, since they are matched to the others by task.
   """
   kinds: dict[tuple[str, str], dict[str, list[results.Row]]] = {}
   for row in rows:
@@ -211,7 +219,8 @@ def main(argv: list[str], section: Section, doc: str) -> int:
         file=sys.stderr,
       )
     for place in dict.fromkeys(part.folder for part in parts):
-      with contextlib.suppress(checks.InputError):  # no share of a worker yet
+      # A worker whose share of a part is empty has written no rows.
+      with contextlib.suppress(checks.InputError):
         rows = section.prepare(of_one_recipe(sweep.read_rows(folder / place)))
         print(f"\n{place}: {section.truth}\n")
         print(report.table(report.correlations(rows, truth=section.truth)))
@@ -226,7 +235,7 @@ def _given(name, path):
 
 @contextlib.contextmanager
 def _inside(folder):
-  """Works in a folder, so that rows name files without it."""
+  """Changes to a folder, so that rows contain no path of this machine."""
   try:
     inside = contextlib.chdir(folder)
     with inside:

@@ -2,24 +2,25 @@
 
     python -m experiments.small_tasks --data_dir=DIR --weights=DIR --scale=cpu
 
-Purpose: do scores predict accuracy where data are few? 5 random classes of
-CIFAR-100 with 50 random training images each, and 4 of Fashion-MNIST with 30;
-tests on all test images of these classes. SGD as everywhere in the paper:
-learning rate 0.01, batches of 10, 100 epochs, and 50 for heads on
-Fashion-MNIST.
+Purpose: do scores predict accuracy if there are few training examples? Tasks
+have 5 random classes of CIFAR-100 with 50 random training images each, or 4
+classes of Fashion-MNIST with 30; they are tested on all test images of these
+classes. Training is the paper's SGD: learning rate 0.01, batches of 10, 100
+epochs (50 for heads on Fashion-MNIST).
 
 Scales: `paper` is 200 tasks of each target, heads and fine-tuning, from the
-CIFAR-10 ResNet-20 and an ImageNet ResNet-18. `cpu` has all of it for heads,
-with an ImageNet MobileNet V1 0.25 for the ResNet-18, and fine-tunes the
-ResNet-20 for the first 30 tasks: 30 epochs on CIFAR-100, and 40 on
-Fashion-MNIST, tested on 2,000 of its 10,000 images. `smoke` takes digits.
+CIFAR-10 ResNet-20 and an ImageNet ResNet-18. `cpu` trains the same heads, with
+an ImageNet MobileNet V1 0.25 instead of the ResNet-18, and fine-tunes the
+ResNet-20 on the first 30 tasks: 30 epochs on CIFAR-100, and 40 on
+Fashion-MNIST, tested on 2,000 of its 10,000 images. `smoke` uses digits.
 
 Cost of `cpu`: heads 10 minutes; fine-tuning 10 minutes a target on two cores,
 with two workers (`--worker=0/2` and `--worker=1/2`).
 
-What came out: LEEP and NCE correlate with accuracy, H-score more so where there
-are more examples than features; the regularised one most, with heads. All r are
-in Table 1 of `README.md` of this folder, beside those published.
+What came out: LEEP and NCE correlate with accuracy. H-score correlates more
+strongly if there are more examples than features, and regularised H-score most
+strongly of all with the accuracy of heads. All r, published and measured, are
+in Table 1 of `experiments/README.md`.
 """
 
 import sys
@@ -32,13 +33,13 @@ _COUNT = {"smoke": 4, "cpu": 30, "paper": 200}
 
 
 def tasks(target: str, count: int) -> str:
-  """Returns the tasks of a target, as `leep_jax.sweep --tasks` takes them."""
+  """Returns the value of `--tasks` of `leep_jax.sweep` for a target."""
   classes, examples = _SHAPES.get(target, (5, 50))
   return f"small(count={count},classes={classes},examples={examples})"
 
 
 def fine_tuning(scale: str, target: str) -> section.Part:
-  """Returns the fine-tuning, with the curves that section 5.5 takes."""
+  """Returns the fine-tuning sweep, with the curves that section 5.5 needs."""
   models = section.sources(scale)
   epochs = 2 if scale == "smoke" else 100
   flags = [section.SCORES]

@@ -5,23 +5,25 @@
 
 Purpose: which score finds the best of many sources? Each source is scored on
 the target's training set and then transferred, by head re-training and by
-fine-tuning; LEEP, NCE, H-score, LogME and the source's accuracy on its own data
-stand beside its test accuracy.
+fine-tuning. LEEP, NCE, H-score, LogME and the source's accuracy on its own data
+are compared with its test accuracy.
 
-Scales: `cpu` takes all that loads without a network: three ImageNet MobileNets,
-four CIFAR-10 ResNets and the bundled sources, except those trained on the
-target itself; heads on 10,000 training images for 20 epochs, fine-tuning on
-1,000 for 5, tested on 1,000. `paper` takes the paper's nine ImageNet sources
-and all training images for 100 epochs; SENet-154, which is published as a
-pickle only, is to be converted to `senet154.safetensors` first (`python -m
-leep_jax.models` says from where). `smoke` takes two bundled sources and digits.
+Scales: `cpu` uses the sources that need no network connection: three ImageNet
+MobileNets, four CIFAR-10 ResNets and the bundled sources, except those trained
+on the target itself. Heads are trained on 10,000 images for 20 epochs; networks
+are fine-tuned on 1,000 images for 5 epochs and tested on 1,000. `paper` uses
+the paper's nine ImageNet sources and all training images for 100 epochs.
+SENet-154 is published as a pickle only: convert it to `senet154.safetensors`
+first (`python -m leep_jax.models` has its address). `smoke` uses two bundled
+sources and digits.
 
 Cost of `cpu`: heads 15 minutes, fine-tuning 20, for both targets on two cores
 with two workers.
 
-What came out: LEEP, NCE, H-score and LogME all find the best source for heads,
-or one that is nearly as good; a source's accuracy on its own data does not. See
-"Choosing a source" in `README.md` of this folder, and figures 5 and 9.
+What came out: for re-trained heads, LEEP, NCE, H-score and LogME all find the
+best source, or one that is nearly as good; a source's accuracy on its own data
+does not. For fine-tuning with so few images and epochs, none of the four does.
+See "Choosing a source" in `experiments/README.md`, and figures 5 and 9 there.
 """
 
 from collections.abc import Sequence
@@ -51,7 +53,7 @@ _PAPER = (
 
 
 def sources(scale: str, target: str) -> tuple[str, ...]:
-  """Returns the candidates: none was trained on the target itself."""
+  """Returns the sources to compare, without those trained on the target."""
   bundled = tuple(e.name for e in zoo.entries() if e.origin == "bundled")
   bundled = tuple(n for n in bundled if not n.startswith(f"{target}_"))
   resnets = tuple(
@@ -91,26 +93,27 @@ def parts(scale: str, target: str) -> list[section.Part]:
 
 
 def accuracies() -> dict[str, float]:
-  """Returns the accuracy of sources on their own data, by name."""
+  """Returns the published test accuracy of sources on their own data."""
   path = section.RESULTS.parent / "published" / "source_accuracy.csv"
   with path.open(newline="") as file:
     known = {r["model"]: float(r["accuracy"]) for r in csv.DictReader(file)}
   for entry in zoo.entries():
     if entry.accuracy is not None:
       known[entry.name] = entry.accuracy
-      if entry.architecture == "senet154":  # converted, under a name of its own
+      if entry.architecture == "senet154":
+        # The converted file has a name of its own.
         known[_SENET] = entry.accuracy
   return known
 
 
 def labels(models: Sequence[str]) -> list[str]:
-  """Returns names for tables and figures, without files' names."""
+  """Returns names for tables and figures: without files where unambiguous."""
   short = [model.partition("@")[0] for model in models]
   return short if len(set(short)) == len(short) else list(models)
 
 
 def with_accuracy(rows: Sequence[results.Row]) -> list[results.Row]:
-  """Returns rows whose scores have the source's own accuracy beside them."""
+  """Returns rows with the source's accuracy on its own data as a score."""
   known = accuracies()
   return [
     {

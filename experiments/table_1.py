@@ -2,15 +2,16 @@
 
     python -m experiments.table_1 [--results=DIR --output=DIR]
 
-Purpose: all correlations of LEEP, NCE and H-score with what transfer reached,
-from the rows of the other sections. A line that was not measured says so, and
-with which command it would be. This also draws figures 1 to 9; `experiments.
-blocks` calls it, and writes the READMEs' tables from the same rows.
+Purpose: all correlations of LEEP, NCE and H-score with accuracy (or F1) after
+transfer, from the rows of the other sections. For a line that was not measured,
+the table has the command that measures it. This also draws figures 1 to 9.
+`experiments.blocks` calls it, and writes the Markdown tables from the same
+rows.
 
-Cost: half a minute; nothing is trained.
+Cost: 15 seconds; nothing is trained.
 
-What came out: `results/table_1.md`, the figures beside it, and "Where this
-contradicts the paper" in `README.md` of this folder.
+What came out: `results/table_1.md`, the figures in the same folder, and "Where
+this contradicts the paper" in `experiments/README.md`.
 """
 
 from collections.abc import Sequence
@@ -46,7 +47,7 @@ _SECTIONS = {
   "5.3": "imbalanced_tasks",
   "5.4": "meta_transfer",
 }
-_TASKS = 200  # of the paper, for the interval of a published r
+_TASKS = 200  # tasks of the paper, for the standard error of a published r
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,9 +56,10 @@ class Line:
 
   Attributes:
     published: the line of `published/table_1.csv`.
-    model: the measured source, None where there is none.
-    found: what was measured, by score.
-    setting: what differs from the paper's protocol, and how large it was.
+    model: the source that was measured; None if there is none.
+    found: measured correlations, by score.
+    setting: numbers of tasks, epochs and images, as far as they differ between
+      lines.
   """
 
   published: dict[str, str]
@@ -67,12 +69,12 @@ class Line:
 
   @property
   def section(self) -> str:
-    """Returns the name of the section's file."""
+    """Returns the name of the section's module."""
     return _SECTIONS[self.published["section"]]
 
   @property
   def command(self) -> str:
-    """Returns what would measure it at the paper's scale."""
+    """Returns the command that measures this line at the paper's scale."""
     return (
       f"python -m experiments.{self.section} --scale=paper "
       f"--datasets={self.published['target']} "
@@ -81,7 +83,7 @@ class Line:
     )
 
   def value(self, score: str) -> float:
-    """Returns the published r."""
+    """Returns the published r of a score."""
     return float(self.published[score])
 
   def contradicts(self, score: str) -> bool:
@@ -93,14 +95,15 @@ class Line:
     return not low <= self.value(score) <= high
 
   def differs(self, score: str) -> bool:
-    """Returns whether the difference is more than both samples explain.
+    """Returns whether measured and published r differ, at p < 0.05.
 
-    By Fisher's z of both correlations, with p < 0.05.
+    It compares Fisher's z of both, so it allows for the sampling error of the
+    published r, too, unlike `contradicts`.
     """
     found = self.found.get(score)
     if found is None or found.pearson is None or found.n < 4:
       return False
-    bound = 1 - 1e-9
+    bound = 1 - 1e-9  # atanh(1) is infinite
     here, there = (
       math.atanh(max(-bound, min(bound, r)))
       for r in (found.pearson, self.value(score))
@@ -110,10 +113,10 @@ class Line:
 
 
 def lines(folder: pathlib.Path = section.RESULTS) -> list[Line]:
-  """Returns all of Table 1.
+  """Returns all lines of Table 1.
 
   Args:
-    folder: of the rows of all sections.
+    folder: folder of the rows of all sections.
   """
   with PUBLISHED.open(newline="") as file:
     published = list(csv.DictReader(file))
@@ -149,7 +152,7 @@ def _line(published, folder):
 
 
 def _setting(rows):
-  """How large it was, from the rows themselves."""
+  """Describes the size of an experiment from its rows."""
   recipe = rows[0]["recipe"]
   said = [f"{len({row['task'] for row in rows})} tasks"]
   if "epochs" in recipe:
@@ -194,7 +197,7 @@ def table(found: Sequence[Line]) -> str:
 
 
 def interval(got: correlation.Correlation) -> str:
-  """Returns the ends of an interval, or a dash."""
+  """Returns the interval as text, or a dash."""
   if got.interval is None:
     return "-"
   return f"{got.interval[0]:.3f} to {got.interval[1]:.3f}"
@@ -220,7 +223,7 @@ def _r(got):
 
 
 def mark(line: Line, score: str) -> str:
-  """Returns what marks a measured r that differs, see `NOTES`."""
+  """Returns the mark of a measured r that differs, see `NOTES`."""
   if line.differs(score):
     return " ‡"
   return " †" if line.contradicts(score) else ""

@@ -3,24 +3,28 @@ r"""Meta-trains a CNAPs on sampled tasks and writes it with its card.
     python -m experiments.train_cnaps --data_dir=DIR \
       --output=cnaps_tiny_imagenet32_resnet14.safetensors
 
-Purpose: the meta-transfer of section 5.4 of the LEEP paper. Tasks are of the
-training images of tiny_imagenet32, cifar10 and fashion_mnist, all at the size
-that the backbone takes; the last tenth of a data set's classes is held out
-where five classes or more are left in it, which is in tiny_imagenet32 alone.
-Every epoch ends with the accuracy on `--tasks` tasks of held-out classes, 5
-classes of 50 support images. At the end the same is measured on `--test`, by
-default the test images of cifar100, which were never met. Both stand beside the
-accuracy of the nearest class mean in the frozen features, on the same tasks.
+Purpose: the meta-transfer of section 5.4 of the LEEP paper. Tasks are drawn
+from the training images of tiny_imagenet32, cifar10 and fashion_mnist, resized
+for the backbone. The last tenth of a data set's classes is held out if that is
+at least five classes, which is the case for tiny_imagenet32 only. After every
+epoch the accuracy on 10 tasks of held-out classes is printed (5 classes, 50
+support images each). At the end the accuracy is measured on `--tasks` tasks of
+held-out classes, and on as many of `--test`, by default the test images of
+cifar100, which are not used for training. The card also has the accuracy of the
+nearest class mean of the frozen features, on the same tasks.
 
 The recipe is `cnaps.Config`: Adam with a cosine schedule on the mean gradient
-of two tasks. Every epoch ends with an Orbax checkpoint in `NAME.checkpoints`
-beside `NAME.safetensors`: the same command started again goes on from there, to
-the same result. The folder is removed once the output is written.
+of two tasks. After every epoch an Orbax checkpoint is written to the folder
+`NAME.checkpoints`, next to `NAME.safetensors`. After an interruption, the same
+command continues from it, to the same result. The folder is removed when the
+output is written.
 
-Cost: 0.5 to 1 s a task on two CPU cores that others used too, 27 minutes for
-the 1,600 tasks of the defaults. What came out is in the card in
-`experiments/results/meta_transfer/`: one point below the nearest class mean on
-50 tasks of cifar100, and on 50 of held-out classes. It is not yet worth its
+Cost: 0.5 to 1 s a task on two CPU cores with other work, 27 minutes for the
+1,600 tasks of the defaults.
+
+What came out is in the card in `experiments/results/meta_transfer/`: the CNAPs
+is one percentage point less accurate than the nearest class mean, both on 50
+tasks of cifar100 and on 50 of held-out classes. It does not yet justify its
 training. The held-out classes are new to the CNAPs, but not to its backbone,
 which was trained on all classes of tiny_imagenet32.
 
@@ -51,8 +55,8 @@ from leep_jax import (
 )
 from leep_jax.transfer import checkpoints as checkpoints_lib, cnaps
 
-_WAYS = 5  # of the tasks that accuracies are measured on
-_TASKS_AN_EPOCH = 10  # measured as training goes on
+_WAYS = 5  # classes of a task on which accuracies are measured
+_TASKS_AN_EPOCH = 10  # tasks measured after each epoch
 _RECIPE = cnaps.Config()
 _HELP = {
   "epochs": "How often a checkpoint is written and the accuracy measured.",
@@ -72,7 +76,7 @@ FLAGS = flags.FlagValues()
 
 
 def _define(field: dataclasses.Field) -> flags.FlagHolder:
-  """The flag of a field of the recipe."""
+  """Defines the flag of a field of the recipe."""
   default, text = getattr(_RECIPE, field.name), _HELP[field.name]
   if isinstance(default, tuple):
     default = [str(number) for number in default]
@@ -137,7 +141,7 @@ def bring(images: np.ndarray, *, size: int) -> np.ndarray:
 
 
 def held_out(count: int) -> int:
-  """Returns how many of a data set's classes, its last, are held out."""
+  """Returns the number of last classes of a data set that are held out."""
   return count // 10 if count // 10 >= _WAYS else 0
 
 
@@ -176,11 +180,11 @@ def _load(name, split, size):
 
 
 def _load_all(size):
-  """Images of all data sets with their labels, and what is for what.
+  """Loads all data sets as one.
 
   Returns:
-    Images, labels (no two data sets have one in common), for each data set the
-    labels of its classes for training, and labels of those held out.
+    Images; labels, which no two data sets share; for each data set, the labels
+    of its classes for training; the labels of all classes held out.
   """
   images, labels, trained, held = [], [], [], []
   first = 0
@@ -198,7 +202,7 @@ def _load_all(size):
 
 
 def _write(model, card, output, measured):
-  """Writes model and card; accuracies are those of the file (float16)."""
+  """Writes model and card, with the accuracies of the float16 file."""
   with tempfile.TemporaryDirectory() as folder:
     file = pathlib.Path(folder, "model.safetensors")
     cnaps.save(model, file, card=card)
@@ -209,14 +213,14 @@ def _write(model, card, output, measured):
     cnaps.save(model, file, card=card)
     content, kept = file.read_bytes(), cnaps.card(file)
   text = json.dumps(kept, indent=2) + "\n"
-  # The card first: where there are weights, there is a card.
+  # The card first, so that an interruption never leaves weights without one.
   results.replace_file(output.with_suffix(".json"), text.encode())
   results.replace_file(output, content)
   print(f"wrote {output}")
 
 
 def _within(examples, classes):
-  """The examples of some classes, and tasks drawn from them."""
+  """Returns the examples of some classes, and tasks drawn from them."""
   images, labels = examples
   chosen = np.isin(labels, classes)
   part = images[chosen], labels[chosen]
@@ -248,7 +252,8 @@ def _run() -> int:
     output.with_suffix(".checkpoints"), what
   )
   with contextlib.closing(checkpoints):
-    # With checkpoints, it is of an earlier start that could not remove them.
+    # An output with checkpoints is one whose checkpoints were not yet removed
+    # when the command was interrupted.
     if output.exists() and not checkpoints.epochs:
       raise checks.InputError(
         f"{output} exists already: remove it to train again"

@@ -3,21 +3,22 @@ r"""Trains a source model on a TFDS data set and writes it with its card.
     python -m experiments.train_source --arch=resnet14 --dataset=cifar10 \
       --data_dir=DIR --epochs=16 --output=cifar10_resnet14.safetensors
 
-Purpose: the bundled sources of `leep_jax/models/bundled/` are made by this
-file. Recipe: SGD with Nesterov momentum, a linear warm-up and a cosine
-schedule, weight decay, label smoothing, random crops and flips on the device.
+Purpose: trains the bundled sources of `leep_jax/models/bundled/`. The recipe is
+SGD with Nesterov momentum, a linear warm-up and a cosine schedule, weight
+decay, label smoothing, random crops and flips on the device.
 
-Every epoch ends with an Orbax checkpoint in `NAME.checkpoints` beside
-`NAME.safetensors`: the same command started again goes on from there, to the
-same result. Its item `model` is an NNX state without preprocessing, which
-`--model=ARCH@NAME.checkpoints/12/model` of `leep_jax.score` reads with
-`--image_size`, `--mean` and `--std` as printed at the start of training. The
-folder is removed once the output is written, whole and with its accuracy.
+After every epoch an Orbax checkpoint is written to the folder
+`NAME.checkpoints`, next to `NAME.safetensors`. After an interruption, the same
+command continues from it, to the same result. Its item `model` is an NNX state
+without preprocessing: `--model=ARCH@NAME.checkpoints/12/model` of
+`leep_jax.score` reads it, with `--image_size`, `--mean` and `--std` as printed
+at the start of training. The folder is removed when the output is written.
 
 Cost: about 340 images/s for a ResNet-14 and 580 images/s for a ResNet-8 on two
-CPU cores; `--dtype=bfloat16` is for accelerators. What came out is in each
-file's card, `leep_jax/models/bundled/*.json`, written here with the accuracy
-as measured.
+CPU cores; `--dtype=bfloat16` is for accelerators.
+
+What came out is in the card of each file, `leep_jax/models/bundled/*.json`,
+with the measured test accuracy.
 
 Exit status 0; 2 for a mistake in what was asked or a training that diverges
 (one line on standard error), 130 when interrupted.
@@ -53,11 +54,11 @@ from leep_jax.models import network, zoo
 from leep_jax.transfer import augment
 from leep_jax.transfer.checkpoints import Checkpoints
 
-_MAX_SEED = 2**32 - 1  # JAX makes the same key of larger ones
+_MAX_SEED = 2**32 - 1  # jax.random.key drops the bits above
 
 
 def _option(default: Any, text: str) -> Any:
-  """A field that is a flag as well, with its text."""
+  """Declares a field that is also a flag, with the flag's text."""
   return dataclasses.field(default=default, metadata={"help": text})
 
 
@@ -65,7 +66,7 @@ def _option(default: Any, text: str) -> Any:
 class Recipe:
   """How a source is trained; the same recipe gives the same result.
 
-  Attributes: each is a flag of the same name, and stands below with its text.
+  Each attribute is also a flag of the same name; the texts below describe them.
 
   Raises:
     InputError: if a value is of another type, unknown, or out of bounds.
@@ -165,7 +166,7 @@ _OUTPUT = flags.DEFINE_string(
 
 
 def _split(model: nnx.Module) -> tuple[Any, Any, Any]:
-  """Definition, parameters, and everything else (BatchNorm's statistics)."""
+  """Splits into definition, parameters, and the rest (BatchNorm statistics)."""
   graph, params, *rest = nnx.split(model, nnx.Param, ...)
   return graph, params, rest[0]
 
@@ -173,7 +174,8 @@ def _split(model: nnx.Module) -> tuple[Any, Any, Any]:
 def make_step(recipe, graph, optimizer, preprocessing):
   """Returns a jitted step `(training, key, images, labels, index)`.
 
-  `training` is `(params, rest, opt)`; the step gives the next and the loss.
+  `training` is `(params, rest, opt)`; the step returns the next one and the
+  loss.
   """
 
   def loss_fn(params, rest, images, labels):
@@ -221,21 +223,21 @@ def make_accuracy(graph, preprocessing):
 
 
 def train(recipe, model, train_set, test_set, preprocessing, checkpoints):
-  """Trains a model, from its last checkpoint on.
+  """Trains a model, from its last checkpoint if there is one.
 
   Args:
-    recipe: how.
-    model: a freshly initialised network in evaluation mode.
+    recipe: the recipe.
+    model: a newly initialised network in evaluation mode.
     train_set: `(images [n, H, W, C] uint8, labels [n])`.
-    test_set: likewise; its accuracy is printed after each epoch.
-    preprocessing: what turns images into the network's input.
-    checkpoints: where the state after each epoch is kept.
+    test_set: the same for the test; accuracy is printed after each epoch.
+    preprocessing: turns images into the network's input.
+    checkpoints: stores the state after each epoch.
 
   Returns:
     The same model, trained, in evaluation mode.
 
   Raises:
-    InputError: if the loss of an epoch is not finite, which is then not kept.
+    InputError: if the loss of an epoch is not finite; that epoch is not saved.
   """
   accuracy = make_accuracy(nnx.split(model)[0], preprocessing)
   model.train()
@@ -265,7 +267,7 @@ def train(recipe, model, train_set, test_set, preprocessing, checkpoints):
   key = jax.random.key(recipe.seed)
   started = time.time()
   for epoch in range(checkpoints.epochs, recipe.epochs):
-    # Of seed and epoch alone, so that it is the same after an interruption.
+    # From seed and epoch only, so that an interruption does not change it.
     rng = np.random.default_rng((recipe.seed, epoch))
     order = rng.permutation(len(images))[: steps * recipe.batch_size]
     losses = []
@@ -308,7 +310,7 @@ def _preprocessing(images):
 
 
 def _flags(preprocessing):
-  """Preprocessing as `leep_jax.score` takes it."""
+  """Returns the preprocessing as flags of `leep_jax.score`."""
   mean, std = (
     ",".join(f"{value:g}" for value in values)
     for values in (preprocessing.mean, preprocessing.std)
@@ -317,10 +319,10 @@ def _flags(preprocessing):
 
 
 def _write(model, card, output, test_set, preprocessing):
-  """Writes weights and card; the accuracy is that of the file (float16)."""
+  """Writes weights and card, with the accuracy of the float16 file."""
   with tempfile.TemporaryDirectory() as folder:
     file = pathlib.Path(folder, "model.safetensors")
-    with np.errstate(over="ignore"):  # refused below
+    with np.errstate(over="ignore"):  # infinite weights are refused below
       weights.save(model, file)
     tensors, _ = weights.read_tensors(file)
     for name, value in tensors.items():
@@ -336,14 +338,14 @@ def _write(model, card, output, test_set, preprocessing):
     weights.save(model, file, metadata={"leep_jax": json.dumps(card)})
     content = file.read_bytes()
   text = json.dumps(card, indent=2) + "\n"
-  # The card first: where there are weights, there is a card.
+  # The card first, so that an interruption never leaves weights without one.
   results.replace_file(output.with_suffix(".json"), text.encode())
   results.replace_file(output, content)
   print(f"wrote {output}: test accuracy {card['test_accuracy']:.4f}")
 
 
 def _check_fit(recipe, train_data):
-  """Refuses a recipe that cannot be for these images."""
+  """Refuses a recipe that does not fit the images."""
   if len(train_data) < recipe.batch_size:
     raise checks.InputError(
       f"batch_size is {recipe.batch_size}, but there are {len(train_data)} "
@@ -394,7 +396,8 @@ def _run() -> int:
     {"data": what, **dataclasses.asdict(recipe)},
   )
   with contextlib.closing(checkpoints):
-    # With checkpoints, it is of an earlier start that could not remove them.
+    # An output with checkpoints is one whose checkpoints were not yet removed
+    # when the command was interrupted.
     if output.exists() and not checkpoints.epochs:
       raise checks.InputError(
         f"{output} exists already: remove it to train again"

@@ -116,6 +116,9 @@ def parse_rows(
   """Returns the rows of a file, and how many of its bytes they are.
 
   A last line that is torn, or that a full disk has left a hole in, is no row.
+  A line `{"header": {...}}` is none either: its fields are those of all rows
+  after it, up to the next header, that do not state them (committed rows are
+  kept so, see `experiments.compact`).
 
   Args:
     content: of the file.
@@ -126,6 +129,7 @@ def parse_rows(
   """
   whole = content.rfind(b"\n") + 1
   rows = []
+  header: dict[str, Any] = {}
   lines = content[:whole].splitlines()
   for i, line in enumerate(lines):
     try:
@@ -140,7 +144,10 @@ def parse_rows(
         f"line {i + 1} of output {name} is no row ({checks.reason(e)}): is it "
         "another file?"
       ) from e
-    rows.append(row)
+    if row.keys() == {"header"} and isinstance(row["header"], dict):
+      header = row["header"]
+    else:
+      rows.append({**header, **row})
   return rows, whole
 
 

@@ -74,6 +74,18 @@ def test_rows_are_added_and_read_again(tmp_path):
   assert path.read_text() == '{"a": 1, "b": null}\n{"a": 2}\n'
 
 
+def test_headers_hold_what_rows_share(tmp_path):
+  path = tmp_path / "rows.jsonl"
+  lines = '{"header":{"m":"a","n":1}}', '{"x":1}', '{"x":2,"n":3}'
+  path.write_text("\n".join((*lines, '{"header":{}}', '{"x":4}', "")))
+  expected = [{"m": "a", "n": 1, "x": 1}, {"m": "a", "n": 3, "x": 2}, {"x": 4}]
+  with results.Rows(path) as rows:
+    assert rows.rows == expected
+    rows.append({"x": 5})
+  with results.Rows(path) as rows:
+    assert rows.rows == [*expected, {"x": 5}]
+
+
 @pytest.mark.parametrize("torn", ['{"a": 3', '{"a": 3}', "\0\0\0", '{"\n'])
 def test_a_torn_last_line_is_cut_off(tmp_path, torn):
   path = tmp_path / "rows.jsonl"

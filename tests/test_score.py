@@ -20,7 +20,8 @@ from leep_jax.models import zoo
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 COLUMNS = {
-  "model", "dataset", "split", "num_examples", "num_source_classes", "num_features", "note",
+  "model", "dataset", "split", "num_examples", "num_source_classes",
+  "num_features", "note",
   "num_target_classes", "seconds", "examples_per_second", "devices", "version",
 }  # fmt: skip
 
@@ -502,7 +503,9 @@ def test_bad_features_leave_scores_of_probabilities(capsys, predictions):
   np.savez("nan.npz", **arrays)
   status, out, err = run(capsys, "--predictions=nan.npz")
   assert (status, err) == (0, "")
-  assert "nan has no h_score: features of nan.npz: 1 of 60 rows hold NaN" in out
+  joined = " ".join(out.split())
+  why = "features of nan.npz: 1 of 60 rows hold NaN"
+  assert f"nan has no regularized_h_score: {why}" in joined
   status, out, err = run(capsys, "--predictions=nan.npz", "--scores=h_score")
   assert (status, out) == (2, "")
   assert "1 of 60 rows hold NaN" in err

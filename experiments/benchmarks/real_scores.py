@@ -2,16 +2,18 @@
 
     python -m experiments.benchmarks.real_scores --data_dir=DIR --weights=DIR
 
-Purpose: all scores with standard errors where they will be used, and what each
-takes once the forward pass is done. DIR of `--weights` holds
-`resnet{20,32,44,56}_cifar10.safetensors`, that of `--data_dir` the TFDS data.
+Purpose: values, standard errors and seconds of all scores on real data, and
+whether the standard errors are right. DIR of `--weights` contains
+`resnet{20,32,44,56}_cifar10.safetensors`, DIR of `--data_dir` the TFDS data.
 
-Cost: about six minutes on two CPU cores. What came out is in
-`experiments/results/scores.md`. Seconds (s) are of one score by itself on kept
-outputs, with its standard error, after compilation (the second of two runs).
-An asterisk marks the best of a row, and what cannot be told apart from it. The
-second table of each data set compares standard errors with what they estimate:
-how much the score varies from sample to sample.
+Cost: about six minutes on two CPU cores.
+
+What came out is in `experiments/results/scores.md`. The seconds (s) are those
+of one score with its standard error on stored outputs, after compilation (the
+second of two runs). An asterisk marks the best source of a row and those that
+cannot be distinguished from it. The second table of each data set compares the
+standard error of a score with the standard deviation of the score over disjoint
+samples, which it estimates.
 """
 
 import time
@@ -36,7 +38,7 @@ NAMES = [n for n, row in leep_jax.SCORES.items() if "labels" in row.truths]
 
 
 def measure(outputs):
-  """Returns estimates by score, and the seconds that each took."""
+  """Returns the estimate of each score, and its seconds."""
   estimates, seconds = {}, {}
   for name in NAMES:
     for _ in range(2):  # the first run compiles
@@ -87,7 +89,7 @@ def report(dataset: str) -> None:
 
 
 def calibrate(outputs, dataset: str, *, samples: int) -> None:
-  """Prints standard errors beside how scores vary over disjoint samples."""
+  """Compares standard errors with the spread over disjoint samples."""
   order = np.random.default_rng(0).permutation(len(outputs))
   size = len(outputs) // samples
   values: dict[str, list[float]] = {name: [] for name in NAMES}

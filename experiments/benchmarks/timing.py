@@ -1,4 +1,4 @@
-"""What the benchmarks share: medians of interleaved runs, rows of a table."""
+"""Shared by the benchmarks: medians of interleaved runs, rows of a table."""
 
 from collections.abc import Callable
 import platform
@@ -12,7 +12,10 @@ from leep_jax import devices
 
 
 def interleaved(repeats: int, *functions: Callable[[], object]) -> list[float]:
-  """Returns the median seconds of each function, run in turns."""
+  """Returns the median seconds of each function.
+
+  Functions run in turns, so that a slow phase of the machine affects all.
+  """
   times: list[list[float]] = [[] for _ in functions]
   for repeat in range(repeats + 1):
     for function, measured in zip(functions, times, strict=True):
@@ -24,7 +27,7 @@ def interleaved(repeats: int, *functions: Callable[[], object]) -> list[float]:
 
 
 def header() -> None:
-  """Prints what was measured on what, and the head of the table."""
+  """Prints versions and devices, and the head of the table."""
   print(
     f"leep_jax {leep_jax.__version__}, JAX {jax.__version__}, Python "
     f"{platform.python_version()}, {devices.device_count()} "
@@ -34,6 +37,6 @@ def header() -> None:
 
 
 def report(what: str, ratio: float, bound: float | None, detail: str) -> None:
-  """Prints one row of the table; a bound of None is no promise."""
+  """Prints one row of the table; a bound of None means that there is no aim."""
   limit = "-" if bound is None else f"{bound:g}"
   print(f"| {what} | {ratio:.3f} | {limit} | {detail} |", flush=True)

@@ -2,16 +2,18 @@
 
     python -m experiments.benchmarks.transfer
 
-Purpose: 200 head re-trainings of the LEEP paper's small setting (5 classes x 50
-examples, 64 features, batch 10, 100 epochs) are to be at least 50 times as
-fast as the same one after another, by a jitted Optax step that a Python loop
-feeds. The loop is measured on every tenth task. Fine-tuning is to reach at
-least 0.8 of the images per second of the bare jitted value-and-gradient of the
-same network on the same batch.
+Purpose: compares 200 head re-trainings of the LEEP paper's small setting (5
+classes x 50 examples, 64 features, batch 10, 100 epochs) with training them one
+after another, in a Python loop over a jitted Optax step (measured on every
+tenth task); the aim is to be at least 50 times as fast. Compares the images per
+second of fine-tuning with those of the jitted value and gradient alone, of the
+same network on the same batch; the aim is at least 0.8.
 
 Cost: about two minutes on two CPU cores. Times are medians of interleaved
-repetitions, after compilation. What came out is in
-`experiments/results/transfer_speed.md`.
+repetitions, after compilation.
+
+What came out is in `experiments/results/transfer_speed.md`: heads are trained
+18 times as fast, which does not meet the aim of 50; fine-tuning meets its own.
 """
 
 import functools
@@ -55,7 +57,7 @@ def heads() -> tuple[
 
 
 def one_after_another(outputs, tasks, config):
-  """What a Python loop over a jitted step does, without a test."""
+  """Returns a Python loop over a jitted step, without the test at the end."""
   optimizer = optax.sgd(config.learning_rate)
 
   def loss(params, x, y):
