@@ -161,7 +161,8 @@ def _csv_attributes(path, chosen):
         f"{path} has no column of 0 and 1, or -1 and 1, of "
         f"{checks.some(header)}: are there commas between them?"
       )
-    left_out = [repr(name) for name in header if name not in names]
+    # A column without a name is an index, as pandas writes it.
+    left_out = [repr(name) for name in header if name and name not in names]
     if left_out:
       were = "column was" if len(left_out) == 1 else "columns were"
       checks.note(

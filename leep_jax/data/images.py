@@ -23,6 +23,7 @@ _STARTS = (
   b"II*\x00", b"MM\x00*", b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51",
   b"\x59\xa6\x6a\x95",
 )  # fmt: skip
+_TIFF = (b"II*\x00", b"MM\x00*")
 _PNM = re.compile(rb"P[1-6]\s")
 _PNM_HEADER = re.compile(
   rb"P[2356](?:\s+|#[^\n]*\n)+(?:(\d+)(?:\s+|#[^\n]*\n)+){3}"
@@ -66,7 +67,7 @@ def read(
   name = name or os.fspath(path)
   try:
     if not stat.S_ISREG(os.stat(path).st_mode):
-      raise checks.DataError(f"cannot read {name}: it is no regular file")
+      raise OSError(0, "it is no regular file")
     with open(path, "rb") as file:
       content = file.read()
   except (OSError, ValueError) as e:
@@ -90,6 +91,10 @@ def _decode(content):
     raise _Bad("it is empty")
   if not _ends(content):
     return _decode_with_pillow(content)
+  if content.startswith(_TIFF):  # whose numbers may be of any type
+    stored = _decode_with_opencv(content, unchanged=True)
+    if stored is not None and stored.dtype not in (np.uint8, np.uint16):
+      raise _Bad(_of_type(content, stored.dtype))
   header = _PNM_HEADER.match(content[:512])
   image = None
   if header and int(header[1]) not in (255, 65535):
@@ -128,11 +133,6 @@ def _decode_with_pillow(content):
   kind = checks.file_kind(content[:512])
   if kind is not None:
     raise _Bad(f"it is {kind}")
-  stored = (
-    _decode_with_opencv(content, unchanged=True) if _ends(content) else None
-  )
-  if stored is not None and stored.dtype not in (np.uint8, np.uint16):
-    raise _Bad(_of_type(content, stored.dtype))
   # Its warnings are of files that are refused, or read all the same.
   warnings.filterwarnings("ignore", module=r"PIL\.")
   try:
@@ -158,9 +158,8 @@ def _decode_with_pillow(content):
 
 
 def _of_type(content, dtype):
-  tiff = content.startswith((b"II*\x00", b"MM\x00*"))
   article = "an" if f"{dtype}".startswith("i") else "a"
-  kind = "TIFF" if tiff else "image"
+  kind = "TIFF" if content.startswith(_TIFF) else "image"
   return f"it is {article} {dtype} {kind}: convert it to 8 bits"
 
 
@@ -183,7 +182,7 @@ def _has_pages(content):
   """Whether a TIFF or GIF has several images."""
   import PIL.Image
 
-  if not content.startswith((b"II*\x00", b"MM\x00*", b"GIF8")):
+  if not content.startswith((*_TIFF, b"GIF8")):
     return False
   try:
     with PIL.Image.open(io.BytesIO(content)) as image:
