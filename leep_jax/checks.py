@@ -269,8 +269,8 @@ def images(
     return array
   if array.dtype.kind in "iub":
     raise InputError(
-      f"{name} are {array.dtype} from {int(array.min())} to "
-      f"{int(array.max())}, not uint8 in 0..255 or floats in [0, 1]: "
+      f"{name} are {array.dtype}, not uint8 in 0..255 or floats in [0, 1], "
+      f"and from {int(array.min())} to {int(array.max())}: "
       f"{_unit_of_integers(int(array.min()), int(array.max()))}"
     )
   if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
@@ -300,8 +300,8 @@ def _unit_of_integers(low, high):
     return "which value is black, and which white? Bring them to 0..255"
   for bits, top in ((8, 255), (10, 1023), (12, 4095), (14, 16383), (16, 65535)):
     if high <= top:
-      what = "" if bits == 8 else f" // {1 << (bits - 8)}"
-      return f"{bits} bits? Pass (images{what}).astype(np.uint8)"
+      what = "images" if bits == 8 else f"(images // {1 << (bits - 8)})"
+      return f"{bits} bits? Pass {what}.astype(np.uint8)"
   return "which value is white? Bring them to 0..255"
 
 
@@ -399,18 +399,23 @@ def read_npz(
   path = os.path.expanduser(path)
   check_file(path)
   try:
-    arrays = np.load(path, allow_pickle=False)
-  except Exception as e:  # zipfile, OSError, ValueError: all mean the same here
-    raise InputError(f"cannot read {path} as npz: {_no_npz(path, e)}") from e
-  if isinstance(arrays, np.ndarray):
-    raise InputError(
-      f"{path} holds one array {arrays.shape}, no npz file of named ones: "
-      "write np.savez(FILE, images=..., labels=...)"
-    )
-  with arrays:
-    names = list(arrays.files)
-    names = names if choose is None else list(choose(names))
-    return {name: _array(arrays, path, name) for name in names}
+    file = open(path, "rb")
+  except OSError as e:
+    raise InputError(f"cannot read {path}: {e.strerror}") from e
+  with file:
+    try:
+      arrays = np.load(file, allow_pickle=False)
+    except Exception as e:  # zipfile, OSError, ValueError: all mean the same
+      raise InputError(f"cannot read {path} as npz: {_no_npz(path, e)}") from e
+    if isinstance(arrays, np.ndarray):
+      raise InputError(
+        f"{path} holds one array {arrays.shape}, no npz file of named ones: "
+        "write np.savez(FILE, images=..., labels=...)"
+      )
+    with arrays:
+      names = list(arrays.files)
+      names = names if choose is None else list(choose(names))
+      return {name: _array(arrays, path, name) for name in names}
 
 
 def check_file(path: str) -> None:
