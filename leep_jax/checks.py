@@ -1,10 +1,10 @@
-"""The door: what a user hands in is checked here, once, before any work.
+"""Checks of what a user hands in, made once, before any work.
 
 Every refusal is an `InputError`, one line that names the value, the bound and
 the likely cause.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 import difflib
 import os
 from typing import Any
@@ -12,9 +12,31 @@ import warnings
 
 import numpy as np
 
+LONGEST = 600  # characters of what is said of an input
+
+
+def one_line(text: str) -> str:
+  """Returns text as one line that any terminal can print, cut in the middle.
+
+  Names of files may hold line ends, and bytes that are no text.
+  """
+  text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+  if len(text) <= LONGEST:
+    return text
+  # The end is kept: advice is there.
+  return f"{text[: LONGEST // 2]} ... {text[5 - LONGEST // 2 :]}"
+
 
 class InputError(ValueError):
   """Input that cannot be used: one line with the value, bound and cause."""
+
+  def __init__(self, text: str = ""):
+    """Keeps one line, of at most `LONGEST` characters."""
+    super().__init__(one_line(text))
+
+
+class DataError(InputError):
+  """A data set that cannot be used, whichever the source model is."""
 
 
 class UndefinedScore(InputError):
@@ -34,13 +56,21 @@ def note(text: str) -> None:
   Args:
     text: one line: what was found, how often, and what was done.
   """
-  warnings.warn(text, InputNote, stacklevel=2)
+  warnings.warn(one_line(text), InputNote, stacklevel=2)
+
+
+def some(names: Iterable[object]) -> str:
+  """Returns the first three names, and how many more there are."""
+  shown = [f"{name}" for name in names]
+  if len(shown) <= 4:
+    return ", ".join(shown)
+  return f"{', '.join(shown[:3])} and {len(shown) - 3:,} more"
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
   """Returns an error for an unknown `name`, with the nearest known names."""
   known = sorted(known)
-  near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+  near = nearest(name, known)
   if near:
     hint = f"did you mean {', '.join(near)}?"
   elif len(known) <= 20:
@@ -63,6 +93,27 @@ def some(names: Iterable[object], *, most: int = 3) -> str:
   return f"{text} and {rest} more" if rest > 0 else text
 
 
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+  """Returns at most three known names that `name` may be a slip of.
+
+  They begin with it, or differ from it in a letter or two: names that only
+  share some letters are of something else.
+  """
+  wanted = name.lower()
+  cutoff = 0.8 if len(wanted) > 5 else 0.75
+  likeness = {
+    other: difflib.SequenceMatcher(None, wanted, other.lower()).ratio()
+    for other in known
+  }
+  near = [
+    other
+    for other, ratio in likeness.items()
+    if ratio >= cutoff
+    or (len(wanted) >= 3 and other.lower().startswith(wanted))
+  ]
+  return sorted(near, key=lambda other: -likeness[other])[:3]
+
+
 def reason(error: BaseException) -> str:
   """Returns the first line of what an exception says, or else its type."""
   lines = str(error).strip().splitlines()
@@ -78,45 +129,106 @@ def class_labels(labels: Any, *, num_classes: int | None = None) -> np.ndarray:
 
   Raises:
     InputError: if there are none, or they are not one-dimensional, or
-      fractional, negative or too large.
+      fractional, negative or too large, or 255 marks what has no label.
   """
   array = as_array("labels", labels)
   if array.ndim != 1:
-    hint = ""
-    if array.ndim == 2:
-      column = array.shape[1] == 1
-      hint = "a column? Pass labels.ravel()"
-      if not column:
-        hint = "one-hot? Pass labels.argmax(axis=1)"
-      hint = f": are they {hint}"
-    raise InputError(f"labels have shape {array.shape}, not [n]{hint}")
+    raise DataError(
+      f"labels have shape {array.shape}, not [n]{_cause_of_shape(array)}"
+    )
   if not array.size:
-    raise InputError("there are no examples: labels are empty")
-  if not _is_real(array):
-    raise InputError(f"labels are {array.dtype}, not integers")
+    raise DataError("there are no examples: labels are empty")
+  if not is_real(array):
+    hint = ""
+    if array.dtype.kind in "USO":
+      hint = ": text? Pass np.unique(labels, return_inverse=True)[1]"
+    raise DataError(f"labels are {array.dtype}, not integers{hint}")
   if array.dtype.kind not in "iub":
     array = array.astype(np.float64)
-    odd = array[~(array == np.floor(array)) | np.isinf(array)]
+    missing = np.isnan(array).sum()
+    if missing:
+      raise DataError(
+        f"labels hold NaN, not an integer, in {missing:,} of {len(array):,} "
+        "examples: are they missing? Leave those examples out"
+      )
+    odd = array[(array != np.floor(array)) | np.isinf(array)]
     if odd.size:
-      raise InputError(
+      raise DataError(
         f"labels contain {float(odd[0]):g}, not an integer: is this a "
         "regression target? Pass it as targets"
       )
-  low, high = array.min(), array.max()
+  _refuse_out_of_range(array, num_classes)
+  return array.astype(np.int32)
+
+
+def _cause_of_shape(array):
+  """What labels that are not one-dimensional may be, with what to do."""
+  if array.ndim > 2:
+    return ": one label a pixel? Pass one an example"
+  if array.ndim < 2 or not array.size:
+    return ""
+  if 1 in array.shape:
+    what = "column" if array.shape[1] == 1 else "row"
+    return f": are they a {what}? Pass labels.ravel()"
+  if is_real(array):
+    sums = array.astype(np.float64).sum(axis=1)
+    if np.all(sums == 1) and np.all((array == 0) | (array == 1)):
+      return ": are they one-hot? Pass labels.argmax(axis=1)"
+    if np.all(array >= 0) and np.allclose(sums, 1, rtol=0, atol=1e-3):
+      return (
+        ": are they probabilities of the classes? Pass one class an example, "
+        "or all as targets= (regression)"
+      )
+  return (
+    ": several labels an example? Pass one of them, labels[:, 0], or all as "
+    "targets= (regression)"
+  )
+
+
+def _refuse_out_of_range(array, num_classes):
+  """Refuses labels below 0, above the largest class, or that mean "none"."""
+  low, high = int(array.min()), int(array.max())
   if low < 0:
-    raise InputError(
-      f"labels contain {int(low)}, but classes are counted from 0: does it "
-      "mark unlabelled examples?"
+    found = np.unique(array)
+    if found.tolist() == [-1, 1]:
+      raise DataError(
+        "labels contain -1, and else 1: are they no and yes? Pass labels > 0"
+      )
+    raise DataError(
+      f"labels contain {low}, but classes are counted from 0: "
+      f"{_ignored(array, found[found < 0].astype(int))}"
     )
   if num_classes is not None:
     at_least_1("num_classes", num_classes)
   bound = np.iinfo(np.int32).max if num_classes is None else num_classes
-  if high >= bound:
-    raise InputError(
-      f"labels contain {int(high)}, but there are {bound} classes (0 to "
-      f"{bound - 1}): are they counted from 1?"
+  others = array[array != 255]
+  next_highest = int(others.max()) if others.size else -1
+  if high == 255 and (
+    next_highest < bound <= 255
+    if num_classes is not None
+    # Among all classes from 0 up to far below, it is no class.
+    else 1 <= next_highest < 240 and len(np.unique(others)) > next_highest
+  ):
+    raise DataError(
+      f"labels contain 255, and else 0 to {next_highest}: "
+      f"{_ignored(array, [255])}"
     )
-  return array.astype(np.int32)
+  if high >= bound:
+    hint = ": are they counted from 1?" if high == bound else ""
+    raise DataError(
+      f"labels contain {high}, but there are {bound} classes (0 to "
+      f"{bound - 1}){hint}"
+    )
+
+
+def _ignored(array, values):
+  """What to do about labels that mark examples without one."""
+  count = np.isin(array, values).sum()
+  shown = ",".join(f"{int(value)}" for value in values[:3])
+  return (
+    f"does it mark unlabelled examples, {count:,} of {len(array):,}? Leave "
+    f"them out: --ignore_label={shown}"
+  )
 
 
 def as_array(name: str, values: Any) -> np.ndarray:
@@ -131,7 +243,8 @@ def as_array(name: str, values: Any) -> np.ndarray:
     raise InputError(f"{name} cannot be made an array: {reason(e)}") from e
 
 
-def _is_real(array):
+def is_real(array: np.ndarray) -> bool:
+  """Returns whether an array holds real numbers or booleans."""
   # JAX's bfloat16 is a float that NumPy does not know as one.
   return array.dtype.kind in "fiub" or array.dtype.name == "bfloat16"
 
@@ -147,7 +260,9 @@ def at_least_1(name: str, value: Any) -> int:
   return int(value)
 
 
-def images(name: str, array: np.ndarray, *, normalised: bool = False) -> None:
+def images(
+  name: str, array: np.ndarray, *, normalised: bool = False
+) -> np.ndarray:
   """Checks the values of images, uint8 or floats in [0, 1].
 
   Args:
@@ -155,26 +270,74 @@ def images(name: str, array: np.ndarray, *, normalised: bool = False) -> None:
     array: images of any shape.
     normalised: whether floats outside [0, 1] are allowed.
 
+  Returns:
+    The images; floats that leave [0, 1] by rounding only are clipped.
+
   Raises:
     InputError: if they are of another type, not finite, or out of range.
   """
   if not array.size:
     raise InputError(f"{name} have no pixels: their shape is {array.shape}")
   if array.dtype == np.uint8:
-    return
+    return array
+  if array.dtype.kind in "iub":
+    raise InputError(
+      f"{name} are {array.dtype}, not uint8 in 0..255 or floats in [0, 1], "
+      f"and from {int(array.min())} to {int(array.max())}: "
+      f"{_unit_of_integers(int(array.min()), int(array.max()))}"
+    )
   if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
     raise InputError(
       f"{name} are {array.dtype}, not uint8 in 0..255 or floats in [0, 1]"
     )
-  low, high = float(array.min(initial=0)), float(array.max(initial=0))
+  low, high = float(array.min()), float(array.max())
   if not (np.isfinite(low) and np.isfinite(high)):
     raise InputError(f"{name} hold NaN or infinity")
-  if not normalised and not (low >= 0 and high <= 1):
-    raise InputError(
-      f"{name} are floats from {low:g} to {high:g}, not in [0, 1]: divide by "
-      "255 or store uint8; or are they normalised already, where the source "
-      "does that?"
-    )
+  if normalised or (low >= 0 and high <= 1):
+    return array
+  # One step of the type above 1, or what arithmetic in float32 leaves.
+  rounding = {"float16": 2e-3, "bfloat16": 2e-2}.get(array.dtype.name, 1e-6)
+  if low >= -rounding and high <= 1 + rounding:
+    return np.clip(array, 0, 1)
+  raise InputError(
+    f"{name} are floats from {low:.9g} to {high:.9g}, not in [0, 1]: "
+    f"{_unit_of_floats(low, high)}"
+  )
+
+
+def _unit_of_integers(low, high):
+  """What integers that are no uint8 may count, with what to do."""
+  if low >= 0 and high <= 1:
+    return "is 1 white? Pass images.astype(np.uint8) * np.uint8(255)"
+  if low < 0:
+    return "which value is black, and which white? Bring them to 0..255"
+  for bits, top in ((8, 255), (10, 1023), (12, 4095), (14, 16383), (16, 65535)):
+    if high <= top:
+      what = "images" if bits == 8 else f"(images // {1 << (bits - 8)})"
+      return f"{bits} bits? Pass {what}.astype(np.uint8)"
+  return "which value is white? Bring them to 0..255"
+
+
+def _unit_of_floats(low, high):
+  """In which unit floats outside [0, 1] may be, with what to do."""
+  if -0.5 <= low < -0.25 and high <= 0.5:
+    return "are they less 0.5? Pass images + 0.5"
+  if low >= -0.5 and high <= 1.5:
+    return "clip to [0, 1], as by images.clip(0, 1)"
+  if -1.01 <= low < 0 and high <= 1.01:
+    return "are they in [-1, 1]? Pass (images + 1) / 2"
+  if low >= 0 and high > 255.5:
+    top = next((x for x in (1023, 4095, 16383, 65535) if high <= x), None)
+    if top is not None:
+      return f"divide by the largest value there can be, {top}?"
+    return "divide by the largest value there can be"
+  if high > 16 and low >= -64 and high <= 320:
+    clipped = "" if low >= 0 and high <= 255.5 else "clip to 0..255 and "
+    return f"{clipped}divide by 255 or store uint8"
+  return (
+    "are they normalised already, where the source does that? Pass them as "
+    "they were before"
+  )
 
 
 def real_targets(targets: Any) -> np.ndarray:
@@ -194,7 +357,7 @@ def real_targets(targets: Any) -> np.ndarray:
     raise InputError(f"targets have shape {array.shape}, not [n, T] or [n]")
   if not len(array):
     raise InputError("there are no examples: targets are empty")
-  if not _is_real(array):
+  if not is_real(array):
     raise InputError(f"targets are {array.dtype}, not real numbers")
   array = array.astype(np.float64)
   bad = ~np.isfinite(array).all(axis=1)
@@ -222,7 +385,7 @@ def rows(name: str, array: Any, count: int, what: str) -> np.ndarray:
   array = as_array(name, array)
   if array.ndim != 2 or not array.shape[1]:
     raise InputError(f"{name} has shape {array.shape}, not [n, columns]")
-  if not _is_real(array):
+  if not is_real(array):
     raise InputError(f"{name} is {array.dtype}, not real numbers")
   if len(array) != count:
     raise InputError(
@@ -231,20 +394,134 @@ def rows(name: str, array: Any, count: int, what: str) -> np.ndarray:
   return array
 
 
-def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-  """Returns all arrays of an npz file, without running pickled code.
+def read_npz(
+  path: str | os.PathLike[str],
+  *,
+  choose: Callable[[list[str]], Sequence[str]] | None = None,
+) -> dict[str, np.ndarray]:
+  """Returns arrays of an npz file, without running pickled code.
+
+  Args:
+    path: of the file.
+    choose: given the names of all arrays, returns those to read; default all.
 
   Raises:
-    InputError: if the file is missing or is not an npz file.
+    InputError: if the file is missing or is not an npz file, or one of the
+      arrays cannot be read.
   """
   path = os.path.expanduser(path)
-  if not os.path.isfile(path):
-    raise InputError(f"no file at {path}")
+  check_file(path)
   try:
-    with np.load(path, allow_pickle=False) as arrays:
-      return {key: arrays[key] for key in arrays.files}
-  except Exception as e:  # zipfile, OSError, ValueError: all mean the same here
+    file = open(path, "rb")
+  except OSError as e:
+    raise InputError(f"cannot read {path}: {e.strerror}") from e
+  with file:
+    try:
+      arrays = np.load(file, allow_pickle=False)
+    except Exception as e:  # zipfile, OSError, ValueError: all mean the same
+      raise InputError(f"cannot read {path} as npz: {_no_npz(path, e)}") from e
+    if isinstance(arrays, np.ndarray):
+      raise InputError(
+        f"{path} holds one array {arrays.shape}, no npz file of named ones: "
+        "write np.savez(FILE, images=..., labels=...)"
+      )
+    with arrays:
+      names = list(arrays.files)
+      names = names if choose is None else list(choose(names))
+      return {name: _array(arrays, path, name) for name in names}
+
+
+def check_file(path: str) -> None:
+  """Checks that there is a file.
+
+  Raises:
+    InputError: if there is none, or it is a folder.
+  """
+  if exists(path, "dir"):
+    raise InputError(f"{path} is a folder, not a file")
+  if not exists(path, "file"):
+    raise InputError(f"no file at {path}")
+
+
+def exists(path: str | os.PathLike[str], kind: str) -> bool:
+  """Returns whether there is a `file` or a `dir`; a name may be anything."""
+  try:
+    return os.path.isfile(path) if kind == "file" else os.path.isdir(path)
+  except ValueError:  # a character of value 0 in it
+    return False
+
+
+def _array(arrays, path, name):
+  """One array of an open npz file."""
+  try:
+    found = arrays[name]
+  except Exception as e:
+    if "allow_pickle" in f"{e}":
+      raise InputError(
+        f"array {name!r} of {path} holds Python objects, which are not read: "
+        "is it text? Save it .astype(str); lists of arrays, of one shape"
+      ) from e
     raise InputError(
-      f"cannot read {path} as npz ({reason(e)}): is it damaged, or are there "
-      "Python objects in it?"
+      f"cannot read array {name!r} of {path} ({reason(e)}): is it damaged?"
     ) from e
+  if not isinstance(found, np.ndarray):  # bytes of a member that is no array
+    raise InputError(f"{name!r} of {path} is no array: is it another archive?")
+  return found
+
+
+def _no_npz(path, error):
+  """Why a file is no npz file."""
+  try:
+    with open(path, "rb") as file:
+      kind = file_kind(file.read(512))
+  except OSError as e:
+    return e.strerror or f"{e}"
+  if kind is not None and not kind.startswith("a zip"):
+    return f"it is {kind}"
+  return f"{reason(error)}; is it damaged?"
+
+
+# How files begin, what they are, and what to do about it.
+_KINDS_OF_FILES = (
+  (b"version https://git-lfs", "a Git LFS pointer: fetch it by git lfs pull"),
+  (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+  (b"\x80\x02", "a pickle"),
+  (b"\x80\x03", "a pickle"),
+  (b"\x80\x04", "a pickle"),
+  (b"\x80\x05", "a pickle"),
+  (b"PK\x03\x04", "a zip archive: unpack it"),
+  (b"PK\x05\x06", "a zip archive with nothing in it"),
+  (b"\x1f\x8b", "a gzip archive: unpack it"),
+  (b"%PDF", "a PDF file"),
+  (b"\x93NUMPY", "a NumPy array (.npy)"),
+  (b"MATLAB 5.0", "a MATLAB file: read it by scipy.io.loadmat"),
+  (b"PAR1", "a Parquet file"),
+)
+
+
+def file_kind(head: bytes) -> str | None:
+  """Returns what a file is, told by its first bytes, or None.
+
+  Args:
+    head: the first bytes, about 500; an image is not told from others.
+  """
+  if not head:
+    return "empty"
+  for start, kind in _KINDS_OF_FILES:
+    if head.startswith(start):
+      return kind
+  text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+  if text.startswith((b"<!doctype html", b"<html", b"<head")):
+    return "an HTML page: has a download failed?"
+  if text.startswith((b"<?xml", b"<svg", b"<error")):
+    return "an XML or SVG file"
+  if head[4:8] == b"ftyp" and head[8:12] in (
+    b"heic",
+    b"heix",
+    b"mif1",
+    b"hevc",
+  ):
+    return "a HEIC image: convert it to JPEG or PNG"
+  if not any(head):
+    return "all zero bytes: has a download or a copy failed?"
+  return None

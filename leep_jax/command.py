@@ -108,23 +108,113 @@ class SourceFlags:
     )
 
 
-class PairFlags:
+class DataFlags:
+  """The flags that name a data set."""
+
+  def __init__(
+    self,
+    defined: flags.FlagValues,
+    *,
+    split: str = "TFDS split, slices such as train[:20%] included (default "
+    "train), or a folder's sub-folder.",
+    limit: str = "Use this many examples, drawn at random but always the same.",
+  ):
+    """Defines them among those of a command.
+
+    Args:
+      defined: the flags of the command.
+      split: help on the flag of that name.
+      limit: help on the flag of that name.
+    """
+    self._dataset = flags.DEFINE_string(
+      "dataset",
+      "digits",
+      "Target data: a TFDS name, digits, folder:DIR (one sub-folder of images "
+      "per class), or npz:FILE (arrays images, labels).",
+      flag_values=defined,
+    )
+    self._split = flags.DEFINE_string("split", None, split, flag_values=defined)
+    self._data_dir = flags.DEFINE_string(
+      "data_dir",
+      None,
+      "Where prepared TFDS data sets are.",
+      flag_values=defined,
+    )
+    self._limit = flags.DEFINE_integer(
+      "limit", None, limit, flag_values=defined
+    )
+    self._ignore_label = flags.DEFINE_list(
+      "ignore_label",
+      None,
+      "Integer labels that mark examples without one, such as 255 or -1: those "
+      "are left out.",
+      flag_values=defined,
+    )
+    self._skip_bad_images = flags.DEFINE_boolean(
+      "skip_bad_images",
+      False,
+      "Leave out images that cannot be read, for every source alike; all are "
+      "read once to find them.",
+      flag_values=defined,
+    )
+
+  @property
+  def all(self) -> tuple[flags.FlagHolder, ...]:
+    """The flags that say which images, not which labels."""
+    return (
+      self._dataset, self._split, self._data_dir, self._limit,
+      self._skip_bad_images,
+    )  # fmt: skip
+
+  def ignored(self) -> tuple[int, ...]:
+    """Returns the labels that mark examples without one.
+
+    Raises:
+      InputError: if they are not integers.
+    """
+    asked = self._ignore_label.value or []
+    try:
+      return tuple(int(text) for text in asked)
+    except ValueError as e:
+      raise checks.InputError(
+        f"--ignore_label={','.join(asked)} must be integers"
+      ) from e
+
+  def load(self, *, target: str | None = None) -> data.Dataset:
+    """Returns the data set.
+
+    Args:
+      target: name of real-valued targets.
+
+    Raises:
+      InputError: as `data.load_dataset`.
+    """
+    return data.load_dataset(
+      self._dataset.value,
+      limit=self._limit.value,
+      target=target,
+      **self._options(),
+    )
+
+  def _options(self):
+    return {
+      "split": self._split.value,
+      "data_dir": self._data_dir.value,
+      "ignore_label": self.ignored() or None,
+      "skip_bad_images": self._skip_bad_images.value,
+    }
+
+
+class PairFlags(DataFlags):
   """The flags that name a training and a test set."""
 
   def __init__(self, defined: flags.FlagValues):
     """Defines them among those of a command."""
-    self._dataset = flags.DEFINE_string(
-      "dataset",
-      "digits",
-      "Target data: a TFDS name, digits, folder:DIR, or npz:FILE.",
-      flag_values=defined,
-    )
-    self._split = flags.DEFINE_string(
-      "split",
-      None,
-      "Training set: a TFDS split, slices such as train[:20%] included, or a "
-      "folder's sub-folder. Default: train.",
-      flag_values=defined,
+    super().__init__(
+      defined,
+      split="Training set: a TFDS split, slices such as train[:20%] included, "
+      "or a folder's sub-folder. Default: train.",
+      limit="Use this many training examples.",
     )
     self._test_split = flags.DEFINE_string(
       "test_split",
@@ -133,20 +223,11 @@ class PairFlags:
       "a fifth of each class.",
       flag_values=defined,
     )
-    self._data_dir = flags.DEFINE_string(
-      "data_dir",
-      None,
-      "Where prepared TFDS data sets are.",
-      flag_values=defined,
-    )
-    self._limit = flags.DEFINE_integer(
-      "limit", None, "Use this many training examples.", flag_values=defined
-    )
     self._test_limit = flags.DEFINE_integer(
       "test_limit", None, "Use this many test examples.", flag_values=defined
     )
 
-  def load(self) -> tuple[data.Dataset, data.Dataset]:
+  def load_pair(self) -> tuple[data.Dataset, data.Dataset]:
     """Returns the training and the test set.
 
     Raises:
@@ -154,11 +235,10 @@ class PairFlags:
     """
     return data.load_pair(
       self._dataset.value,
-      split=self._split.value,
       test_split=self._test_split.value,
-      data_dir=self._data_dir.value,
       limit=self._limit.value,
       test_limit=self._test_limit.value,
+      **self._options(),
     )
 
 
@@ -322,6 +402,19 @@ def _numbers(flag):
     ) from e
 
 
+def print_error(error: object, *, about: str = "") -> None:
+  """Prints a mistake as one line on standard error.
+
+  Args:
+    error: what is wrong.
+    about: the source or file it is about, which is named unless `error` does.
+  """
+  text = f"{error}"
+  if about not in text:
+    text = f"{about}: {text}"
+  print(f"error: {checks.one_line(text)}", file=sys.stderr)
+
+
 @contextlib.contextmanager
 def _notes_printed() -> Iterator[None]:
   """Prints each note about input once, as one line on standard error."""
@@ -357,6 +450,8 @@ def main(
     standard error; 130 when interrupted.
   """
   logging.set_verbosity(logging.ERROR)
+  if hasattr(sys.stdout, "reconfigure"):  # names of files may be no text
+    sys.stdout.reconfigure(errors="backslashreplace")
   try:
     if {"--help", "-h", "-help"} & set(argv):
       print(f"{doc}\n{defined.get_help()}", flush=True)
@@ -373,7 +468,7 @@ def main(
     sys.stdout.flush()
     return status
   except (checks.InputError, flags.Error) as e:
-    print(f"error: {checks.reason(e)}", file=sys.stderr)
+    print_error(checks.reason(e))
     return 2
   except KeyboardInterrupt:
     print("\ninterrupted", file=sys.stderr)

@@ -201,12 +201,16 @@ def agree(work: Callable[[], _Result]) -> _Result:
     failed, said = e, checks.reason(e)
     if not isinstance(e, checks.InputError):
       said = f"{type(e).__name__}: {said}"
+  # All hosts raise the same kind of error, or they would go on differently.
+  is_data = isinstance(failed, checks.DataError)
+  kinds = np.concatenate(gather(np.asarray([is_data], np.uint8)))
   parts = gather(np.frombuffer(said.encode(), np.uint8))
   texts = [part.tobytes().decode() for part in parts]
   for i, text in enumerate(texts):
     if text:
       where = "" if len(set(texts)) == 1 else f"host {i}: "
-      raise checks.InputError(f"{where}{text}") from failed
+      kind = checks.DataError if kinds[i] else checks.InputError
+      raise kind(f"{where}{text}") from failed
   return result
 
 

@@ -270,7 +270,7 @@ def _forward_all(
     labels = check(labels)
     if images.dtype != np.uint8:
       normalised = source.preprocessing.takes_any_range
-      checks.images("images", images, normalised=normalised)
+      images = checks.images("images", images, normalised=normalised)
       images = images.astype(np.float32, copy=False)
     if len(images) != len(labels):
       raise checks.InputError(

@@ -45,23 +45,7 @@ from leep_jax.models import zoo
 # Flags of this command alone, so that several commands can be imported.
 FLAGS = flags.FlagValues()
 _SOURCES = command.SourceFlags(FLAGS)
-_DATASET = flags.DEFINE_string(
-  "dataset",
-  "digits",
-  "Target data: a TFDS name, digits, folder:DIR (one sub-folder of images per "
-  "class), or npz:FILE (arrays images, labels).",
-  flag_values=FLAGS,
-)
-_SPLIT = flags.DEFINE_string(
-  "split",
-  None,
-  "TFDS split, slices such as train[:20%] included (default train), or a "
-  "folder's sub-folder.",
-  flag_values=FLAGS,
-)
-_DATA_DIR = flags.DEFINE_string(
-  "data_dir", None, "Where prepared TFDS data sets are.", flag_values=FLAGS
-)
+_DATA = command.DataFlags(FLAGS)
 _PREDICTIONS = flags.DEFINE_list(
   "predictions",
   None,
@@ -91,12 +75,6 @@ _GROUPS = flags.DEFINE_integer(
   "groups",
   jackknife.GROUPS,
   "Groups of examples that standard errors are taken from; 1 for none.",
-  flag_values=FLAGS,
-)
-_LIMIT = flags.DEFINE_integer(
-  "limit",
-  None,
-  "Use this many examples, drawn at random but always the same.",
   flag_values=FLAGS,
 )
 _BATCH_SIZE = flags.DEFINE_integer(
@@ -277,6 +255,9 @@ def _score_models(models, overrides, names, dataset, on_row, on_error):
       )
       where = (dataset.name, dataset.split)
       scored = _score(name, names, where, compute, progress)
+    except checks.DataError as e:  # would be the same for every source
+      on_error(f"{e}")
+      return
     except checks.InputError as e:
       on_error(f"{e}" if name in f"{e}" else f"{name}: {e}")
     except devices.LostHost:
@@ -323,6 +304,13 @@ def _score_file(path, names):
     )
   known = ("probs", "logits", "features", "outputs", "labels", "targets")
   arrays = {key: arrays[key] for key in known if key in arrays}
+  if "labels" in arrays and _DATA.ignored():
+    labels = arrays["labels"]
+    kept = data.not_ignored(path, labels, _DATA.ignored())
+    arrays = {
+      key: array[kept] if array.shape[:1] == labels.shape else array
+      for key, array in arrays.items()
+    }
   outputs = outputs_lib.Outputs.from_arrays(**arrays, name=path)
   progress = command.Progress(tables.short(path, 30), len(outputs))
   where = ("predictions", "all")
@@ -468,8 +456,8 @@ def _check_files() -> None:
 def _check_predictions() -> None:
   """Refuses flags that say how outputs are made, where they are given."""
   for flag in (
-    *_SOURCES.all, _DATASET, _SPLIT, _DATA_DIR, _TARGET, _LIMIT, _BATCH_SIZE,
-    _DTYPE, _DISTRIBUTED, _COORDINATOR, _PROCESSES, _PROCESS,
+    *_SOURCES.all, *_DATA.all, _TARGET, _BATCH_SIZE, _DTYPE, _DISTRIBUTED,
+    _COORDINATOR, _PROCESSES, _PROCESS,
   ):  # fmt: skip
     if flag.present:
       raise checks.InputError(
@@ -493,7 +481,7 @@ def _run() -> int:
 
   def on_error(message):
     failed.append(message)
-    print(f"error: {message}", file=sys.stderr)
+    command.print_error(message)
 
   try:
     if _PREDICTIONS.value is not None:
@@ -502,15 +490,7 @@ def _run() -> int:
     else:
       models = _SOURCES.names()
       overrides = _SOURCES.overrides()
-      dataset = devices.agree(
-        lambda: data.load_dataset(
-          _DATASET.value,
-          split=_SPLIT.value,
-          data_dir=_DATA_DIR.value,
-          limit=_LIMIT.value,
-          target=_TARGET.value,
-        )
-      )
+      dataset = devices.agree(lambda: _DATA.load(target=_TARGET.value))
       _score_models(models, overrides, names, dataset, scored.append, on_error)
   except KeyboardInterrupt:
     print("\ninterrupted", file=sys.stderr)

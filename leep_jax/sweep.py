@@ -378,7 +378,7 @@ def _run() -> int:
       raise checks.unknown("method", method, trials.METHODS)
   recipe, mine = _RECIPE.recipe(), _worker()
   models, overrides = _SOURCES.names(), _SOURCES.overrides()
-  train, test = _DATA.load()
+  train, test = _DATA.load_pair()
   target = trials.Target(
     train,
     test,
@@ -416,10 +416,13 @@ def _run() -> int:
           sweep.run(model, zoo.load_source(model, overrides=overrides))
         except results.CannotWriteError:
           raise
+        except checks.DataError as e:  # would be so for every source
+          failed = True
+          command.print_error(e)
+          break
         except checks.InputError as e:
           failed = True
-          text = f"{e}" if model in f"{e}" else f"{model}: {e}"
-          print(f"error: {text}", file=sys.stderr)
+          command.print_error(e, about=model)
     except KeyboardInterrupt:
       print("\ninterrupted", file=sys.stderr)
       status = 130

@@ -62,7 +62,7 @@ def test_only_devices_names_device_primitives(path):
 
 @each_file
 def test_only_data_imports_tfds(path):
-  if path.name != "data.py":
+  if path.name != "tfds.py":
     assert "tensorflow" not in code(path)
   assert not re.search(r"import tensorflow\b", code(path))
 

@@ -15,6 +15,7 @@ import tensorflow_datasets as tfds
 
 import leep_jax
 from leep_jax import checks, data
+from leep_jax.data import dataset as dataset_lib, images as images_lib
 
 
 class Made:
@@ -264,7 +265,7 @@ def folder(tmp_path, rng):
     [("bee/1.png", (20, 30)), ("ant/x/2.jpg", (40, 20)), ("ant/3.PNG", (9, 9))]
   ):
     write_image(tmp_path / name, np.full((*shape, 3), 50 * i, np.uint8))
-  (tmp_path / "ant" / "notes.txt").write_text("not an image")
+  (tmp_path / "ant" / ".notes.txt").write_text("not an image")
   (tmp_path / ".hidden").mkdir()
   write_image(tmp_path / "bee/.cache/copy.png", np.zeros((4, 4, 3), np.uint8))
   return tmp_path
@@ -304,7 +305,7 @@ def test_folder_images_are_turned_as_exif_says(tmp_path, suffix):
   exif = image.getexif()
   exif[0x112] = 6  # to be turned clockwise
   image.save(tmp_path / f"1.{suffix}", exif=exif)
-  read = data._read_image(tmp_path / f"1.{suffix}")
+  read = images_lib.read(tmp_path / f"1.{suffix}")
   assert read.shape == (32, 16, 3)
   np.testing.assert_allclose(read, np.rot90(values, -1), atol=1)
 
@@ -313,7 +314,7 @@ def test_folder_images_are_turned_as_exif_says(tmp_path, suffix):
 def test_folder_images_of_16_bits_are_scaled_to_8(tmp_path, suffix, rng):
   values = rng.integers(0, 1 << 16, (8, 9), dtype=np.uint16)
   write_image(tmp_path / f"1.{suffix}", values)
-  read = data._read_image(tmp_path / f"1.{suffix}")
+  read = images_lib.read(tmp_path / f"1.{suffix}")
   assert (read.dtype, read.shape) == (np.uint8, (8, 9, 3))
   expected = np.repeat(values[..., None] / 257, 3, axis=2)
   np.testing.assert_allclose(read, expected, atol=1)
@@ -457,7 +458,7 @@ def test_npz(tmp_path, shape):
     ({"labels": [0, 1]}, "no array 'images'"),
     ({"images": np.zeros((3, 4, 4), np.uint8), "labels": [0, 1]}, "3 images b"),
     (
-      {"images": np.zeros((2, 3, 4, 4), np.uint8), "labels": [0, 1]},
+      {"images": np.zeros((2, 5, 4, 5), np.uint8), "labels": [0, 1]},
       "1 or 3 c",
     ),
     ({"images": np.full((2, 4, 4), 255.0), "labels": [0, 1]}, "divide by 255"),
@@ -485,7 +486,7 @@ def test_files_that_are_not_npz(tmp_path):
 def test_reading_runs_ahead_but_bounded():
   reads = []
   pool = futures.ThreadPoolExecutor()
-  source = data._ahead(lambda i: reads.append(i) or i, range(100), pool)
+  source = dataset_lib._ahead(lambda i: reads.append(i) or i, range(100), pool)
   assert next(source) == 0
   deadline = time.time() + 5
   while len(reads) < 3 and time.time() < deadline:
@@ -502,7 +503,7 @@ def test_errors_while_reading_reach_the_caller():
     raise OSError("disk gone")
 
   with pytest.raises(OSError, match="disk gone"):
-    next(data._ahead(read, range(3), futures.ThreadPoolExecutor()))
+    next(dataset_lib._ahead(read, range(3), futures.ThreadPoolExecutor()))
 
 
 def test_a_pair_shares_no_example(tmp_path):

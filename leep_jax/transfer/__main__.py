@@ -192,7 +192,7 @@ def _run() -> int:
     if _OUTPUT.value is not None:
       rows = stack.enter_context(results.Rows(_OUTPUT.value))
     before = len(rows.rows)
-    train, test = _DATA.load()
+    train, test = _DATA.load_pair()
     labels = train.labels(), test.labels()
     tasks = tasks_lib.parse(_TASKS.value, *labels, seed=_SEED.value)
     target, outputs = trials.Target(train, test, tasks), _Outputs()
@@ -208,10 +208,13 @@ def _run() -> int:
             shown += _transfer(model, source, target, outputs, method, rows)
         except results.CannotWriteError:
           raise
+        except checks.DataError as e:  # would be so for every source
+          failed = True
+          command.print_error(e)
+          break
         except checks.InputError as e:
           failed = True
-          text = f"{e}" if model in f"{e}" else f"{model}: {e}"
-          print(f"error: {text}", file=sys.stderr)
+          command.print_error(e, about=model)
     except KeyboardInterrupt:
       print("\ninterrupted", file=sys.stderr)
       status = 130

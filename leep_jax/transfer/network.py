@@ -280,7 +280,9 @@ def _load(source, sets):
       raise checks.InputError(
         f"there are {len(images)} images but {len(labels)} labels"
       )
-    checks.images("images", images, normalised=preprocessing.takes_any_range)
+    images = checks.images(
+      "images", images, normalised=preprocessing.takes_any_range
+    )
     source.check_images(images.shape)
     loaded.append((images, labels))
   return source, loaded

@@ -1,0 +1,248 @@
+"""Yes-or-no attributes of examples, read without their images."""
+
+from collections.abc import Sequence
+import csv
+import os
+from typing import Any
+
+import numpy as np
+
+from leep_jax import checks
+from leep_jax.data import tfds as tfds_lib
+
+
+def load_attributes(
+  name: str,
+  *,
+  attributes: Sequence[str] | None = None,
+  split: str | None = None,
+  data_dir: str | None = None,
+) -> tuple[np.ndarray, tuple[str, ...]]:
+  """Reads yes-or-no labels: several of each example, without its image.
+
+  Args:
+    name: `csv:FILE` (a row of names, then rows of 0 and 1, or of -1 and 1 as
+      in CelebA's list), `npz:FILE` (an array `attributes` `[n, A]` of 0 and 1,
+      optionally `attribute_names` `[A]`), or the name of a TFDS data set.
+    attributes: names of those to read, in order; TFDS features inside others
+      are written `attributes/Smiling`. Default: all columns of a file that
+      hold nothing else than 0 and 1, all boolean or two-class TFDS features.
+    split: TFDS split with slicing (default `train`).
+    data_dir: where TFDS data sets are.
+
+  Returns:
+    `[n, A]` uint8, each 0 or 1, and the A names.
+
+  Raises:
+    InputError: if there is no such data set, split or attribute, no attribute
+      or no example at all, or a value that is neither 0 nor 1.
+  """
+  kind, _, path = name.partition(":")
+  if attributes is not None:
+    attributes = tuple(dict.fromkeys(attributes))
+    if not attributes:
+      raise checks.InputError("attributes is empty: leave it out to read all")
+  if name == "digits" or kind == "folder":
+    raise checks.InputError(
+      f"{name} has one label an example, no attributes: they come from "
+      "csv:FILE, npz:FILE or a TFDS data set"
+    )
+  if kind in ("csv", "npz"):
+    if data_dir is not None:
+      raise checks.InputError(f"data_dir is for TFDS data sets, not for {name}")
+    if split not in (None, "all"):
+      raise checks.InputError(f"{name} has no splits, but split is {split!r}")
+    read = _csv_attributes if kind == "csv" else _npz_attributes
+    values, names = read(os.path.expanduser(path), attributes)
+  else:
+    values, names = _tfds_attributes(
+      name, split or "train", data_dir, attributes
+    )
+  return binary(values, names=names), tuple(names)
+
+
+def binary(values: Any, *, names: Sequence[str] | None = None) -> np.ndarray:
+  """Returns attributes as `[n, A]` uint8, each 0 or 1.
+
+  Args:
+    values: `[n, A]` booleans or numbers.
+    names: what error messages call the A attributes; by default, their place.
+
+  Raises:
+    InputError: if there are no examples or no attributes, or a value is
+      neither 0 nor 1.
+  """
+  values = checks.as_array("attributes", values)
+  if values.ndim != 2:
+    raise checks.InputError(
+      f"attributes have shape {values.shape}, not [n, A]: one row an example, "
+      "one column an attribute"
+    )
+  if not values.size:
+    what = "attributes" if len(values) else "examples"
+    raise checks.InputError(f"there are no {what}: the shape is {values.shape}")
+  if values.dtype.kind not in "biuf":
+    raise checks.InputError(f"attributes are {values.dtype}, not 0 and 1")
+  odd = (values != 0) & (values != 1)
+  if odd.any():
+    row, column = map(int, np.unravel_index(odd.argmax(), odd.shape))
+    value = float(values[row, column])
+    cause = "has it more than two values?"
+    if value == -1:
+      cause = "does -1 mean no? Then pass attributes > 0"
+    elif np.isnan(value):
+      cause = "is it missing?"
+    raise checks.InputError(
+      f"attribute {column if names is None else names[column]} of example "
+      f"{row} is {value:g}, not 0 or 1: {cause}"
+    )
+  return values.astype(np.uint8)
+
+
+def _known(names, chosen):
+  """Refuses names chosen that are unknown; where none are, chooses all."""
+  for name in names if chosen is None else chosen:
+    if name not in names:
+      inside = [path for path in names if path.endswith(f"/{name}")]
+      raise checks.unknown("attribute", name, inside or names)
+  return names if chosen is None else chosen
+
+
+def _unique(path, names):
+  for name in names:
+    if names.count(name) > 1:
+      raise checks.InputError(
+        f"{path} names two attributes {name!r}: is the row of names missing?"
+      )
+
+
+def _npz_attributes(path, chosen):
+
+  def choose(names):
+    if "attributes" not in names:
+      raise checks.InputError(
+        f"{path} has no array 'attributes'; it has "
+        f"{checks.some(names) or 'none'}"
+      )
+    return [n for n in ("attributes", "attribute_names") if n in names]
+
+  arrays = checks.read_npz(path, choose=choose)
+  values = arrays["attributes"]
+  count = values.shape[1] if values.ndim == 2 else 0
+  names = [f"attribute_{i}" for i in range(count)]
+  if "attribute_names" in arrays:
+    names = arrays["attribute_names"].astype(str).ravel().tolist()
+    if count and len(names) != count:
+      raise checks.InputError(
+        f"{path} has {count} attributes, but {len(names)} attribute_names"
+      )
+    _unique(path, names)
+  if not count:  # of a shape that is refused later
+    return values, names
+  chosen = _known(names, chosen)
+  return values[:, [names.index(name) for name in chosen]], chosen
+
+
+# What a cell of a CSV file says; a column holds 0 and 1, or -1 and 1.
+_CELLS = {
+  "0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1, "-1": 2, "-1.0": 2,
+}  # fmt: skip
+_NO_CELL = 3
+
+
+def _csv_attributes(path, chosen):
+  header, table, odd = _read_csv(path)
+  zero, _, minus, other = ((table == code).any(axis=0) for code in range(4))
+  usable = ~other & ~(zero & minus)
+  if chosen is None:
+    names = [n for n, good in zip(header, usable, strict=True) if good and n]
+    if not names:
+      raise checks.InputError(
+        f"{path} has no column of 0 and 1, or -1 and 1, of "
+        f"{checks.some(header)}: are there commas between them?"
+      )
+    # A column without a name is an index, as pandas writes it.
+    left_out = [repr(name) for name in header if name and name not in names]
+    if left_out:
+      were = "column was" if len(left_out) == 1 else "columns were"
+      checks.note(
+        f"{len(left_out)} {were} left out of {path}, not of 0 and 1, or -1 and "
+        f"1, in all rows: {checks.some(left_out)}"
+      )
+  else:
+    names = _known([name for name in header if name], chosen)
+  columns = [header.index(name) for name in names]
+  for name, column in zip(names, columns, strict=True):
+    if other[column]:
+      line, cell = odd[column]
+      cause = "has it more than two values" if cell.strip() else "is it missing"
+      raise checks.InputError(
+        f"{name} in line {line} of {path} is {cell!r}, not 0 or 1: {cause}?"
+      )
+    if not usable[column]:
+      raise checks.InputError(
+        f"{name} of {path} is both 0 and -1, not 0 and 1 or -1 and 1: does one "
+        "of them mark what is unknown?"
+      )
+  return table[:, columns] == 1, names
+
+
+def _read_csv(path):
+  """The header, the cells `[n, columns]` as codes, and odd cells.
+
+  These are by column the first one that no code stands for, with its line.
+  Cells become codes line by line: as text they would take far more memory.
+  """
+  checks.check_file(path)
+  codes = bytearray()
+  odd: dict[int, tuple[int, str]] = {}
+  try:
+    with open(path, encoding="utf-8-sig", newline="") as file:
+      reader = csv.reader(file)
+      header = [name.strip() for name in next(reader, [])]
+      _unique(path, [name for name in header if name])
+      for row in reader:
+        if not row:
+          continue
+        if len(row) != len(header):
+          raise checks.InputError(
+            f"line {reader.line_num} of {path} has {len(row)} values, but "
+            f"there are {len(header)} names in line 1"
+          )
+        new = bytes(_CELLS.get(c.strip().lower(), _NO_CELL) for c in row)
+        if _NO_CELL in new:
+          for i, code in enumerate(new):
+            if code == _NO_CELL:
+              odd.setdefault(i, (reader.line_num, row[i]))
+        codes += new
+  except (OSError, UnicodeDecodeError, csv.Error) as e:
+    raise checks.InputError(
+      f"cannot read {path} as CSV ({checks.reason(e)})"
+    ) from e
+  if not codes:
+    raise checks.InputError(f"{path} has no examples: no rows below line 1")
+  table = np.frombuffer(codes, np.uint8).reshape(-1, len(header))
+  return header, table, odd
+
+
+def _tfds_attributes(name, split, data_dir, chosen):
+  builder = tfds_lib.open_builder(name, data_dir, ("csv", "npz"))
+  leaves = tfds_lib.leaves(builder)
+  if chosen is None:
+    chosen = [path for path, f in leaves.items() if tfds_lib.is_yes_or_no(f)]
+    if not chosen:
+      raise checks.InputError(
+        f"TFDS data set {name!r} has no boolean or two-class features; it has "
+        f"{checks.some(leaves)}"
+      )
+  for path in _known(list(leaves), chosen):
+    if not tfds_lib.is_scalar(leaves[path], "biu"):
+      what = " ".join(repr(leaves[path]).split())
+      raise checks.InputError(
+        f"feature {path} of TFDS data set {name!r} is {what}, not one boolean "
+        "or integer an example"
+      )
+  rows = list(tfds_lib.read_features(builder, name, split, chosen))
+  if not rows:
+    raise checks.InputError(f"data set {name} ({split}) is empty")
+  return np.asarray(rows), chosen
