@@ -21,7 +21,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from leep_jax import checks
+from leep_jax import checks, file_kinds
 
 # Substitutions (pattern, replacement), applied in order to a name in a file:
 # they make the published name. Names with "#0", "#1", ... at their end are
@@ -35,16 +35,6 @@ _IGNORED = re.compile(r"(^|\.)num_batches_tracked$")
 # The order of a kernel's axes: NNX has the output channels last, PyTorch first.
 _TO_NNX = {4: (2, 3, 1, 0), 2: (1, 0)}
 _TO_TORCH = {4: (3, 2, 0, 1), 2: (1, 0)}
-_PICKLES = (
-  ".pt",
-  ".pth",
-  ".pth.tar",
-  ".tar",
-  ".bin",
-  ".pkl",
-  ".pickle",
-  ".ckpt",
-)
 _INDEX = "model.safetensors.index.json"
 _PUBLISHED = {
   "kernel": "weight", "scale": "weight", "embedding": "weight",
@@ -70,28 +60,30 @@ def read_tensors(
   """Reads a checkpoint.
 
   Args:
-    path: a `.safetensors` or `.npz` file, the index of a `.safetensors` file
-      in several parts, or the folder of an Orbax checkpoint of an NNX state.
+    path: a safetensors or npz file, whatever its name ends with; the index of
+      a safetensors file in several parts (`.index.json`); or the folder of an
+      Orbax checkpoint of an NNX state.
 
   Returns:
     The tensors by name, in PyTorch's layout, and the file's own string
     metadata (only safetensors has some).
 
   Raises:
-    InputError: if there is none, it is damaged, or of another kind; pickles
-      (`.pt`, `.pth`, `.bin`) are refused because reading one runs its code.
+    InputError: if there is none, it is damaged, or of another kind
+      (`file_kinds`); pickles are refused because reading one can run code.
   """
   path = pathlib.Path(path).expanduser()
   if is_orbax(path):
     return _read_orbax(path), {}
   if not path.is_file():
     raise checks.InputError(f"no checkpoint file at {path}")
-  if path.name.endswith(_PICKLES):
-    raise pickled(path)
-  if path.suffix == ".npz":
-    return checks.read_npz(path), {}
-  if path.suffix == ".json":
+  if path.name.endswith(".index.json"):
     return _read_parts(path), {}
+  kind = file_kinds.kind_of(path)
+  if kind is not None and not kind.readable:
+    raise kind.refusal(path)
+  if kind is not None and kind.name == "npz":
+    return checks.read_npz(path), {}
   try:
     with safetensors.safe_open(path, framework="np") as file:
       metadata = file.metadata() or {}
@@ -107,14 +99,6 @@ def read_metadata(path: str | pathlib.Path) -> dict[str, str]:
   """Returns the string metadata of a safetensors file, without its tensors."""
   with safetensors.safe_open(path, framework="np") as file:
     return file.metadata() or {}
-
-
-def pickled(path: Any) -> checks.InputError:
-  """Returns the error that refuses a pickle and says how to convert it."""
-  return checks.InputError(
-    f"{path} looks like a pickle, which can run code when read; convert it: "
-    "safetensors.torch.save_file(torch.load(FILE, weights_only=True), OUT)"
-  )
 
 
 def find(folder: pathlib.Path) -> pathlib.Path:
@@ -140,9 +124,9 @@ def find(folder: pathlib.Path) -> pathlib.Path:
       f"({', '.join(p.name for p in found)}), none called model.safetensors: "
       "name one of them"
     )
-  for path in sorted(folder.iterdir()):
-    if path.name.endswith(_PICKLES):
-      raise pickled(path)
+  refusal = file_kinds.folder_refusal(folder)
+  if refusal is not None:
+    raise refusal
   raise checks.InputError(
     f"{folder} has no checkpoint: no model.safetensors, no Orbax metadata"
   )

@@ -15,7 +15,14 @@ from flax import nnx
 import jax
 import numpy as np
 
-from leep_jax import checks, configs, hub, source as source_lib, weights
+from leep_jax import (
+  checks,
+  configs,
+  file_kinds,
+  hub,
+  source as source_lib,
+  weights,
+)
 from leep_jax.models import (
   cifar_resnet,
   convnext,
@@ -191,11 +198,14 @@ def check_source(name: str) -> None:
     if path.startswith("https:"):
       raise checks.InputError(
         f"{name} is published as a pickle at {path}: download and convert it "
-        f"(safetensors.torch.save_file), then pass {arch}@FILE.safetensors"
+        f"({file_kinds.CONVERT}), then pass {arch}@OUT.safetensors"
       )
     if hub.is_hub(path):
       hub.check(path)
     elif not os.path.exists(os.path.expanduser(path)):
+      index = os.path.expanduser(f"{path}.index")  # what TensorFlow names
+      if os.path.exists(index):
+        weights.read_tensors(index)
       raise checks.InputError(f"no checkpoint at {path}")
   elif name in ARCHITECTURES:
     raise checks.InputError(
