@@ -142,7 +142,9 @@ KINDS: tuple[Kind, ...] = (
   ),
   Kind(
     "npz",
-    lambda f: bool(f.members) and all(m.endswith(".npy") for m in f.members),
+    lambda f: (
+      bool(f.members) and all(m.endswith(".npy") for m in f.members or ())
+    ),
     readable=True,
   ),
   Kind(
