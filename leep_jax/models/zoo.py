@@ -262,6 +262,14 @@ def _from_checkpoint(name, arch, path, overrides):
   ):
     config = configs.defaults(str(kind))  # whose names they are
   _check_network(arch, config)
+  tensors, beside = weights.strip_prefix(
+    tensors,
+    shapes(arch, 1),
+    names=architecture.names,
+    added=f"{architecture.transformers}." if architecture.transformers else "",
+  )
+  if beside:
+    checks.note(f"{file}: left out {weights.some(beside)}, beside the network")
   renamed = weights.rename(tensors, architecture.names)
   _, head = renamed.get(architecture.head, ("", np.empty(())))
   num_classes = (*head.shape, 1)[0]
@@ -286,8 +294,12 @@ def _from_checkpoint(name, arch, path, overrides):
       raise checks.InputError(f"{arch} has no choice of tf_padding")
     options["tf_padding"] = overrides.tf_padding
   model = shapes(arch, num_classes, **options)
-  weights.load_into(
-    model, tensors, names=architecture.names, origin=f"{file} ({arch})"
+  has_head = weights.load_into(
+    model,
+    tensors,
+    names=architecture.names,
+    origin=f"{file} ({arch})",
+    head=architecture.head,
   )
   stated = dict(config.preprocessing)
   if "leep_jax" in metadata:
@@ -314,9 +326,22 @@ def _from_checkpoint(name, arch, path, overrides):
     min_image_size=architecture.min_image_size,
     init=lambda seed: build(arch, num_classes, seed=seed, **options),
   )
-  return dataclasses.replace(
+  source = dataclasses.replace(
     source, options=f"{arch} {sorted(options.items())}"
   )
+  return source if has_head else _without_head(source, architecture.head)
+
+
+def _without_head(source, head):
+  """The source of features alone that a network without its last layer is."""
+  why = f"the checkpoint has no head ({head})"
+  checks.note(f"{source.name}: {why}: scores of features alone are defined")
+  whole = source.apply
+
+  def apply(state, images):
+    return None, whole(state, images)[1]
+
+  return dataclasses.replace(source, apply=apply, without_probs=why)
 
 
 def _check_network(arch, config):
