@@ -16,12 +16,11 @@ import re
 from typing import Any
 
 from flax import nnx
-import jax
 import numpy as np
 import safetensors
 import safetensors.numpy
 
-from leep_jax import checks, file_kinds
+from leep_jax import checks, file_kinds, orbax
 
 # Substitutions (pattern, replacement), applied in order to a name in a file:
 # they make the published name. Names with "#0", "#1", ... at their end are
@@ -81,7 +80,7 @@ def read_tensors(
       (`file_kinds`); pickles are refused because reading one can run code.
   """
   path = pathlib.Path(path).expanduser()
-  if is_orbax(path):
+  if orbax.is_tree(path):
     return _read_orbax(path), {}
   if not path.is_file():
     raise checks.InputError(f"no checkpoint file at {path}")
@@ -116,10 +115,9 @@ def find(folder: pathlib.Path) -> pathlib.Path:
     InputError: if there is no checkpoint in it, or several and none is called
       `model.safetensors`.
   """
-  # Where a checkpoint manager has saved one, it is in a folder inside.
-  for inside in (folder / "default", folder / "model", folder):
-    if is_orbax(inside):
-      return inside
+  inside = orbax.find(folder)
+  if inside is not None:
+    return inside
   for name in ("model.safetensors", _INDEX):
     if (folder / name).is_file():
       return folder / name
@@ -181,38 +179,12 @@ def _read_parts(path):
   return tensors
 
 
-def is_orbax(path: pathlib.Path) -> bool:
-  """Whether a folder is an Orbax checkpoint."""
-  marks = ("_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt")
-  return path.is_dir() and any((path / mark).exists() for mark in marks)
-
-
 def _read_orbax(path):
   """Reads an Orbax checkpoint of an NNX state as published tensors."""
-  import orbax.checkpoint as ocp
-
-  try:
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-      tree = checkpointer.metadata(path.resolve()).item_metadata.tree
-      # As arrays of the host, whatever devices they were written from.
-      as_numpy = jax.tree.map(
-        lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree
-      )
-      args = ocp.args.PyTreeRestore(restore_args=as_numpy)
-      state = checkpointer.restore(path.resolve(), args=args)
-  except Exception as e:  # Orbax raises many types
-    raise checks.InputError(
-      f"cannot read {path} as an Orbax checkpoint ({checks.reason(e)}): was it "
-      "written to its end?"
-    ) from e
   tensors = {}
-  for keys, value in jax.tree_util.tree_leaves_with_path(state):
-    parts = [str(getattr(k, "key", getattr(k, "idx", k))) for k in keys]
-    if parts[-1] in ("value", "raw_value"):  # of a state with its variables
-      parts.pop()
-    array = np.asarray(value)
+  for parts, array in orbax.read(path).items():
     order = _axes(parts, _TO_TORCH, array.ndim)
-    tensors[published_name(tuple(parts))] = array.transpose(order)
+    tensors[published_name(parts)] = array.transpose(order)
   return tensors
 
 
