@@ -60,7 +60,12 @@ def note(text: str) -> None:
 
 
 def some(names: Iterable[object]) -> str:
-  """Returns the first three names, and how many more there are."""
+  """Returns the first three names, and how many more there are.
+
+  Example:
+    >>> some(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+  """
   shown = [f"{name}" for name in names]
   if len(shown) <= 4:
     return ", ".join(shown)
@@ -78,19 +83,6 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
   else:
     hint = f"{len(known)} names are known, none of them close"
   return InputError(f"unknown {kind} {name!r}; {hint}")
-
-
-def some(names: Iterable[object], *, most: int = 3) -> str:
-  """Returns the first few of many names, and how many more there are.
-
-  Example:
-    >>> some(["a", "b", "c", "d", "e"])
-    'a, b, c and 2 more'
-  """
-  known = [str(name) for name in names]
-  rest = len(known) - most
-  text = ", ".join(known[:most])
-  return f"{text} and {rest} more" if rest > 0 else text
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:

@@ -13,7 +13,7 @@ import re
 from typing import Any
 import warnings
 
-from leep_jax import checks
+from leep_jax import checks, file_kinds
 
 _SCHEME = "hf://"
 _MODEL = "model.safetensors"
@@ -238,8 +238,8 @@ def _no_weights(name: str, files: Iterable[str]) -> checks.InputError:
   if pickles:
     return checks.InputError(
       f"{name} has no {_MODEL} but {pickles[0]}, which looks like a pickle and "
-      "can run code when read; convert it: safetensors.torch.save_file("
-      "torch.load(FILE, weights_only=True), OUT)"
+      "can run code when read; download it and convert it: "
+      f"{file_kinds.CONVERT}"
     )
   holds = ", ".join(files[:5]) + (", …" if len(files) > 5 else "")
   return checks.InputError(

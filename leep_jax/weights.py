@@ -9,19 +9,18 @@ architecture, beside the network. Whatever matches nothing is listed, on either
 side.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import json
 import pathlib
 import re
 from typing import Any
 
 from flax import nnx
-import jax
 import numpy as np
 import safetensors
 import safetensors.numpy
 
-from leep_jax import checks
+from leep_jax import checks, file_kinds, orbax
 
 # Substitutions (pattern, replacement), applied in order to a name in a file:
 # they make the published name. Names with "#0", "#1", ... at their end are
@@ -35,15 +34,13 @@ _IGNORED = re.compile(r"(^|\.)num_batches_tracked$")
 # The order of a kernel's axes: NNX has the output channels last, PyTorch first.
 _TO_NNX = {4: (2, 3, 1, 0), 2: (1, 0)}
 _TO_TORCH = {4: (3, 2, 0, 1), 2: (1, 0)}
-_PICKLES = (
-  ".pt",
-  ".pth",
-  ".pth.tar",
-  ".tar",
-  ".bin",
-  ".pkl",
-  ".pickle",
-  ".ckpt",
+_EMPTY = np.empty(0)
+# How many prefixes are tried: those of most names first.
+_PREFIXES = 16
+# What is not part of the network up to its features.
+_HEADS = re.compile(
+  r"(^|\.)(head\w*|fc|classifier\w*|linear|last_linear|pooler|pre_logits"
+  r"|projector|projection_head|predictor)\."
 )
 _INDEX = "model.safetensors.index.json"
 _PUBLISHED = {
@@ -70,28 +67,30 @@ def read_tensors(
   """Reads a checkpoint.
 
   Args:
-    path: a `.safetensors` or `.npz` file, the index of a `.safetensors` file
-      in several parts, or the folder of an Orbax checkpoint of an NNX state.
+    path: a safetensors or npz file, whatever its name ends with; the index of
+      a safetensors file in several parts (`.index.json`); or the folder of an
+      Orbax checkpoint of an NNX state.
 
   Returns:
     The tensors by name, in PyTorch's layout, and the file's own string
     metadata (only safetensors has some).
 
   Raises:
-    InputError: if there is none, it is damaged, or of another kind; pickles
-      (`.pt`, `.pth`, `.bin`) are refused because reading one runs its code.
+    InputError: if there is none, it is damaged, or of another kind
+      (`file_kinds`); pickles are refused because reading one can run code.
   """
   path = pathlib.Path(path).expanduser()
-  if is_orbax(path):
+  if orbax.is_tree(path):
     return _read_orbax(path), {}
   if not path.is_file():
     raise checks.InputError(f"no checkpoint file at {path}")
-  if path.name.endswith(_PICKLES):
-    raise pickled(path)
-  if path.suffix == ".npz":
-    return checks.read_npz(path), {}
-  if path.suffix == ".json":
+  if path.name.endswith(".index.json"):
     return _read_parts(path), {}
+  kind = file_kinds.kind_of(path)
+  if kind is not None and not kind.readable:
+    raise kind.refusal(path)
+  if kind is not None and kind.name == "npz":
+    return _of_flax(checks.read_npz(path)), {}
   try:
     with safetensors.safe_open(path, framework="np") as file:
       metadata = file.metadata() or {}
@@ -109,14 +108,6 @@ def read_metadata(path: str | pathlib.Path) -> dict[str, str]:
     return file.metadata() or {}
 
 
-def pickled(path: Any) -> checks.InputError:
-  """Returns the error that refuses a pickle and says how to convert it."""
-  return checks.InputError(
-    f"{path} looks like a pickle, which can run code when read; convert it: "
-    "safetensors.torch.save_file(torch.load(FILE, weights_only=True), OUT)"
-  )
-
-
 def find(folder: pathlib.Path) -> pathlib.Path:
   """Returns what `read_tensors` is to read of a folder laid out as on the hub.
 
@@ -124,10 +115,9 @@ def find(folder: pathlib.Path) -> pathlib.Path:
     InputError: if there is no checkpoint in it, or several and none is called
       `model.safetensors`.
   """
-  # Where a checkpoint manager has saved one, it is in a folder inside.
-  for inside in (folder / "default", folder / "model", folder):
-    if is_orbax(inside):
-      return inside
+  inside = orbax.find(folder)
+  if inside is not None:
+    return inside
   for name in ("model.safetensors", _INDEX):
     if (folder / name).is_file():
       return folder / name
@@ -140,12 +130,36 @@ def find(folder: pathlib.Path) -> pathlib.Path:
       f"({', '.join(p.name for p in found)}), none called model.safetensors: "
       "name one of them"
     )
-  for path in sorted(folder.iterdir()):
-    if path.name.endswith(_PICKLES):
-      raise pickled(path)
+  refusal = file_kinds.folder_refusal(folder)
+  if refusal is not None:
+    raise refusal
   raise checks.InputError(
     f"{folder} has no checkpoint: no model.safetensors, no Orbax metadata"
   )
+
+
+def _of_flax(tensors):
+  """Brings flat arrays of Flax to PyTorch's names and layout; others stay.
+
+  Names are `a/b/kernel`, perhaps within `params/`. Attention's kernels have an
+  axis of heads: `[D, H, D / H]`, and `[H, D / H, D]` at its output.
+  """
+  if not any(name.endswith("/kernel") for name in tensors):
+    return tensors
+  found = {}
+  for name, array in tensors.items():
+    parts = name.removeprefix("params/").removeprefix("opt/target/").split("/")
+    layer = parts[-2] if len(parts) > 1 else ""
+    if parts[-1] == "kernel" and array.ndim == 3:
+      if layer == "out":
+        array = array.reshape(-1, array.shape[-1])
+      else:
+        array = array.reshape(array.shape[0], -1)
+    elif layer in ("query", "key", "value") and array.ndim == 2:
+      array = array.reshape(-1)
+    order = _axes(parts, _TO_TORCH, array.ndim)
+    found[published_name(tuple(parts))] = array.transpose(order)
+  return found
 
 
 def _read_parts(path):
@@ -165,38 +179,12 @@ def _read_parts(path):
   return tensors
 
 
-def is_orbax(path: pathlib.Path) -> bool:
-  """Whether a folder is an Orbax checkpoint."""
-  marks = ("_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt")
-  return path.is_dir() and any((path / mark).exists() for mark in marks)
-
-
 def _read_orbax(path):
   """Reads an Orbax checkpoint of an NNX state as published tensors."""
-  import orbax.checkpoint as ocp
-
-  try:
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-      tree = checkpointer.metadata(path.resolve()).item_metadata.tree
-      # As arrays of the host, whatever devices they were written from.
-      as_numpy = jax.tree.map(
-        lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree
-      )
-      args = ocp.args.PyTreeRestore(restore_args=as_numpy)
-      state = checkpointer.restore(path.resolve(), args=args)
-  except Exception as e:  # Orbax raises many types
-    raise checks.InputError(
-      f"cannot read {path} as an Orbax checkpoint ({checks.reason(e)}): was it "
-      "written to its end?"
-    ) from e
   tensors = {}
-  for keys, value in jax.tree_util.tree_leaves_with_path(state):
-    parts = [str(getattr(k, "key", getattr(k, "idx", k))) for k in keys]
-    if parts[-1] in ("value", "raw_value"):  # of a state with its variables
-      parts.pop()
-    array = np.asarray(value)
+  for parts, array in orbax.read(path).items():
     order = _axes(parts, _TO_TORCH, array.ndim)
-    tensors[published_name(tuple(parts))] = array.transpose(order)
+    tensors[published_name(parts)] = array.transpose(order)
   return tensors
 
 
@@ -234,13 +222,79 @@ def rename(
   return renamed
 
 
+def strip_prefix(
+  tensors: dict[str, np.ndarray],
+  model: nnx.Module,
+  *,
+  names: Names = (),
+  added: str = "",
+) -> tuple[dict[str, np.ndarray], list[str]]:
+  """Removes what stands before the names of a network that is part of another.
+
+  Training frameworks keep a network as a part of something, such as
+  `backbone.` or `net.`, which then comes before every name.
+
+  Args:
+    tensors: arrays by their names in the file.
+    model: the network, of which names alone are used.
+    names: table of the architecture.
+    added: what files of a part of a network leave out before every name.
+
+  Returns:
+    The network's tensors: all, if no prefix makes more names fit; and the names
+    of those beside it.
+
+  Raises:
+    InputError: if two parts fit alike, as a student and a teacher do.
+  """
+  wanted = {published_name(p) for p, _ in nnx.to_flat_state(nnx.state(model))}
+
+  def fitting(some):
+    return wanted & rename(dict.fromkeys(some, _EMPTY), names).keys()
+
+  here = fitting(tensors)
+  counted: dict[str, int] = {}
+  for name in tensors:
+    for dot in re.finditer(r"\.", name):
+      prefix = name[: dot.end()]
+      counted[prefix] = counted.get(prefix, 0) + 1
+  likely = sorted(counted, key=lambda p: (-counted[p], len(p)))[:_PREFIXES]
+  fits = {
+    prefix: len(
+      fitting([n[len(prefix) :] for n in tensors if n.startswith(prefix)])
+    )
+    for prefix in likely
+  }
+  if added and len(fitting([added + name for name in tensors])) > len(here):
+    return {added + name: value for name, value in tensors.items()}, []
+  most = max(fits.values(), default=0)
+  if most <= len(here):
+    return tensors, []
+  best, *others = [prefix for prefix, count in fits.items() if count == most]
+  if others and not others[0].startswith(best):
+    raise checks.InputError(
+      f"the file holds the network twice, under {best} and {others[0]}: write "
+      "a file with the tensors of one"
+    )
+  inside = {
+    name.removeprefix(best): value
+    for name, value in tensors.items()
+    if name.startswith(best)
+  }
+  beside = [name for name in tensors if not name.startswith(best)]
+  known = [name for name in beside if fitting([name]) and name not in inside]
+  inside |= {name: tensors[name] for name in known}
+  return inside, [name for name in beside if name not in known]
+
+
 def load_into(
   model: nnx.Module,
   tensors: dict[str, np.ndarray],
   *,
   origin: str,
   names: Names = (),
-) -> None:
+  head: str = "",
+) -> bool:
   """Replaces every parameter and statistic of a model by a checkpoint's.
 
   Args:
@@ -248,49 +302,97 @@ def load_into(
     tensors: named arrays in PyTorch's layout.
     origin: what error messages call the checkpoint.
     names: table of the architecture.
+    head: published name of the last layer's weight, if the checkpoint may lack
+      that layer: it is then filled with zeros, and a head of another name is
+      left out, with a note.
+
+  Returns:
+    Whether the checkpoint has the last layer.
 
   Raises:
-    InputError: naming every tensor that is missing, left over, of another
-      shape, or not finite; the model is then unchanged.
+    InputError: naming some of the tensors that are missing, left over, of
+      another shape, or not finite; the model is then unchanged.
   """
   state = nnx.state(model)
   flat = dict(nnx.to_flat_state(state))
   found = rename(tensors, names)
   missing, wrong, values = [], [], {}
+  layer = head.rpartition(".")[0]
+  headless = bool(layer) and head not in found
   for path, variable in flat.items():
     name = published_name(path)
-    if name not in found:
+    if headless and name.rpartition(".")[0] == layer:
+      found.pop(name, None)
+      values[path] = np.zeros(variable.shape, np.float32)
+    elif name not in found:
       missing.append(name)
-      continue
-    original, value = found.pop(name)
-    back = _axes(path, _TO_TORCH, len(variable.shape))
-    expected = tuple(variable.shape[axis] for axis in back)
-    if _without_ones(value.shape) == _without_ones(expected):
-      value = value.reshape(expected)  # [C, 1, 1] for [C], and the like
-    if value.shape != expected:
-      wrong.append(f"{original} {value.shape}, not {expected}")
-    elif value.dtype.kind != "f" and value.dtype.name != "bfloat16":
-      wrong.append(f"{original} ({value.dtype})")
-    elif not np.all(np.isfinite(value.astype(np.float32))):
-      wrong.append(f"{original} (not finite)")
     else:
-      values[path] = value.transpose(_axes(path, _TO_NNX, value.ndim))
-  problems = [
-    f"{len(those)} tensors {what}: {', '.join(sorted(those))}"
-    for what, those in (
-      ("missing", missing),
-      ("not of this architecture", [name for name, _ in found.values()]),
-      ("of the wrong shape", wrong),
-    )
-    if those
-  ]
-  if problems:
+      original, value = found.pop(name)
+      value, problem = _fitted(value, path, variable.shape)
+      values[path] = value
+      if problem:
+        wrong.append(f"{original} {problem}")
+  left_over = [name for name, _ in found.values()]
+  if headless and not missing and all(_HEADS.search(n) for n in left_over):
+    if left_over:
+      checks.note(f"{origin}: left out {some(left_over)}, of another head")
+    left_over = []
+  if missing or wrong or left_over:
     raise checks.InputError(
-      f"{origin} does not fit the architecture; " + "; ".join(problems)
+      f"{origin} does not fit the architecture; "
+      + _told(missing, left_over, wrong)
     )
   for path, variable in flat.items():
     variable.set_value(np.asarray(values[path], variable.dtype))
   nnx.update(model, state)
+  return not headless
+
+
+def _fitted(value, path, shape):
+  """A tensor as a parameter has it, and what is wrong with it, if anything."""
+  back = _axes(path, _TO_TORCH, len(shape))
+  expected = tuple(shape[axis] for axis in back)
+  if _without_ones(value.shape) == _without_ones(expected):
+    value = value.reshape(expected)  # [C, 1, 1] for [C], and the like
+  if value.dtype.kind != "f" and value.dtype.name != "bfloat16":
+    return (
+      value,
+      f"({value.dtype}): is it quantised? Take the unquantised weights",
+    )
+  if value.shape != expected:
+    problem = f"{value.shape}, not {expected}"
+    others = value.shape[:1] + value.shape[2:]
+    if len(expected) == 4 and expected[1] == 3 and others == (
+      expected[0], *expected[2:],
+    ):  # fmt: skip
+      problem += f": a network for {value.shape[1]}-channel images, not 3"
+    return value, problem
+  if not np.all(np.isfinite(value.astype(np.float32))):
+    return value, "(not finite)"
+  return value.transpose(_axes(path, _TO_NNX, value.ndim)), ""
+
+
+def _told(missing, left_over, wrong):
+  """What does not fit, shortly."""
+  return "; ".join(
+    f"{len(those)} tensors {what}: {_first(those)}"
+    for what, those in (
+      ("missing", missing),
+      ("not of this architecture", left_over),
+      ("of the wrong shape or type", wrong),
+    )
+    if those
+  )
+
+
+def some(names: Sequence[str]) -> str:
+  """Returns how many tensors there are, and the first of their names."""
+  return f"{len(names)} tensors ({_first(names)})"
+
+
+def _first(names):
+  shown = ", ".join(name[:90] for name in sorted(names)[:3])
+  return shown + (", ..." if len(names) > 3 else "")
 
 
 def _without_ones(shape):

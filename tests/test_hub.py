@@ -328,7 +328,7 @@ def test_unknown_revisions(server):
 
 def test_without_safetensors(server):
   server.commits[FIRST] = {"pytorch_model.bin": b"", "config.json": b"{}"}
-  refused(NAME, NAME, "pytorch_model.bin", "pickle", "weights_only=True")
+  refused(NAME, NAME, "pytorch_model.bin", "pickle", "leep_jax.convert")
   server.commits[FIRST] = {"model.onnx": b"", "config.json": b"{}"}
   refused(NAME, NAME, "model.safetensors", "model.onnx")
   server.commits[FIRST] = {}

@@ -10,6 +10,7 @@ import functools
 from flax import nnx
 import jax
 
+from leep_jax import weights
 from leep_jax.models import layers
 from leep_jax.models.architecture import Architecture, imagenet
 
@@ -111,6 +112,37 @@ _DEPTHS: dict[int, tuple] = {
   152: (Bottleneck, (3, 8, 36, 3)),
 }
 
+
+def _stage(match):
+  """transformers counts stages and layers of a block from 0."""
+  stage, block, rest = match.groups()
+  return f"layer{int(stage) + 1}.{block}.{rest}"
+
+
+def _layer(match):
+  layer = int(match[2]) + 1
+  kind = {"convolution": "conv", "normalization": "bn"}[match[3]]
+  return f"{match[1]}.{kind}{layer}."
+
+
+_KINDS = {"convolution": "0", "normalization": "1"}
+# A stage of transformers' has layers that are blocks here, each with `layer.0`,
+# `layer.1`, ... of a convolution and a norm.
+_TRANSFORMERS: weights.Names = (
+  (r"^resnet\.embedder\.embedder\.convolution\.", "conv1."),
+  (r"^resnet\.embedder\.embedder\.normalization\.", "bn1."),
+  (r"^resnet\.encoder\.stages\.(\d+)\.layers\.(\d+)\.(.*)$", _stage),
+  (
+    r"^(layer\d+\.\d+)\.layer\.(\d+)\.(convolution|normalization)\.",
+    _layer,
+  ),
+  (
+    r"^(layer\d+\.\d+)\.shortcut\.(convolution|normalization)\.",
+    lambda match: f"{match[1]}.downsample.{_KINDS[match[2]]}.",
+  ),
+  (r"^classifier\.1\.", "fc."),
+)
+
 ARCHITECTURES = {
   f"resnet{depth}": Architecture(
     build=functools.partial(ResNet, *blocks),
@@ -124,7 +156,9 @@ ARCHITECTURES = {
         blocks[0].expansion * 64 << stage for stage in range(4)
       ),
     },
+    names=_TRANSFORMERS,
     timm=(f"resnet{depth}",),
+    transformers="resnet",
   )
   for depth, blocks in _DEPTHS.items()
 }

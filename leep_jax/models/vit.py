@@ -140,6 +140,36 @@ _TORCHVISION: weights.Names = (
   (r"^heads\.head\.", "head."),
 )
 
+# Google's npz files of Flax: kernels have the inputs first, and attention has
+# an axis of heads, which `weights.read_tensors` removes beforehand.
+_GOOGLE: weights.Names = (
+  (r"^cls$", "cls_token"),
+  (r"^embedding\.", "patch_embed.proj."),
+  (r"^Transformer\.posembed_input\.pos_embedding$", "pos_embed"),
+  (r"^Transformer\.encoderblock_(\d+)\.", r"blocks.\1."),
+  (r"^Transformer\.encoder_norm\.", "norm."),
+  (r"^(blocks\.\d+)\.LayerNorm_0\.", r"\1.norm1."),
+  (r"^(blocks\.\d+)\.LayerNorm_2\.", r"\1.norm2."),
+  (r"^(blocks\.\d+)\.MlpBlock_3\.Dense_0\.", r"\1.mlp.fc1."),
+  (r"^(blocks\.\d+)\.MlpBlock_3\.Dense_1\.", r"\1.mlp.fc2."),
+  (
+    r"^(blocks\.\d+)\.MultiHeadDotProductAttention_1\.query\.(\w+)$",
+    r"\1.attn.qkv.\2#0",
+  ),
+  (
+    r"^(blocks\.\d+)\.MultiHeadDotProductAttention_1\.key\.(\w+)$",
+    r"\1.attn.qkv.\2#1",
+  ),
+  (
+    r"^(blocks\.\d+)\.MultiHeadDotProductAttention_1\.value\.(\w+)$",
+    r"\1.attn.qkv.\2#2",
+  ),
+  (
+    r"^(blocks\.\d+)\.MultiHeadDotProductAttention_1\.out\.",
+    r"\1.attn.proj.",
+  ),
+)
+
 ARCHITECTURES = {
   f"vit_{name}_16": Architecture(
     build=functools.partial(VisionTransformer, width),
@@ -147,7 +177,7 @@ ARCHITECTURES = {
     preprocessing=imagenet(mean=(0.5,) * 3, std=(0.5,) * 3, crop=0.9),
     min_image_size=_IMAGE_SIZE,
     fixed_image_size=True,
-    names=_TRANSFORMERS + _TORCHVISION,
+    names=_TRANSFORMERS + _TORCHVISION + _GOOGLE,
     options=("norm_eps", "num_heads"),
     stated={
       "hidden_size": width,

@@ -15,7 +15,14 @@ from flax import nnx
 import jax
 import numpy as np
 
-from leep_jax import checks, configs, hub, source as source_lib, weights
+from leep_jax import (
+  checks,
+  configs,
+  file_kinds,
+  hub,
+  source as source_lib,
+  weights,
+)
 from leep_jax.models import (
   cifar_resnet,
   convnext,
@@ -191,11 +198,14 @@ def check_source(name: str) -> None:
     if path.startswith("https:"):
       raise checks.InputError(
         f"{name} is published as a pickle at {path}: download and convert it "
-        f"(safetensors.torch.save_file), then pass {arch}@FILE.safetensors"
+        f"({file_kinds.CONVERT}), then pass {arch}@OUT.safetensors"
       )
     if hub.is_hub(path):
       hub.check(path)
     elif not os.path.exists(os.path.expanduser(path)):
+      index = os.path.expanduser(f"{path}.index")  # what TensorFlow names
+      if os.path.exists(index):
+        weights.read_tensors(index)
       raise checks.InputError(f"no checkpoint at {path}")
   elif name in ARCHITECTURES:
     raise checks.InputError(
@@ -244,7 +254,6 @@ def _from_checkpoint(name, arch, path, overrides):
   architecture = ARCHITECTURES[arch]
   file = weights.find(path) if path.is_dir() else path
   tensors, metadata = weights.read_tensors(file)
-  # Without a head to count classes by, loading lists it with what else is odd.
   kind = architecture.transformers
   named = any(name.startswith(f"{kind}.") for name in tensors)
   config = configs.read(
@@ -252,6 +261,14 @@ def _from_checkpoint(name, arch, path, overrides):
     model_type=kind if named else None,  # whose names they are
   )
   _check_network(arch, config)
+  tensors, beside = weights.strip_prefix(
+    tensors,
+    shapes(arch, 1),
+    names=architecture.names,
+    added=f"{architecture.transformers}." if architecture.transformers else "",
+  )
+  if beside:
+    checks.note(f"{file}: left out {weights.some(beside)}, beside the network")
   renamed = weights.rename(tensors, architecture.names)
   _, head = renamed.get(architecture.head, ("", np.empty(())))
   num_classes = (*head.shape, 1)[0]
@@ -276,8 +293,12 @@ def _from_checkpoint(name, arch, path, overrides):
       raise checks.InputError(f"{arch} has no choice of tf_padding")
     options["tf_padding"] = overrides.tf_padding
   model = shapes(arch, num_classes, **options)
-  weights.load_into(
-    model, tensors, names=architecture.names, origin=f"{file} ({arch})"
+  has_head = weights.load_into(
+    model,
+    tensors,
+    names=architecture.names,
+    origin=f"{file} ({arch})",
+    head=architecture.head,
   )
   stated = dict(config.preprocessing)
   if "leep_jax" in metadata:
@@ -304,11 +325,24 @@ def _from_checkpoint(name, arch, path, overrides):
     min_image_size=architecture.min_image_size,
     init=lambda seed: build(arch, num_classes, seed=seed, **options),
   )
-  return dataclasses.replace(
+  source = dataclasses.replace(
     source,
     options=f"{arch} {sorted(options.items())}",
     without_probs=config.without_probs,
   )
+  return source if has_head else _without_head(source, architecture.head)
+
+
+def _without_head(source, head):
+  """The source of features alone that a network without its last layer is."""
+  why = f"the checkpoint has no head ({head})"
+  checks.note(f"{source.name}: {why}: scores of features alone are defined")
+  whole = source.apply
+
+  def apply(state, images):
+    return None, whole(state, images)[1]
+
+  return dataclasses.replace(source, apply=apply, without_probs=why)
 
 
 def _check_network(arch, config):

@@ -1,0 +1,271 @@
+"""Writes the tensors of a PyTorch checkpoint as safetensors.
+
+    python -m leep_jax.convert FILE OUT.safetensors [--key=NAME]
+
+PyTorch must be installed. No code of the file runs: what is not a tensor or a
+plain value is left out, such as the options of a training run. The tensors are
+looked for under "state_dict", "model" and the like, or under --key; states of
+optimizers are left out. Names stay as they are.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+import importlib
+import os
+import pathlib
+import pickle
+import re
+import sys
+from typing import Any
+import warnings
+
+from absl import flags
+import numpy as np
+
+from leep_jax import checks, command
+
+FLAGS = flags.FlagValues()
+_KEY = flags.DEFINE_string(
+  "key",
+  None,
+  'Where in the file the tensors are, such as "state_dict_ema".',
+  flag_values=FLAGS,
+)
+# Where training loops keep the network's tensors; the first found is meant.
+_KEYS = (
+  "state_dict", "model_state_dict", "model_state", "model", "state_dict_ema",
+  "model_ema", "net", "network", "params_ema", "params", "weights", "module",
+)  # fmt: skip
+_DEPTH = 3
+_DICTIONARY = re.compile(r"Can only SETITEMS? for .* got <class '(.*?)'>")
+_UNKNOWN = re.compile(r"GLOBAL (\S+) was not an allowed global")
+# Types of NumPy that hold numbers alone.
+_NUMPY = re.compile(
+  r"numpy\.(_?core\.multiarray\.(_reconstruct|scalar)|ndarray|dtype"
+  r"|dtypes\.\w+)|_codecs\.encode"
+)
+
+
+def convert(
+  path: str | os.PathLike[str],
+  out: str | os.PathLike[str],
+  *,
+  key: str | None = None,
+) -> tuple[int, str]:
+  """Writes the tensors of a PyTorch checkpoint as safetensors.
+
+  Args:
+    path: what `torch.save` wrote: tensors by name, a dictionary with those
+      inside, or a whole network.
+    out: the file to write.
+    key: where the tensors are; by default the first usual place.
+
+  Returns:
+    How many tensors were written, and the keys under which they were.
+
+  Raises:
+    InputError: if PyTorch is not installed, the file cannot be read, or holds
+      no tensors by name there.
+  """
+  try:
+    import safetensors.torch
+    import torch
+  except ImportError as e:
+    raise checks.InputError(
+      f"PyTorch reads such files and is needed here ({checks.reason(e)}): "
+      "pip install torch"
+    ) from e
+  path, out = pathlib.Path(path).expanduser(), pathlib.Path(out).expanduser()
+  if not path.is_file():
+    raise checks.InputError(f"no file at {path}")
+  if out.exists() and out.samefile(path):
+    raise checks.InputError(f"{out} is the file to read: name another to write")
+  where, found = _find(_load(torch, path), path, key)
+  # Cloned: safetensors keeps no shared and no strided memory.
+  tensors = {
+    name: value.detach().cpu().clone().contiguous()
+    for name, value in found.items()
+  }
+  try:
+    safetensors.torch.save_file(tensors, out)
+  except Exception as e:  # of the disk, or of a type of tensor
+    raise checks.InputError(
+      f"cannot write {out}: {type(e).__name__}: {checks.reason(e)}"
+    ) from e
+  return len(tensors), where
+
+
+class _Unread:
+  """Stands in for a type that the file names: nothing of it is run.
+
+  Attributes:
+    content: what the file says the object holds; of a module, its tensors.
+  """
+
+  content: Any = None
+
+  def __new__(cls, *_: Any, **__: Any) -> "_Unread":
+    return object.__new__(cls)
+
+  def __init__(self, *_: Any, **__: Any):
+    pass
+
+  def __setstate__(self, content: Any) -> None:
+    self.content = content
+
+
+def _load(torch, path):
+  """What the file holds; types that are not plain are stood in for."""
+  known: dict[str, Any] = {}
+  while True:
+    try:
+      allowed = torch.serialization.safe_globals(
+        [(value, name) for name, value in known.items()]
+      )
+      with allowed, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as e:  # torch raises many types for damaged files
+      text = " ".join(str(e).split())
+      unknown = _UNKNOWN.search(text)
+      # torch leaves "builtins." out of what it says.
+      name = unknown[1] if unknown else ""
+      name = name if "." in name else f"builtins.{name}"
+      if unknown and name not in known:
+        known |= _types(name)
+      elif found := _DICTIONARY.search(text):
+        known[found[1]] = OrderedDict  # a dictionary of a type of its own
+      elif isinstance(e, pickle.UnpicklingError) and "tar" in text:
+        raise checks.InputError(
+          f"cannot read {path}: it is of a version of PyTorch before 0.4"
+        ) from e
+      else:
+        # torch first advises to run whatever the file says.
+        why = text.rpartition("WeightsUnpickler error: ")[2][:200]
+        raise checks.InputError(
+          f"cannot read {path} as a checkpoint of PyTorch "
+          f"({why or type(e).__name__}): is it damaged, or of another kind?"
+        ) from e
+
+
+def _types(name):
+  """What types that the file names are read as, by their names."""
+  # Each has its name, by which torch complains of it.
+  stand_in = {name: type(name, (_Unread,), {"__module__": "builtins"})}
+  if not _NUMPY.fullmatch(name):
+    return stand_in
+  module, _, attribute = name.rpartition(".")
+  try:
+    found = getattr(importlib.import_module(module), attribute)
+  except (ImportError, AttributeError):
+    return stand_in
+  if found is not np.dtype:
+    return {name: found}
+  # Each dtype has a type of its own, which the file does not name.
+  kinds = {type(np.dtype(code)) for code in "?bBhHiIlLqQefdSU"}
+  return {name: found} | {f"numpy.dtypes.{k.__name__}": k for k in kinds}
+
+
+def _tensors(content) -> dict[str, Any]:
+  """The tensors in a dictionary or a network, by name."""
+  import torch
+
+  if isinstance(content, _Unread):
+    return _of_module(content)
+  if not isinstance(content, Mapping):
+    return {}
+  found = {}
+  for name, value in content.items():
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+      value = torch.from_numpy(np.ascontiguousarray(value))
+    if isinstance(name, str) and isinstance(value, torch.Tensor):
+      found[name] = value
+  return found
+
+
+def _of_module(module, prefix=""):
+  """The state of a network that was written whole, read without its code."""
+  import torch
+
+  content = module.content
+  if not isinstance(content, dict) or "_modules" not in content:
+    return {}
+  left_out = content.get("_non_persistent_buffers_set") or ()
+  found = {
+    prefix + name: value
+    for kind in ("_parameters", "_buffers")
+    for name, value in content.get(kind, {}).items()
+    if isinstance(value, torch.Tensor) and name not in left_out
+  }
+  for name, child in content["_modules"].items():
+    if isinstance(child, _Unread):
+      found |= _of_module(child, f"{prefix}{name}.")
+  return found
+
+
+def _find(content, path, key):
+  """Where the tensors are, as a name, and the tensors."""
+  if key is not None:
+    for part in key.split("."):
+      if not isinstance(content, Mapping) or part not in content:
+        keys = list(content) if isinstance(content, Mapping) else []
+        raise checks.InputError(f"{path} has no {key!r}; {_some(keys)}")
+      content = content[part]
+  inside, tensors = _search(content, _DEPTH)
+  where = ".".join([key, *inside] if key else inside)
+  if not tensors:
+    keys = list(content) if isinstance(content, Mapping) else []
+    raise checks.InputError(
+      f"{path} holds no tensors by name{f' under {where!r}' if where else ''}; "
+      f"{_some(keys)}. If they are deeper, pass --key=NAME.NAME"
+    )
+  return where, tensors
+
+
+def _search(content, depth):
+  """The keys to the first usual place with tensors, and the tensors."""
+  if depth and isinstance(content, Mapping):
+    for key in _KEYS:
+      if isinstance(content.get(key), Mapping | _Unread):
+        inside, tensors = _search(content[key], depth - 1)
+        if tensors:
+          return (key, *inside), tensors
+  return (), _tensors(content)
+
+
+def _some(keys):
+  if not keys:
+    return "it is no dictionary"
+  more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
+  return f"its keys are {', '.join(str(k)[:40] for k in keys[:5])}{more}"
+
+
+def _run(path: str, out: str) -> int:
+  count, where = convert(path, out, key=_KEY.value)
+  of = f" of {where!r}" if where else ""
+  print(f"{out}: {count} tensors{of}")
+  return 0
+
+
+def main(argv: list[str]) -> int:
+  """Runs the command; returns its exit status.
+
+  Args:
+    argv: the program's name, the file to read, the file to write, and flags.
+  """
+  paths = [text for text in argv[1:] if not text.startswith("-")]
+  options = [text for text in argv[1:] if text.startswith("-")]
+
+  def run():
+    if len(paths) != 2:
+      raise checks.InputError(
+        f"{len(paths)} files are named, not 2: write python -m "
+        "leep_jax.convert FILE OUT.safetensors [--key=NAME]"
+      )
+    return _run(*paths)
+
+  return command.main([*argv[:1], *options], FLAGS, __doc__ or "", run)
+
+
+if __name__ == "__main__":
+  sys.exit(main(sys.argv))
