@@ -39,8 +39,8 @@ _START_EXAMPLES = 10_000
 # By default, accelerators round the factors of products to bfloat16.
 _PRECISION = jax.lax.Precision.HIGHEST
 
-# Log weights [R, C], centres [R, C, K] and precisions (inverse variances) [R, C,
-# K]. Without the first axis, the mixture of one restart.
+# Log weights [R, C], centres [R, C, K], and precisions [R, C, K], which are
+# inverse variances. Without the first axis, the mixture of one restart.
 Mixture = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -92,18 +92,18 @@ def n_leep(
   2011.11200, section 3.3.
 
   Example:
-    The features of the first source form clusters that belong to one class
-    each. Those of the second do not depend on the class: N-LEEP is near minus
-    the entropy of the labels, -log 2.
+    The features of the first source form a cluster for each class. Those of
+    the second do not depend on the class: N-LEEP is near minus the entropy of
+    the labels, -log 2.
 
     >>> import leep_jax
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> labels = np.arange(200) % 2
     >>> noise = rng.normal(size=(200, 2))
-    >>> for features in (noise + 10 * labels[:, None], noise):
+    >>> for features in (noise + 3 * labels[:, None], noise):
     ...   print(f"{leep_jax.n_leep(features, labels, components=2):.2f}")
-    0.00
+    -0.08
     -0.69
   """
   return jackknife.value(
@@ -152,8 +152,8 @@ def n_leep_parts(
     >>> outputs = leep_jax.Outputs.from_arrays(
     ...   features=[[0.0], [0.1], [5.0], [5.1]], labels=[0, 0, 1, 1])
     >>> parts = n_leep.n_leep_parts(outputs, components=2)
-    >>> f"{jackknife.value(parts):.3f}"
-    '0.000'
+    >>> jackknife.value(parts) > -0.001
+    True
   """
   if not 0 < variance <= 1:
     raise checks.InputError(f"variance is {variance}, but must be in (0, 1]")
@@ -324,8 +324,8 @@ def expectation(
 def _posterior(x, log_weights, centres, precisions):
   """Posterior `[B, R, C]` over components, and log-likelihood `[B, R]`.
 
-  -(x - m)^2 p / 2 = x m p - x^2 p / 2 - m^2 p / 2: the exponents of all mixtures
-  are one matrix product with x and its squares.
+  -(x - m)^2 p / 2 = x m p - x^2 p / 2 - m^2 p / 2: the exponents of all
+  mixtures are one matrix product with x and its squares.
   """
   both = jnp.concatenate([x, x**2], axis=1)
   table = jnp.concatenate([precisions * centres, -0.5 * precisions], axis=2)
