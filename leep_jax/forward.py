@@ -424,7 +424,7 @@ def _collect(
   if keep == "disk":
     return _collect_on_disk(source, parts(), labels, directory, num_classes)
   if keep == "device":
-    store: storage.Store = storage.PlacedArrays(list(parts()))
+    store: storage.Store = storage.DeviceArrays(list(parts()))
   elif count is not None:
     store = storage.HostArrays(storage.gather(parts(), count))
   else:  # how much will come is unknown

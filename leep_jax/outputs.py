@@ -622,7 +622,7 @@ class Outputs:
     for batch in self.store.batches([field], truth):
       count = int(batch.weights.sum())  # any batch may end in padding
       parts.append(({field: spread(placed, batch)}, count))
-    return storage.PlacedArrays(parts)
+    return storage.DeviceArrays(parts)
 
   def _truth(self, fields):
     """Shift and scale of the features, and what else makes a batch."""
@@ -636,7 +636,7 @@ class Outputs:
       mean, unit = self.target_centre
       targets = self.targets[self.share]
       targets = ((targets - mean) / unit).astype(np.float32)
-    return centre, storage.Truth(
+    return centre, storage.BatchContext(
       labels=self._codes[self.share],
       num_classes=len(self.classes),
       targets=targets,

@@ -219,7 +219,7 @@ class _Names:
       fit = [
         name
         for name, score in scores_lib.SCORES.items()
-        if any(outputs.has(truth) for truth in score.truths)
+        if any(outputs.has(kind) for kind in score.target_kinds)
       ]
       if not {*fit, "all"} & set(asked):
         kinds = ("real-valued targets", "classes")

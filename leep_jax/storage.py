@@ -1,6 +1,8 @@
-"""Where outputs stay: host arrays, device memory, or memory-mapped files.
+"""Storage of outputs: in host memory, in device memory, or in files.
 
-Only `outputs.py` and `forward.py` use this module.
+A `Store` holds named arrays `[n, K]` of n examples and yields them in batches
+for d devices, `[d, b, K]` with b examples for each. Scores do not use this
+module: `outputs.py` and `forward.py` do.
 """
 
 import abc
@@ -17,27 +19,40 @@ import numpy as np
 
 from leep_jax import checks, devices, statistics
 
-# Bytes of one array, per device and call: enough to hide the call's cost.
+# Bytes of one array that a device gets in one call of a compiled program. With
+# so many, the cost of the call itself does not matter.
 _CHUNK_BYTES = 4 << 20
-# As many times more where sums are kept apart for groups of examples, so that
-# adding to all of them costs little against reading.
-_GROUPED = 4
+# How many times more bytes if there are sums for each group of examples: a call
+# then adds to all of these, which takes time that does not depend on its bytes.
+_GROUPED_FACTOR = 4
 MANIFEST = "manifest.json"
 
-# Arrays `[d, b, K]` by name, and how many of the d * b examples they hold.
+# Arrays `[d, b, K]` by name, and how many of the d * b rows are examples: the
+# rest, at the end, is padding.
 Part = tuple[dict[str, Any], int]
 
 
 @dataclasses.dataclass(frozen=True)
-class Truth:
-  """What statistics need of n examples besides the source's outputs.
+class BatchContext:
+  """What a batch of n examples needs besides the source's outputs.
 
   Attributes:
-    labels: `[n]` int32.
-    num_classes: of which every label is below.
+    labels: `[n]` int32, in 0..num_classes-1.
+    num_classes: number of classes.
     targets: `[n, T]` float32, or None.
-    centre: `[D]`, subtracted from features that float32 cannot hold, or None.
-    grouped: whether sums are kept apart for groups of examples.
+    centre: `[D]`, subtracted on the host from features that have more digits
+      than float32, or None.
+    grouped: whether there are sums for each group of examples.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax import storage
+    >>> context = storage.BatchContext(
+    ...   labels=np.array([0, 1, 1], np.int32), num_classes=2)
+    >>> store = storage.HostArrays({"probs": np.full((3, 4), 0.25)})
+    >>> (batch,) = store.batches(["probs"], context)
+    >>> int(batch.weights.sum())  # the rest is padding
+    3
   """
 
   labels: np.ndarray
@@ -47,24 +62,33 @@ class Truth:
   grouped: bool = False
 
 
-def _make_batch(arrays, truth, start, count, rows):
-  """A batch `[d, b, ...]` of the examples from `start`."""
-  labels = truth.labels[start : start + count]
-  targets = truth.targets
+def _make_batch(arrays, context, start, count, rows):
+  """A batch `[d, b, ...]` of the examples from `start`, with b = `rows`."""
+  labels = context.labels[start : start + count]
+  targets = context.targets
   if targets is not None:
     targets = devices.split(targets[start : start + count], rows)
   return statistics.Batch(
     labels=devices.split(labels, rows),
     weights=devices.split(np.ones(count, np.float32), rows),
-    num_classes=truth.num_classes,
+    num_classes=context.num_classes,
     targets=targets,
+    # One for each device, which knows its own rows alone.
     start=start + rows * np.arange(devices.device_count(), dtype=np.int32),
     **arrays,
   )
 
 
 class Store(abc.ABC):
-  """Arrays `[n, K]` by name, wherever they are."""
+  """Named arrays `[n, K]`, which subclasses keep in some kind of memory.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax import storage
+    >>> store = storage.HostArrays({"features": np.zeros((10, 3))})
+    >>> isinstance(store, storage.Store), store.shape("features")
+    (True, (10, 3))
+  """
 
   @abc.abstractmethod
   def keys(self) -> Iterable[str]:
@@ -72,28 +96,33 @@ class Store(abc.ABC):
 
   @abc.abstractmethod
   def shape(self, key: str) -> tuple[int, ...]:
-    """Returns the shape `[n, K]` of one."""
+    """Returns the shape `[n, K]` of an array."""
 
   @abc.abstractmethod
   def array(self, key: str) -> np.ndarray:
-    """Returns one on the host, memory-mapped if it is in a file."""
+    """Returns an array on the host, memory-mapped if it is in a file."""
 
   @abc.abstractmethod
   def only(self, key: str, *, name: str) -> "Store":
-    """Returns a store of one of the arrays under another name."""
+    """Returns a store of one of the arrays, under another name."""
 
   @abc.abstractmethod
   def chunks(self, key: str) -> Iterator[np.ndarray]:
-    """Yields one on the host, in pieces `[m, K]`."""
+    """Yields an array on the host in pieces `[m, K]`, in order."""
 
   @abc.abstractmethod
   def batches(
-    self, keys: list[str], truth: Truth
+    self, keys: list[str], context: BatchContext
   ) -> Iterator[statistics.Batch]:
-    """Yields batches `[d, b, ...]` of some arrays, with labels and weights."""
+    """Yields batches `[d, b, ...]` of some arrays, in order.
+
+    Args:
+      keys: names of the arrays.
+      context: labels, and whatever else batches hold.
+    """
 
   def is_wide(self, key: str) -> bool:
-    """Whether values have more digits than float32."""
+    """Returns whether values of an array have more digits than float32."""
     return False
 
   def host_chunks(self, key: str) -> Iterator[np.ndarray] | None:
@@ -105,7 +134,19 @@ class Store(abc.ABC):
 
 
 class HostArrays(Store):
-  """Outputs on the host: arrays, or `FileArray`s, which slice to arrays."""
+  """Outputs on the host: arrays, or `FileArray`s, whose slices are arrays.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax import storage
+    >>> store = storage.HostArrays({"features": np.arange(6.0).reshape(3, 2)})
+    >>> store.is_wide("features")  # float64
+    True
+    >>> print(next(store.chunks("features")))
+    [[0. 1.]
+     [2. 3.]
+     [4. 5.]]
+  """
 
   def __init__(self, arrays: dict[str, Any]):
     self._arrays = arrays
@@ -131,17 +172,20 @@ class HostArrays(Store):
 
   def is_wide(self, key):
     dtype = self._arrays[key].dtype
+    # Integers too: float32 holds those up to 2^24 only.
     return dtype.kind in "iu" or (dtype.kind == "f" and dtype.itemsize > 4)
 
   def _rows(self, keys, *, times=1):
-    """Examples per device and call.
+    """Examples for each device in one call.
 
-    Of few sizes, for few compilations: powers of two, and for one call alone
-    also some sizes between them, as padding is work.
+    Each size is compiled anew, so there are few: powers of two and, where all
+    examples fit in one call, four steps between them, as padding costs time.
     """
     enough = -(-len(self._arrays[keys[0]]) // devices.device_count())
+    # In bytes of float32; 64 rows at least, however wide they are.
     width = max(self.shape(key)[1] * 4 for key in keys)
     most = max(times * _CHUNK_BYTES // width, 64)
+    # An eighth of the next power of two: a quarter of the one below.
     unit = max(1 << (enough - 1).bit_length() >> 3, 1)
     return min(-(-enough // unit) * unit, 1 << (most.bit_length() - 1))
 
@@ -150,29 +194,43 @@ class HostArrays(Store):
     for start in range(0, self.shape(key)[0], step):
       yield self._arrays[key][start : start + step]
 
-  def batches(self, keys, truth):
-    rows = self._rows(keys, times=_GROUPED if truth.grouped else 1)
+  def batches(self, keys, context):
+    rows = self._rows(keys, times=_GROUPED_FACTOR if context.grouped else 1)
     step = rows * devices.device_count()
-    for start in range(0, len(truth.labels), step):
+    for start in range(0, len(context.labels), step):
       arrays = {}
       for key in keys:
         array = self._arrays[key][start : start + step]
+        # Before float32 takes the digits that a large mean leaves.
         if key == "features" and self.is_wide(key):
-          array = array - truth.centre
+          array = array - context.centre
         arrays[key] = devices.split(_device_ready(array), rows)
-      count = min(step, len(truth.labels) - start)
-      yield _make_batch(arrays, truth, start, count, rows)
+      count = min(step, len(context.labels) - start)
+      yield _make_batch(arrays, context, start, count, rows)
 
 
 def _device_ready(array):
-  """float32, but for half precision, which the device widens itself."""
+  """The array as float32, or in half precision if that is what it has.
+
+  The device widens half precision itself: half the bytes are copied to it, and
+  statistics know which rounding to expect.
+  """
   half = array.dtype.name in statistics.ROW_SUM_TOLERANCE
-  with np.errstate(over="ignore"):  # infinity is refused by the first look
+  with np.errstate(over="ignore"):  # the first pass refuses infinity
     return array if half else array.astype(np.float32, copy=False)
 
 
-class PlacedArrays(Store):
-  """Outputs in device memory, as the forward pass left them."""
+class DeviceArrays(Store):
+  """Outputs in device memory, in the parts that the forward pass produced.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from leep_jax import storage
+    >>> part = {"features": jnp.ones((2, 4, 3))}  # 4 rows for each of 2 devices
+    >>> store = storage.DeviceArrays([(part, 7)])  # of which 1 is padding
+    >>> store.shape("features")
+    (7, 3)
+  """
 
   def __init__(self, parts: list[Part]):
     self._parts = [arrays for arrays, _ in parts]
@@ -193,30 +251,51 @@ class PlacedArrays(Store):
 
   def only(self, key, *, name):
     parts = [{name: arrays[key]} for arrays in self._parts]
-    return PlacedArrays(list(zip(parts, self._counts, strict=True)))
+    return DeviceArrays(list(zip(parts, self._counts, strict=True)))
 
-  def batches(self, keys, truth):
+  def batches(self, keys, context):
     start = 0
+    # Batches are the parts as they are: nothing is copied.
     for part, count in zip(self._parts, self._counts, strict=True):
       arrays = {key: part[key] for key in keys}
       shape = part[keys[0]].shape
-      batch = _make_batch(arrays, truth, start, count, shape[1])
+      batch = _make_batch(arrays, context, start, count, shape[1])
+      # Padding holds outputs of blank images, which may be NaN; NaN times a
+      # weight of 0 is NaN, so it is removed before it is summed.
       padded = count < shape[0] * shape[1]
       yield dataclasses.replace(batch, odd_padding=padded)
       start += count
 
 
 def on_host(array: Any) -> np.ndarray:
-  """Brings `[d, b, ...]` from the devices, as `[d * b, ...]`."""
+  """Copies an array `[d, b, ...]` from the devices, as `[d * b, ...]`.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from leep_jax import storage
+    >>> storage.on_host(jnp.ones((2, 4, 3))).shape
+    (8, 3)
+  """
   host = np.asarray(array)
   return host.reshape(-1, *host.shape[2:])
 
 
 class FileArray:
-  """An npy file, opened anew for each slice.
+  """An npy file, which is opened again for each slice.
 
-  What a memory map has read counts as this process's memory until the map is
-  dropped; a map that lives as long as a slice keeps that constant.
+  Pages that a memory map has read count as memory of this process as long as
+  the map exists. With a map for each slice, they never add up to the file.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> from leep_jax import storage
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder) / "features.npy"
+    ...   np.save(path, np.arange(6.0).reshape(3, 2))
+    ...   array = storage.FileArray(path)
+    ...   print(array.shape, len(array), array[2])
+    (3, 2) 3 [4. 5.]
   """
 
   def __init__(self, path: pathlib.Path):
@@ -231,12 +310,16 @@ class FileArray:
     return self.array()[part]
 
   def array(self) -> np.ndarray:
-    """Returns the whole file, memory-mapped."""
+    """Returns the array of the file, memory-mapped."""
     return np.load(self._path, mmap_mode="r", allow_pickle=False)
 
 
 def _widen(rows, *, is_probs):
-  """bfloat16 as float32; rows that its rounding put off 1 are put right."""
+  """bfloat16 rows as float32.
+
+  Rounding may leave rows of probabilities that do not sum to 1. As float32 they
+  would be refused, so they are scaled here, where the reason is still known.
+  """
   tolerance = statistics.ROW_SUM_TOLERANCE[rows.dtype.name]
   rows = rows.astype(np.float32)
   if is_probs:
@@ -246,7 +329,25 @@ def _widen(rows, *, is_probs):
 
 
 class NewFolder:
-  """A folder of npy files that appears under its name when it is complete."""
+  """A folder of npy files that gets its name when it is complete.
+
+  Until then it has a temporary name, so that a process that is stopped leaves
+  no folder that looks complete.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> from leep_jax import storage
+    >>> with tempfile.TemporaryDirectory() as temporary:
+    ...   path = pathlib.Path(temporary) / "outputs"
+    ...   with storage.NewFolder(path) as folder:
+    ...     for _ in range(2):  # arrays arrive in pieces
+    ...       folder.append("features", np.ones((3, 2), np.float32))
+    ...     labels = np.zeros(6, np.int32)
+    ...     folder.finish({"labels": labels}, num_classes=1, name="example")
+    ...   print(np.load(path / "features.npy").shape)
+    (6, 2)
+  """
 
   def __init__(self, directory: str | os.PathLike[str]):
     self.path = pathlib.Path(directory)
@@ -282,7 +383,8 @@ class NewFolder:
     self._shapes[key] = (count + len(rows), *width)
 
   def _header(self, key):
-    # NumPy pads the header so that the first axis can grow in place.
+    # NumPy pads headers so that the number of rows can grow: the header that
+    # `finish` writes takes the bytes of this one.
     self._files[key].seek(0)
     np.lib.format.write_array_header_1_0(
       self._files[key],
@@ -295,21 +397,28 @@ class NewFolder:
 
   def finish(
     self,
-    truth: dict[str, np.ndarray],
+    targets: dict[str, np.ndarray],
     *,
     num_classes: int,
     name: str,
     without_probs: str = "",
   ) -> None:
-    """Completes the folder, with labels or targets, and gives it its name."""
+    """Writes labels or targets and the manifest, and gives the folder its name.
+
+    Args:
+      targets: arrays `[n, ...]` by their names, `labels` or `targets`.
+      num_classes: number of classes.
+      name: of the source, for error messages.
+      without_probs: why there are no probabilities, or empty.
+    """
     for key, file in self._files.items():
       self._header(key)
       file.close()
-    for key, values in truth.items():
+    for key, values in targets.items():
       np.save(self._partial / f"{key}.npy", values)
     manifest = {
       "arrays": sorted(self._files),
-      "truth": sorted(truth),
+      "truth": sorted(targets),  # the key that folders in use have
       "num_classes": num_classes,
       "name": name,
       "without_probs": without_probs,
@@ -326,7 +435,16 @@ class NewFolder:
 
 
 def gather(parts: Iterable[Part], count: int) -> dict[str, np.ndarray]:
-  """Copies parts of n = `count` examples into host arrays `[n, K]`."""
+  """Copies parts of n = `count` examples into host arrays `[n, K]`.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from leep_jax import storage
+    >>> parts = [({"features": jnp.ones((2, 4, 3))}, 8)] * 2
+    >>> storage.gather(parts, 16)["features"].shape
+    (16, 3)
+  """
+  # Into arrays of the final size: joining pieces would hold them twice.
   arrays: dict[str, np.ndarray] = {}
   used = 0
   for part, rows in parts:

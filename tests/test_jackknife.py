@@ -111,7 +111,7 @@ def brute_force(name, outputs, groups):
 EXACT = [
   (name, truth, n, width)
   for name, row in SCORES.items()
-  for truth in row.truths
+  for truth in row.target_kinds
   # Fewer features than examples, also in unequal groups, about as many, more.
   for n, width in [(60, 7), (63, 7), (25, 20), (20, 20), (18, 20)]
   if name not in ("leep", "eep_accuracy", "n_leep")

@@ -448,7 +448,7 @@ def test_auto_goes_to_disk_when_memory_is_short(rng, monkeypatch):
   outputs = leep_jax.compute_outputs(
     linear_source(rng), dataset(images, labels)
   )
-  assert isinstance(outputs.store, storage.PlacedArrays)
+  assert isinstance(outputs.store, storage.DeviceArrays)
 
 
 @pytest.mark.parametrize(

@@ -453,7 +453,7 @@ def test_all_scores(capsys, predictions):
   assert "worse has no h_score, regularized_h_score, logme, n_leep," in joined
   head = (predictions / "rows.csv").read_text().splitlines()[0].split(",")
   for name, row in leep_jax.SCORES.items():
-    assert (name in head) == ("labels" in row.truths)
+    assert (name in head) == ("labels" in row.target_kinds)
   assert all(len(line) <= 80 for line in out.splitlines()[:20])
 
 

@@ -108,7 +108,7 @@ class Case:
     """The score, or None where it is undefined."""
     row = SCORES[self.name]
     try:
-      if self.truth == row.truths[0]:
+      if self.truth == row.target_kinds[0]:
         return row.function(values, truth, **options)
       return row.function(values, None, **{self.truth: truth}, **options)
     except checks.UndefinedScore:
@@ -143,7 +143,9 @@ class Case:
     return pytest.approx(expected, abs=tolerance, rel=tolerance)
 
 
-CASES = [Case(name, t) for name, row in SCORES.items() for t in row.truths]
+CASES = [
+  Case(name, t) for name, row in SCORES.items() for t in row.target_kinds
+]
 
 
 def example(name, rng, **options):
@@ -859,7 +861,7 @@ def test_tiny_probabilities_do_not_underflow(device_count):
 @pytest.mark.parametrize("bad", ["constant", "copy", "sum", "large constant"])
 @pytest.mark.parametrize("name", ["h_score", "gbc", "lin_mse"])
 def test_redundant_features_are_ignored(bad, name, rng, device_count):
-  score = Case(name, SCORES[name].truths[0])
+  score = Case(name, SCORES[name].target_kinds[0])
   features, truth = score.example(rng)
   extra = {
     "constant": np.full((len(truth), 1), 0.1),
@@ -1094,7 +1096,7 @@ def test_bad_targets(score, targets, message):
   "name", [name for name, row in SCORES.items() if row.needs == "features"]
 )
 def test_bad_features(name):
-  score = Case(name, SCORES[name].truths[0])
+  score = Case(name, SCORES[name].target_kinds[0])
   with pytest.raises(leep_jax.InputError, match="1 of 2 rows hold NaN"):
     score([[math.nan], [1.0]], [0, 1])
 
@@ -1213,7 +1215,7 @@ def test_compute_scores_shares_looks(rng, monkeypatch):
   ]
   assert list(values) == list(SCORES)
   for name, value in values.items():
-    if "labels" in SCORES[name].truths:
+    if "labels" in SCORES[name].target_kinds:
       assert value == Case(name)(probs, labels)
 
 
@@ -1231,7 +1233,7 @@ def test_scores_of_targets_share_looks(rng, monkeypatch):
     ["whitened_moments"],
   ]
   for name, value in values.items():
-    if "targets" in SCORES[name].truths:
+    if "targets" in SCORES[name].target_kinds:
       assert value == Case(name, "targets")(probs, targets)
     else:
       assert value is None

@@ -32,7 +32,7 @@ ARGUMENTS = {
     jnp.eye(3)[:, :2],
     jnp.ones((3, 2)),
   ),
-  logme.remainders: (
+  logme.residuals: (
     jnp.arange(3.0),
     jnp.eye(3)[:, :2],
     jnp.ones((2, 2)),

@@ -107,7 +107,7 @@ def test_same_of_kept_outputs(name, rng, tmp_path, device_count):
     **{field: values.astype(np.float64)}, labels=labels, num_classes=12
   )
   placed = leep_jax.Outputs(
-    storage.PlacedArrays(
+    storage.DeviceArrays(
       [
         (
           {field: values.reshape(devices.device_count(), -1, values.shape[1])},

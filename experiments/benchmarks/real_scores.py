@@ -34,7 +34,9 @@ _DATASETS = flags.DEFINE_list(
 )
 _LIMIT = flags.DEFINE_integer("limit", None, "Use this many examples.")
 _ARCHITECTURES = ("resnet20", "resnet32", "resnet44", "resnet56")
-NAMES = [n for n, row in leep_jax.SCORES.items() if "labels" in row.truths]
+NAMES = [
+  n for n, row in leep_jax.SCORES.items() if "labels" in row.target_kinds
+]
 
 
 def measure(outputs):

@@ -194,7 +194,9 @@ def all_scores(repeats: int) -> None:
       if names:
         leep_jax.estimate_scores(outputs, names=names, groups=groups)
 
-    every = [n for n, row in leep_jax.SCORES.items() if "labels" in row.truths]
+    every = [
+      n for n, row in leep_jax.SCORES.items() if "labels" in row.target_kinds
+    ]
     bare, few, most, full = timing.interleaved(
       repeats,
       functools.partial(run, None, 1),

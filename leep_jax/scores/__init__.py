@@ -1,6 +1,12 @@
-"""The table of scores: a new one is one file and one row.
+"""The table of scores, and functions that compute several of them at once.
 
-Every score is "higher transfers better".
+A new score is one file in this package and one row of `SCORES`.
+
+Symbols, the same in all files: n examples, Y target classes, Z source classes,
+D features, T columns of real-valued targets. Scores with a logarithm are in
+nats. Of every score, a higher value means that the source transfers better.
+Scores of different rows are not comparable with each other, and neither are
+scores of different target data sets.
 """
 
 from collections.abc import Callable, Iterable
@@ -31,30 +37,39 @@ class Score:
 
   Attributes:
     function: public function of arrays; its docstring defines the score.
-    parts: of kept outputs, the score as a function of sums over examples, and
-      those sums.
-    needs: what the outputs have to hold: `probs`, `features`, or, for either
-      probabilities or the numbers of a regressor, `outputs`.
-    truths: what of the targets, at least one: `labels` (classes), `targets`
-      (real numbers).
-    first_look: statistics that it finalises, which one look at the outputs
-      sums together with those of other scores.
+    parts: function of `Outputs` that returns the score in two parts: sums over
+      examples, and the function that turns these sums into the score.
+    needs: field that the outputs must hold: `probs`, `features`, or `outputs`
+      (the numbers that a regressor predicts or, without them, `probs`).
+    target_kinds: kinds of targets that the score is defined for: `labels`
+      (classes), `targets` (real numbers).
+    first_pass: statistics that the score needs and that depend on nothing but
+      the outputs, so that one pass over the outputs sums those of all scores.
+
+  Example:
+    >>> import leep_jax
+    >>> leep_jax.SCORES["leep"].needs
+    'probs'
+    >>> leep_jax.SCORES["logme"].target_kinds
+    ('labels', 'targets')
+    >>> [name for name, row in leep_jax.SCORES.items() if row.needs == "probs"]
+    ['leep', 'nce', 'eep_accuracy']
   """
 
   function: Callable[..., float]
   parts: Callable[[outputs_lib.Outputs], jackknife.Parts]
   needs: str
-  truths: tuple[str, ...] = ("labels",)
-  first_look: tuple[Callable[..., Any], ...] = ()
+  target_kinds: tuple[str, ...] = ("labels",)
+  first_pass: tuple[Callable[..., Any], ...] = ()
 
   def missing(self, outputs: outputs_lib.Outputs) -> str | None:
-    """Says what the outputs lack, or None if they have all."""
+    """Returns what the outputs lack for this score, or None if nothing."""
     if not outputs.has(self.needs):
       if self.needs == "probs" and outputs.without_probs:
         return outputs.without_probs
       return f"the source gives no {self.needs}"
-    if not any(outputs.has(truth) for truth in self.truths):
-      if self.truths == ("labels",):
+    if not any(outputs.has(kind) for kind in self.target_kinds):
+      if self.target_kinds == ("labels",):
         return "the targets are real numbers, not classes"
       return "the targets are classes, not real numbers"
     return None
@@ -66,46 +81,48 @@ class Score:
 # 0.04 for a fresh head on trained features, 0 for a zeroed one.
 _LEAST_SPREAD = 0.05
 
+# In the order in which tables print them. A score without `first_pass` reads
+# the outputs on the host, or needs parameters that an earlier pass estimates.
 SCORES: dict[str, Score] = {
   "leep": Score(
-    _leep.leep, _leep.leep_parts, "probs", first_look=(statistics.joint,)
+    _leep.leep, _leep.leep_parts, "probs", first_pass=(statistics.joint,)
   ),
   "nce": Score(
     _nce.nce,
     _nce.nce_parts,
     "probs",
-    first_look=(statistics.dummy_label_counts,),
+    first_pass=(statistics.dummy_label_counts,),
   ),
   "eep_accuracy": Score(
     _leep.eep_accuracy,
     _leep.eep_accuracy_parts,
     "probs",
-    first_look=(statistics.joint,),
+    first_pass=(statistics.joint,),
   ),
   "h_score": Score(
     _h_score.h_score,
     _h_score.h_score_parts,
     "features",
-    first_look=(statistics.moments,),
+    first_pass=(statistics.moments,),
   ),
   "regularized_h_score": Score(
     _h_score.regularized_h_score,
     _h_score.regularized_h_score_parts,
     "features",
-    first_look=(statistics.moments,),
+    first_pass=(statistics.moments,),
   ),
   "logme": Score(
     _logme.logme,
     _logme.logme_parts,
     "features",
-    truths=("labels", "targets"),
-    first_look=(statistics.moments,),
+    target_kinds=("labels", "targets"),
+    first_pass=(statistics.moments,),
   ),
   "n_leep": Score(
     _n_leep.n_leep,
     _n_leep.n_leep_parts,
     "features",
-    first_look=(statistics.moments,),
+    first_pass=(statistics.moments,),
   ),
   "trans_rate": Score(
     _trans_rate.trans_rate, _trans_rate.trans_rate_parts, "features"
@@ -114,21 +131,21 @@ SCORES: dict[str, Score] = {
     _gbc.gbc,
     _gbc.gbc_parts,
     "features",
-    first_look=(statistics.moments,),
+    first_pass=(statistics.moments,),
   ),
   "parc": Score(_parc.parc, _parc.parc_parts, "features"),
   "lin_mse": Score(
     _regression.lin_mse,
     _regression.lin_mse_parts,
     "features",
-    truths=("targets",),
-    first_look=(statistics.moments,),
+    target_kinds=("targets",),
+    first_pass=(statistics.moments,),
   ),
   "lab_mse": Score(
     _regression.lab_mse,
     _regression.lab_mse_parts,
     "outputs",
-    truths=("targets",),
+    target_kinds=("targets",),
   ),
 }
 
@@ -143,13 +160,37 @@ def compute_scores(
     names: rows of `SCORES`; by default all.
 
   Returns:
-    Scores by name; None where the outputs lack what one needs, or it is
-    undefined for them.
+    The scores by name; None for a score that is undefined for these outputs,
+    or needs a field that they do not hold.
 
   Raises:
     InputError: if a name is unknown, or the outputs are not distributions or
       not finite.
+
+  Example:
+    Two sources are compared on the same four target examples. The first gives
+    both target classes to different source classes; the second gives every
+    example the same distribution, which says nothing about the labels.
+
+    >>> import leep_jax
+    >>> labels = [0, 0, 1, 1]
+    >>> sources = {
+    ...   "informative": [[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8]],
+    ...   "uninformative": [[0.5, 0.5]] * 4,
+    ... }
+    >>> for name, probs in sources.items():
+    ...   outputs = leep_jax.Outputs.from_arrays(probs=probs, labels=labels)
+    ...   scores = leep_jax.compute_scores(outputs, names=("leep", "nce"))
+    ...   print(name, {key: round(value, 3) for key, value in scores.items()})
+    informative {'leep': -0.295, 'nce': 0.0}
+    uninformative {'leep': -0.693, 'nce': -0.693}
+
+    A score whose field is missing is None:
+
+    >>> leep_jax.compute_scores(outputs, names=("h_score",))
+    {'h_score': None}
   """
+  # One group means no jackknife: values without standard errors cost less.
   estimates = estimate_scores(outputs, names=names, groups=1)
   return {
     name: None if estimate is None else estimate.value
@@ -167,21 +208,50 @@ def estimate_scores(
 ) -> dict[str, jackknife.Estimate | None]:
   """Computes scores with their standard errors and intervals.
 
+  Standard errors are those of the delete-a-group jackknife: examples are
+  divided into groups, and each score is computed without each group.
+
   Args:
     outputs: from `compute_outputs` or `Outputs.from_arrays`.
     names: rows of `SCORES`; by default all.
-    groups: of examples that the jackknife leaves out in turn, at most n; 1
-      gives values alone.
+    groups: number of groups for the jackknife; at most n are used, and 1 gives
+      values without standard errors.
     on_score: called with the name of each score before it is computed.
-    on_undefined: called with the name of a score that has no value, and why.
+    on_undefined: called with the name of each score that has no value, and
+      with the reason.
 
   Returns:
-    Estimates by name; None where the outputs lack what a score needs, or it
-    is undefined for them.
+    An `Estimate` by name; None for a score that is undefined for these
+    outputs, or needs a field that they do not hold.
 
   Raises:
     InputError: if a name is unknown, or the outputs are not distributions or
       not finite.
+
+  Example:
+    Two sources on the same 300 target examples. Both know something of the
+    labels, the first one more.
+
+    >>> import leep_jax
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> labels = rng.integers(0, 3, 300)
+    >>> def leep_estimate(signal):
+    ...   logits = signal * np.eye(3)[labels] + rng.normal(size=(300, 3))
+    ...   outputs = leep_jax.Outputs.from_arrays(logits=logits, labels=labels)
+    ...   return leep_jax.estimate_scores(outputs, names=("leep",))["leep"]
+    >>> first, second = leep_estimate(2.0), leep_estimate(1.0)
+    >>> for estimate in (first, second):
+    ...   print(f"{estimate.value:.2f} +- {estimate.standard_error:.2f}")
+    -0.70 +- 0.02
+    -0.98 +- 0.02
+
+    Both scores are of the same examples, so their difference is known better
+    than either: its 95 % interval leaves out 0.
+
+    >>> low, high = leep_jax.paired_difference(first, second).interval()
+    >>> f"{low:.2f} to {high:.2f}"
+    '0.22 to 0.34'
   """
   if isinstance(names, str):
     names = (names,)
@@ -194,23 +264,26 @@ def estimate_scores(
   if min(groups, len(outputs)) != outputs.groups:
     outputs = outputs.grouped(groups)
   values: dict[str, jackknife.Estimate | None] = dict.fromkeys(names)
-  possible = []
+  possible = []  # names of the scores that these outputs can have
   for name in names:
     missing = SCORES[name].missing(outputs)
     if missing:
       on_undefined(name, missing)
     else:
       possible.append(name)
+  # One pass for each field: faults of one field are then no faults of scores
+  # that read the other.
   for field in ("probs", "features"):
-    # Moments of groups are looked at when they are needed, see `moments`.
-    looked = outputs if field == "probs" else outputs.whole
-    mine = [name for name in possible if SCORES[name].needs == field]
+    # D x D moments of every group would not fit in memory at once: here they
+    # are summed over all examples, and later for one group after another.
+    summed = outputs if field == "probs" else outputs.whole
+    readers = [name for name in possible if SCORES[name].needs == field]
     try:
-      looked.sum_all(s for name in mine for s in SCORES[name].first_look)
+      summed.sum_all(s for name in readers for s in SCORES[name].first_pass)
     except checks.InputError as e:
-      if len(mine) == len(possible):
+      if len(readers) == len(possible):  # no score has a value
         raise
-      for name in mine:  # scores of the other field need not suffer
+      for name in readers:
         on_undefined(name, str(e))
         possible.remove(name)
   for name in possible:

@@ -1,4 +1,8 @@
-"""H-scores: how much of the features' variance the target labels explain."""
+"""H-scores: how much of the features' variance the target labels explain.
+
+Both scores are between 0 and Y - 1 and have no unit; higher means that the
+source transfers better. Symbols: n examples, Y target classes, D features f.
+"""
 
 from typing import Any
 
@@ -13,10 +17,11 @@ def h_score(
 ) -> float:
   """H-score, between 0 and Y - 1; higher transfers better.
 
-  H = tr(cov(f)^-1 cov(E[f given y])), with the pseudo-inverse where features
-  are constant, copies or combinations of each other, or there are fewer
-  examples than features. With n <= D the features can always explain every
-  label, and H tells nothing: it has no standard error then.
+  H = tr(cov(f)^-1 cov(E[f given y])). The inverse is a pseudo-inverse where
+  features are constant, or linear combinations of others, or there are fewer
+  examples than features. With n <= D features the H-score usually reaches its
+  upper bound for any labels: it then says nothing, and has no standard error.
+  `regularized_h_score` is meant for that case.
 
   Some published code multiplies pinv(cov) and cov element by element, which is
   not the trace of their product.
@@ -33,6 +38,29 @@ def h_score(
 
   Reference: Bao et al., "An Information-Theoretic Approach to Transferability
   in Task Transfer Learning", ICIP 2019, definition 2.
+
+  Example:
+    With two classes, a source whose features determine the class reaches the
+    upper bound 1, and a source whose features have the same mean in both
+    classes gets 0.
+
+    >>> import leep_jax
+    >>> labels = [0, 0, 0, 1, 1, 1]
+    >>> perfect = [[-1.0], [-1.0], [-1.0], [1.0], [1.0], [1.0]]
+    >>> partial = [[-2.0], [-1.0], [0.0], [0.0], [1.0], [2.0]]
+    >>> uninformative = [[-1.0], [0.0], [1.0], [-1.0], [0.0], [1.0]]
+    >>> for features in (perfect, partial, uninformative):
+    ...   print(round(leep_jax.h_score(features, labels), 4))
+    1.0
+    0.6
+    0.0
+
+    Features may be scaled, moved and mixed: only what a linear map can read
+    from them counts.
+
+    >>> scaled = [[1000 * value + 7] for (value,) in partial]
+    >>> round(leep_jax.h_score(scaled, labels), 4)
+    0.6
   """
   return jackknife.value(
     h_score_parts(
@@ -48,10 +76,10 @@ def regularized_h_score(
 ) -> float:
   """H-score with a shrunk covariance; higher transfers better.
 
-  H = tr(((1 - a) S + a s I)^-1 (1 - a) S_between), with S the covariance of
+  H = tr(((1 - a) S + a s I)^-1 (1 - a) S_between), where S is the covariance of
   the features, S_between that of their class means, s = tr(S) / D, and a the
-  Ledoit-Wolf intensity. It keeps its meaning where there are few examples for
-  the number of features.
+  shrinkage intensity of Ledoit and Wolf. Unlike `h_score`, it can tell sources
+  apart where there are few examples for the number of features.
 
   Args:
     features: `[n, D]`, the source model's penultimate features.
@@ -65,6 +93,19 @@ def regularized_h_score(
   Reference: Ibrahim, Ponomareva & Mazumder, "Newer is not always better:
   Rethinking transferability metrics, their peculiarities, stability and
   performance", 2022, arXiv 2110.06893; Ledoit & Wolf, 2004.
+
+  Example:
+    Ten examples with twenty features of pure noise: the H-score is at its
+    upper bound, the shrunk one is not.
+
+    >>> import leep_jax
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> noise, labels = rng.normal(size=(10, 20)), [0, 1] * 5
+    >>> f"{leep_jax.h_score(noise, labels):.2f}"
+    '1.00'
+    >>> f"{leep_jax.regularized_h_score(noise, labels):.2f}"
+    '0.17'
   """
   return jackknife.value(
     regularized_h_score_parts(
@@ -76,19 +117,39 @@ def regularized_h_score(
 
 
 def h_score_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
-  """`h_score` as a function of sums."""
+  """Returns `h_score` as sums and a function of them.
+
+  Args:
+    outputs: with features and labels.
+
+  Raises:
+    InputError: as `h_score`.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax import jackknife
+    >>> from leep_jax.scores import h_score
+    >>> outputs = leep_jax.Outputs.from_arrays(
+    ...   features=[[0.0], [1.0], [1.0], [2.0]], labels=[0, 0, 1, 1])
+    >>> round(jackknife.value(h_score.h_score_parts(outputs)), 4)
+    0.5
+  """
   if len(outputs) <= (outputs.num_features or 0):
-    return _parts_of_examples(outputs)
+    return _parts_from_kernel(outputs)
   return moments_lib.moments(outputs).parts(_h_score)
 
 
-def _parts_of_examples(outputs):
-  """The same from the n x n products of features, where examples are few."""
+def _parts_from_kernel(outputs):
+  """`h_score_parts` from the products of examples `[n, n]`, for n <= D.
+
+  F F^T has the non-zero eigenvalues of F^T F, and is the smaller matrix here.
+  """
   outputs.check("features")
   features = np.asarray(outputs.features, np.float64)
   size = np.abs(features).max(axis=0)
   features = features - features.mean(axis=0)
-  # A feature that varies by no more than the rounding of its values is none.
+  # A feature that varies by no more than the rounding of its values is taken
+  # for a constant one, and left out.
   deviation = features.std(axis=0)
   wide = outputs.store.is_wide("features")
   used = deviation > np.finfo(np.float64 if wide else np.float32).eps * size
@@ -97,36 +158,44 @@ def _parts_of_examples(outputs):
   labels = outputs.labels[:, None] == outputs.classes
 
   def finalise(kept):
-    inside = products[np.ix_(kept, kept)]
-    mean = inside.mean(axis=0)
+    kernel = products[np.ix_(kept, kept)]
+    mean = kernel.mean(axis=0)
+    # Centred on the mean of the examples that are kept, without new products.
     values, vectors = np.linalg.eigh(
-      inside - mean - mean[:, None] + mean.mean()
+      kernel - mean - mean[:, None] + mean.mean()
     )
-    # These are squares, and exact but for the rounding of the features.
+    # Eigenvalues are squares of the features' singular values, which are exact
+    # but for the rounding of float32: so the square of its limit.
     floor = moments_lib.rounding(len(values)) ** 2
-    some = values > max(floor * values[-1], 0)
-    if not kept.all() and some.sum() >= kept.sum() - 1:
-      # It is its bound, and would be for any examples: that says nothing.
+    used = values > max(floor * values[-1], 0)
+    if not kept.all() and used.sum() >= kept.sum() - 1:
+      # Any labels would give the upper bound, with each group left out. The
+      # standard error would be 0, although nothing is known.
       raise checks.UndefinedScore("h_score is its bound: n <= D")
     counts = labels[kept].sum(axis=0)
-    here = counts > 0
-    sides = (labels[kept][:, here].T @ vectors[:, some]) ** 2
-    explained = np.sum(sides / counts[here][:, None])
-    return float(np.clip(explained, 0, here.sum() - 1))
+    present = counts > 0
+    projections = (labels[kept][:, present].T @ vectors[:, used]) ** 2
+    explained = np.sum(projections / counts[present][:, None])
+    return float(np.clip(explained, 0, present.sum() - 1))
 
   return jackknife.Parts.of_examples(finalise, outputs.group_of, outputs.groups)
 
 
 def _h_score(sums):
+  """The H-score of moments, as `moments.Moments.total`."""
   scatter, means = moments_lib.scatters(sums)
-  explained = _well_explained(scatter, means)
-  if explained is None:
+  explained = _explained_by_cholesky(scatter, means)
+  if explained is None:  # needs a pseudo-inverse
     explained = moments_lib.explained(scatter, means)
   return float(np.clip(explained, 0, len(means) - 1))
 
 
-def _well_explained(scatter, means):
-  """tr(scatter^-1 means^T means), or None if that is not well-conditioned."""
+def _explained_by_cholesky(scatter, means):
+  """tr(scatter^-1 means^T means), or None if scatter is ill-conditioned.
+
+  Several times faster than the eigendecomposition in `moments.explained`,
+  which counts where the jackknife computes it for each group.
+  """
   if not len(scatter):
     return 0.0
   try:
@@ -134,6 +203,8 @@ def _well_explained(scatter, means):
   except np.linalg.LinAlgError:
     return None
   pivots = np.diag(factor) ** 2
+  # `moments` brings features near unit covariance, so that pivots are near
+  # each other unless a direction has lost its variance without a group.
   if pivots.min() < 1e-3 * pivots.max():
     return None
   import scipy.linalg
@@ -143,20 +214,38 @@ def _well_explained(scatter, means):
 
 
 def regularized_h_score_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
-  """`regularized_h_score` as a function of sums."""
+  """Returns `regularized_h_score` as sums and a function of them.
+
+  Args:
+    outputs: with features and labels.
+
+  Raises:
+    InputError: as `h_score`.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax import jackknife
+    >>> from leep_jax.scores import h_score
+    >>> outputs = leep_jax.Outputs.from_arrays(
+    ...   features=[[0.0], [1.0], [1.0], [2.0]], labels=[0, 0, 1, 1])
+    >>> round(jackknife.value(h_score.regularized_h_score_parts(outputs)), 4)
+    0.5
+  """
   known = moments_lib.moments(outputs)
   mean, root = known.mean, known.root
   more = outputs.group_sums(statistics.norm_moments, mean.astype(np.float32))
 
   def finalise(sums):
     scatter, means = moments_lib.scatters(sums)
+    # Back to the features' own unit: shrinkage towards a multiple of the
+    # identity depends on it.
     scatter, means = root.T @ scatter @ root, means @ root
     n, dimensions = sums["counts"].sum(), len(scatter)
     average = np.trace(scatter) / dimensions
     if average <= 0 or len(means) == 1:  # constant features, or one class
       return 0.0
     shrinkage = _ledoit_wolf(sums, scatter / n, root)
-    if shrinkage == 0:
+    if shrinkage == 0:  # nothing makes the covariance invertible
       return _h_score(sums)
     shrunk = (1 - shrinkage) * scatter
     shrunk += shrinkage * average * np.eye(dimensions)
@@ -169,16 +258,19 @@ def regularized_h_score_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
 def _ledoit_wolf(sums, covariance, root) -> float:
   """The Ledoit-Wolf shrinkage intensity, in [0, 1], from moments alone.
 
+  The lemma sums |x x^T - S|^2 over examples; expanded, it needs their third and
+  fourth moments only, which one pass over the outputs sums.
+
   Reference: Ledoit & Wolf, "A well-conditioned estimator for large-dimensional
   covariance matrices", J. Multivariate Analysis 2004, lemma 3.2.
   """
   n, dimensions = sums["counts"].sum(), len(covariance)
-  # Of f less the mean that the moments are about, which may not be quite that
-  # of these examples.
+  # The mean of f less the point that moments are about. It is not 0: the point
+  # is rounded to float32, and without a group the mean is another one.
   mean = sums["class_sums"].sum(axis=0) @ root / n
   square = mean @ mean
   second = covariance + np.outer(mean, mean)
-  # E |f - mean|^4, expanded.
+  # E |f - mean|^4 about the examples' own mean, by the binomial expansion.
   fourth = (
     sums["fourth"] / n
     - 4 * mean @ sums["third"] / n

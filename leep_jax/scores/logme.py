@@ -3,7 +3,11 @@
 Each target column y `[n]` is modelled as Bayesian linear regression on the
 features F `[n, D]`: weights ~ N(0, 1/alpha), noise ~ N(0, 1/beta), with both
 precisions chosen to maximise the evidence p(y given F). All columns share one
-eigen-decomposition of F^T F.
+eigendecomposition of F^T F.
+
+LogME is in nats per example and has no bounds; higher means that the source
+transfers better. Symbols: n examples, Y target classes, D features, K of them
+with a non-zero eigenvalue, C target columns (Y classes, or T real numbers).
 """
 
 from typing import Any
@@ -15,23 +19,25 @@ import numpy as np
 from leep_jax import checks, jackknife, outputs as outputs_lib, statistics
 from leep_jax.scores import moments as moments_lib
 
-# alpha / beta is searched from this many decades below the smallest to as many
-# above the largest eigenvalue: on a grid, then by golden section.
+# alpha / beta is searched from this many decades below the smallest eigenvalue
+# to as many above the largest: first on a grid, then by golden section search.
 _DECADES = 8
 _GRID_PER_DECADE = 2
-# How much higher than a point of the grid the maximum beside it may be.
-_NEAR = 0.1
-# The maximum is flat: 1e-5 of its place are 1e-10 of its value.
+# The evidence of a maximum, in nats per example, is at most this much above
+# that of the nearest point of the grid.
+_GRID_ERROR = 0.1
+# The evidence is flat at its maximum: an error of 1e-5 in log(alpha / beta) is
+# about 1e-10 in the evidence. 0.618^24 of two grid steps (2.3) is about 2e-5.
 _GOLDEN_STEPS = 24
-# Share of a target that features leave, above which one look is exact to six
-# digits.
-_CLEAR = 0.05
-# Share of a target's square that is rounding.
-_EXACT = 1e-13
-# Squared mean over variance of features, above which their products about 0
-# lose digits of float64.
-_FAR = 1e6
-_GOLDEN = (5**0.5 - 1) / 2
+# Where the residual is at least this share of a target's squared length, its
+# difference of float32 sums is exact to six digits.
+_ACCURATE_RESIDUAL = 0.05
+# Residuals up to this share of a target's squared length are rounding.
+_ZERO_RESIDUAL = 1e-13
+# Where n |mean|^2 is more than this many times the features' scatter, forming
+# the products about 0 would lose too many digits of float64.
+_LARGE_MEAN = 1e6
+_GOLDEN = (5**0.5 - 1) / 2  # what golden section keeps of an interval
 
 
 def logme(
@@ -44,9 +50,9 @@ def logme(
   """Log of maximum evidence, in nats per example; higher transfers better.
 
   LogME = mean over the classes c that occur of max over (alpha, beta) of 1/n
-  log p(y_c given F, alpha, beta), where y_c is 1 for examples of class c and
-  else 0; for regression, the mean over the columns of the targets but those
-  that are 0 throughout. As in the paper there is no intercept.
+  log p(y_c given F, alpha, beta), where y_c is 1 for examples of class c and 0
+  for others. For regression, y_c are the columns of the targets; columns that
+  are 0 for all examples are left out. As in the paper there is no intercept.
 
   Args:
     features: `[n, D]`, the source model's penultimate features.
@@ -58,12 +64,35 @@ def logme(
   Raises:
     InputError: if there are no examples, lengths differ, labels are not
       integers in 0..Y-1, or features are not finite.
-    UndefinedScore: if fewer features than examples fit a class exactly, which
-      makes its evidence infinite.
+    UndefinedScore: if the features fit a class exactly although they are fewer
+      than the examples, which makes its evidence infinite.
 
   Reference: You et al., "LogME: Practical Assessment of Pre-trained Models for
   Transfer Learning", ICML 2021, algorithm 1. Published code omits the zero
   eigenvalues of F^T F from log|A| where n < D.
+
+  Example:
+    Two sources on the same 200 examples. The first has features whose means
+    differ between the classes; the features of the second are noise.
+
+    >>> import leep_jax
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> labels = np.arange(200) % 2
+    >>> noise = rng.normal(size=(200, 3))
+    >>> informative = noise + 2 * np.eye(3)[labels]
+    >>> for features in (informative, noise):
+    ...   print(f"{leep_jax.logme(features, labels):.3f}")
+    -0.577
+    -1.065
+
+    For regression, pass real-valued targets instead of labels:
+
+    >>> targets = informative @ [1.0, 2.0, 3.0] + 0.1 * rng.normal(size=200)
+    >>> for features in (informative, noise):
+    ...   print(f"{leep_jax.logme(features, None, targets=targets):.3f}")
+    0.782
+    -2.603
   """
   return jackknife.value(
     logme_parts(
@@ -78,58 +107,82 @@ def logme(
 
 
 def logme_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
-  """`logme` as a function of sums."""
+  """Returns `logme` as sums and a function of them.
+
+  Args:
+    outputs: with features, and labels or targets.
+
+  Raises:
+    InputError: as `logme`.
+    UndefinedScore: as `logme`, when the score is computed.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax import jackknife
+    >>> from leep_jax.scores import logme
+    >>> outputs = leep_jax.Outputs.from_arrays(
+    ...   features=[[0.0], [1.0], [2.0], [4.0]], labels=[0, 0, 1, 1])
+    >>> round(jackknife.value(logme.logme_parts(outputs)), 4)
+    -0.8385
+  """
   if len(outputs) <= (outputs.num_features or 0):
-    return _parts_of_examples(outputs)
+    return _parts_from_kernel(outputs)
   known = moments_lib.moments(outputs)
   mean: Any = 0.0
   scale: Any = 1.0
   if outputs.targets is not None:  # statistics see (targets - mean) / scale
     mean, scale = outputs.target_centre
 
-  whole = _spectrum(known.total, known)
+  spectrum = _spectrum(known.total, known)
 
   def finalise(sums):
-    of_all = sums["gram"] is known.total["gram"]
-    values, axes = whole if of_all else _spectrum(sums, known)
+    # Computed above for the sums over all examples: it takes most of the time.
+    is_total = sums["gram"] is known.total["gram"]
+    values, axes = spectrum if is_total else _spectrum(sums, known)
     cross, energy = _products(sums, known, mean, scale)
+    # A target's squared length, inside and outside the span of the features.
     inside = (cross @ axes) ** 2 / values
     outside = energy - inside.sum(axis=1)
     n = sums["counts"].sum()
-    least = _EXACT * energy
-    if "left" in sums:
-      left = sums["left"]
-      moved = np.outer(left["sums"], known.offset) + left["cross"] @ known.root
-      moved = moved * np.reshape(scale, (-1, 1))
-      outside = scale**2 * left["squares"]
-      outside = outside - ((moved @ axes) ** 2 / values).sum(axis=1)
-      least = _EXACT * scale**2 * n  # of targets as statistics see them
-    return _mean_evidence(outputs, values, inside, outside, least, n)
+    zero = _ZERO_RESIDUAL * energy
+    if "residuals" in sums:
+      # Of the residuals of one fixed fit, only what the features of these very
+      # examples leave is outside: another fit may be better for them.
+      rest = sums["residuals"]
+      cross = np.outer(rest["sums"], known.offset) + rest["cross"] @ known.root
+      cross = cross * np.reshape(scale, (-1, 1))
+      outside = scale**2 * rest["squares"]
+      outside = outside - ((cross @ axes) ** 2 / values).sum(axis=1)
+      zero = (
+        _ZERO_RESIDUAL * scale**2 * n
+      )  # of the scaled targets that are read
+    return _mean_evidence(outputs, values, inside, outside, zero, n)
 
-  values, axes = whole
+  values, axes = spectrum
   cross, energy = _products(known.total, known, mean, scale)
   outside = energy - ((cross @ axes) ** 2 / values).sum(axis=1)
-  if np.all(outside >= _CLEAR * energy):
+  if np.all(outside >= _ACCURATE_RESIDUAL * energy):
     return known.parts(finalise)
-  # Float32 sums know a small remainder badly: a look at what is left of the
-  # targets by their least squares fit sees it in full.
+  # A small residual is the difference of two large float32 sums, and has few
+  # correct digits. A second pass sums the residuals of the least-squares fit
+  # themselves, which loses none.
   fit = (cross @ axes / values) @ axes.T
   intercept = (fit @ known.offset - mean) / scale
   weights = known.root @ fit.T / np.reshape(scale, (1, -1))
-  look = (known.mean, known.basis, weights, intercept)
-  left = outputs.group_sums(remainders, *(x.astype(np.float32) for x in look))
-  return known.parts(finalise, more={"left": left})
+  fitted = (known.mean, known.basis, weights, intercept)
+  rest = outputs.group_sums(residuals, *(x.astype(np.float32) for x in fitted))
+  return known.parts(finalise, more={"residuals": rest})
 
 
 @statistics.reads("features")
-def remainders(
+def residuals(
   batch: statistics.Batch,
   mean: jax.Array,
   basis: jax.Array,
   weights: jax.Array,
   intercept: jax.Array,
 ) -> dict[str, jax.Array]:
-  """What a linear fit leaves of C targets: labels, one-hot, or real numbers.
+  """Sums of the residuals of a linear fit to one-hot labels or real targets.
 
   Args:
     batch: examples with features.
@@ -139,42 +192,56 @@ def remainders(
     intercept: `[C]` float32.
 
   Returns:
-    Of r = target - u weights - intercept, `sums` `[C]`, `squares` `[C]`, and
-    `cross` `[C, K]`, the sum of r u^T.
+    For r = target - u weights - intercept: `sums` `[C]` of r, `squares` `[C]`
+    of r^2, and `cross` `[C, K]` of r u^T.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from leep_jax import statistics
+    >>> from leep_jax.scores import logme
+    >>> batch = statistics.Batch(
+    ...   labels=jnp.array([0, 0]), weights=jnp.ones(2), num_classes=1,
+    ...   features=jnp.array([[1.0], [2.0]]))
+    >>> zero, one = jnp.zeros(1), jnp.ones((1, 1))
+    >>> sums = logme.residuals(batch, zero, one, one, zero)
+    >>> float(sums["sums"][0]), float(sums["squares"][0])
+    (-1.0, 1.0)
   """
   u = statistics.project(batch.features, mean, basis)
   targets = batch.targets
   if targets is None:
     targets = jax.nn.one_hot(batch.labels, batch.num_classes)
   fit = jnp.matmul(u, weights, precision=jax.lax.Precision.HIGHEST)
-  left = (targets - fit - intercept[None]) * batch.weights[:, None]
-  cross = jnp.matmul(left.T, u, precision=jax.lax.Precision.HIGHEST)
-  return {"sums": left.sum(0), "squares": (left**2).sum(0), "cross": cross}
+  rest = (targets - fit - intercept[None]) * batch.weights[:, None]
+  cross = jnp.matmul(rest.T, u, precision=jax.lax.Precision.HIGHEST)
+  return {"sums": rest.sum(0), "squares": (rest**2).sum(0), "cross": cross}
 
 
 def _spectrum(sums, known):
-  """Eigenvalues `[K]` of F^T F and their vectors `[D, K]`, zeros left out."""
+  """Non-zero eigenvalues `[K]` of F^T F, and their eigenvectors `[D, K]`."""
   n = sums["counts"].sum()
-  # Back to features about 0, as there is no intercept: f = offset + u root.
+  # Moments are about the mean, but the model has no intercept: products of the
+  # features about 0 are needed, f = offset + u root.
   mean = known.offset + sums["class_sums"].sum(axis=0) / n @ known.root
   scatter = known.root.T @ moments_lib.scatters(sums)[0] @ known.root
-  if n * (mean @ mean) <= _FAR * np.trace(scatter):
+  if n * (mean @ mean) <= _LARGE_MEAN * np.trace(scatter):
     values, axes = np.linalg.eigh(scatter + n * np.outer(mean, mean))
     kept = values > len(values) * np.finfo(np.float64).eps * max(values[-1], 0)
     return values[kept], axes[:, kept]
-  # The square of a large mean would leave no digits for the rest.
+  # The square of a large mean would leave no digits for the scatter in their
+  # sum. Singular values of a square root of the sum keep them.
   values, axes = np.linalg.eigh(scatter)
-  some = values > moments_lib.rounding(len(values)) ** 2 * max(values[-1], 0)
-  root = np.sqrt(values[some])[:, None] * axes[:, some].T
+  used = values > moments_lib.rounding(len(values)) ** 2 * max(values[-1], 0)
+  root = np.sqrt(values[used])[:, None] * axes[:, used].T
   root = np.concatenate([root, np.sqrt(n) * mean[None]])
   _, singular, axes = np.linalg.svd(root, full_matrices=False)
   return singular**2, axes.T
 
 
 def _products(sums, known, mean, scale):
-  """Targets times features `[C, D]`, and their squared lengths `[C]`."""
+  """Targets times features `[C, D]`, and the targets' squared lengths `[C]`."""
   n = sums["counts"].sum()
-  if "cross" not in sums:
+  if "cross" not in sums:  # one-hot labels: sums over classes are the products
     counts = sums["counts"]
     cross = sums["class_sums"] @ known.root + np.outer(counts, known.offset)
     return cross, counts
@@ -186,10 +253,14 @@ def _products(sums, known, mean, scale):
   return cross * scale[:, None] + np.outer(mean, total), energy
 
 
-def _parts_of_examples(outputs):
-  """The same from the n x n products of features, where examples are few."""
+def _parts_from_kernel(outputs):
+  """`logme_parts` from the products of examples `[n, n]`, for n <= D.
+
+  F F^T has the non-zero eigenvalues of F^T F, and is the smaller matrix here.
+  """
   outputs.check("features")
   features = np.asarray(outputs.features, np.float64)
+  # LogME does not depend on the features' scale; products then do not overflow.
   features = features / (np.abs(features).max() or 1)
   products = features @ features.T
   targets = outputs.targets
@@ -199,26 +270,30 @@ def _parts_of_examples(outputs):
   def finalise(kept):
     values, vectors = np.linalg.eigh(products[np.ix_(kept, kept)])
     floor = len(values) * np.finfo(np.float64).eps * values[-1]
-    some = values > max(floor, 0)
-    inside = (targets[kept].T @ vectors[:, some]) ** 2
+    used = values > max(floor, 0)
+    inside = (targets[kept].T @ vectors[:, used]) ** 2
     outside = (targets[kept] ** 2).sum(axis=0) - inside.sum(axis=1)
-    least = _EXACT * (inside.sum(axis=1) + np.abs(outside))
+    zero = _ZERO_RESIDUAL * (inside.sum(axis=1) + np.abs(outside))
     n = kept.sum()
-    return _mean_evidence(outputs, values[some], inside, outside, least, n)
+    return _mean_evidence(outputs, values[used], inside, outside, zero, n)
 
   return jackknife.Parts.of_examples(finalise, outputs.group_of, outputs.groups)
 
 
-def _mean_evidence(outputs, values, inside, outside, least, n):
+def _mean_evidence(outputs, values, inside, outside, zero, n):
   """Mean evidence of the target columns that are not all 0.
 
-  An `outside` of no more than `least` is rounding: the fit is exact.
+  An `outside` of at most `zero` is rounding: the fit is exact.
   """
   energy = inside.sum(axis=1) + np.maximum(outside, 0)
-  some = energy > 1e-12 * energy.max(initial=0)
-  if not some.any():
+  # A class may have no examples left without a group: its column is 0, but for
+  # rounding, and has no evidence.
+  used = energy > 1e-12 * energy.max(initial=0)
+  if not used.any():
     raise checks.UndefinedScore("logme is infinite: all targets are 0")
-  exact = some & (outside <= least)
+  exact = used & (outside <= zero)
+  # With as many dimensions as examples, any targets are fitted exactly. The
+  # best beta is finite then, as the prior on the weights explains them.
   if np.any(exact) and len(values) < n:
     which = np.argmax(exact)
     what = f"target {which}"
@@ -228,7 +303,7 @@ def _mean_evidence(outputs, values, inside, outside, least, n):
       f"logme is infinite: {len(values)} dimensions of features fit {what} "
       f"exactly on {n:.0f} examples"
     )
-  inside, outside = inside[some], np.maximum(outside[some], 0)
+  inside, outside = inside[used], np.maximum(outside[used], 0)
   return float(max_log_evidence(values, inside, outside, n).mean())
 
 
@@ -237,14 +312,14 @@ def max_log_evidence(
 ) -> np.ndarray:
   """Maximises the evidence of Bayesian linear regressions that share features.
 
-  With r = alpha / beta, the evidence is that of independent Gaussians along
-  the eigenvectors of F F^T, with variances (1 + values / r) / beta; the best
-  beta for a given r is known, which leaves one dimension to search.
+  With r = alpha / beta, the projections of a target on the eigenvectors of
+  F F^T are independent Gaussians with variances (1 + values / r) / beta. For a
+  given r the best beta has a closed form, so that r alone is searched.
 
   Args:
     values: `[K]`, positive eigenvalues of F^T F.
     inside: `[C, K]`, squared projections of each target on the eigenvectors.
-    outside: `[C]`, what is left of each target's squared length, >= 0.
+    outside: `[C]`, the rest of each target's squared length, >= 0.
     n: number of examples.
 
   Returns:
@@ -252,37 +327,52 @@ def max_log_evidence(
 
   Reference: You et al., ICML 2021, equation 2; MacKay, "Bayesian
   Interpolation", Neural Computation 1992.
+
+  Example:
+    A target that lies in the direction of the only feature is more probable
+    than one at a right angle to it, which the model takes for noise.
+
+    >>> import numpy as np
+    >>> from leep_jax.scores import logme
+    >>> values, n = np.array([10.0]), 10
+    >>> inside, outside = np.array([[9.0], [0.0]]), np.array([1.0, 10.0])
+    >>> print(logme.max_log_evidence(values, inside, outside, n).round(3))
+    [-0.54  -1.419]
   """
 
-  if not len(values):  # features are 0: all is noise
+  if not len(values):  # features are 0, so the target is noise
     return -0.5 * np.log(2 * np.pi * np.e * outside / n)
   margin = _DECADES * np.log(10)
   low, high = np.log(values.min()) - margin, np.log(values.max()) + margin
   steps = int((high - low) / np.log(10) * _GRID_PER_DECADE) + 2
   grid = np.linspace(low, high, steps)
-  odds = values / np.exp(grid)[:, None]
+  odds = values / np.exp(grid)[:, None]  # signal over noise, `[steps, K]`
   rest = outside[:, None] + inside @ (1 / (1 + odds)).T
+  # n / rest is the best beta; with it, the exponents of the Gaussians add up to
+  # n / 2, which is the e in the logarithm.
   fit = n * np.log(2 * np.pi * np.e * rest / n)
   scores = -0.5 * (fit + np.log1p(odds).sum(axis=1)) / n
   highest = scores.max(axis=1)
-  # There may be two maxima of like height: all that may be the highest count.
+  # The evidence may have two maxima of about the same height. All local maxima
+  # of the grid that may be the highest are refined.
   inner = scores[:, 1:-1]
-  target, place = np.nonzero(
+  target, before = np.nonzero(
     (inner > scores[:, :-2])
     & (inner >= scores[:, 2:])
-    & (inner > highest[:, None] - _NEAR)
+    & (inner > highest[:, None] - _GRID_ERROR)
   )
   inside, outside = inside[target], outside[target]
 
   def evidence(log_ratio):
-    """Of one log ratio for each maximum."""
+    """Evidence at one log(alpha / beta) for each of the maxima."""
     odds = values / np.exp(log_ratio)[:, None]
     rest = outside + (inside / (1 + odds)).sum(axis=1)
     fit = n * np.log(2 * np.pi * np.e * rest / n)
     return -0.5 * (fit + np.log1p(odds).sum(axis=1)) / n
 
-  # Golden section: each step looks at one new point of each interval.
-  a, b = grid[place], grid[place + 2]
+  # Golden section search: each step evaluates one new point of each interval,
+  # as the other is one of the step before.
+  a, b = grid[before], grid[before + 2]
   left, right = b - _GOLDEN * (b - a), a + _GOLDEN * (b - a)
   at_left, at_right = evidence(left), evidence(right)
   for _ in range(_GOLDEN_STEPS):

@@ -1,8 +1,12 @@
-"""Moments of features in coordinates where float32 sums know them well.
+"""Moments of features, in coordinates where float32 sums are accurate.
 
-The feature scores share these: computed once for kept outputs, in one look at
-the features, or in a second one where the first cannot resolve directions of
-little variance.
+All scores of features share these moments. They take one pass over the
+features, or a second one where the sums of the first cannot resolve directions
+of little variance. They are computed once for each `Outputs`.
+
+Symbols: n examples, Y target classes, D features f, T columns of real-valued
+targets, G groups of examples. The moments are those of K coordinates u =
+(f - mean) basis, near unit covariance and zero mean, with f - mean = u root.
 """
 
 from collections.abc import Callable
@@ -14,15 +18,15 @@ import numpy as np
 
 from leep_jax import jackknife, outputs as outputs_lib, statistics
 
-# Smallest over largest eigenvalue of the correlations, times what of the sums
-# of squares is left without the mean, above which one look in float32 is exact
-# to six digits.
+# One pass in float32 gives six correct digits if the ratio of the smallest and
+# the largest eigenvalue of the correlation matrix, times the share of the sums
+# of squares that is left when the mean is subtracted, is at least this.
 _WELL_CONDITIONED = 1e-2
-
-# Variances below this share of the largest are rounding of a second look.
-_NOTHING = 1e-10
-# Sums of all groups together are remembered up to this many numbers.
-_REMEMBERED = 1 << 24
+# Variances below this share of the largest are rounding, also of a second pass.
+_ZERO_VARIANCE = 1e-10
+# Sums of the groups are cached if they have at most this many numbers in all:
+# 128 MiB of float64.
+_MAX_CACHED = 1 << 24
 
 Sums = dict[str, np.ndarray]
 
@@ -31,17 +35,33 @@ Sums = dict[str, np.ndarray]
 class Moments:
   """Sums over u = (f - mean) basis `[K]`, near unit covariance and zero mean.
 
+  f are the features as statistics read them: shifted and scaled by
+  `Outputs.feature_centre`.
+
   Attributes:
-    total: `counts` `[Y]`, `gram` `[K, K]` of u, `class_sums` `[Y, K]`, and, of
-      regression targets less their mean and over their scale, `cross` `[T, K]`
-      with u, `target_sums` `[T]` and `squares` `[T]`.
-    of_group: the same sums over the examples of one group, from a look at
-      those alone: G matrices `[K, K]` at once would be too many.
-    mean: `[D]`, of the features as sums see them.
-    basis: `[D, K]`, which leaves out features that are constant.
+    total: sums over all examples: `counts` `[Y]`, `gram` `[K, K]` of u u^T, and
+      `class_sums` `[Y, K]` of u. With real-valued targets t, standardised, also
+      `cross` `[T, K]` of t u^T, `target_sums` `[T]` of t, and `squares` `[T]`
+      of t^2.
+    of_group: function of a group's number that returns the same sums over its
+      examples. It makes a pass over these alone: G matrices `[K, K]` might not
+      fit in memory at once.
+    mean: `[D]`, the mean of f.
+    basis: `[D, K]`; it leaves out features that are constant.
     root: `[K, D]`; u root is f - mean.
-    offset: `[D]`, the mean in the features' own unit over `scale`.
-    scale: of the features as sums see them, in their own unit.
+    offset: `[D]`, the mean of the original features, divided by `scale`.
+    scale: the unit of f in that of the original features.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax.scores import moments
+    >>> outputs = leep_jax.Outputs.from_arrays(
+    ...   features=[[0.0], [1.0], [1.0], [2.0]], labels=[0, 0, 1, 1])
+    >>> known = moments.moments(outputs)
+    >>> print(known.total["gram"] / len(outputs))  # the covariance of u
+    [[1.]]
+    >>> print(known.scale * known.offset)  # the mean of the features
+    [1.]
   """
 
   total: Sums
@@ -58,11 +78,11 @@ class Moments:
     *,
     more: dict[str, Any] | None = None,
   ) -> jackknife.Parts:
-    """A score that is a function of these sums.
+    """Returns a score that is a function of these sums.
 
     Args:
-      finalise: sums to score.
-      more: other sums that it takes, arrays `[G, ...]`.
+      finalise: function of the sums that returns the score.
+      more: further sums that it takes, arrays `[G, ...]`.
     """
     others = jackknife.Parts.by_group(finalise, more or {})
     return jackknife.Parts(
@@ -73,26 +93,50 @@ class Moments:
 
 
 def scatters(sums: Sums) -> tuple[np.ndarray, np.ndarray]:
-  """n S `[K, K]`, and a root `[Y, K]` of n S_between, without absent classes.
+  """Returns the scatter n S `[K, K]`, and rows `[Y, K]` with the one between.
 
-  S is the covariance of u, and S_between that of its class means.
+  S is the covariance of u and S_between that of its class means: n S_between is
+  rows^T rows. Classes without examples have no row.
+
+  Args:
+    sums: as `Moments.total`.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.scores import moments
+    >>> u = np.array([0.0, 1.0, 1.0, 2.0])  # of two classes
+    >>> scatter, rows = moments.scatters({
+    ...   "counts": np.array([2.0, 2.0]),
+    ...   "gram": np.array([[u @ u]]),
+    ...   "class_sums": np.array([[1.0], [3.0]]),
+    ... })
+    >>> print(scatter, (rows.T @ rows).round(6))
+    [[2.]] [[1.]]
   """
   counts = sums["counts"]
   n = counts.sum()
   total = sums["class_sums"].sum(axis=0)
-  here = counts > 0
-  # Class means weighted by sqrt(n_y), less the same part of the mean.
-  weight = np.sqrt(counts[here])[:, None]
-  means = sums["class_sums"][here] / weight - weight * (total / n)
+  present = counts > 0
+  # sqrt(n_y) times the difference of the class mean and the mean.
+  weight = np.sqrt(counts[present])[:, None]
+  means = sums["class_sums"][present] / weight - weight * (total / n)
+  # The mean of u is near 0, so that this subtraction loses no digits.
   return sums["gram"] - np.outer(total, total) / n, means
 
 
 def explained(scatter: np.ndarray, rows: np.ndarray) -> float:
-  """tr(rows scatter^+ rows^T), leaving out directions that are rounding.
+  """Returns tr(rows scatter^+ rows^T), with the pseudo-inverse of scatter.
 
   Args:
-    scatter: `[K, K]`.
+    scatter: `[K, K]`, symmetric. Eigenvalues that are rounding count as 0.
     rows: `[R, K]`.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.scores import moments
+    >>> scatter = np.diag([4.0, 0.0])  # the second direction has no variance
+    >>> round(moments.explained(scatter, np.array([[2.0, 0.0]])), 6)
+    1.0
   """
   values, vectors = np.linalg.eigh(scatter)
   floor = rounding(len(values)) * max(values, default=0)
@@ -101,20 +145,41 @@ def explained(scatter: np.ndarray, rows: np.ndarray) -> float:
 
 
 def moments(outputs: outputs_lib.Outputs) -> Moments:
-  """Returns the moments of kept outputs, computed once."""
+  """Returns the moments of the outputs' features; they are cached.
+
+  Args:
+    outputs: with features, and labels or targets.
+
+  Raises:
+    InputError: if features are not finite.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax.scores import moments
+    >>> outputs = leep_jax.Outputs.from_arrays(
+    ...   features=[[0.0, 5.0], [1.0, 5.0], [2.0, 5.0]], labels=[0, 0, 1])
+    >>> known = moments.moments(outputs)
+    >>> known.basis.shape  # the second feature is constant, so K is 1
+    (2, 1)
+    >>> moments.moments(outputs) is known
+    True
+  """
   return outputs.once(_moments)
 
 
 def _moments(outputs):
-  whole, n = outputs.whole, len(outputs)
-  sums = whole.sum(statistics.moments)
+  ungrouped, n = outputs.whole, len(outputs)
+  sums = ungrouped.sum(statistics.moments)
   gram, total = sums["gram"], sums["class_sums"].sum(axis=0)
-  # As the devices will have it, so that all sums are about one point.
+  # Rounded to the float32 that the devices will subtract, so that all sums are
+  # about the same point.
   mean = (total / n).astype(np.float32).astype(np.float64)
   scatter = gram - np.outer(total, total) / n
   scale = _scale(scatter, gram, outputs)
   used = np.isfinite(scale)
   scale = scale[used]
+  # Of the correlation matrix: whether float32 resolves a direction must not
+  # depend on the units of the features.
   values, vectors = np.linalg.eigh(
     scatter[np.ix_(used, used)] / np.outer(scale, scale)
   )
@@ -123,32 +188,35 @@ def _moments(outputs):
   share = np.diag(scatter)[used] / np.diag(gram)[used]
   limit = _WELL_CONDITIONED / min(share, default=1)
   if not len(scale) or values[0] >= limit * values[-1]:
+    # One pass is enough: u are the features, standardised one by one, and
+    # their moments follow from those of the first pass.
     factors = np.sqrt(n) / scale
     basis[used] = np.diag(factors)
     root[:, used] = np.diag(1 / factors)
 
-    def look(examples, group):
-      sums = {**examples.sum(statistics.moments), **labels(group)}
-      return _moved(sums, mean, used, factors)
+    def sums_of(examples, group):
+      sums = {**examples.sum(statistics.moments), **label_sums(group)}
+      return _standardised(sums, mean, used, factors)
 
   else:
-    # Float32 sums know the small eigenvalues badly: a second look at features
-    # brought near unit covariance by the first sees them as well as the rest.
+    # Small eigenvalues are differences of large float32 sums, and have few
+    # correct digits. A second pass over u, which the first brings near unit
+    # covariance, sums all directions with the same relative accuracy.
     floor = max(rounding(len(values)) * values[-1], np.finfo(np.float64).tiny)
     length = np.sqrt(np.maximum(values, floor))
     basis[used] = vectors / length / scale[:, None] * np.sqrt(n)
-    # As the devices will have it; the inverse is of what was rounded.
+    # The devices multiply by the rounded basis, so its inverse is the root.
     rounded = basis.astype(np.float32)
     basis = rounded.astype(np.float64)
     root[:, used] = np.linalg.inv(basis[used] * scale[:, None]) * scale
 
-    def look(examples, group):
-      at = mean.astype(np.float32)
-      sums = examples.sum(statistics.whitened_moments, at, rounded)
-      return {**sums, **labels(group)}
+    def sums_of(examples, group):
+      centre = mean.astype(np.float32)
+      sums = examples.sum(statistics.whitened_moments, centre, rounded)
+      return {**sums, **label_sums(group)}
 
-  def labels(group):
-    """Sums of what needs no look, over a group or, for None, all."""
+  def label_sums(group):
+    """Sums that need no pass over features: of a group or, for None, of all."""
     known = {"counts": outputs.group_counts}
     if outputs.targets is not None:
       known.update(outputs.once(_target_sums))
@@ -157,13 +225,14 @@ def _moments(outputs):
     }
 
   def of_group(group):
-    return look(outputs.features_of_group(group), group)
+    return sums_of(outputs.features_of_group(group), group)
 
-  if outputs.groups * len(scale) ** 2 <= _REMEMBERED:
+  # Several scores ask for the same groups.
+  if outputs.groups * len(scale) ** 2 <= _MAX_CACHED:
     of_group = functools.cache(of_group)
   shift, unit = outputs.feature_centre
   return Moments(
-    total=look(whole, None),
+    total=sums_of(ungrouped, None),
     of_group=of_group,
     mean=mean,
     basis=basis,
@@ -173,26 +242,29 @@ def _moments(outputs):
   )
 
 
-def _moved(sums, mean, used, factors):
+def _standardised(sums, mean, used, factors):
   """Sums of (f - mean) factors for the features used, from those of f."""
+  # In float64 on the host. Nothing is lost, as f are shifted to near their mean
+  # before they are summed.
   total, n = sums["class_sums"].sum(axis=0), sums["counts"].sum()
   outer = np.outer(total, mean)
   gram = sums["gram"] - outer - outer.T + n * np.outer(mean, mean)
   class_sums = sums["class_sums"] - np.outer(sums["counts"], mean)
-  moved = {
+  standardised = {
     **sums,
     "gram": gram[np.ix_(used, used)] * np.outer(factors, factors),
     "class_sums": class_sums[:, used] * factors,
   }
   if "cross" in sums:
     cross = sums["cross"] - np.outer(sums["target_sums"], mean)
-    moved["cross"] = cross[:, used] * factors
-  return moved
+    standardised["cross"] = cross[:, used] * factors
+  return standardised
 
 
 def _target_sums(outputs):
-  """Sums `[G, T]` of targets as statistics see them, and of their squares."""
+  """Sums `[G, T]` of the standardised targets, and of their squares."""
   mean, scale = outputs.target_centre
+  # Rounded as the devices read them in `statistics.moments`.
   targets = ((outputs.targets - mean) / scale).astype(np.float32)
   targets = targets.astype(np.float64)
   sums = np.zeros((2, outputs.groups, targets.shape[1]))
@@ -202,18 +274,28 @@ def _target_sums(outputs):
 
 
 def rounding(dimensions: int) -> float:
-  """Eigenvalues below this share of the largest are rounding of float32."""
+  """Returns the share of the largest eigenvalue below which one is rounding.
+
+  Args:
+    dimensions: number of eigenvalues of a matrix of float32 sums.
+
+  Example:
+    >>> from leep_jax.scores import moments
+    >>> f"{moments.rounding(64):.1e}"
+    '7.6e-06'
+  """
   return dimensions * float(np.finfo(np.float32).eps)
 
 
 def _scale(scatter, gram, outputs):
-  """Each feature's scale `[D]`, so that scores do not depend on its unit.
+  """Each feature's scale `[D]`: sqrt(n) times its standard deviation.
 
-  A feature that varies by no more than the rounding of its own values is
-  constant: its scale is infinite, which takes it out.
+  A feature that varies by no more than the rounding of its own values counts as
+  constant. Its scale is infinite, which marks it to be left out.
   """
   n = len(outputs)
   shift, unit = outputs.feature_centre
+  # Values are rounded twice: as f on the device, and as they were stored.
   limit = np.finfo(np.float32).eps * np.sqrt(np.diag(gram) / n)
   limit += np.finfo(shift.dtype).eps * np.abs(shift) / unit
   deviation = np.sqrt(np.maximum(np.diag(scatter), 0) / n)
@@ -221,12 +303,27 @@ def _scale(scatter, gram, outputs):
 
 
 def principal_axes(known: Moments) -> tuple[np.ndarray, np.ndarray]:
-  """Variances `[K]` of the features, and axes `[D, K]`, largest first.
+  """Returns variances `[K]` and axes `[D, K]` of principal components.
 
-  Directions without variance are left out. Units are those of the features as
-  sums see them.
+  The largest variance is first, and directions without variance are left out.
+  The unit is that of the features as statistics read them.
+
+  Args:
+    known: the moments of the features.
+
+  Example:
+    Features that are multiples of each other have one principal component.
+
+    >>> import leep_jax
+    >>> from leep_jax.scores import moments
+    >>> outputs = leep_jax.Outputs.from_arrays(
+    ...   features=[[0.0, 0.0], [1.0, 2.0], [2.0, 4.0]], labels=[0, 0, 1])
+    >>> variances, axes = moments.principal_axes(moments.moments(outputs))
+    >>> variances.shape, axes.shape
+    ((1,), (2, 1))
   """
   scatter = known.root.T @ scatters(known.total)[0] @ known.root
   values, vectors = np.linalg.eigh(scatter / known.total["counts"].sum())
-  kept = values > _NOTHING * max(values[-1], 0)
+  kept = values > _ZERO_VARIANCE * max(values[-1], 0)
+  # `eigh` has the smallest first.
   return values[kept][::-1], vectors[:, kept][:, ::-1]

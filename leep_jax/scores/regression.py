@@ -1,4 +1,9 @@
-"""Linear fits of real-valued targets: LinMSE and LabMSE."""
+"""Scores for regression by linear fits of the targets: LinMSE and LabMSE.
+
+Both are minus a mean squared error, in squared units of the targets, and at
+most 0; higher means that the source transfers better. Symbols: n examples, D
+features f, Z source outputs, T columns of targets y.
+"""
 
 from typing import Any
 
@@ -14,14 +19,14 @@ def lin_mse(features: Any, targets: Any, *, ridge: float = RIDGE) -> float:
   """Minus the ridge regression error of targets on features; at most 0.
 
   LinMSE = - min over (A, b) of 1/n sum_i |y_i - A f_i - b|^2 + ridge |A|^2.
-  Higher transfers better. It is in squared units of the targets, summed over
-  their columns, and with `ridge` above 0 depends on the unit of the features.
+  Higher transfers better. Squared errors are summed over the columns of the
+  targets. With `ridge` above 0, LinMSE depends on the unit of the features.
 
   Args:
     features: `[n, D]`, the source model's penultimate features.
     targets: `[n, T]` or `[n]` real numbers.
-    ridge: weight of the penalty (lambda), at least 0. 0 is plain least squares,
-      which tells nothing where n <= D.
+    ridge: weight of the penalty (lambda), at least 0. 0 is ordinary least
+      squares, whose error is 0 for any features where n <= D.
 
   Raises:
     InputError: if there are no examples, lengths differ, targets or features
@@ -30,6 +35,26 @@ def lin_mse(features: Any, targets: Any, *, ridge: float = RIDGE) -> float:
   Reference: C. N. Nguyen, P. Tran, L. S. T. Ho, V. Dinh, A. T. Tran, T.
   Hassner & C. V. Nguyen, "Simple Transferability Estimation for Regression
   Tasks", UAI 2023, arXiv 2312.00656, section 4.
+
+  Example:
+    The targets are a linear function of the first source's features. Those of
+    the second have no linear relation to them: what is left is the variance of
+    the targets.
+
+    >>> import leep_jax
+    >>> targets = [1.0, 3.0, 5.0, 7.0]
+    >>> linear, unrelated = [[0], [1], [2], [3]], [[1], [-1], [-1], [1]]
+    >>> for features in (linear, unrelated):
+    ...   print(f"{leep_jax.lin_mse(features, targets, ridge=0):.4f}")
+    0.0000
+    -5.0000
+
+    With `ridge`, a fit with large weights counts less than its error says:
+
+    >>> f"{leep_jax.lin_mse(linear, targets):.4f}"
+    FILL leep_jax.scores.regression.lin_mse 0.0000
+    -5.0000
+    '-2.2222'
   """
   return jackknife.value(
     lin_mse_parts(
@@ -43,7 +68,7 @@ def lab_mse(outputs: Any, targets: Any, *, ridge: float = RIDGE) -> float:
   """`lin_mse` with the source model's outputs in place of its features.
 
   Args:
-    outputs: `[n, Z]`, what the source model gives: probabilities of its labels,
+    outputs: `[n, Z]`, the source model's outputs: probabilities of its labels,
       or the real numbers that a regressor predicts.
     targets: `[n, T]` or `[n]` real numbers.
     ridge: weight of the penalty (lambda), at least 0.
@@ -52,6 +77,12 @@ def lab_mse(outputs: Any, targets: Any, *, ridge: float = RIDGE) -> float:
     InputError: as `lin_mse`.
 
   Reference: Nguyen et al., UAI 2023, arXiv 2312.00656, section 4.
+
+  Example:
+    >>> import leep_jax
+    >>> probs = [[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]
+    >>> f"{leep_jax.lab_mse(probs, [1.0, 4.0, 8.0]):.4f}"
+    '-7.0611'
   """
   return lin_mse(outputs, targets, ridge=ridge)
 
@@ -59,12 +90,30 @@ def lab_mse(outputs: Any, targets: Any, *, ridge: float = RIDGE) -> float:
 def lin_mse_parts(
   outputs: outputs_lib.Outputs, *, ridge: float = RIDGE
 ) -> jackknife.Parts:
-  """`lin_mse` as a function of sums."""
+  """Returns `lin_mse` as sums and a function of them.
+
+  Args:
+    outputs: with features and targets.
+    ridge: as of `lin_mse`.
+
+  Raises:
+    InputError: as `lin_mse`.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax import jackknife
+    >>> from leep_jax.scores import regression
+    >>> outputs = leep_jax.Outputs.from_arrays(
+    ...   features=[[0.0], [1.0], [2.0], [3.0]], targets=[1.0, 3.0, 5.0, 7.0])
+    >>> round(jackknife.value(regression.lin_mse_parts(outputs)), 4)
+    -2.2222
+  """
   if not ridge >= 0 or not np.isfinite(ridge):
     raise checks.InputError(f"ridge is {ridge}, but must be at least 0")
   known = moments_lib.moments(outputs)
   unit = outputs.target_centre[1]
-  # Penalises A in the features' own unit, which u is far from.
+  # |A|^2 is of weights on the original features, f = scale u root. In terms of
+  # weights on u, which sums are of, it is a quadratic form.
   penalty = np.zeros(())
   if ridge and len(known.root):
     penalty = np.linalg.inv(known.root @ known.root.T * known.scale**2)
@@ -74,19 +123,39 @@ def lin_mse_parts(
     scatter, _ = moments_lib.scatters(sums)
     targets = sums["target_sums"] / n
     cross = (sums["cross"] - np.outer(targets, total)) * unit[:, None]
-    left = unit**2 * (sums["squares"] - n * targets**2)
+    variation = unit**2 * (sums["squares"] - n * targets**2)
+    # Of the variation of the targets about their mean, the part that the fit
+    # explains; for ridge regression, less the penalty.
     if ridge:
       shrunk = scatter + n * ridge * penalty
       explained = np.sum(cross * np.linalg.solve(shrunk, cross.T).T)
     else:
       explained = moments_lib.explained(scatter, cross)
-    return min(float((explained - left.sum()) / n), 0.0)
+    # Rounding may make the explained part the larger one.
+    return min(float((explained - variation.sum()) / n), 0.0)
 
   return known.parts(finalise)
 
 
 def lab_mse_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
-  """`lab_mse` as a function of sums."""
+  """Returns `lab_mse` as sums and a function of them.
+
+  Args:
+    outputs: with a regressor's outputs or probabilities, and targets.
+
+  Raises:
+    InputError: as `lin_mse`.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax import jackknife
+    >>> from leep_jax.scores import regression
+    >>> outputs = leep_jax.Outputs.from_arrays(
+    ...   probs=[[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]], targets=[1.0, 4.0, 8.0])
+    >>> round(jackknife.value(regression.lab_mse_parts(outputs)), 4)
+    -7.0611
+  """
+  # Cached, so that their moments are too.
   return lin_mse_parts(outputs.once(_outputs_as_features))
 
 

@@ -1,4 +1,9 @@
-"""TransRate: how many bits the features spend on telling the classes apart."""
+"""TransRate: mutual information of features and labels, by coding rates.
+
+TransRate is in nats and at least 0; higher means that the source transfers
+better. Symbols: n examples, n_c of class c, D features F `[n, D]`, G groups of
+examples.
+"""
 
 from typing import Any
 
@@ -7,7 +12,9 @@ import numpy as np
 from leep_jax import checks, jackknife, outputs as outputs_lib
 
 EPS = 1e-4
-_ROWS = 4096  # at a time
+# Features are read this many rows at a time, as they may be in a file that is
+# larger than memory.
+_ROWS = 4096
 
 
 def trans_rate(
@@ -20,19 +27,20 @@ def trans_rate(
   """TransRate, in nats, at least 0; higher transfers better.
 
   TransRate = R(F) - sum_c n_c/n R(F_c), with the coding rate R(F) = 1/2 log
-  det(I + D/(n eps^2) F^T F) of features less the mean of all. It depends on
-  the unit of the features: the smaller they are against `eps`, the smaller it
-  is. Where classes have fewer examples than features it counts dimensions.
+  det(I + D/(n eps^2) F^T F), where the mean of all features is subtracted from
+  F and from F_c, the features of class c. TransRate depends on the unit of the
+  features: it falls as they get smaller in relation to `eps`. Where classes
+  have fewer examples than features, it mostly counts dimensions.
 
-  Published code (also that in the paper's appendix) takes 1/(n eps) for D/(n
-  eps^2) and averages classes equally, whatever their size.
+  Published code (also that in the paper's appendix) has 1/(n eps) in place of
+  D/(n eps^2), and gives all classes the same weight, whatever their size.
 
   Args:
     features: `[n, D]`, the source model's penultimate features.
     labels: `[n]`, target labels from 0.
     num_classes: Y; by default the largest label plus 1. TransRate does not
       depend on it.
-    eps: the distortion allowed in coding a feature, above 0.
+    eps: distortion that is allowed in coding the features, above 0.
 
   Raises:
     InputError: if there are no examples, lengths differ, labels are not
@@ -40,6 +48,20 @@ def trans_rate(
 
   Reference: Huang, Huang, Rong, Yang & Wei, "Frustratingly Easy
   Transferability Estimation", ICML 2022, arXiv 2106.09362, equation 4.
+
+  Example:
+    The features of the first source have a direction of their own for each
+    class, as seen from their mean. Those of the second are the same in all
+    classes, and carry no information about the labels.
+
+    >>> import leep_jax
+    >>> labels = [0, 0, 1, 1, 2, 2]
+    >>> apart = [[0, 0], [0, 0], [1, 0], [1, 0], [0, 1], [0, 1]]
+    >>> same = [[0, 1], [1, 0], [0, 1], [1, 0], [0, 1], [1, 0]]
+    >>> for features in (apart, same):
+    ...   print(f"{leep_jax.trans_rate(features, labels, eps=0.1):.4f}")
+    1.4706
+    0.0000
   """
   return jackknife.value(
     trans_rate_parts(
@@ -54,11 +76,28 @@ def trans_rate(
 def trans_rate_parts(
   outputs: outputs_lib.Outputs, *, eps: float = EPS
 ) -> jackknife.Parts:
-  """`trans_rate` as a function of which groups take part.
+  """Returns `trans_rate` as a function of which groups of examples take part.
 
-  Moments are float64 sums on the host: the rate weighs directions of little
-  variance as much as others. Of a class with fewer examples than features the
-  products of examples stand in for those of features.
+  Moments are float64 sums on the host, as directions of little variance add as
+  much to the coding rate as others. For a class with fewer examples than
+  features, the products of examples `[n_c, n_c]` replace those of features
+  `[D, D]`: det(I + F F^T) is det(I + F^T F).
+
+  Args:
+    outputs: with features and labels.
+    eps: as of `trans_rate`.
+
+  Raises:
+    InputError: as `trans_rate`.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax import jackknife
+    >>> from leep_jax.scores import trans_rate
+    >>> outputs = leep_jax.Outputs.from_arrays(
+    ...   features=[[0, 0], [1, 0], [0, 1]], labels=[0, 1, 2])
+    >>> round(jackknife.value(trans_rate.trans_rate_parts(outputs)), 4)
+    8.3556
   """
   if not eps > 0 or not np.isfinite(eps):
     raise checks.InputError(f"eps is {eps}, but must be above 0")
@@ -69,9 +108,11 @@ def trans_rate_parts(
   mean = features.mean(axis=0, dtype=np.float64)
   totals = np.zeros((outputs.groups, features.shape[1]))
   for part in _pieces(np.arange(n)):
+    # A product with indicators `[G, rows]` adds up the rows of each group.
     member = np.arange(outputs.groups)[:, None] == outputs.group_of[part]
     totals += member @ (np.asarray(features[part], np.float64) - mean)
-  # How far the mean of those that are left is from it; the first row is all.
+  # Without a group, the mean of the rest is another one. Row 0 is for all
+  # examples, row g + 1 for those without group g.
   moves = np.zeros((outputs.groups + 1, features.shape[1]))
   left = np.append(n, n - counts.sum(axis=1))
   if outputs.groups > 1:
@@ -83,13 +124,14 @@ def trans_rate_parts(
     groups = outputs.group_of[chosen]
     inside = _rates(features, chosen, groups, mean, moves, eps)
     rates -= size / np.maximum(left, 1) * inside
-  rates = np.maximum(rates, 0)  # but for rounding it is, as log det is concave
+  rates = np.maximum(rates, 0)  # log det is concave; below 0 is rounding
 
   def finalise(sums):
-    gone = np.flatnonzero(sums["kept"] == 0)
-    return float(rates[gone[0] + 1 if len(gone) else 0])
+    missing = np.flatnonzero(sums["kept"] == 0)
+    return float(rates[missing[0] + 1 if len(missing) else 0])
 
-  # What is added up is which groups take part.
+  # All values are computed above, where groups share most of the work. The
+  # sums of the jackknife only say which group is left out.
   return jackknife.Parts.by_group(finalise, {"kept": np.eye(outputs.groups)})
 
 
@@ -99,14 +141,14 @@ def _pieces(indices):
 
 
 def _rates(features, chosen, groups, mean, moves, eps):
-  """Coding rates `[G + 1]` of some examples: of all, and without each group.
+  """Coding rates `[G + 1]` of chosen examples: of all, and without each group.
 
   Args:
     features: `[n, D]`.
-    chosen: `[m]`, the examples.
+    chosen: `[m]`, indices of the examples.
     groups: `[m]`, their groups.
-    mean: `[D]`, taken from the features.
-    moves: `[G + 1, D]`, what is taken from them besides.
+    mean: `[D]`, subtracted from the features.
+    moves: `[G + 1, D]`, subtracted besides, as the mean depends on the group.
     eps: distortion.
   """
   dimensions = features.shape[1]
@@ -114,6 +156,7 @@ def _rates(features, chosen, groups, mean, moves, eps):
     rows = np.asarray(features[chosen], np.float64) - mean
     products, along = rows @ rows.T, rows @ moves.T
   else:
+    # Products of each group, so that those without one are a difference.
     grams = np.zeros((len(moves) - 1, dimensions, dimensions))
     totals = np.zeros((len(moves) - 1, dimensions))
     for g in range(len(grams)):
@@ -124,12 +167,13 @@ def _rates(features, chosen, groups, mean, moves, eps):
     gram, total = grams.sum(axis=0), totals.sum(axis=0)
   rates = np.zeros(len(moves))
   for g in range(len(moves) if len(moves) > 2 else 1):
-    kept = groups != g - 1  # all for g = 0
+    kept = groups != g - 1  # for g = 0, no group has this number: all
     count = kept.sum()
     if not count:
       continue
     move = moves[g]
     if len(chosen) <= dimensions:
+      # (f - move)(f' - move)^T, expanded: no products of features again.
       shift = along[kept, g]
       matrix = products[np.ix_(kept, kept)] - shift[:, None] - shift[None]
       matrix += move @ move
