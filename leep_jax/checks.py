@@ -63,7 +63,8 @@ def some(names: Iterable[object]) -> str:
   """Returns the first three names, and how many more there are.
 
   Example:
-    >>> some(["a", "b", "c", "d", "e"])
+    >>> from leep_jax import checks
+    >>> checks.some(["a", "b", "c", "d", "e"])
     'a, b, c and 2 more'
   """
   shown = [f"{name}" for name in names]
