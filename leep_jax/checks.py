@@ -37,17 +37,26 @@ def note(text: str) -> None:
   warnings.warn(text, InputNote, stacklevel=2)
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
-  """Returns an error for an unknown `name`, with the nearest known names."""
+def unknown(
+  kind: str, name: str, known: Iterable[str], *, cutoff: float = 0.5
+) -> InputError:
+  """Returns an error for an unknown `name`, with the nearest known names.
+
+  Args:
+    kind: what it is a name of.
+    name: what was given.
+    known: what could have been.
+    cutoff: how alike names must be to be shown, 0 to 1.
+  """
   known = sorted(known)
-  near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+  near = difflib.get_close_matches(name, known, n=3, cutoff=cutoff)
   if near:
     hint = f"did you mean {', '.join(near)}?"
   elif len(known) <= 20:
     hint = f"known: {', '.join(known)}"
   else:
     hint = f"{len(known)} names are known, none of them close"
-  return InputError(f"unknown {kind} {name!r}; {hint}")
+  return InputError(f"unknown {kind} {name[:200]!r}; {hint}")
 
 
 def reason(error: BaseException) -> str:
