@@ -73,17 +73,30 @@ def some(names: Iterable[object]) -> str:
   return f"{', '.join(shown[:3])} and {len(shown) - 3:,} more"
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
-  """Returns an error for an unknown `name`, with the nearest known names."""
+def unknown(
+  kind: str, name: str, known: Iterable[str], *, cutoff: float | None = None
+) -> InputError:
+  """Returns an error for an unknown `name`, with the nearest known names.
+
+  Args:
+    kind: what it is a name of.
+    name: what was given.
+    known: what could have been.
+    cutoff: how alike names must be to be shown, 0 to 1; by default, see
+      `nearest`.
+  """
   known = sorted(known)
-  near = nearest(name, known)
+  if cutoff is None:
+    near = nearest(name, known)
+  else:
+    near = difflib.get_close_matches(name, known, n=3, cutoff=cutoff)
   if near:
     hint = f"did you mean {', '.join(near)}?"
   elif len(known) <= 20:
     hint = f"known: {', '.join(known)}"
   else:
     hint = f"{len(known)} names are known, none of them close"
-  return InputError(f"unknown {kind} {name!r}; {hint}")
+  return InputError(f"unknown {kind} {name[:200]!r}; {hint}")
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:

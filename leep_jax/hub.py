@@ -25,6 +25,14 @@ _CONFIGS = (
   "processor_config.json",
 )
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+# Names that end so are files, not repositories.
+_FILES = (".safetensors", ".npz", ".json", ".h5", ".keras", *_PICKLES)
+_TIMM = re.compile(r"hf[-_]hub:(//)?|timm:(?=\w+/)")
+_PAGE = re.compile(
+  r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/(?:models/)?"
+  r"([^/\s]+/[^/\s?#@]+)(?:/(?:tree|blob|resolve)/([^/\s?#]+))?(?:/[^\s?#]*)?"
+  r"(?:[?#].*)?"
+)
 # The Hub's rule for an owner's or a repository's name, and Git's for a revision
 # (which may have slashes, as refs/pr/1 has).
 _PART = re.compile(r"\w([\w.-]*\w)?", re.ASCII)
@@ -34,6 +42,31 @@ _REVISION = re.compile(r"[^\s/~^:?*\[\\]+(/[^\s/~^:?*\[\\]+)*")
 def is_hub(name: str) -> bool:
   """Returns whether a name is one of the Hugging Face Hub's."""
   return name.startswith(_SCHEME)
+
+
+def spelled(name: str) -> str:
+  """Returns `hf://OWNER/NAME[@REVISION]` for other spellings of it, or "".
+
+  Known are `OWNER/NAME`, timm's `hf-hub:OWNER/NAME` and addresses of pages and
+  files. A path that exists is no repository.
+  """
+  if is_hub(name):
+    return name
+  page = _PAGE.fullmatch(name)
+  if page:
+    repo, revision = page[1], page[2]
+    return f"{_SCHEME}{repo}" + (f"@{revision}" if revision else "")
+  scheme = _TIMM.match(name)
+  short = name[scheme.end() :] if scheme else name
+  repo, at, revision = short.partition("@")
+  owner, slash, model = repo.partition("/")
+  if not (slash and _PART.fullmatch(owner) and _PART.fullmatch(model)):
+    return ""
+  if not scheme and (
+    pathlib.Path(owner).exists() or model.endswith(_FILES) or ":" in name
+  ):
+    return ""
+  return f"{_SCHEME}{repo}{at}{revision}"
 
 
 def check(name: str) -> None:

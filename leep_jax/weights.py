@@ -287,6 +287,40 @@ def strip_prefix(
   return inside, [name for name in beside if name not in known]
 
 
+def fits(
+  model: nnx.Module,
+  tensors: dict[str, np.ndarray],
+  *,
+  names: Names,
+  head: str,
+  added: str = "",
+) -> bool:
+  """Whether tensors are those of a network, its last layer left out.
+
+  Args:
+    model: the network, of which names and shapes alone are used.
+    tensors: named arrays in PyTorch's layout.
+    names: table of the architecture.
+    head: published name of the last layer's weight.
+    added: see `strip_prefix`.
+  """
+  inside, _ = strip_prefix(tensors, model, names=names, added=added)
+  found = rename(inside, names)
+  layer = head.rpartition(".")[0]
+  wanted = {
+    published_name(path): (path, variable.shape)
+    for path, variable in nnx.to_flat_state(nnx.state(model))
+    if published_name(path).rpartition(".")[0] != layer
+  }
+  others = [name for name in found if name not in wanted]
+  return wanted.keys() <= found.keys() and not (
+    any(_fitted(found[name][1], *wanted[name])[1] for name in wanted)
+    or any(
+      n.rpartition(".")[0] != layer and not _HEADS.search(n) for n in others
+    )
+  )
+
+
 def load_into(
   model: nnx.Module,
   tensors: dict[str, np.ndarray],

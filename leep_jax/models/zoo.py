@@ -46,6 +46,8 @@ ARCHITECTURES: dict[str, Architecture] = {
   for name, architecture in module.ARCHITECTURES.items()
 }  # fmt: skip
 
+# How alike a name must be to one that is suggested for it, 0 to 1.
+_ALIKE = 0.85
 _BUNDLED_DIR = pathlib.Path(__file__).parent / "bundled"
 
 
@@ -168,20 +170,46 @@ def parameter_count(arch: str, num_classes: int) -> int:
   return sum(leaf.size for leaf in leaves)
 
 
+@functools.cache
+def _aliases() -> dict[str, str]:
+  """Architectures by all their names: timm's, torchvision's; small letters."""
+  theirs = {"vit_b_16": "vit_base_16", "vit_s_16": "vit_small_16"}
+  for arch, architecture in ARCHITECTURES.items():
+    theirs |= dict.fromkeys(architecture.timm, arch)
+  ours = {arch: arch for arch in ARCHITECTURES}
+  return {key.lower(): arch for key, arch in (theirs | ours).items()}
+
+
 def _resolve(name: str) -> tuple[str, str]:
-  """The architecture and the checkpoint that a name stands for."""
-  arch, at, path = name.partition("@")
-  if at:
-    return arch, path
-  if name in bundled():
-    path = os.fspath(bundled()[name])
+  """The architecture and the checkpoint that a name stands for.
+
+  The architecture is empty where the checkpoint's configuration is to tell it.
+  """
+  in_lower_case = {known.lower(): known for known in bundled()}
+  for entry in PUBLISHED:
+    in_lower_case[entry.name.lower()] = entry.name
+  known = in_lower_case.get(name.lower(), name)
+  if known in bundled():
+    path = os.fspath(bundled()[known])
     return json.loads(weights.read_metadata(path)["leep_jax"])[
       "architecture"
     ], path
   for entry in PUBLISHED:
-    if entry.name == name:
+    if entry.name == known:
       return entry.architecture, entry.origin
-  return "", ""
+  arch, at, path = name.partition("@")
+  if at and "/" not in arch and ":" not in arch:
+    exists = os.path.exists(os.path.expanduser(path))
+    path = path if exists else hub.spelled(path) or path
+    return _aliases().get(arch.lower(), arch), path
+  repository = "" if os.path.exists(name) else hub.spelled(name)
+  tagged = name if not repository else ""
+  if repository.startswith("hf://timm/"):
+    tagged = repository.removeprefix("hf://timm/")
+  arch, dot, _ = tagged.partition(".")
+  if dot and "/" not in tagged and arch.lower() in _aliases():
+    return _aliases()[arch.lower()], repository or f"hf://timm/{name}"
+  return "", repository
 
 
 def check_source(name: str) -> None:
@@ -193,36 +221,70 @@ def check_source(name: str) -> None:
   """
   arch, path = _resolve(name)
   if path:
-    if arch not in ARCHITECTURES:
+    if arch not in ARCHITECTURES and not (hub.is_hub(path) and not arch):
       raise checks.unknown("architecture", arch, ARCHITECTURES)
-    if path.startswith("https:"):
+    if hub.is_hub(path):
+      hub.check(path)
+    elif path.startswith(("https:", "http:")):
       raise checks.InputError(
         f"{name} is published as a pickle at {path}: download and convert it "
         f"({file_kinds.CONVERT}), then pass {arch}@OUT.safetensors"
+        if name in (row.name for row in PUBLISHED)
+        else f"{path} is not fetched: download it, then pass {arch}@FILE"
       )
-    if hub.is_hub(path):
-      hub.check(path)
     elif not os.path.exists(os.path.expanduser(path)):
       index = os.path.expanduser(f"{path}.index")  # what TensorFlow names
       if os.path.exists(index):
         weights.read_tensors(index)
       raise checks.InputError(f"no checkpoint at {path}")
-  elif name in ARCHITECTURES:
+  elif name.lower() in _aliases():
+    arch = _aliases()[name.lower()]
+    known = "" if arch == name else f" ({arch} here)"
     raise checks.InputError(
-      f"{name} is an architecture, not trained weights: pass "
-      f"{name}@CHECKPOINT.safetensors or {name}@hf://OWNER/NAME"
+      f"{name}{known} is an architecture, not trained weights: pass "
+      f"{arch}@CHECKPOINT.safetensors or {arch}@hf://OWNER/NAME"
     )
-  elif (
-    hub.is_hub(name)
-    or name.endswith((".safetensors", ".npz"))
-    or (os.path.exists(name))
-  ):
+  elif name.endswith((".safetensors", ".npz")) or os.path.exists(name):
     raise checks.InputError(
       f"{name} is a checkpoint without an architecture: pass ARCH@{name}, "
       f"ARCH being one of {', '.join(ARCHITECTURES)}"
     )
   elif ":" not in name:
-    raise checks.unknown("model", name, [row.name for row in entries()])
+    # Other weights of a name that is much alike are not what is meant.
+    raise checks.unknown(
+      "model", name, [row.name for row in entries()], cutoff=_ALIKE
+    )
+
+
+def _architecture_of(name: str, folder: pathlib.Path) -> str:
+  """The architecture of a repository, by its configuration and its tensors."""
+  config = configs.read(folder)
+  if config.timm is not None:
+    kind = config.timm
+    fitting = [_aliases().get(kind.lower(), "")]
+  else:
+    kind = str(config.transformers)
+    tensors, _ = weights.read_tensors(weights.find(folder))
+    fitting = [
+      arch
+      for arch, architecture in ARCHITECTURES.items()
+      if config.transformers
+      and architecture.transformers == kind
+      and weights.fits(
+        shapes(arch, 1),
+        tensors,
+        names=architecture.names,
+        head=architecture.head,
+        added=f"{kind}.",
+      )
+    ]
+  if len(fitting) != 1 or not fitting[0]:
+    raise checks.InputError(
+      f"{name} is of the network {kind!r}, of none of the sizes known here; "
+      "python -m leep_jax.models lists the architectures: if one has its "
+      f"tensors, pass ARCH@{name}"
+    )
+  return fitting[0]
 
 
 def load_source(
@@ -234,7 +296,9 @@ def load_source(
     name: a bundled or published source (`python -m leep_jax.models` lists
       them); `ARCH@PATH`, an architecture with a checkpoint, which is a file, a
       folder laid out as on the hub, an Orbax checkpoint, or
-      `hf://owner/name[@revision]`; or `package.module:factory`, a function
+      `hf://owner/name[@revision]`; `hf://owner/name` alone, where its
+      configuration tells the architecture, and a timm name such as
+      `resnet50.a1_in1k`; or `package.module:factory`, a function
       without arguments that returns a `Source`.
     overrides: what replaces the checkpoint's own configuration.
 
@@ -247,6 +311,7 @@ def load_source(
   if not path:
     return _from_factory(name, overrides)
   folder = hub.fetch(path) if hub.is_hub(path) else pathlib.Path(path)
+  arch = arch or _architecture_of(path, folder)
   return _from_checkpoint(name, arch, folder.expanduser(), overrides)
 
 
