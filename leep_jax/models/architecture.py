@@ -1,4 +1,4 @@
-"""What the zoo knows of an architecture."""
+"""The row that describes an architecture: how to build it and what it takes."""
 
 from collections.abc import Callable, Mapping
 import dataclasses
@@ -8,20 +8,22 @@ from flax import nnx
 
 from leep_jax import source as source_lib, weights
 
+# Of the red, green and blue values, in [0, 1], of ImageNet's training images.
+# Nearly all publishers of weights use these numbers.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-  """One network definition.
+  """A network definition, and what checkpoints of it need.
 
   Attributes:
     build: `(num_classes, *, rngs, **options) -> nnx.Module`; called on images
       `[B, H, W, 3]` it gives `(logits [B, Z], features [B, D])`.
-    head: published name of the last layer's weight, `[Z, D]`: it tells the
-      number of classes of a checkpoint.
-    preprocessing: what a checkpoint with no configuration of its own is fed.
+    head: published name of the last layer's weight, `[Z, D]`. Its shape tells
+      how many classes a checkpoint has.
+    preprocessing: of images, for a checkpoint without a configuration.
     min_image_size: smallest side of an image, in pixels.
     fixed_image_size: whether images must have the side of `preprocessing`.
     names: what other publishers call its tensors, see `weights.Names`.
@@ -33,6 +35,12 @@ class Architecture:
       same names (ResNets with blurred pooling), so others are refused.
     transformers: the `model_type` of transformers' configurations.
     pool: what timm's configurations call the pooling before the head.
+
+  Example:
+    >>> from leep_jax.models import resnet
+    >>> row = resnet.ARCHITECTURES["resnet50"]
+    >>> row.head, row.preprocessing.image_size, row.min_image_size
+    ('fc.weight', 224, 32)
   """
 
   build: Callable[..., nnx.Module]
@@ -49,11 +57,20 @@ class Architecture:
 
 
 def imagenet(**fields: Any) -> source_lib.Preprocessing:
-  """What networks trained on ImageNet are mostly fed.
+  """Returns the preprocessing of most networks trained on ImageNet.
 
   Args:
-    **fields: of `Preprocessing`, where they differ.
+    **fields: of `Preprocessing`, where a network differs.
+
+  Example:
+    >>> from leep_jax.models import architecture
+    >>> usual = architecture.imagenet()
+    >>> usual.image_size, usual.crop, usual.interpolation
+    (224, 0.875, 'bicubic')
+    >>> architecture.imagenet(image_size=256).image_size
+    256
   """
+  # 0.875 is 224 / 256: the shorter side is resized to 256, and 224 are kept.
   usual: dict[str, Any] = {
     "image_size": 224,
     "mean": IMAGENET_MEAN,

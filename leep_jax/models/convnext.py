@@ -1,7 +1,7 @@
 """ConvNeXt (Liu et al., 2022): tiny, small and base, in Flax NNX.
 
-Named as in timm; files of torchvision and transformers are read too. Images
-are `[B, H, W, 3]`, normalised, of any size from 32.
+Attributes have timm's names; files of torchvision and transformers are read
+too. Images are `[B, H, W, 3]`, normalised, with sides of at least 32 pixels.
 """
 
 import functools
@@ -15,6 +15,8 @@ from leep_jax.models import layers
 from leep_jax.models.architecture import Architecture, imagenet
 
 
+# Unlike networks with BatchNorm, all convolutions have a bias, and padding is
+# given, as most have none.
 def _conv(inputs, outputs, kernel, *, stride=1, padding=0, groups=1, rngs):
   return layers.conv(
     inputs,
@@ -33,7 +35,16 @@ def _norm(channels, *, eps=1e-6, rngs):
 
 
 class Block(nnx.Module):
-  """A depthwise 7x7 convolution, a norm and an MLP, scaled, and a shortcut."""
+  """A depthwise 7x7 convolution, LayerNorm and an MLP, added to the input.
+
+  Example:
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.models import convnext
+    >>> block = convnext.Block(16, rngs=nnx.Rngs(0))
+    >>> block(jnp.ones((2, 8, 8, 16))).shape
+    (2, 8, 8, 16)
+  """
 
   def __init__(self, channels: int, *, rngs: nnx.Rngs):
     self.conv_dw = _conv(
@@ -41,6 +52,8 @@ class Block(nnx.Module):
     )
     self.norm = _norm(channels, rngs=rngs)
     self.mlp = layers.Mlp(channels, 4 * channels, rngs=rngs)
+    # LayerScale: blocks begin near the identity, which keeps deep networks
+    # stable in early training. 1e-6 is the paper's value.
     self.gamma = nnx.Param(jnp.full(channels, 1e-6))
 
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -49,11 +62,20 @@ class Block(nnx.Module):
 
 
 class Stage(nnx.Module):
-  """A norm and a 2x2 convolution that halves the image, then blocks."""
+  """LayerNorm and a 2x2 convolution that halves the image, then blocks.
+
+  Example:
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.models import convnext
+    >>> block = convnext.Stage(16, 32, 2, rngs=nnx.Rngs(0))
+    >>> block(jnp.ones((2, 8, 8, 16))).shape
+    (2, 4, 4, 32)
+  """
 
   def __init__(self, inputs: int, outputs: int, depth: int, *, rngs: nnx.Rngs):
     self.downsample: nnx.List = nnx.List([])
-    if inputs != outputs:
+    if inputs != outputs:  # in all stages but the first, which follows the stem
       self.downsample = nnx.List(
         [
           _norm(inputs, rngs=rngs),
@@ -69,7 +91,21 @@ class Stage(nnx.Module):
 
 
 class ConvNeXt(nnx.Module):
-  """On images `[B, H, W, 3]`: logits `[B, Z]`, features `[B, D]`."""
+  """On images `[B, H, W, 3]`: logits `[B, Z]`, features `[B, D]`.
+
+  D is 8 times the width.
+
+  Example:
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.models import convnext
+    >>> def outputs():
+    ...   model = convnext.ConvNeXt(16, (1, 1, 2, 1), 10, rngs=nnx.Rngs(0))
+    ...   return model(jnp.zeros((2, 64, 64, 3)))
+    >>> logits, features = nnx.eval_shape(outputs)  # no weights are drawn
+    >>> logits.shape, features.shape
+    ((2, 10), (2, 128))
+  """
 
   def __init__(
     self,
@@ -80,6 +116,7 @@ class ConvNeXt(nnx.Module):
     head_norm_eps: float = 1e-6,
     rngs: nnx.Rngs,
   ):
+    # Patches of 4x4 pixels.
     self.stem = nnx.List(
       [
         _conv(3, width, 4, stride=4, rngs=rngs),
@@ -99,6 +136,8 @@ class ConvNeXt(nnx.Module):
   def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     for layer in (*self.stem, *self.stages):
       x = layer(x)
+    # The norm is after the average, and its result is the input of the last
+    # layer: these are the features.
     features = self.head.norm(layers.global_average(x))
     return self.head.fc(features), features
 
@@ -121,7 +160,10 @@ _TRANSFORMERS: weights.Names = (
 
 
 def _features(match):
-  """torchvision counts the stem, the stages and what is between as one."""
+  """torchvision's numbers of the stem, the stages and the layers between them.
+
+  0 is the stem; 1, 3, 5 and 7 are stages, 2, 4 and 6 the layers before them.
+  """
   number, rest = int(match[1]), match[2]
   if not number:
     return f"stem.{rest}"
@@ -161,6 +203,7 @@ ARCHITECTURES = {
     transformers="convnext",
   )
   for name, width, depths, crop in (
+    # Width, blocks of each stage, and the crop of the published evaluation.
     ("tiny", 96, (3, 3, 9, 3), 0.95),
     ("small", 96, (3, 3, 27, 3), 0.95),
     ("base", 128, (3, 3, 27, 3), 0.875),

@@ -1,8 +1,8 @@
 """EfficientNet-B0 (Tan & Le, 2019), in Flax NNX.
 
-Named as in timm; files of torchvision are read too. `tf_padding` and
-`norm_eps` are for weights that were trained in TensorFlow. Images are
-`[B, H, W, 3]`, normalised, of any size from 32.
+Attributes have timm's names; files of torchvision are read too. `tf_padding`
+and `norm_eps` are for weights that were trained in TensorFlow. Images are
+`[B, H, W, 3]`, normalised, with sides of at least 32 pixels.
 """
 
 import re
@@ -26,7 +26,20 @@ _STAGES = (
 
 
 class MBConv(nnx.Module):
-  """Expansion, depthwise convolution, gate and projection, with a shortcut."""
+  """Expansion, depthwise convolution, squeeze-and-excitation and projection.
+
+  The result is added to the input where both have the same shape.
+
+  Example:
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.models import efficientnet
+    >>> block = efficientnet.MBConv(
+    ...   8, 16, kernel=3, stride=2, expansion=6, norm_eps=1e-5, same=False,
+    ...   rngs=nnx.Rngs(0))
+    >>> block(jnp.ones((2, 8, 8, 8))).shape
+    (2, 4, 4, 16)
+  """
 
   def __init__(
     self,
@@ -56,6 +69,8 @@ class MBConv(nnx.Module):
       padding="SAME" if same else None,
       rngs=rngs,
     )
+    # Squeezed to a quarter of the block's input, not of the wider channels that
+    # are gated.
     self.se = layers.SqueezeExcite(
       wide,
       inputs // 4,
@@ -67,7 +82,8 @@ class MBConv(nnx.Module):
       self.conv_pw = layers.conv(inputs, wide, 1, rngs=rngs)
       self.bn1, self.bn2, self.bn3 = norm(wide), norm(wide), norm(outputs)
       self.conv_pwl = layers.conv(wide, outputs, 1, rngs=rngs)
-    else:  # timm calls the projection conv_pw where it is the only one
+    else:
+      # Without an expansion timm calls the projection conv_pw, not conv_pwl.
       self.bn1, self.bn2 = norm(wide), norm(outputs)
       self.conv_pw = layers.conv(wide, outputs, 1, rngs=rngs)
 
@@ -76,6 +92,8 @@ class MBConv(nnx.Module):
     if self.expands:
       y = nnx.silu(self.bn1(self.conv_pw(y)))
       y = self.se(nnx.silu(self.bn2(self.conv_dw(y))))
+      # No activation after the projection: it would lose what the few channels
+      # hold below 0.
       y = self.bn3(self.conv_pwl(y))
     else:
       y = self.se(nnx.silu(self.bn1(self.conv_dw(y))))
@@ -84,7 +102,19 @@ class MBConv(nnx.Module):
 
 
 class EfficientNetB0(nnx.Module):
-  """On images `[B, H, W, 3]`: logits `[B, Z]`, features `[B, 1280]`."""
+  """On images `[B, H, W, 3]`: logits `[B, Z]`, features `[B, 1280]`.
+
+  Example:
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.models import efficientnet
+    >>> def outputs():
+    ...   model = efficientnet.EfficientNetB0(10, rngs=nnx.Rngs(0))
+    ...   return model(jnp.zeros((2, 64, 64, 3)))
+    >>> logits, features = nnx.eval_shape(outputs)  # no weights are drawn
+    >>> logits.shape, features.shape
+    ((2, 10), (2, 1280))
+  """
 
   def __init__(
     self,
@@ -105,7 +135,7 @@ class EfficientNetB0(nnx.Module):
           inputs,
           outputs,
           kernel=kernel,
-          stride=1 if i else stride,
+          stride=1 if i else stride,  # the first block of a stage strides
           expansion=expansion,
           norm_eps=norm_eps,
           same=tf_padding,
@@ -129,8 +159,8 @@ class EfficientNetB0(nnx.Module):
     return self.classifier(features), features
 
 
-# torchvision counts the layers of a block: those without an expansion (the
-# first stage) and those with one.
+# torchvision numbers the layers of a block. The numbers differ between blocks
+# without an expansion (those of the first stage) and with one.
 _PLAIN = {"0.0": "conv_dw", "0.1": "bn1", "2.0": "conv_pw", "2.1": "bn2"}
 _EXPANDED = {
   "0.0": "conv_pw", "0.1": "bn1", "1.0": "conv_dw", "1.1": "bn2",
@@ -139,14 +169,16 @@ _EXPANDED = {
 
 
 def _block(match):
+  """The published name of a layer of a block in torchvision's files."""
   stage, block, rest = int(match[1]) - 1, match[2], match[3]
   layers_of = _EXPANDED if stage else _PLAIN
-  place = re.sub(
+  # The gate has a number too, and layers of its own with names.
+  layer = re.sub(
     rf"^{2 if stage else 1}\.fc([12])\.",
     lambda m: ("se.conv_reduce.", "se.conv_expand.")[int(m[1]) - 1],
     rest,
   )
-  number, _, name = place.rpartition(".")
+  number, _, name = layer.rpartition(".")
   return f"blocks.{stage}.{block}.{layers_of.get(number, number)}.{name}"
 
 

@@ -1,4 +1,9 @@
-"""Layers that several architectures share, laid out as PyTorch's."""
+"""Layers that several architectures share.
+
+Images are `[B, H, W, C]`, the layout of Flax and TensorFlow. Padding, momentum
+and epsilon are PyTorch's by default, as most published weights were trained
+with it.
+"""
 
 from collections.abc import Callable
 import functools
@@ -20,7 +25,7 @@ def conv(
   use_bias: bool = False,
   padding: int | str | None = None,
 ) -> nnx.Conv:
-  """A square convolution.
+  """Returns a square convolution.
 
   Args:
     inputs: number of input channels.
@@ -28,10 +33,19 @@ def conv(
     kernel: side of the kernel.
     rngs: of the initial weights.
     stride: step, in pixels.
-    groups: in how many groups channels are convolved.
+    groups: number of groups into which channels are divided.
     use_bias: whether there is a bias.
-    padding: pixels on every side, or "SAME" as TensorFlow pads (at the end
-      first). Default: half of the kernel, also at stride 2, as PyTorch.
+    padding: pixels on every side; or "SAME" for TensorFlow's padding, which
+      puts an odd pixel at the end and depends on the image size. By default,
+      half of the kernel, also at stride 2, as in PyTorch.
+
+  Example:
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.models import layers
+    >>> conv = layers.conv(3, 8, 3, stride=2, rngs=nnx.Rngs(0))
+    >>> conv(jnp.ones((2, 32, 32, 3))).shape
+    (2, 16, 16, 8)
   """
   return nnx.Conv(
     inputs,
@@ -50,10 +64,10 @@ def conv(
 
 
 def _depthwise(x, kernel, strides, padding, **options):
-  """A convolution of each channel with a kernel of its own.
+  """A convolution of each channel with its own kernel.
 
-  XLA's own is 30 to 70 times slower on a CPU than shifted products added up,
-  which it fuses into one loop.
+  On a CPU, XLA's depthwise convolution takes 30 to 70 times as long as a sum of
+  shifted products, which XLA fuses into one loop.
   """
   return jax.lax.platform_dependent(
     x,
@@ -69,16 +83,19 @@ def _depthwise(x, kernel, strides, padding, **options):
 
 
 def _shifted(x, kernel, *, strides, padding):
+  """A depthwise convolution as a sum over the kernel's pixels."""
   sides, shape = kernel.shape[:2], x.shape[1:3]
   if isinstance(padding, str):
     padding = jax.lax.padtype_to_pads(shape, sides, strides, padding)
   padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+  # Position of the last window along each axis, a multiple of the stride.
   last = [
     (size - side) // stride * stride
     for size, side, stride in zip(
       padded.shape[1:3], sides, strides, strict=True
     )
   ]
+  # Added in float32 and rounded at the end, as XLA's convolution does.
   total = jnp.float32(0)
   for row, column in np.ndindex(*sides):
     part = padded[
@@ -94,31 +111,64 @@ def _shifted(x, kernel, *, strides, padding):
 def batch_norm(
   channels: int, *, rngs: nnx.Rngs, eps: float = 1e-5
 ) -> nnx.BatchNorm:
-  """BatchNorm with PyTorch's momentum and epsilon."""
+  """Returns a BatchNorm with PyTorch's momentum and epsilon.
+
+  Args:
+    channels: number of channels.
+    rngs: as all layers take them; scale and bias are 1 and 0.
+    eps: added to variances.
+
+  Example:
+    >>> from flax import nnx
+    >>> from leep_jax.models import layers
+    >>> norm = layers.batch_norm(8, rngs=nnx.Rngs(0))
+    >>> norm.momentum, norm.epsilon
+    (0.9, 1e-05)
+  """
+  # Flax's momentum is what is kept of the running mean, PyTorch's what is new:
+  # its 0.1 is 0.9 here.
   return nnx.BatchNorm(channels, momentum=0.9, epsilon=eps, rngs=rngs)
 
 
 def max_pool(
   x: jax.Array, *, before: int = 0, after: int | None = None
 ) -> jax.Array:
-  """3x3 max-pooling with stride 2.
+  """Applies 3x3 max-pooling with stride 2.
 
   Args:
     x: `[B, H, W, C]`.
-    before: pixels of padding at the start of both sides.
-    after: the same at their end. Default: as many as a last window needs that
-      starts inside the image (PyTorch's `ceil_mode`).
+    before: pixels of padding at the top and on the left.
+    after: pixels of padding at the bottom and on the right. By default, as many
+      as the last window needs that begins inside the image (PyTorch's
+      `ceil_mode`).
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.models import layers
+    >>> x = jnp.ones((2, 8, 8, 3))
+    >>> layers.max_pool(x).shape, layers.max_pool(x, after=0).shape
+    ((2, 4, 4, 3), (2, 3, 3, 3))
   """
+  # An image of even side lacks one pixel for the last window.
   ends = [1 - size % 2 if after is None else after for size in x.shape[1:3]]
   padding = [(before, end) for end in ends]
   return nnx.max_pool(x, (3, 3), strides=(2, 2), padding=padding)
 
 
 class SqueezeExcite(nnx.Module):
-  """Rescales channels by a gate computed from their means (Hu et al., 2018).
+  """Multiplies channels by a gate computed from their means (Hu et al., 2018).
 
-  The two layers are 1x1 convolutions, named as the publisher of the weights
-  does.
+  The two layers are 1x1 convolutions. Their names are arguments, as publishers
+  of weights call them differently.
+
+  Example:
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.models import layers
+    >>> gate = layers.SqueezeExcite(
+    ...   8, 2, names=("fc1", "fc2"), activation=nnx.relu, rngs=nnx.Rngs(0))
+    >>> gate(jnp.ones((2, 4, 4, 8))).shape
+    (2, 4, 4, 8)
   """
 
   def __init__(
@@ -143,24 +193,57 @@ class SqueezeExcite(nnx.Module):
 
 
 class Mlp(nnx.Module):
-  """Two fully connected layers with an exact GELU between them."""
+  """Two fully connected layers with an exact GELU between them.
+
+  Example:
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.models import layers
+    >>> layers.Mlp(8, 32, rngs=nnx.Rngs(0))(jnp.ones((2, 5, 8))).shape
+    (2, 5, 8)
+  """
 
   def __init__(self, width: int, hidden: int, *, rngs: nnx.Rngs):
     self.fc1 = nnx.Linear(width, hidden, rngs=rngs)
     self.fc2 = nnx.Linear(hidden, width, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
+    # JAX's default is the approximation by tanh; PyTorch's is the exact one.
     return self.fc2(jax.nn.gelu(self.fc1(x), approximate=False))
 
 
 def global_average(x: jax.Array) -> jax.Array:
-  """Mean over pixels in float32, `[B, H, W, C]` to `[B, C]`."""
+  """Returns the mean over pixels in float32, of `[B, H, W, C]` as `[B, C]`.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.models import layers
+    >>> mean = layers.global_average(jnp.ones((2, 4, 4, 8), jnp.bfloat16))
+    >>> mean.shape, mean.dtype.name
+    ((2, 8), 'float32')
+  """
+  # The results are features, which scores read: float32 also where the network
+  # runs in bfloat16.
   return jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
 
 
 def head(features: int, num_classes: int, *, rngs: nnx.Rngs) -> nnx.Linear:
-  """The last layer, in float32 always.
+  """Returns the last fully connected layer, which is always in float32.
 
-  Logits in bfloat16 are often equal, and NCE asks which is largest.
+  In bfloat16, the largest logits of an example are often equal, and NCE depends
+  on which is the largest.
+
+  Args:
+    features: number of features, D.
+    num_classes: number of source classes, Z.
+    rngs: of the initial weights.
+
+  Example:
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.models import layers
+    >>> head = layers.head(8, 10, rngs=nnx.Rngs(0))
+    >>> head(jnp.ones((2, 8), jnp.bfloat16)).dtype.name
+    'float32'
   """
   return nnx.Linear(features, num_classes, dtype=jnp.float32, rngs=rngs)

@@ -1,8 +1,9 @@
 """MobileNet V1 (Howard et al., 2017) at four widths, in Flax NNX.
 
-Depthwise 3x3 and pointwise 1x1 convolutions with ReLU6, named as in timm.
-`tf_padding` pads as TensorFlow does, for weights that were trained there.
-Images are `[B, H, W, 3]`, normalised, of any size from 32.
+Depthwise 3x3 and pointwise 1x1 convolutions with ReLU6; attributes have timm's
+names. `tf_padding` is for weights that were trained in TensorFlow: it pads as
+TensorFlow does.
+Images are `[B, H, W, 3]`, normalised, with sides of at least 32 pixels.
 """
 
 import functools
@@ -18,7 +19,17 @@ _STAGES = ((1, 64), (2, 128), (2, 256), (6, 512), (2, 1024))
 
 
 class SeparableBlock(nnx.Module):
-  """A depthwise and a pointwise convolution, each with BatchNorm and ReLU6."""
+  """A depthwise and a pointwise convolution, each with BatchNorm and ReLU6.
+
+  Example:
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.models import mobilenet_v1
+    >>> block = mobilenet_v1.SeparableBlock(
+    ...   8, 16, stride=2, norm_eps=1e-5, padding=None, rngs=nnx.Rngs(0))
+    >>> block(jnp.ones((2, 8, 8, 8))).shape
+    (2, 4, 4, 16)
+  """
 
   def __init__(
     self,
@@ -44,7 +55,19 @@ class SeparableBlock(nnx.Module):
 
 
 class MobileNetV1(nnx.Module):
-  """On images `[B, H, W, 3]`: logits `[B, Z]`, features `[B, 1024 * width]`."""
+  """On images `[B, H, W, 3]`: logits `[B, Z]`, features `[B, 1024 * width]`.
+
+  Example:
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.models import mobilenet_v1
+    >>> def outputs():
+    ...   model = mobilenet_v1.MobileNetV1(0.25, 10, rngs=nnx.Rngs(0))
+    ...   return model(jnp.zeros((2, 64, 64, 3)))
+    >>> logits, features = nnx.eval_shape(outputs)  # no weights are drawn
+    >>> logits.shape, features.shape
+    ((2, 10), (2, 256))
+  """
 
   def __init__(
     self,
@@ -88,15 +111,17 @@ class MobileNetV1(nnx.Module):
     return self.classifier(features), features
 
 
-# Stage and block by number, counted through as transformers does.
-_PLACES = [(s, b) for s, (depth, _) in enumerate(_STAGES) for b in range(depth)]
+# Stage and block of each block in order: transformers numbers them through, and
+# its depthwise and pointwise convolutions have numbers of their own.
+_BLOCKS = [(s, b) for s, (depth, _) in enumerate(_STAGES) for b in range(depth)]
 
 
 def _layer(match):
+  """The published name of a layer in transformers' files."""
   number = int(match[1])
-  if number >= 2 * len(_PLACES):
+  if number >= 2 * len(_BLOCKS):  # left as it is, and listed as unmatched
     return match[0]
-  stage, block = _PLACES[number // 2]
+  stage, block = _BLOCKS[number // 2]
   point = number % 2
   layer = ("conv_dw", "conv_pw")[point]
   if match[2] == "normalization":

@@ -1,8 +1,9 @@
 """ImageNet residual networks (He et al., 2016), in Flax NNX.
 
 As torchvision and timm publish them: a stem of a 7x7 convolution and pooling,
-four stages, in blocks with a bottleneck the stride at the 3x3 convolution
-("v1.5"). Images are `[B, H, W, 3]`, normalised, of any size from 32.
+then four stages. In bottleneck blocks, the 3x3 convolution has the stride and
+not the first one ("v1.5"). Images are `[B, H, W, 3]`, normalised, with sides of
+at least 32 pixels.
 """
 
 import functools
@@ -16,7 +17,16 @@ from leep_jax.models.architecture import Architecture, imagenet
 
 
 class BasicBlock(nnx.Module):
-  """Two 3x3 convolutions and a shortcut."""
+  """Two 3x3 convolutions and a shortcut.
+
+  Example:
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.models import resnet
+    >>> block = resnet.BasicBlock(8, 16, stride=2, rngs=nnx.Rngs(0))
+    >>> block(jnp.ones((2, 8, 8, 8))).shape
+    (2, 4, 4, 16)
+  """
 
   expansion = 1
 
@@ -34,7 +44,16 @@ class BasicBlock(nnx.Module):
 
 
 class Bottleneck(nnx.Module):
-  """1x1, 3x3 and 1x1 convolutions and a shortcut."""
+  """1x1, 3x3 and 1x1 convolutions and a shortcut.
+
+  Example:
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.models import resnet
+    >>> block = resnet.Bottleneck(8, 4, stride=1, rngs=nnx.Rngs(0))
+    >>> block(jnp.ones((2, 8, 8, 8))).shape
+    (2, 8, 8, 16)
+  """
 
   expansion = 4
 
@@ -52,10 +71,12 @@ class Bottleneck(nnx.Module):
     y = nnx.relu(self.bn1(self.conv1(x)))
     y = nnx.relu(self.bn2(self.conv2(y)))
     y = self.bn3(self.conv3(y))
+    # The last activation is after the sum, as in `BasicBlock`.
     return nnx.relu(y + _apply(self.downsample, x))
 
 
 def _downsample(inputs, outputs, *, stride, rngs):
+  # An empty list where the shapes agree: the shortcut is the input itself.
   if stride == 1 and inputs == outputs:
     return nnx.List([])
   return nnx.List(
@@ -73,7 +94,22 @@ def _apply(sequence, x):
 
 
 class ResNet(nnx.Module):
-  """A ResNet; on images `[B, H, W, 3]`: logits `[B, Z]`, features `[B, D]`."""
+  """A ResNet; on images `[B, H, W, 3]`: logits `[B, Z]`, features `[B, D]`.
+
+  D is 512 with basic blocks and 2048 with bottlenecks.
+
+  Example:
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.models import resnet
+    >>> def outputs():
+    ...   model = resnet.ResNet(
+    ...     resnet.BasicBlock, (2, 2, 2, 2), 10, rngs=nnx.Rngs(0))
+    ...   return model(jnp.zeros((2, 64, 64, 3)))
+    >>> logits, features = nnx.eval_shape(outputs)  # no weights are drawn
+    >>> logits.shape, features.shape
+    ((2, 10), (2, 512))
+  """
 
   def __init__(
     self,
@@ -89,9 +125,11 @@ class ResNet(nnx.Module):
     for stage, depth in enumerate(depths):
       width, blocks = 64 << stage, []
       for i in range(depth):
+        # Pooling has halved the image before the first stage.
         stride = 2 if stage and not i else 1
         blocks.append(block(inputs, width, stride=stride, rngs=rngs))
         inputs = block.expansion * width
+      # Attributes have the names under which weights are published.
       setattr(self, f"layer{stage + 1}", nnx.List(blocks))
     self.fc = layers.head(inputs, num_classes, rngs=rngs)
 
@@ -104,6 +142,8 @@ class ResNet(nnx.Module):
     return self.fc(features), features
 
 
+# Blocks of each stage; two or three convolutions each, and the first and last
+# layer, add up to the depth.
 _DEPTHS: dict[int, tuple] = {
   18: (BasicBlock, (2, 2, 2, 2)),
   34: (BasicBlock, (3, 4, 6, 3)),

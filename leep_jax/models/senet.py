@@ -1,7 +1,7 @@
 """SENet-154 (Hu, Shen & Sun, 2018), in Flax NNX.
 
 As Cadene's port and timm (`legacy_senet154`) publish it. Images are
-`[B, H, W, 3]`, normalised, of any size from 32.
+`[B, H, W, 3]`, normalised, with sides of at least 32 pixels.
 """
 
 from flax import nnx
@@ -10,13 +10,25 @@ import jax
 from leep_jax.models import layers
 from leep_jax.models.architecture import Architecture, imagenet
 
+# Blocks of each stage; three convolutions each, three of the stem and the last
+# layer are 154.
 _DEPTHS = (3, 8, 36, 3)
 _GROUPS = 64
-_REDUCTION = 16
+_REDUCTION = 16  # channels over those that the gate is computed from
 
 
 class SEBottleneck(nnx.Module):
-  """A grouped bottleneck whose output channels are gated."""
+  """A grouped bottleneck with squeeze-and-excitation of its output channels.
+
+  Example:
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.models import senet
+    >>> block = senet.SEBottleneck(
+    ...   64, 64, stride=2, shortcut=3, rngs=nnx.Rngs(0))
+    >>> block(jnp.ones((2, 8, 8, 64))).shape
+    (2, 4, 4, 256)
+  """
 
   def __init__(
     self,
@@ -44,7 +56,7 @@ class SEBottleneck(nnx.Module):
       rngs=rngs,
     )
     self.downsample: nnx.List = nnx.List([])
-    if shortcut:  # side of its kernel
+    if shortcut:  # the side of its kernel; 0 if it is the input itself
       self.downsample = nnx.List(
         [
           layers.conv(inputs, wide, shortcut, stride=stride, rngs=rngs),
@@ -56,15 +68,28 @@ class SEBottleneck(nnx.Module):
     y = nnx.relu(self.bn1(self.conv1(x)))
     y = nnx.relu(self.bn2(self.conv2(y)))
     y = self.se_module(self.bn3(self.conv3(y)))
-    for layer in self.downsample:
+    for layer in self.downsample:  # the shortcut
       x = layer(x)
     return nnx.relu(x + y)
 
 
 class SENet154(nnx.Module):
-  """On images `[B, H, W, 3]`: logits `[B, Z]`, features `[B, 2048]`."""
+  """On images `[B, H, W, 3]`: logits `[B, Z]`, features `[B, 2048]`.
+
+  Example:
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.models import senet
+    >>> def outputs():
+    ...   model = senet.SENet154(10, rngs=nnx.Rngs(0))
+    ...   return model(jnp.zeros((2, 64, 64, 3)))
+    >>> logits, features = nnx.eval_shape(outputs)  # no weights are drawn
+    >>> logits.shape, features.shape
+    ((2, 10), (2, 2048))
+  """
 
   def __init__(self, num_classes: int, *, rngs: nnx.Rngs):
+    # Three 3x3 convolutions in place of ResNet's 7x7 one.
     self.layer0 = nnx.Dict(
       conv1=layers.conv(3, 64, 3, stride=2, rngs=rngs),
       bn1=layers.batch_norm(64, rngs=rngs),
@@ -77,6 +102,8 @@ class SENet154(nnx.Module):
     for stage, depth in enumerate(_DEPTHS):
       width, blocks = 64 << stage, []
       for i in range(depth):
+        # The shortcut's kernel has a side of 3 where it strides: one of side 1
+        # would skip three of four pixels.
         first = {"stride": 2, "shortcut": 3} if stage else {"shortcut": 1}
         options = {} if i else first
         blocks.append(SEBottleneck(inputs, width, rngs=rngs, **options))
@@ -89,6 +116,7 @@ class SENet154(nnx.Module):
     x = nnx.relu(stem.bn1(stem.conv1(x)))
     x = nnx.relu(stem.bn2(stem.conv2(x)))
     x = nnx.relu(stem.bn3(stem.conv3(x)))
+    # Padded at the end only (PyTorch's `ceil_mode`).
     x = layers.max_pool(x)
     for name in ("layer1", "layer2", "layer3", "layer4"):
       for block in getattr(self, name):
