@@ -50,7 +50,7 @@ CONVERT = "leep_jax.convert FILE OUT.safetensors"
     ("a.bin", pickle.dumps({"w": 1}, 2), ("a pickle", CONVERT)),
     ("a.safetensors", pickle.dumps({"w": 1}, 4), ("a pickle", CONVERT)),
     ("a.ckpt", b"unknown", ("pickle", CONVERT)),
-    ("a.npz", gzip.compress(b"x"), ("gzip", "unpack")),
+    ("a.npz", gzip.compress(b"x", mtime=0), ("gzip", "unpack")),
     ("a.h5", b"\x89HDF\r\n\x1a\n" + bytes(50), ("HDF5", "Source")),
     (
       "a.keras",
