@@ -261,11 +261,15 @@ def _timm_preprocessing(stated, args, *, evaluated):
   fixed = stated.get("fixed_input_size", False)
   if fixed and "img_size" in args:
     side = _plain(args["img_size"])
-    size = (size[0], *(side if isinstance(side, tuple) else (side, side)))
+    size = (3, *(side if isinstance(side, tuple) else (side, side)))
   elif evaluated and not fixed:
     size = stated.get("test_input_size") or size
   if evaluated:
     crop = stated.get("test_crop_pct") or crop
+  if not isinstance(size, (list, tuple)) or len(size) != 3:
+    raise checks.InputError(
+      f"input_size is {_short(size)}, not channels, height and width"
+    )
   channels, height, width = size
   if channels != 3:
     raise checks.InputError(

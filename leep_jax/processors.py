@@ -233,6 +233,8 @@ def _interpolation(how):
 def _size(name, size, *, square):
   """A height and a width, or the shorter side and None."""
   if isinstance(size, (list, tuple)):
+    if len(size) != 2:
+      raise checks.InputError(f"{name} is {size}, not a height and a width")
     size = dict(zip(("height", "width"), size, strict=True))
   elif not isinstance(size, dict):
     keys = ("height", "width") if square else ("shortest_edge",)

@@ -204,6 +204,11 @@ def test_scales(tmp_path):
       "hidden_act is 'swish', but mobilenet_v1 is computed with relu6",
     ),
     (TIMM | {"model_args": {"img_size": 9}}, None, "model_args .*not known"),
+    (
+      TIMM | {"pretrained_cfg": {"input_size": [224, 224]}},
+      None,
+      r"input_size is \[224, 224\], not channels, height and width",
+    ),
     (TIMM | {"model_args": 3}, None, "cannot be understood: AttributeError"),
     (TIMM | {"num_classes": 10.7}, None, "num_classes is 10.7"),
     (
@@ -416,6 +421,7 @@ def test_a_number_is_a_square(tmp_path, name):
     ),
     ({"size": {"max_height": 9, "max_width": 9}}, "has max_height, max_width"),
     ({"size": [224, 300]}, "size is 224 x 300, but images are made square"),
+    ({"size": [224]}, r"size is .224., not a height and a width"),
     ({"size": 200.5}, "size is 200.5, but must be an integer"),
     ({"do_center_crop": True}, "do_center_crop is true, but crop_size is miss"),
     (
