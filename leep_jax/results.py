@@ -90,7 +90,8 @@ def write_rows(path: str | os.PathLike[str], rows: Iterable[Row]) -> None:
   else:
     for row in rows:
       text.write(json.dumps(row, allow_nan=False) + "\n")
-  replace_file(path, text.getvalue().encode())
+  # Names of files may hold bytes that are no text.
+  replace_file(path, text.getvalue().encode(errors="backslashreplace"))
 
 
 def replace_file(path: pathlib.Path, content: bytes) -> None:

@@ -3,6 +3,7 @@
 from concurrent import futures
 import io
 import os
+import shutil
 import sys
 import threading
 import time
@@ -87,6 +88,71 @@ class Measured(Made, tfds.core.GeneratorBasedBuilder):
       )
 
 
+class Counted(Made, tfds.core.GeneratorBasedBuilder):
+  """Labels that are integers, text or several, and no ClassLabel."""
+
+  def _info(self):
+    features = {
+      "image": tfds.features.Image(shape=self.SHAPE),
+      self.KIND: {
+        "label": np.int64,
+        "target": tfds.features.Text(),
+        "labels": tfds.features.Sequence(
+          tfds.features.ClassLabel(num_classes=3)
+        ),
+      }[self.KIND],
+    }
+    return tfds.core.DatasetInfo(
+      builder=self, features=tfds.features.FeaturesDict(features)
+    )
+
+  def _generate_examples(self, count):
+    for i in range(count):
+      _, png = cv2.imencode(".png", np.full(self.SHAPE, i, np.uint8))
+      label = {"label": i % 2, "target": "x", "labels": [0, 2]}[self.KIND]
+      yield i, {"image": io.BytesIO(png.tobytes()), self.KIND: label}
+
+  KIND = "label"
+
+
+class Texts(Counted):
+  """Labels that are text."""
+
+  KIND = "target"
+
+
+class Several(Counted):
+  """Several labels an example."""
+
+  KIND = "labels"
+
+
+class Deep(Made, tfds.core.GeneratorBasedBuilder):
+  """Images of 16 bits; every fourth has no label."""
+
+  def _info(self):
+    features = {
+      "image": tfds.features.Image(shape=(40, 30, 1), dtype=np.uint16),
+      "label": tfds.features.ClassLabel(num_classes=3),
+    }
+    return tfds.core.DatasetInfo(
+      builder=self, features=tfds.features.FeaturesDict(features)
+    )
+
+  def _generate_examples(self, count):
+    for i in range(count):
+      values = np.full((40, 30), 257 * 12 * i, np.uint16)
+      _, png = cv2.imencode(".png", values)
+      label = -1 if i % 4 == 3 else i % 3
+      yield i, {"image": io.BytesIO(png.tobytes()), "label": label}
+
+
+class Clear(Made, tfds.core.GeneratorBasedBuilder):
+  """Images with transparency."""
+
+  SHAPE = (6, 6, 4)
+
+
 def prepare(builder, folder):
   config = tfds.download.DownloadConfig(try_download_gcs=False)
   builder(data_dir=folder, file_format="array_record").download_and_prepare(
@@ -99,7 +165,8 @@ def tfds_dir(tmp_path_factory):
   folder = tmp_path_factory.mktemp("tfds")
   prepare(Tiny, folder)
   prepare(Unlabelled, folder)
-  prepare(Measured, folder)
+  for builder in (Measured, Counted, Texts, Several, Deep, Clear):
+    prepare(builder, folder)
   return str(folder)
 
 
@@ -148,6 +215,125 @@ def test_tfds_slices(tfds_dir, split, count):
 def test_tfds_mistakes(tfds_dir, name, options, message):
   with pytest.raises(leep_jax.InputError, match=message):
     leep_jax.load_dataset(name, data_dir=tfds_dir, **options)
+
+
+@pytest.mark.parametrize(
+  ("name", "message"),
+  [
+    ("counted", "label of .* is int64, not a ClassLabel.* --target=label$"),
+    ("texts", "target of .* is Text, not a ClassLabel.* which reads text$"),
+    ("several", "labels of .* is Sequence, not a ClassLabel.* choose one$"),
+  ],
+)
+def test_labels_of_tfds_that_are_no_class(tfds_dir, name, message):
+  with pytest.raises(leep_jax.InputError, match=message):
+    leep_jax.load_dataset(name, data_dir=tfds_dir)
+
+
+def test_integer_labels_of_tfds_as_targets(tfds_dir):
+  dataset = leep_jax.load_dataset("counted", data_dir=tfds_dir, target="label")
+  assert set(dataset.labels()) == {0, 1}
+
+
+@pytest.mark.parametrize("inside", ["tiny", "tiny/1.0.0", "tiny/", "tiny/."])
+def test_a_data_set_as_its_own_data_dir(tfds_dir, inside, monkeypatch):
+  monkeypatch.chdir(tfds_dir)
+  for folder in (f"{tfds_dir}/{inside}", inside):
+    with pytest.raises(
+      leep_jax.InputError, match="own folder: pass its parent, --data_dir=(.*)"
+    ) as error:
+      leep_jax.load_dataset("tiny", data_dir=folder)
+    parent = str(error.value).rpartition("=")[2]
+    assert len(leep_jax.load_dataset("tiny", data_dir=parent)) == 20
+
+
+@pytest.mark.parametrize("name", ["Tiny", "TINY", "ti-ny", "T_iny:1.0.0"])
+def test_names_of_tfds_in_another_case(tfds_dir, name):
+  dataset = leep_jax.load_dataset(name, data_dir=tfds_dir)
+  assert dataset.name == "tiny" + name[5:]
+  assert len(dataset) == 20
+
+
+def test_tfds_images_of_16_bits_and_labels_of_none(tfds_dir):
+  with pytest.warns(checks.InputNote, match="5 of 20 .* whose label is -1$"):
+    dataset = leep_jax.load_dataset("deep", data_dir=tfds_dir, ignore_label=-1)
+  images, labels = dataset.load()
+  assert images.dtype == np.uint8
+  np.testing.assert_array_equal(images[:, 0, 0, 0] // 12 % 3, labels)
+  np.testing.assert_array_equal(dataset.labels(), labels)
+  assert len(dataset) == 15
+  source = leep_jax.Source("mean", mean_pixel, ())
+  whole = leep_jax.load_dataset("deep", data_dir=tfds_dir)
+  with pytest.raises(checks.DataError, match="--ignore_label=-1"):
+    leep_jax.compute_outputs(source, whole)
+
+
+def test_tfds_images_with_transparency(tfds_dir):
+  dataset = leep_jax.load_dataset("clear", data_dir=tfds_dir)
+  assert dataset.image_shape == (6, 6, 3)
+  assert dataset.load()[0].shape == (20, 6, 6, 3)
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "noise", "folder"])
+def test_damaged_files_of_tfds(tfds_dir, tmp_path, damage):
+  shutil.copytree(f"{tfds_dir}/tiny", tmp_path / "tiny")
+  (path,) = tmp_path.rglob("*.array_record*")
+  content = path.read_bytes()
+  if damage in ("gone", "folder"):
+    path.unlink()
+    if damage == "folder":
+      path.mkdir()
+  else:
+    half = content[: len(content) // 2]
+    path.write_bytes(half if damage == "cut" else half + bytes(len(half)))
+  with pytest.raises(leep_jax.InputError, match="cannot"):
+    leep_jax.load_dataset("tiny", data_dir=str(tmp_path)).load()
+  with pytest.raises(leep_jax.InputError, match="cannot|no boolean|two-class"):
+    data.load_attributes("tiny", data_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+  ("name", "message"),
+  [
+    ("photos", "photos is a folder: write folder:photos$"),
+    ("./photos", "write folder:./photos$"),
+    ("data.npz", "write npz:data.npz$"),
+    ("x.npy", "write npz:x.npy$"),
+    ("npy:x.npy", "write npz:x.npy$"),
+    ("train.csv", "tables of file names and labels are not read yet; what is"),
+    ("csv:train.csv", "tables of file names and labels are not read yet"),
+    ("train.parquet", "tables of file names and labels are not read yet"),
+    ("imagefolder:photos", "write folder:photos$"),
+    ("Folder:photos", "write folder:photos$"),
+    ("uoft-cs/cifar10", "TFDS has cifar10: write --dataset=cifar10$"),
+    ("owner/birds", "Hugging Face hub are not read yet; save it as one sub"),
+    ("huggingface:mnist", "TFDS has mnist"),
+    ("hf://datasets/a/birds", "hub are not read yet"),
+    ("https://x.org/a.zip", "is an address: download it"),
+    ("photos.zip", "is an archive: unpack it"),
+    ("a.h5", "of a kind that is not read"),
+    ("/no/such/photos", "no file or folder at /no/such/photos"),
+    ("cifar10[:20%]", "--dataset=cifar10 --split=train.:20%.$"),
+    ("tfds:mnist", "write mnist$"),
+    ("birds:train", "unknown kind of data 'birds'"),
+    ("", "has no name"),
+    ("photoz", "none of them close$"),
+    ("mnists", "did you mean .*mnist"),
+    ("prepared", "TFDS data set: write --dataset=prepared --data_dir=/"),
+    ("prepared/1.0.0", "write --dataset=prepared --data_dir=/"),
+    ("folder:data.npz", "is a file: folder:DIR is for a folder"),
+    ("npz:photos", "photos is a folder, not a file"),
+  ],
+)
+def test_names_that_are_no_data_set(tmp_path, monkeypatch, name, message):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "photos" / "a").mkdir(parents=True)
+  (tmp_path / "prepared" / "1.0.0").mkdir(parents=True)
+  (tmp_path / "prepared" / "1.0.0" / "dataset_info.json").write_text("{}")
+  np.savez("data.npz", images=np.zeros((2, 3, 3), np.uint8), labels=[0, 1])
+  monkeypatch.setattr("socket.socket", None)  # nothing asks the network
+  with pytest.raises(leep_jax.InputError, match=message):
+    leep_jax.load_dataset(name)
 
 
 def mean_pixel(state, images):

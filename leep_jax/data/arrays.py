@@ -230,8 +230,9 @@ def _labels(path, labels, count, ignored):
   """Labels `[n]`, the places that are kept, and names of classes, if any."""
   if labels.ndim == 2 and 1 in labels.shape and labels.size == count:
     labels = labels.ravel()
-  names = None
-  if labels.dtype.kind in "US" and labels.ndim == 1 and labels.size:
+  if labels.ndim != 1:
+    checks.class_labels(labels)  # says what they may be
+  if labels.dtype.kind in "US" and labels.size:
     if labels.dtype.kind == "S":
       labels = np.char.decode(labels, "utf-8", "backslashreplace")
     kept = dataset_lib.not_ignored(path, labels, [f"{i}" for i in ignored])
@@ -240,11 +241,10 @@ def _labels(path, labels, count, ignored):
     labels = np.searchsorted(names, labels).astype(np.int32)
     return labels, kept, tuple(names.tolist())
   kept = dataset_lib.not_ignored(path, labels, ignored)
-  if (
-    labels.ndim == 1
-    and labels.dtype.kind in "iu"
-    and set(np.unique(labels[kept]).tolist()) == {0, 255}
-  ):
+  if labels.dtype.kind in "iu" and set(np.unique(labels[kept]).tolist()) == {
+    0,
+    255,
+  }:
     raise checks.DataError(
       f"labels of {path} are 0 and 255: are they no and yes? Store labels // "
       "255"

@@ -19,12 +19,13 @@ _FOLDER = "one sub-folder of images per class, folder:DIR"
 _ARRAYS = "arrays images and labels, npz:FILE"
 
 
-def check(name: str, kinds: Sequence[str]) -> None:
+def check(name: str, kinds: Sequence[str], known: Sequence[str]) -> None:
   """Refuses what cannot be the name of a TFDS data set.
 
   Args:
     name: as it was given; none that begins with one of `kinds` and a colon.
     kinds: prefixes that are read, such as `folder` and `npz`.
+    known: names of TFDS data sets.
 
   Raises:
     InputError: if it is empty, a URL, or has a prefix that is not read.
@@ -35,26 +36,32 @@ def check(name: str, kinds: Sequence[str]) -> None:
     )
   if "://" in name:
     if name.lower().startswith("hf://"):
-      raise checks.InputError(_of_hub(name, kinds))
+      raise checks.InputError(_of_hub(name, kinds, known))
     raise checks.InputError(
       f"{name} is an address: download it, and write {_forms(kinds)}"
+    )
+  base, bracket, rest = name.partition("[")
+  if bracket and rest.endswith("]") and ":" not in base:
+    raise checks.InputError(
+      f"unknown data set {name!r}: slices belong to --split, as in "
+      f"--dataset={base} --split=train[{rest}"
     )
   prefix, colon, rest = name.partition(":")
   if not colon or re.fullmatch(r"[\d.*]+", rest):  # a version
     return
-  known = prefix.lower()
+  kind = prefix.lower()
   hint = f"known: {_forms(kinds)}, or a TFDS name"
-  if known in kinds:
-    hint = f"write {known}:{rest}"
-  elif known in ("npy", "numpy", "npz") and "npz" in kinds:
+  if kind in kinds:
+    hint = f"write {kind}:{rest}"
+  elif kind in ("npy", "numpy", "npz") and "npz" in kinds:
     hint = f"write npz:{rest}"
-  elif known in _FOLDER_KINDS | {"folder"} and "folder" in kinds:
+  elif kind in _FOLDER_KINDS | {"folder"} and "folder" in kinds:
     hint = f"write folder:{rest}"
-  elif known == "tfds":
+  elif kind == "tfds":
     hint = f"TFDS names have none: write {rest}"
-  elif known in _HUBS:
-    raise checks.InputError(_of_hub(name, kinds))
-  elif f".{known}" in _TABLES:
+  elif kind in _HUBS:
+    raise checks.InputError(_of_hub(name, kinds, known))
+  elif f".{kind}" in _TABLES:
     raise checks.InputError(_of_table(name, kinds))
   raise checks.InputError(f"unknown kind of data {prefix!r} in {name}; {hint}")
 
@@ -83,12 +90,6 @@ def unknown(
     text = f"{name} is a file of a kind that is not read: write {_forms(kinds)}"
   elif name[:1] in ("/", ".", "~") or "\\" in name or name.count("/") > 2:
     text = f"no file or folder at {name}; paths are written {_forms(kinds)}"
-  elif "[" in name:
-    base, _, rest = name.partition("[")
-    text = (
-      f"unknown data set {name!r}: slices belong to --split, as in "
-      f"--dataset={base} --split=train[{rest}"
-    )
   elif "/" in name:
     text = _of_hub(name, kinds, known)
   else:
@@ -135,8 +136,8 @@ def _of_table(name, kinds):
   )
 
 
-def _of_hub(name, kinds, known=()):
-  last = name.rstrip("/").rpartition("/")[2]
+def _of_hub(name, kinds, known):
+  last = re.split("[:/]", name.rstrip("/"))[-1]
   there = match(last, known)
   if there is not None:
     return (

@@ -5,6 +5,7 @@ The only module that imports TFDS.
 
 from collections.abc import Iterator, Sequence
 import os
+import pathlib
 from typing import Any
 
 import numpy as np
@@ -29,12 +30,13 @@ def open_builder(name: str, data_dir: str | None, kinds: Sequence[str]) -> Any:
   """
   import tensorflow_datasets as tfds
 
-  names.check(name, kinds)
+  known = set(tfds.list_builders(with_community_datasets=False))
+  names.check(name, kinds, sorted(known))
   data_dir = os.path.expanduser(data_dir) if data_dir else None
   if data_dir is not None and not checks.exists(data_dir, "dir"):
     raise checks.InputError(f"no folder at data_dir {data_dir}")
   there = _data_sets(data_dir) if data_dir else []
-  known = {*tfds.list_builders(with_community_datasets=False), *there}
+  known |= set(there)
   base = name.split("/", maxsplit=1)[0].split(":", maxsplit=1)[0]
   found = names.match(base, sorted(known))
   # Asked of TFDS, an unknown name would be looked for on the network.
@@ -75,12 +77,17 @@ def _refuse_own_folder(base, data_dir):
   """Refuses a data set's own folder, where its parent is meant."""
   if data_dir is None or checks.exists(os.path.join(data_dir, base), "dir"):
     return
-  folder = os.path.abspath(data_dir)
+  here = pathlib.Path(data_dir)
+  if not any(
+    any(here.glob(f"{d}dataset_info.json")) for d in ("", "*/", "*/*/")
+  ):
+    return
+  folder = os.path.normpath(data_dir)
+  if len(folder.split(os.sep)) <= 3:
+    folder = os.path.abspath(folder)
   for _ in range(3):  # the data set's, its configuration's, its version's
     if os.path.basename(folder) == base:
-      parent = os.path.dirname(data_dir.rstrip("/")) or "."
-      if os.path.abspath(data_dir) != folder or parent == ".":
-        parent = os.path.dirname(folder)
+      parent = os.path.dirname(folder)
       raise checks.InputError(
         f"data_dir {data_dir} is the data set's own folder: pass its parent, "
         f"--data_dir={parent}"
@@ -353,12 +360,14 @@ def read_features(
     stop = min(start + 1024, len(source))
     try:
       records = source.__getitems__(list(range(start, stop)))
-      examples = [features.deserialize_example_np(r) for r in records]
+      examples = [
+        dict(_leaves(features.deserialize_example_np(record), dict))
+        for record in records
+      ]
+      rows = [[int(found[path]) for path in paths] for found in examples]
     except Exception as e:  # damaged files
       raise checks.DataError(
         f"cannot read examples {start} to {stop - 1} of {name} ({split}): "
         f"{checks.reason(e)}"
       ) from e
-    for example in examples:
-      found = dict(_leaves(example, dict))
-      yield [int(found[path]) for path in paths]
+    yield from rows
