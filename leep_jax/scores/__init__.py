@@ -249,6 +249,7 @@ def estimate_scores(
       raise checks.unknown("score", name, SCORES)
   on_score = on_score or (lambda name: None)
   on_undefined = on_undefined or (lambda name, why: None)
+  # Sums are cached for one number of groups.
   if min(groups, len(outputs)) != outputs.groups:
     outputs = outputs.grouped(groups)
   values: dict[str, jackknife.Estimate | None] = dict.fromkeys(names)
@@ -279,6 +280,6 @@ def estimate_scores(
     on_score(name)
     try:
       values[name] = jackknife.estimate(SCORES[name].parts(outputs), sizes)
-    except checks.UndefinedScore as e:
+    except checks.UndefinedScore as e:  # others may have a value
       on_undefined(name, str(e))
   return values
