@@ -93,11 +93,10 @@ class CifarResNet(nnx.Module):
   Example:
     >>> from flax import nnx
     >>> import jax.numpy as jnp
-    >>> from leep_jax.models import cifar_resnet
-    >>> def outputs():
-    ...   model = cifar_resnet.CifarResNet(20, 10, rngs=nnx.Rngs(0))
-    ...   return model(jnp.zeros((2, 32, 32, 3)))
-    >>> logits, features = nnx.eval_shape(outputs)  # no weights are drawn
+    >>> from leep_jax.models import zoo
+    >>> model = zoo.shapes("resnet20", 10)  # no values
+    >>> images = jnp.zeros((2, 32, 32, 3))
+    >>> logits, features = nnx.eval_shape(lambda m: m(images), model)
     >>> logits.shape, features.shape
     ((2, 10), (2, 64))
   """

@@ -98,13 +98,12 @@ class ConvNeXt(nnx.Module):
   Example:
     >>> from flax import nnx
     >>> import jax.numpy as jnp
-    >>> from leep_jax.models import convnext
-    >>> def outputs():
-    ...   model = convnext.ConvNeXt(16, (1, 1, 2, 1), 10, rngs=nnx.Rngs(0))
-    ...   return model(jnp.zeros((2, 64, 64, 3)))
-    >>> logits, features = nnx.eval_shape(outputs)  # no weights are drawn
+    >>> from leep_jax.models import zoo
+    >>> model = zoo.shapes("convnext_tiny", 10)  # no values
+    >>> images = jnp.zeros((2, 64, 64, 3))
+    >>> logits, features = nnx.eval_shape(lambda m: m(images), model)
     >>> logits.shape, features.shape
-    ((2, 10), (2, 128))
+    ((2, 10), (2, 768))
   """
 
   def __init__(

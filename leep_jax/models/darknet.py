@@ -94,11 +94,10 @@ class DarkNet53(nnx.Module):
   Example:
     >>> from flax import nnx
     >>> import jax.numpy as jnp
-    >>> from leep_jax.models import darknet
-    >>> def outputs():
-    ...   model = darknet.DarkNet53(10, rngs=nnx.Rngs(0))
-    ...   return model(jnp.zeros((2, 64, 64, 3)))
-    >>> logits, features = nnx.eval_shape(outputs)  # no weights are drawn
+    >>> from leep_jax.models import zoo
+    >>> model = zoo.shapes("darknet53", 10)  # no values
+    >>> images = jnp.zeros((2, 64, 64, 3))
+    >>> logits, features = nnx.eval_shape(lambda m: m(images), model)
     >>> logits.shape, features.shape
     ((2, 10), (2, 1024))
   """

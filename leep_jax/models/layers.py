@@ -56,6 +56,7 @@ def conv(
     feature_group_count=groups,
     use_bias=use_bias,
     kernel_init=nnx.initializers.he_normal(),
+    # A layer's parameters are the same whichever function convolves them.
     conv_general_dilated=_depthwise
     if groups == inputs == outputs
     else jax.lax.conv_general_dilated,
@@ -188,6 +189,7 @@ class SqueezeExcite(nnx.Module):
 
   def __call__(self, x: jax.Array) -> jax.Array:
     reduce, expand = (getattr(self, name) for name in self.names)
+    # 1x1 convolutions take the means as an image of one pixel.
     gate = x.mean(axis=(1, 2), keepdims=True)
     return x * jax.nn.sigmoid(expand(self.activation(reduce(gate))))
 

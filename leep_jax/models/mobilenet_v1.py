@@ -60,11 +60,10 @@ class MobileNetV1(nnx.Module):
   Example:
     >>> from flax import nnx
     >>> import jax.numpy as jnp
-    >>> from leep_jax.models import mobilenet_v1
-    >>> def outputs():
-    ...   model = mobilenet_v1.MobileNetV1(0.25, 10, rngs=nnx.Rngs(0))
-    ...   return model(jnp.zeros((2, 64, 64, 3)))
-    >>> logits, features = nnx.eval_shape(outputs)  # no weights are drawn
+    >>> from leep_jax.models import zoo
+    >>> model = zoo.shapes("mobilenet_v1_025", 10)  # no values
+    >>> images = jnp.zeros((2, 64, 64, 3))
+    >>> logits, features = nnx.eval_shape(lambda m: m(images), model)
     >>> logits.shape, features.shape
     ((2, 10), (2, 256))
   """
@@ -79,6 +78,7 @@ class MobileNetV1(nnx.Module):
     rngs: nnx.Rngs,
   ):
     padding = "SAME" if tf_padding else None
+    # The width multiplies the channels of all layers.
     inputs = int(32 * width)
     self.conv_stem = layers.conv(
       3, inputs, 3, stride=2, padding=padding, rngs=rngs
@@ -133,8 +133,10 @@ ARCHITECTURES = {
   f"mobilenet_v1_{percent:03}": Architecture(
     build=functools.partial(MobileNetV1, percent / 100),
     head="classifier.weight",
+    # TensorFlow's networks take pixels in [-1, 1].
     preprocessing=imagenet(mean=(0.5,) * 3, std=(0.5,) * 3),
     min_image_size=32,
+    # timm's names need no translation.
     names=(  # transformers
       (r"^mobilenet_v1\.conv_stem\.convolution\.", "conv_stem."),
       (r"^mobilenet_v1\.conv_stem\.normalization\.", "bn1."),

@@ -101,12 +101,10 @@ class ResNet(nnx.Module):
   Example:
     >>> from flax import nnx
     >>> import jax.numpy as jnp
-    >>> from leep_jax.models import resnet
-    >>> def outputs():
-    ...   model = resnet.ResNet(
-    ...     resnet.BasicBlock, (2, 2, 2, 2), 10, rngs=nnx.Rngs(0))
-    ...   return model(jnp.zeros((2, 64, 64, 3)))
-    >>> logits, features = nnx.eval_shape(outputs)  # no weights are drawn
+    >>> from leep_jax.models import zoo
+    >>> model = zoo.shapes("resnet18", 10)  # no values
+    >>> images = jnp.zeros((2, 64, 64, 3))
+    >>> logits, features = nnx.eval_shape(lambda m: m(images), model)
     >>> logits.shape, features.shape
     ((2, 10), (2, 512))
   """
@@ -119,6 +117,7 @@ class ResNet(nnx.Module):
     *,
     rngs: nnx.Rngs,
   ):
+    # The stem and pooling reduce each side to a quarter before the blocks.
     self.conv1 = layers.conv(3, 64, 7, stride=2, rngs=rngs)
     self.bn1 = layers.batch_norm(64, rngs=rngs)
     inputs = 64
@@ -187,6 +186,7 @@ ARCHITECTURES = {
   f"resnet{depth}": Architecture(
     build=functools.partial(ResNet, *blocks),
     head="fc.weight",
+    # torchvision's training, which most of these weights are from, resizes so.
     preprocessing=imagenet(interpolation="bilinear"),
     min_image_size=32,
     stated={

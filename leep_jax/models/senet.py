@@ -79,11 +79,10 @@ class SENet154(nnx.Module):
   Example:
     >>> from flax import nnx
     >>> import jax.numpy as jnp
-    >>> from leep_jax.models import senet
-    >>> def outputs():
-    ...   model = senet.SENet154(10, rngs=nnx.Rngs(0))
-    ...   return model(jnp.zeros((2, 64, 64, 3)))
-    >>> logits, features = nnx.eval_shape(outputs)  # no weights are drawn
+    >>> from leep_jax.models import zoo
+    >>> model = zoo.shapes("senet154", 10)  # no values
+    >>> images = jnp.zeros((2, 64, 64, 3))
+    >>> logits, features = nnx.eval_shape(lambda m: m(images), model)
     >>> logits.shape, features.shape
     ((2, 10), (2, 2048))
   """

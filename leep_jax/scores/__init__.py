@@ -261,6 +261,7 @@ def estimate_scores(
       raise checks.unknown("score", name, SCORES)
   on_score = on_score or (lambda name: None)
   on_undefined = on_undefined or (lambda name, why: None)
+  # Sums are cached for one number of groups.
   if min(groups, len(outputs)) != outputs.groups:
     outputs = outputs.grouped(groups)
   values: dict[str, jackknife.Estimate | None] = dict.fromkeys(names)

@@ -310,6 +310,7 @@ def leep_bounds(
     -0.389 <= -0.343 <= -0.092
   """
   outputs = _outputs(probs, labels, num_classes)
+  # One pass for both; the sums are cached for the calls below.
   outputs.sum_all((statistics.joint, statistics.dummy_label_counts))
   counts = outputs.sum(statistics.dummy_label_counts)
   table = conditional_distribution(outputs.sum(statistics.joint))
@@ -318,6 +319,8 @@ def leep_bounds(
   hard = float(np.sum(counts[used] * np.log(table[used]))) / len(outputs)
   head = None
   if head_probs is not None:
+    # Heads give distributions over target labels, which are checked like the
+    # source's over source labels.
     given = _outputs(head_probs, labels, num_classes)
     classes = given.num_source_classes or 0
     if classes <= outputs.labels.max():
@@ -359,6 +362,7 @@ def conditional_distribution(joint: np.ndarray) -> np.ndarray:
      [0.25  1.    0.625]]
   """
   mass = joint.sum(axis=0)
+  # Division by 1 where the quotient is not used: 0 / 0 would warn.
   prior = joint.sum(axis=1, keepdims=True) / joint.sum()
   return np.where(mass > 0, joint / np.where(mass > 0, mass, 1), prior)
 
@@ -397,7 +401,6 @@ class EEP:
     >>> f"{np.log(likelihood).mean():.4f}"
     '-0.2955'
     >>> f"{leep_jax.leep(probs, [0, 0, 1, 1]):.4f}"
-    FILL leep_jax.scores.leep.EEP '-0.2955'
     '-0.2955'
   """
 

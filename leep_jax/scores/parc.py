@@ -60,7 +60,6 @@ def parc(
     >>> f"{leep_jax.parc(features, [0, 0, 1, 1]):.3f}"
     '0.853'
     >>> f"{leep_jax.parc(features, [0, 1, 0, 1]):.3f}"
-    FILL leep_jax.scores.parc.parc '0.853'
     '-0.426'
   """
   return jackknife.value(
@@ -100,6 +99,7 @@ def parc_parts(
   outputs.check("features")
   chosen = np.arange(len(outputs))
   if len(outputs) > max_examples:
+    # Always the same seed: scores of sources must differ by the sources alone.
     rng = np.random.default_rng(0)
     chosen = np.sort(rng.choice(chosen, max_examples, replace=False))
   rows = np.asarray(outputs.features)[chosen].astype(np.float64)

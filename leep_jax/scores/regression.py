@@ -52,8 +52,6 @@ def lin_mse(features: Any, targets: Any, *, ridge: float = RIDGE) -> float:
     With `ridge`, a fit with large weights counts less than its error says:
 
     >>> f"{leep_jax.lin_mse(linear, targets):.4f}"
-    FILL leep_jax.scores.regression.lin_mse 0.0000
-    -5.0000
     '-2.2222'
   """
   return jackknife.value(
