@@ -327,3 +327,51 @@ def test_a_bad_source_does_not_stop_the_others(npz, tmp_path, capsys):
   assert status == 2
   assert capsys.readouterr().err.count("\n") == 1
   assert len(sweep.read_rows(tmp_path)) == 6
+
+
+OWN_CODE = """
+import jax
+import leep_jax
+
+SHARPNESS = 1.0
+
+def make():
+  kernel = jax.random.normal(jax.random.key(0), (3, 4))
+
+  def apply(kernel, images):
+    features = images.mean(axis=(1, 2))
+    return features @ kernel * SHARPNESS, features
+
+  return leep_jax.Source("own", apply, kernel)
+"""
+
+
+def test_a_change_in_own_code_is_seen(npz, tmp_path):
+  """From the same output folder, and from a cache that folders share."""
+
+  def sweep_into(folder):
+    done = subprocess.run(
+      [
+        sys.executable, "-m", "leep_jax.sweep", "--model=own_code:make", npz,
+        "--tasks=all", "--scores=leep", f"--output={folder}",
+        "--cache_dir=cache",
+      ],
+      cwd=tmp_path,
+      capture_output=True,
+      text=True,
+      check=True,
+    )  # fmt: skip
+    rows = sweep.read_rows(tmp_path / folder)
+    return [row["scores"]["leep"] for row in rows], done.stderr
+
+  code = tmp_path / "own_code.py"
+  code.write_text(OWN_CODE)
+  (old,), _ = sweep_into("a")
+  code.write_text(OWN_CODE + "# a comment changes nothing\n")
+  assert sweep_into("a")[0] == [old]
+  code.write_text(OWN_CODE.replace("SHARPNESS = 1.0", "SHARPNESS = 40.0"))
+  (first, new), said = sweep_into("a")
+  assert first == old
+  assert abs(new - old) > 1e-3
+  assert "note: 1 rows of own_code:make are of other weights" in said
+  assert sweep_into("b")[0] == [new]
