@@ -59,12 +59,12 @@ def note(text: str) -> None:
   warnings.warn(one_line(text), InputNote, stacklevel=2)
 
 
-def some(names: Iterable[object]) -> str:
-  """Returns the first three names, and how many more there are."""
+def some(names: Iterable[object], *, most: int = 3) -> str:
+  """Returns the first few names, and how many more there are."""
   shown = [f"{name}" for name in names]
-  if len(shown) <= 4:
+  if len(shown) <= most + 1:
     return ", ".join(shown)
-  return f"{', '.join(shown[:3])} and {len(shown) - 3:,} more"
+  return f"{', '.join(shown[:most])} and {len(shown) - most:,} more"
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:

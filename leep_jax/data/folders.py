@@ -28,6 +28,7 @@ _LITTER = {
 }  # fmt: skip
 # An ordinary suffix; what has another is told by its first bytes.
 _SUFFIX = re.compile(r"\.[a-z][a-z0-9]{0,5}")
+_BROKEN = "broken links"
 _ROLES = {
   "train": "train training trn tr learn",
   "test": "test testing tst ts",
@@ -141,7 +142,7 @@ def _kind_left_out(entry):
   if images.begins_as_image(entry.path):
     return ""
   if entry.is_symlink() and not os.path.exists(entry.path):
-    return "broken links"
+    return _BROKEN
   return "other"
 
 
@@ -341,6 +342,7 @@ def load(path: str, split: str | None) -> dataset_lib.Dataset:
     left_out[f"{os.path.splitext(inner)[1].lower()} beside the classes"] += 1
   # Those beside the classes that are no images, such as a list, are expected.
   beside = folder.left_out - sum((f.left_out for f in classes), Counter())
+  beside.pop(_BROKEN, None)  # each may be a class
   left_out -= beside
   if left_out:
     checks.note(
@@ -390,9 +392,8 @@ def _by_kind(counts):
   """Such as " (.txt 10, .mp4 8)"."""
   if not counts:
     return ""
-  return (
-    f" ({checks.some(f'{kind} {n:,}' for kind, n in counts.most_common())})"
-  )
+  kinds = [f"{kind} {count:,}" for kind, count in counts.most_common()]
+  return f" ({checks.some(kinds, most=6)})"
 
 
 def _note_names(name, classes):

@@ -253,7 +253,9 @@ def note_files(name: str, paths: Sequence[str]) -> None:
       if not stat.S_ISREG(os.stat(path).st_mode):
         continue
       with open(path, "rb") as file:
-        content = file.read()
+        start = file.read(3)
+        # Of 8 bits, one frame, and no transparency; most files are.
+        content = b"" if start == b"\xff\xd8\xff" else start + file.read()
     except (OSError, ValueError):  # named when it is read
       continue
     if not (content and _ends(content)):
