@@ -15,11 +15,11 @@ ROOT = pathlib.Path(leep_jax.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 # Modules import only from those before them.
 ORDER = [
-  "checks", "hub", "statistics", "devices", "resize", "source", "storage",
-  "outputs", "forward", "jackknife", "scores", "tasks", "data", "weights",
-  "configs", "models", "cache", "task_scores", "transfer", "trials", "results",
-  "correlation", "plots", "tables", "report", "command", "score", "task_matrix",
-  "sweep",
+  "files", "checks", "hub", "statistics", "devices", "resize", "source",
+  "storage", "outputs", "forward", "jackknife", "scores", "tasks", "data",
+  "weights", "configs", "models", "cache", "task_scores", "transfer", "trials",
+  "results", "correlation", "plots", "tables", "report", "command", "score",
+  "task_matrix", "sweep",
 ]  # fmt: skip
 
 

@@ -71,6 +71,24 @@ def test_splits_are_no_classes(tmp_path, names, wrapped):
   assert found in (("cat", "dog"), ("cat", "dog", "eel"))
 
 
+def test_splits_beside_what_is_none(tmp_path):
+  splits = [
+    f"{s}/{c}" for s in ("train", "test", "val") for c in ("ill", "well")
+  ]
+  for i, root in enumerate(("", "chest_xray/")):
+    name = make(tmp_path / "chest", *(root + s for s in splits))
+    picture(tmp_path / "chest/__MACOSX/train/1.png")
+    with pytest.raises(leep_jax.InputError, match=r"as in --split=train;"):
+      leep_jax.load_dataset(name)
+    assert data.load_pair(name)[i].split == ("train", "test")[i]
+  name = make(tmp_path / "flat", "train/a", "train/b", "test", "docs")
+  with pytest.raises(leep_jax.InputError, match="--split=train;"):
+    leep_jax.load_dataset(name)
+  name = make(tmp_path / "two", *(f"{s}/{c}" for s in "pqr" for c in "ab"), "m")
+  with pytest.raises(leep_jax.InputError, match="--split=p;"):
+    leep_jax.load_dataset(name)
+
+
 def test_a_split_inside_a_folder_of_its_own_name(tmp_path):
   for split in ("seg_train", "seg_test"):
     make(tmp_path / split, f"{split}/sea", f"{split}/town")

@@ -165,17 +165,20 @@ def _role(path):
 
 
 def _named_as_splits(names):
-  """Whether all names speak of splits, of different ones or of nothing else."""
+  """Whether names speak of splits: all of them, or a train and a test set."""
   roles = [_role(name) for name in names]
-  if not all(roles):
-    return False
-  others = {
-    word
-    for name in names
-    for word in _words(name)
-    if word not in _ROLE and word not in _FILLERS and not word.isdigit()
-  }
-  return len(set(roles)) > 1 or not others
+  pure = {role for name, role in zip(names, roles, strict=True) if _pure(name)}
+  if "train" in pure and pure & {"test", "val", "eval"}:
+    return True
+  return all(roles) and (len(set(roles)) > 1 or all(map(_pure, names)))
+
+
+def _pure(name):
+  """Whether a name speaks of a split and of nothing else."""
+  words = _words(name)
+  return any(word in _ROLE for word in words) and all(
+    word in _ROLE or word in _FILLERS or word.isdigit() for word in words
+  )
 
 
 def _unwrapped(folder):
@@ -199,13 +202,20 @@ def key(name: str) -> str:
 def _built_as_splits(folders):
   """Whether sub-folders hold sub-folders of the same names, and no images."""
   below = [_names_below(folder) for folder in folders]
-  split = [names for names in below if len(names) > 1]
-  if len(split) < 2 or 2 * len(split) <= len(folders):
+  below = [names for names in below if len(names) > 1]
+  # Some may be of something else, such as all of it once more.
+  alike = max(
+    ([b for b in below if _agree(a, b)] for a in below), key=len, default=[]
+  )
+  if len(alike) < 2 or 2 * len(alike) <= len(folders):
     return False
-  if _named_as_splits({name for names in split for name in names}):
-    return False  # these are classes, and the splits are in them
-  largest = max(split, key=len)
-  return all(2 * len(names & largest) >= len(names) for names in split)
+  # If these are splits, they are in the classes.
+  return not _named_as_splits(sorted(set().union(*alike)))
+
+
+def _agree(names, others):
+  """Whether at least half of the smaller set of names is in the other."""
+  return 2 * len(names & others) >= min(len(names), len(others))
 
 
 def _are_splits(folders):
@@ -219,12 +229,14 @@ def _below(folder, above=""):
   """Paths of the folders inside whose sub-folders are classes; itself is ""."""
   full = folder.full
   if (len(full) == 1 and full[0].full) or _are_splits(full):
-    return [
+    paths = [
       path
       for inner in full
       if inner.holds_folders
       for path in _below(inner, f"{above}{inner.name}/")
     ]
+    # The shallowest first: deeper down there may be all of it once more.
+    return sorted(paths, key=lambda path: path.count("/"))
   return [above.rstrip("/")] if len(full) > 1 else []
 
 
