@@ -165,11 +165,8 @@ def _role(path):
 
 
 def _named_as_splits(names):
-  """Whether names speak of splits: all of them, or a train and a test set."""
+  """Whether all names speak of splits, of different ones or of nothing else."""
   roles = [_role(name) for name in names]
-  pure = {role for name, role in zip(names, roles, strict=True) if _pure(name)}
-  if "train" in pure and pure & {"test", "val", "eval"}:
-    return True
   return all(roles) and (len(set(roles)) > 1 or all(map(_pure, names)))
 
 
@@ -218,10 +215,22 @@ def _agree(names, others):
   return 2 * len(names & others) >= min(len(names), len(others))
 
 
+def _hold_a_pair(folders):
+  """Whether some are a training set, which holds classes, and a test set."""
+  roles = {_role(folder.name) for folder in folders if _pure(folder.name)}
+  return bool(roles & {"test", "val", "eval"}) and any(
+    _pure(folder.name)
+    and _role(folder.name) == "train"
+    and len(_names_below(folder)) > 1
+    for folder in folders
+  )
+
+
 def _are_splits(folders):
-  names = [folder.name for folder in folders]
   return len(folders) > 1 and (
-    _named_as_splits(names) or _built_as_splits(folders)
+    _named_as_splits([folder.name for folder in folders])
+    or _hold_a_pair(folders)
+    or _built_as_splits(folders)
   )
 
 
@@ -277,7 +286,7 @@ def _refuse_splits(root, split, folder):
       "class: arrange the images as DIR/SPLIT/CLASS/FILE; if those are the "
       f"classes, write {as_classes}"
     )
-  if _named_as_splits(names):
+  if _named_as_splits(names) or _hold_a_pair(full):
     raise checks.InputError(
       f"{root} holds the splits {shown}, not classes: choose one, as in "
       f"--split={_training(paths)}; if those are the classes, write "
