@@ -12,6 +12,8 @@ import warnings
 
 import numpy as np
 
+from leep_jax import files
+
 LONGEST = 600  # characters of what is said of an input
 
 
@@ -59,8 +61,8 @@ def note(text: str) -> None:
   warnings.warn(one_line(text), InputNote, stacklevel=2)
 
 
-def some(names: Iterable[object]) -> str:
-  """Returns the first three names, and how many more there are.
+def some(names: Iterable[object], *, most: int = 3) -> str:
+  """Returns the first few names, and how many more there are.
 
   Example:
     >>> from leep_jax import checks
@@ -68,9 +70,9 @@ def some(names: Iterable[object]) -> str:
     'a, b, c and 2 more'
   """
   shown = [f"{name}" for name in names]
-  if len(shown) <= 4:
+  if len(shown) <= most + 1:
     return ", ".join(shown)
-  return f"{', '.join(shown[:3])} and {len(shown) - 3:,} more"
+  return f"{', '.join(shown[:most])} and {len(shown) - most:,} more"
 
 
 def unknown(
@@ -479,55 +481,9 @@ def _no_npz(path, error):
   """Why a file is no npz file."""
   try:
     with open(path, "rb") as file:
-      kind = file_kind(file.read(512))
+      kind = files.kind(file.read(512))
   except OSError as e:
     return e.strerror or f"{e}"
   if kind is not None and not kind.startswith("a zip"):
     return f"it is {kind}"
   return f"{reason(error)}; is it damaged?"
-
-
-# How files begin, what they are, and what to do about it.
-_KINDS_OF_FILES = (
-  (b"version https://git-lfs", "a Git LFS pointer: fetch it by git lfs pull"),
-  (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
-  (b"\x80\x02", "a pickle"),
-  (b"\x80\x03", "a pickle"),
-  (b"\x80\x04", "a pickle"),
-  (b"\x80\x05", "a pickle"),
-  (b"PK\x03\x04", "a zip archive: unpack it"),
-  (b"PK\x05\x06", "a zip archive with nothing in it"),
-  (b"\x1f\x8b", "a gzip archive: unpack it"),
-  (b"%PDF", "a PDF file"),
-  (b"\x93NUMPY", "a NumPy array (.npy)"),
-  (b"MATLAB 5.0", "a MATLAB file: read it by scipy.io.loadmat"),
-  (b"PAR1", "a Parquet file"),
-)
-
-
-def file_kind(head: bytes) -> str | None:
-  """Returns what a file is, told by its first bytes, or None.
-
-  Args:
-    head: the first bytes, about 500; an image is not told from others.
-  """
-  if not head:
-    return "empty"
-  for start, kind in _KINDS_OF_FILES:
-    if head.startswith(start):
-      return kind
-  text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-  if text.startswith((b"<!doctype html", b"<html", b"<head")):
-    return "an HTML page: has a download failed?"
-  if text.startswith((b"<?xml", b"<svg", b"<error")):
-    return "an XML or SVG file"
-  if head[4:8] == b"ftyp" and head[8:12] in (
-    b"heic",
-    b"heix",
-    b"mif1",
-    b"hevc",
-  ):
-    return "a HEIC image: convert it to JPEG or PNG"
-  if not any(head):
-    return "all zero bytes: has a download or a copy failed?"
-  return None

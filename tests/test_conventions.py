@@ -15,7 +15,7 @@ ROOT = pathlib.Path(leep_jax.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 # Modules import only from those before them.
 ORDER = [
-  "checks", "file_kinds", "hub", "statistics", "devices", "resize", "source",
+  "files", "checks", "file_kinds", "hub", "statistics", "devices", "resize", "source",
   "storage", "outputs", "forward", "jackknife", "scores", "tasks", "data",
   "orbax", "weights", "config_keys", "processors", "configs", "models", "cache",
   "task_scores", "transfer", "trials", "results", "correlation", "plots",

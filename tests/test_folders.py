@@ -71,6 +71,24 @@ def test_splits_are_no_classes(tmp_path, names, wrapped):
   assert found in (("cat", "dog"), ("cat", "dog", "eel"))
 
 
+def test_splits_beside_what_is_none(tmp_path):
+  splits = [
+    f"{s}/{c}" for s in ("train", "test", "val") for c in ("ill", "well")
+  ]
+  for i, root in enumerate(("", "chest_xray/")):
+    name = make(tmp_path / "chest", *(root + s for s in splits))
+    picture(tmp_path / "chest/__MACOSX/train/1.png")
+    with pytest.raises(leep_jax.InputError, match=r"as in --split=train;"):
+      leep_jax.load_dataset(name)
+    assert data.load_pair(name)[i].split == ("train", "test")[i]
+  name = make(tmp_path / "flat", "train/a", "train/b", "test", "docs")
+  with pytest.raises(leep_jax.InputError, match="--split=train;"):
+    leep_jax.load_dataset(name)
+  name = make(tmp_path / "two", *(f"{s}/{c}" for s in "pqr" for c in "ab"), "m")
+  with pytest.raises(leep_jax.InputError, match="--split=p;"):
+    leep_jax.load_dataset(name)
+
+
 def test_a_split_inside_a_folder_of_its_own_name(tmp_path):
   for split in ("seg_train", "seg_test"):
     make(tmp_path / split, f"{split}/sea", f"{split}/town")
@@ -233,10 +251,11 @@ def test_what_is_no_image_is_counted(tmp_path):
   for litter in ("Thumbs.db", ".DS_Store", "desktop.ini"):
     (tmp_path / "b" / litter).write_text("x")
   (tmp_path / "README.md").write_text("x")
+  (tmp_path / "c").symlink_to(tmp_path / "nowhere")  # a class that is gone
   picture(tmp_path / "cover.jpg")
   with pytest.warns(
     checks.InputNote,
-    match=r"^6 files left out \(.txt 3, .mp4 1, other 1, .jpg beside the clas",
+    match=r"^7 files left out \(.txt 3, .*broken links 1.* of folder:",
   ):
     assert len(leep_jax.load_dataset(name)) == 4
 
@@ -344,7 +363,7 @@ def test_all_bad_images_are_named_at_once(tmp_path):
 
 def test_bad_images_are_left_out(tmp_path):
   name = damaged(tmp_path)
-  with pytest.warns(checks.InputNote, match="^left out, 6 of 16 images of "):
+  with pytest.warns(checks.InputNote, match="^6 of 16 images of .* left out"):
     dataset = leep_jax.load_dataset(name, skip_bad_images=True)
   images, labels = dataset.load(fit=lambda image: image)
   assert images.shape == (10, 6, 7, 3)

@@ -320,8 +320,9 @@ def test_transfer_and_sweep(tmp_path, kind):
     (tmp_path / "in" / name).mkdir(parents=True)
     for i in range(5):
       (tmp_path / "in" / name / f"{i}.png").write_bytes(content(rng, "PNG"))
-  if kind:
+  if kind:  # two, since one may be in the test set, which no score reads
     DAMAGE[kind](tmp_path / "in/cat/2.png", rng)
+    DAMAGE[kind](tmp_path / "in/cat/3.png", rng)
   common = (f"--dataset=folder:{tmp_path}/in", "--model=fashion_mnist_resnet8")
   trained = (*common, "--method=probe", "--tasks=all")
   swept = (*common, f"--output={tmp_path}/out", "--tasks=all", "--scores=leep")

@@ -173,13 +173,11 @@ class Dataset:
     bad, _ = self._bad_images()
     if not bad:
       return self
-    text = (
-      f"{len(bad):,} of {len(self):,} images of {self.name} cannot be read: "
-      f"{checks.some(bad.values())}"
-    )
+    count = f"{len(bad):,} of {len(self):,} images of {self.name}"
+    reasons = checks.some(bad.values())
     if len(bad) == len(self):
-      raise checks.DataError(text)
-    checks.note(f"left out, {text}")
+      raise checks.DataError(f"{count} cannot be read: {reasons}")
+    checks.note(f"{count} left out, which cannot be read: {reasons}")
     return dataclasses.replace(self, indices=np.delete(self.indices, list(bad)))
 
   def labels(self) -> np.ndarray:

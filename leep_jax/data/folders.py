@@ -28,6 +28,7 @@ _LITTER = {
 }  # fmt: skip
 # An ordinary suffix; what has another is told by its first bytes.
 _SUFFIX = re.compile(r"\.[a-z][a-z0-9]{0,5}")
+_BROKEN = "broken links"
 _ROLES = {
   "train": "train training trn tr learn",
   "test": "test testing tst ts",
@@ -141,7 +142,7 @@ def _kind_left_out(entry):
   if images.begins_as_image(entry.path):
     return ""
   if entry.is_symlink() and not os.path.exists(entry.path):
-    return "broken links"
+    return _BROKEN
   return "other"
 
 
@@ -166,15 +167,15 @@ def _role(path):
 def _named_as_splits(names):
   """Whether all names speak of splits, of different ones or of nothing else."""
   roles = [_role(name) for name in names]
-  if not all(roles):
-    return False
-  others = {
-    word
-    for name in names
-    for word in _words(name)
-    if word not in _ROLE and word not in _FILLERS and not word.isdigit()
-  }
-  return len(set(roles)) > 1 or not others
+  return all(roles) and (len(set(roles)) > 1 or all(map(_pure, names)))
+
+
+def _pure(name):
+  """Whether a name speaks of a split and of nothing else."""
+  words = _words(name)
+  return any(word in _ROLE for word in words) and all(
+    word in _ROLE or word in _FILLERS or word.isdigit() for word in words
+  )
 
 
 def _unwrapped(folder):
@@ -198,19 +199,38 @@ def key(name: str) -> str:
 def _built_as_splits(folders):
   """Whether sub-folders hold sub-folders of the same names, and no images."""
   below = [_names_below(folder) for folder in folders]
-  split = [names for names in below if len(names) > 1]
-  if len(split) < 2 or 2 * len(split) <= len(folders):
+  below = [names for names in below if len(names) > 1]
+  # Some may be of something else, such as all of it once more.
+  alike = max(
+    ([b for b in below if _agree(a, b)] for a in below), key=len, default=[]
+  )
+  if len(alike) < 2 or 2 * len(alike) <= len(folders):
     return False
-  if _named_as_splits({name for names in split for name in names}):
-    return False  # these are classes, and the splits are in them
-  largest = max(split, key=len)
-  return all(2 * len(names & largest) >= len(names) for names in split)
+  # If these are splits, they are in the classes.
+  return not _named_as_splits(sorted(set().union(*alike)))
+
+
+def _agree(names, others):
+  """Whether at least half of the smaller set of names is in the other."""
+  return 2 * len(names & others) >= min(len(names), len(others))
+
+
+def _hold_a_pair(folders):
+  """Whether some are a training set, which holds classes, and a test set."""
+  roles = {_role(folder.name) for folder in folders if _pure(folder.name)}
+  return bool(roles & {"test", "val", "eval"}) and any(
+    _pure(folder.name)
+    and _role(folder.name) == "train"
+    and len(_names_below(folder)) > 1
+    for folder in folders
+  )
 
 
 def _are_splits(folders):
-  names = [folder.name for folder in folders]
   return len(folders) > 1 and (
-    _named_as_splits(names) or _built_as_splits(folders)
+    _named_as_splits([folder.name for folder in folders])
+    or _hold_a_pair(folders)
+    or _built_as_splits(folders)
   )
 
 
@@ -218,12 +238,14 @@ def _below(folder, above=""):
   """Paths of the folders inside whose sub-folders are classes; itself is ""."""
   full = folder.full
   if (len(full) == 1 and full[0].full) or _are_splits(full):
-    return [
+    paths = [
       path
       for inner in full
       if inner.holds_folders
       for path in _below(inner, f"{above}{inner.name}/")
     ]
+    # The shallowest first: deeper down there may be all of it once more.
+    return sorted(paths, key=lambda path: path.count("/"))
   return [above.rstrip("/")] if len(full) > 1 else []
 
 
@@ -264,7 +286,7 @@ def _refuse_splits(root, split, folder):
       "class: arrange the images as DIR/SPLIT/CLASS/FILE; if those are the "
       f"classes, write {as_classes}"
     )
-  if _named_as_splits(names):
+  if _named_as_splits(names) or _hold_a_pair(full):
     raise checks.InputError(
       f"{root} holds the splits {shown}, not classes: choose one, as in "
       f"--split={_training(paths)}; if those are the classes, write "
@@ -341,6 +363,7 @@ def load(path: str, split: str | None) -> dataset_lib.Dataset:
     left_out[f"{os.path.splitext(inner)[1].lower()} beside the classes"] += 1
   # Those beside the classes that are no images, such as a list, are expected.
   beside = folder.left_out - sum((f.left_out for f in classes), Counter())
+  beside.pop(_BROKEN, None)  # each may be a class
   left_out -= beside
   if left_out:
     checks.note(
@@ -390,9 +413,8 @@ def _by_kind(counts):
   """Such as " (.txt 10, .mp4 8)"."""
   if not counts:
     return ""
-  return (
-    f" ({checks.some(f'{kind} {n:,}' for kind, n in counts.most_common())})"
-  )
+  kinds = [f"{kind} {count:,}" for kind, count in counts.most_common()]
+  return f" ({checks.some(kinds, most=6)})"
 
 
 def _note_names(name, classes):

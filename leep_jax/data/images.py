@@ -10,7 +10,7 @@ import warnings
 
 import numpy as np
 
-from leep_jax import checks
+from leep_jax import checks, files
 
 SUFFIXES = frozenset({
   ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib",
@@ -130,7 +130,7 @@ def _decode_with_pillow(content):
   import PIL.Image
   import PIL.ImageOps
 
-  kind = checks.file_kind(content[:512])
+  kind = files.kind(content[:512])
   if kind is not None:
     raise _Bad(f"it is {kind}")
   # Its warnings are of files that are refused, or read all the same.
@@ -253,7 +253,9 @@ def note_files(name: str, paths: Sequence[str]) -> None:
       if not stat.S_ISREG(os.stat(path).st_mode):
         continue
       with open(path, "rb") as file:
-        content = file.read()
+        start = file.read(3)
+        # Of 8 bits, one frame, and no transparency; most files are.
+        content = b"" if start == b"\xff\xd8\xff" else start + file.read()
     except (OSError, ValueError):  # named when it is read
       continue
     if not (content and _ends(content)):
