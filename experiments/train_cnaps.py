@@ -45,10 +45,10 @@ from leep_jax import (
   checks,
   command,
   data,
-  results,
   source as source_lib,
   tasks as tasks_lib,
 )
+from leep_jax.reports import results
 from leep_jax.transfer import checkpoints as checkpoints_lib, cnaps
 
 _WAYS = 5  # of the tasks that accuracies are measured on

@@ -20,8 +20,14 @@ import zlib
 import jax
 import numpy as np
 
-import leep_jax
-from leep_jax import checks, data, forward, outputs as outputs_lib, source
+from leep_jax import (
+  checks,
+  data,
+  forward,
+  outputs as outputs_lib,
+  source,
+  version,
+)
 
 _CHECKSUMS = "checksums.json"
 _CHUNK = 1 << 24  # bytes
@@ -137,7 +143,7 @@ class Cache:
       "split": dataset.split,
       "examples": [len(indices), zlib.crc32(indices.tobytes())],
       "dtype": dtype,
-      "leep_jax": leep_jax.__version__,
+      "leep_jax": version.__version__,
     }
 
   def _open(self, entry, about):

@@ -11,8 +11,9 @@ import warnings
 
 from absl import flags, logging
 
-from leep_jax import checks, data, devices, tables, transfer, trials
+from leep_jax import checks, data, devices, transfer, trials
 from leep_jax.models import zoo
+from leep_jax.reports import tables
 from leep_jax.transfer import config
 
 

@@ -17,7 +17,6 @@ import flax
 import jax
 import optax
 
-import leep_jax
 from leep_jax import (
   checks,
   data,
@@ -26,6 +25,7 @@ from leep_jax import (
   source as source_lib,
   tasks as tasks_lib,
   transfer,
+  version,
 )
 from leep_jax.transfer import cnaps, config, runs
 
@@ -40,6 +40,8 @@ _SAME = (
   "train_set", "test_set", "method", "task", "task_seed", "task_checksum",
   "seed", "recipe",
 )  # fmt: skip
+
+_CHECKOUT = pathlib.Path(version.__file__).parents[1]
 
 ComputeOutputs = Callable[
   [source_lib.Source, data.Dataset], outputs_lib.Outputs
@@ -172,7 +174,7 @@ def made_by() -> dict[str, Any]:
     "jax": jax.__version__,
     "flax": flax.__version__,
     "optax": optax.__version__,
-    "version": leep_jax.__version__,
+    "version": version.__version__,
     "commit": commit(),
   }
 
@@ -183,21 +185,20 @@ def commit() -> str | None:
 
   None where the package is installed rather than run from a checkout.
   """
-  root = pathlib.Path(leep_jax.__file__).parents[1]
-  if not (root / ".git").exists():
+  if not (_CHECKOUT / ".git").exists():
     return None
   try:
-    head = _git(root, "rev-parse", "--short=12", "HEAD")
+    head = _git("rev-parse", "--short=12", "HEAD")
     code = "leep_jax", "experiments/*.py"
-    changed = _git(root, "status", "--porcelain", *code)
+    changed = _git("status", "--porcelain", *code)
   except (OSError, subprocess.CalledProcessError):  # no git, no commit yet
     return None
   return head + "+" * bool(changed)
 
 
-def _git(root, *arguments):
+def _git(*arguments):
   return subprocess.run(
-    ["git", "-C", str(root), *arguments],
+    ["git", "-C", str(_CHECKOUT), *arguments],
     check=True,
     capture_output=True,
     text=True,

@@ -9,7 +9,7 @@ import pytest
 import test_fine_tune
 
 import leep_jax
-from leep_jax import cache, data, forward
+from leep_jax import cache, data, forward, version
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_anything_else_is_another_entry(source, dataset, calls, tmp_path):
     assert not kept.has(model, other), what
   assert not kept.has(source, dataset, dtype="bfloat16")
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(leep_jax, "__version__", "0.0.1")
+    patch.setattr(version, "__version__", "0.0.1")
     assert not kept.has(source, dataset)
   model, other = changes(source, dataset)["weights"]
   changed = kept.outputs(model, other)

@@ -254,7 +254,7 @@ def test_commits_of_rows(tmp_path, monkeypatch):
   package = tmp_path / "leep_jax"
   package.mkdir()
   (package / "__init__.py").write_text("")
-  monkeypatch.setattr(leep_jax, "__file__", str(package / "__init__.py"))
+  monkeypatch.setattr(trials, "_CHECKOUT", tmp_path)
 
   def commit():
     trials.commit.cache_clear()

@@ -24,17 +24,9 @@ from typing import Any
 from absl import flags
 import numpy as np
 
-from leep_jax import (
-  cache,
-  checks,
-  command,
-  forward,
-  results,
-  tables,
-  tasks as tasks_lib,
-  trials,
-)
+from leep_jax import cache, checks, command, forward, tasks as tasks_lib, trials
 from leep_jax.models import zoo
+from leep_jax.reports import results, tables
 
 FLAGS = flags.FlagValues()
 _SOURCES = command.SourceFlags(FLAGS)

@@ -8,7 +8,8 @@ import pytest
 import scipy.stats
 
 import leep_jax
-from leep_jax import checks, correlation
+from leep_jax import checks
+from leep_jax.reports import bootstrap, correlation
 
 STATISTICS = ("pearson", "kendall", "weighted_kendall", "spearman")
 
@@ -171,7 +172,7 @@ def test_seeds_and_blocks(rng, monkeypatch):
   assert correlation.correlate(x, y, seed=1).interval != first.interval
   narrow = correlation.correlate(x, y, level=0.5).interval
   assert first.interval[0] < narrow[0] < narrow[1] < first.interval[1]
-  monkeypatch.setattr(correlation, "_BLOCK", 7 * 30)
+  monkeypatch.setattr(bootstrap, "_BLOCK", 7 * 30)
   again = correlation.correlate(x, y).interval
   assert again == pytest.approx(first.interval, abs=0.02)
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import checks, correlation, plots, results, tables
+from leep_jax import checks
+from leep_jax.reports import correlation, plots, results, tables
 
 SCORED = "score"  # the method of rows that hold scores
 TRUTHS = ("accuracy", "macro_f1", "binary_f1")

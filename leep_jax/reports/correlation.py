@@ -6,7 +6,7 @@ accuracy or F1; scores and truths are better when higher. None and NaN, and
 infinities, are missing values.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 import dataclasses
 import math
 from typing import Any
@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 
 from leep_jax import checks
+from leep_jax.reports import bootstrap
 
 _LEVEL = 0.95
 _SAMPLES = 2000
-_FEWEST = 5  # rows for a bootstrap: see `correlate`
-_BLOCK = 2**22  # rows drawn at once: 32 MB a column
 _SAME = 2e-13  # spread, relative to the values, that is rounding alone
 
 
@@ -161,7 +160,9 @@ def correlate(
     dropped=dropped,
     pearson=float(pearson),
     p_value=float(p_value),
-    interval=_bca(_pearson, _pearson_without_one, (x, y), level, samples, seed),
+    interval=bootstrap.bca_interval(
+      _pearson, _pearson_without_one, (x, y), level, samples, seed
+    ),
     fisher_interval=_fisher(float(pearson), n, level),
     kendall=float(scipy.stats.kendalltau(x, y).statistic),
     weighted_kendall=float(scipy.stats.weightedtau(x, y).statistic),
@@ -210,7 +211,7 @@ def difference(
   value = interval = None
   if pearson_a is not None and pearson_b is not None:
     value = pearson_a - pearson_b
-    interval = _bca(
+    interval = bootstrap.bca_interval(
       lambda a, b, y: _pearson(a, y) - _pearson(b, y),
       lambda a, b, y: _pearson_without_one(a, y) - _pearson_without_one(b, y),
       (a, b, y),
@@ -451,54 +452,6 @@ def _pearson_without_one(x, y):
 def _quotient(xy, xx, yy, varied):
   scale = np.sqrt(np.where(varied, xx * yy, 1))
   return np.where(varied, np.clip(xy / scale, -1, 1), np.nan)
-
-
-def _bca(
-  statistic: Callable[..., np.ndarray],
-  without_one: Callable[..., np.ndarray],
-  columns: tuple[np.ndarray, ...],
-  level: float,
-  samples: int,
-  seed: int,
-) -> tuple[float, float] | None:
-  """BCa interval of a statistic, over rows drawn with replacement.
-
-  Draws for which the statistic is undefined do not count. None if there are
-  few rows, or it is undefined without one of them: that row decides alone.
-  """
-  n = len(columns[0])
-  if n < _FEWEST:
-    return None
-  from scipy.special import ndtr, ndtri
-
-  rng = np.random.default_rng(seed)
-  block = max(1, _BLOCK // n)
-  drawn = []
-  for start in range(0, samples, block):
-    rows = rng.integers(n, size=(min(block, samples - start), n))
-    drawn.append(statistic(*(column[rows] for column in columns)))
-  draws = np.concatenate(drawn)
-  draws = draws[np.isfinite(draws)]
-  if not len(draws):
-    return None
-  value = statistic(*columns)
-  below = (np.mean(draws < value) + np.mean(draws <= value)) / 2
-  rim = 1 / (2 * len(draws))
-  bias = ndtri(np.clip(below, rim, 1 - rim))
-  deleted = without_one(*columns)
-  if not np.isfinite(deleted).all():
-    return None
-  change = deleted.mean() - deleted
-  power = np.sum(change**2) ** 1.5
-  acceleration = np.sum(change**3) / (6 * power) if power > 0 else 0.0
-  z = bias + ndtri([(1 - level) / 2, (1 + level) / 2])
-  shrink = 1 - acceleration * z
-  # Where it vanishes, the end is that of all draws.
-  shares = np.where(
-    shrink > 0, ndtr(bias + z / np.where(shrink > 0, shrink, 1)), z > 0
-  )
-  low, high = np.quantile(draws, shares)
-  return float(low), float(high)
 
 
 def _fisher(r, n, level):

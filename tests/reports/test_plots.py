@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import leep_jax
-from leep_jax import correlation, plots
+from leep_jax.reports import correlation, plots
+from leep_jax.reports.plots import style
 
 LONG = "resnet152@a/folder/of/weights/" + "with_a_very_long_name" * 4 + "_v2"
 
@@ -24,7 +25,7 @@ def figures(monkeypatch):
     figure.draw_without_rendering()
     drawn.append(figure)
 
-  monkeypatch.setattr(plots, "_save", keep)
+  monkeypatch.setattr(style, "save_figure", keep)
   return drawn
 
 
@@ -88,15 +89,32 @@ def draw_curves(path="a.png", names=("low", "high"), **options):
   plots.curves(runs, value="accuracy", title="epochs", **options, path=path)
 
 
+def draw_levels_grid(path="a.png"):
+  x, y = points(40)
+  panel = plots.Levels({"head": correlation.levels(x, y)}, **NAMES, title="a")
+  plots.levels_grid([[panel, panel]], title="a", path=path)
+
+
+def draw_curves_grid(path="a.png"):
+  panel = plots.Curves({"head": np.arange(5) / 7}, "accuracy", title="a")
+  plots.curves_grid([[panel, panel]], title="a", path=path)
+
+
 CHARTS = {
   "ranking": rank,
   "matrix": lambda path: draw_matrix(3, path, side=[0.1, 0.2, 0.3]),
   "scatter": draw_scatter,
   "scatter_grid": draw_grid,
   "levels": draw_levels,
+  "levels_grid": draw_levels_grid,
   "curves": draw_curves,
+  "curves_grid": draw_curves_grid,
 }
 each_chart = pytest.mark.parametrize("draw", CHARTS.values(), ids=CHARTS)
+
+
+def test_every_figure_is_tried():
+  assert set(CHARTS) == set(plots.FIGURES)
 
 
 def texts(labels):
@@ -207,9 +225,9 @@ def test_ranking_fits(figures, count):
 
 
 def test_long_names_keep_both_ends():
-  assert plots._fit("a b\n c", 10) == "a b c"
-  assert plots._fit("abcdefghij", 10) == "abcdefghij"
-  assert plots._fit("abcdefghijk", 10) == "abcde…hijk"
+  assert style.fit_name("a b\n c", 10) == "a b c"
+  assert style.fit_name("abcdefghij", 10) == "abcdefghij"
+  assert style.fit_name("abcdefghijk", 10) == "abcde…hijk"
 
 
 def test_names_are_no_formulas(tmp_path):
@@ -437,7 +455,7 @@ def test_groups_have_lines_and_names(figures):
 
 
 def test_forty_series_are_told_apart():
-  styles = [plots._series(i) for i in range(40)]
+  styles = [style.series_style(i) for i in range(40)]
   assert len({(s["color"], s["marker"]) for s in styles}) == 40
 
 
@@ -636,7 +654,9 @@ def curve(path, values):
 
 def test_curves_that_were_not_measured_every_epoch(monkeypatch):
   drawn = []
-  monkeypatch.setattr(plots, "_save", lambda figure, path: drawn.append(figure))
+  monkeypatch.setattr(
+    style, "save_figure", lambda figure, _: drawn.append(figure)
+  )
   draw_curves(start=4, step=4)
   line = drawn[0].axes[0].lines[0]
   np.testing.assert_array_equal(line.get_xdata(), np.arange(4, 121, 4))

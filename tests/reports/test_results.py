@@ -8,7 +8,7 @@ import stat
 import pytest
 
 import leep_jax
-from leep_jax import results
+from leep_jax.reports import results
 
 ROWS = [{"model": "a,b", "leep": -1.25}, {"model": 'c"', "leep": None}]
 
