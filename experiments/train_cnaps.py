@@ -220,8 +220,12 @@ def _within(examples, classes):
   images, labels = examples
   chosen = np.isin(labels, classes)
   part = images[chosen], labels[chosen]
-  tasks = tasks_lib.few_shot(
-    part[1], count=_TASKS.value, classes=_WAYS, examples=_SHOTS.value, seed=0
+  tasks = tasks_lib.draw(
+    tasks_lib.FewShot(classes=_WAYS, examples=_SHOTS.value),
+    part[1],
+    part[1],
+    count=_TASKS.value,
+    seed=0,
   )
   return part, tasks
 

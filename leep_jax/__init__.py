@@ -16,13 +16,13 @@ from leep_jax.scores.n_leep import n_leep
 from leep_jax.scores.nce import nce, task_hardness
 from leep_jax.scores.parc import parc
 from leep_jax.scores.regression import lab_mse, lin_mse
-from leep_jax.scores.subsets import (
+from leep_jax.scores.trans_rate import trans_rate
+from leep_jax.source import Preprocessing, Source
+from leep_jax.tasks.subset_scores import (
   h_score_of_subsets,
   leep_of_subsets,
   nce_of_subsets,
 )
-from leep_jax.scores.trans_rate import trans_rate
-from leep_jax.source import Preprocessing, Source
 from leep_jax.version import __version__
 
 __all__ = [

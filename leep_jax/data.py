@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import checks, tasks
+from leep_jax import checks, splits
 
 _IMAGE_SUFFIXES = (
   ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff",
@@ -303,7 +303,7 @@ def load_pair(
       )
     whole = load_dataset(name, split=split, data_dir=data_dir)
     labels = whole.labels()
-    places, test_places = tasks.holdout(labels, seed=0)
+    places, test_places = splits.holdout(labels, seed=0)
     train, test = (
       dataclasses.replace(whole, split=part, indices=whole.indices[chosen])
       for part, chosen in (("4/5", places), ("1/5", test_places))

@@ -37,12 +37,12 @@ from leep_jax import (
   data,
   forward,
   scores as scores_lib,
-  task_scores,
   tasks as tasks_lib,
   trials,
 )
 from leep_jax.models import zoo
 from leep_jax.reports import results, sweep_report, tables
+from leep_jax.tasks import task_scores
 
 FLAGS = flags.FlagValues()
 _SOURCES = command.SourceFlags(FLAGS)

@@ -77,7 +77,7 @@ def test_leep_is_below_the_optimal_log_likelihood(name):
   """Property 1, on outputs of real sources."""
   dataset = leep_jax.load_dataset("digits", limit=600)
   outputs = leep_jax.compute_outputs(zoo.load_source(name), dataset)
-  pair = tasks.whole(outputs.labels, outputs.labels)
+  pair = tasks.all_examples(outputs.labels, outputs.labels)
   for task in (None, [pair]):
     (found,) = transfer.probe_head(outputs, outputs, tasks=task)
     leep = leep_jax.compute_scores(outputs, names=["leep"])["leep"]

@@ -471,7 +471,7 @@ def transfer(
   Args:
     model: a CNAPs.
     train: images and labels of the training set (of the test set for tasks
-      within one set, as those of `tasks.few_shot`).
+      within one set, as those of `tasks.FewShot`).
     test: those of the test set.
     tasks: what to adapt to.
     on_result: called with each result as soon as it is there.

@@ -62,7 +62,7 @@ def make(
       or has fewer examples than a batch.
   """
   if tasks is None:
-    tasks = [tasks_lib.whole(labels, test_labels)]
+    tasks = [tasks_lib.all_examples(labels, test_labels)]
   for seed in seeds:
     if not isinstance(seed, (int, np.integer)) or seed < 0:
       raise checks.InputError(

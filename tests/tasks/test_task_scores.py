@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import leep_jax
-from leep_jax import task_scores, tasks
+from leep_jax import tasks
+from leep_jax.tasks import task_scores
 
 NAMES = ["leep", "nce", "h_score", "logme"]
 

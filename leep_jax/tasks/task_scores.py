@@ -1,7 +1,7 @@
 """Scores of many tasks from one source's outputs, exact and batched.
 
 Tasks that are all examples of some classes are scored from sums per class
-(`scores.subsets`). LEEP and NCE of tasks that are samples of examples come from
+(`subset_scores`). LEEP and NCE of tasks that are samples of examples come from
 one vmapped function of gathered rows, spread over devices. Other scores are
 computed task by task.
 """
@@ -19,9 +19,9 @@ from leep_jax import (
   devices,
   outputs as outputs_lib,
   scores as scores_lib,
-  tasks as tasks_lib,
 )
-from leep_jax.scores import subsets
+from leep_jax.tasks import subset_scores
+from leep_jax.tasks.task import Task
 
 _MOST_NUMBERS = 1 << 24  # gathered on a device at a time
 
@@ -30,10 +30,10 @@ Row = dict[str, float | None]
 
 def score_tasks(
   outputs: outputs_lib.Outputs,
-  tasks: Sequence[tasks_lib.Task],
+  tasks: Sequence[Task],
   *,
   names: Sequence[str],
-  on_row: Callable[[int, Row], Any] = lambda place, row: None,
+  on_row: Callable[[int, Row], Any] = lambda index, row: None,
 ) -> list[Row]:
   """Scores a source for each task.
 
@@ -41,8 +41,8 @@ def score_tasks(
     outputs: of the set that the tasks' training examples are in.
     tasks: to score, on their training examples and labels.
     names: scores, of `scores.SCORES`.
-    on_row: called with the place of each task and its scores, as soon as they
-      are there.
+    on_row: called with the index of each task and its scores, as soon as they
+      are computed.
 
   Returns:
     For each task its scores by name; None where one is undefined.
@@ -61,9 +61,9 @@ def score_tasks(
     mask = np.zeros((len(chosen), outputs.num_classes), bool)
     for subset, i in zip(mask, chosen, strict=True):
       subset[list(tasks[i].classes)] = True
-    for name in fast & set(subsets.OF_SUBSETS):
+    for name in fast & set(subset_scores.OF_SUBSETS):
       for i, value in zip(
-        chosen, subsets.OF_SUBSETS[name](outputs, mask), strict=True
+        chosen, subset_scores.OF_SUBSETS[name](outputs, mask), strict=True
       ):
         rows[i][name] = float(value)
   sampled = [i for i in range(len(tasks)) if not by_class[i]]

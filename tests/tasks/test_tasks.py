@@ -9,6 +9,7 @@ from scipy import stats
 
 import leep_jax
 from leep_jax import tasks
+from leep_jax.tasks import specs
 
 LABELS = np.array([7, 3, 3, 9, 7, 9])
 
@@ -57,12 +58,28 @@ def task(classes=(9, 3), train=(1, 2, 3), test=(2, 5), **fields):
   )
 
 
+def test_every_sampler_is_tried():
+  assert set(SAMPLERS) == set(tasks.SAMPLERS)
+
+
+@each_sampler
+def test_text_to_sampler_and_back(name):
+  sampler, _ = specs.sampler_of(SAMPLERS[name])
+  assert specs.sampler_of(specs.spec_of(sampler)) == (
+    sampler,
+    sampler.default_count,
+  )
+  assert draw(SAMPLERS[name])[0].spec == specs.spec_of(
+    sampler if name != "subsets" else tasks.Subsets(classes=(2, 10))
+  )
+
+
 def test_labels_are_places_among_the_classes():
   assert task().labels(LABELS, np.array([3, 1, 5])).tolist() == [0, 1, 0]
 
 
-def test_whole_is_every_example():
-  everything = tasks.whole(LABELS, LABELS[:2])
+def test_the_task_of_all_examples():
+  everything = tasks.all_examples(LABELS, LABELS[:2])
   assert everything.classes == (3, 7, 9)
   assert everything.labels(LABELS, everything.train).tolist() == [
     1, 0, 0, 2, 1, 2,
@@ -165,7 +182,9 @@ def test_a_row_is_enough_to_draw_a_task_again(name):
 
 
 def test_a_row_in_full():
-  one = tasks.imbalanced(TRAIN, TEST, count=3, minority=(4, 4), seed=5)[2]
+  one = tasks.draw(
+    tasks.Imbalanced(minority=(4, 4)), TRAIN, TEST, count=3, seed=5
+  )[2]
   row = one.row()
   assert len(row.pop("task_checksum")) == 8
   assert row == {
@@ -216,29 +235,39 @@ def test_checksum_sees_every_part():
 def test_functions_draw_what_their_text_does():
   for drawn, spec in (
     (
-      tasks.subsets(TRAIN, TEST, count=4, classes=(3, 6), seed=2),
+      tasks.draw(tasks.Subsets(classes=(3, 6)), TRAIN, TEST, count=4, seed=2),
       "subsets(count=4,classes=3..6)",
     ),
     (
-      tasks.small(TRAIN, TEST, count=4, classes=2, examples=9, seed=2),
+      tasks.draw(
+        tasks.Small(classes=2, examples=9), TRAIN, TEST, count=4, seed=2
+      ),
       "small(count=4, examples=9, classes=2)",
     ),
     (
-      tasks.imbalanced(TRAIN, TEST, count=4, minority=(2, 4), ratio=3, seed=2),
+      tasks.draw(
+        tasks.Imbalanced(minority=(2, 4), ratio=3), TRAIN, TEST, count=4, seed=2
+      ),
       "imbalanced(minority=2..4,ratio=3,count=4)",
     ),
     (
-      tasks.label_noise(
-        TRAIN, TEST, count=4, examples=9, fraction=[0, 0.25], seed=2
+      tasks.draw(
+        tasks.LabelNoise(examples=9, fraction=[0, 0.25]),
+        TRAIN,
+        TEST,
+        count=4,
+        seed=2,
       ),
       " label_noise ( count=4 , examples=9, fraction=[0, 0.25] )",
     ),
     (
-      tasks.examples_curve(TRAIN, TEST, count=4, examples=[2, 5], seed=2),
+      tasks.draw(
+        tasks.ExamplesCurve(examples=[2, 5]), TRAIN, TEST, count=4, seed=2
+      ),
       "examples_curve(count=4,examples=[2,5])",
     ),
     (
-      tasks.few_shot(TEST, count=4, examples=6, seed=2),
+      tasks.draw(tasks.FewShot(examples=6), TEST, TEST, count=4, seed=2),
       "few_shot(count=4,examples=6)",
     ),
   ):
@@ -246,13 +275,15 @@ def test_functions_draw_what_their_text_does():
 
 
 def test_subsets_have_all_examples_of_their_classes():
-  for one in tasks.subsets(TRAIN, TEST, count=20, classes=(2, 9), seed=0):
+  for one in tasks.draw(
+    tasks.Subsets(classes=(2, 9)), TRAIN, TEST, count=20, seed=0
+  ):
     assert 2 <= len(one.classes) <= 9
     assert set(one.train) == set(np.flatnonzero(np.isin(TRAIN, one.classes)))
 
 
 def test_sizes_and_classes_of_subsets_are_uniform():
-  drawn = tasks.subsets(TRAIN, TEST, count=1800, seed=0)
+  drawn = tasks.draw(tasks.Subsets(), TRAIN, TEST, count=1800, seed=0)
   sizes = np.bincount([len(one.classes) for one in drawn], minlength=11)
   assert not sizes[:2].any()
   assert stats.chisquare(sizes[2:]).pvalue > 0.01  # 9 sizes, 200 of each
@@ -262,12 +293,16 @@ def test_sizes_and_classes_of_subsets_are_uniform():
 
 
 def test_small_has_so_many_examples_of_each_class():
-  for one in tasks.small(TRAIN, TEST, count=20, classes=4, examples=13, seed=0):
+  for one in tasks.draw(
+    tasks.Small(classes=4, examples=13), TRAIN, TEST, count=20, seed=0
+  ):
     assert per_class(one, TRAIN, one.train) == [13] * 4
 
 
 def test_every_example_is_drawn_as_often():
-  drawn = tasks.small(TRAIN, TEST, count=800, classes=5, examples=10, seed=0)
+  drawn = tasks.draw(
+    tasks.Small(classes=5, examples=10), TRAIN, TEST, count=800, seed=0
+  )
   counts = np.bincount(np.concatenate([one.train for one in drawn]))
   counts = counts[np.isin(TRAIN[: len(counts)], list(BOTH))]
   # 800 x 5 x 10 / 400 = 100 each. A task has one with probability 1/8, so the
@@ -277,7 +312,9 @@ def test_every_example_is_drawn_as_often():
 
 
 def test_the_smaller_class_is_the_positive_one():
-  drawn = tasks.imbalanced(TRAIN, TEST, count=500, minority=(4, 8), seed=0)
+  drawn = tasks.draw(
+    tasks.Imbalanced(minority=(4, 8)), TRAIN, TEST, count=500, seed=0
+  )
   sizes = []
   for one in drawn:
     majority, minority = per_class(one, TRAIN, one.train)
@@ -292,8 +329,12 @@ def test_the_smaller_class_is_the_positive_one():
 
 @pytest.mark.parametrize("fraction", [0, 0.01, 0.125, 1 / 3, 0.5, 1])
 def test_noise_replaces_so_many_labels(fraction):
-  for one in tasks.label_noise(
-    TRAIN, TEST, count=5, classes=3, examples=20, fraction=fraction, seed=0
+  for one in tasks.draw(
+    tasks.LabelNoise(classes=3, examples=20, fraction=fraction),
+    TRAIN,
+    TEST,
+    count=5,
+    seed=0,
   ):
     clean = one.labels(TRAIN, one.train)
     noisy = one.train_labels(TRAIN)
@@ -305,8 +346,12 @@ def test_noise_replaces_so_many_labels(fraction):
 
 def test_other_classes_are_as_likely_in_noise():
   counts = np.zeros((3, 3))
-  for one in tasks.label_noise(
-    TRAIN, TEST, count=100, classes=3, examples=20, fraction=1, seed=0
+  for one in tasks.draw(
+    tasks.LabelNoise(classes=3, examples=20, fraction=1),
+    TRAIN,
+    TEST,
+    count=100,
+    seed=0,
   ):
     clean = one.labels(TRAIN, one.train)
     np.add.at(counts, (clean, one.noisy), 1)
@@ -316,9 +361,11 @@ def test_other_classes_are_as_likely_in_noise():
 
 
 def test_noise_is_on_the_small_tasks():
-  clean = tasks.small(TRAIN, TEST, count=5, classes=3, examples=20, seed=4)
-  noisy = tasks.label_noise(
-    TRAIN, TEST, count=5, classes=3, examples=20, seed=4
+  clean = tasks.draw(
+    tasks.Small(classes=3, examples=20), TRAIN, TEST, count=5, seed=4
+  )
+  noisy = tasks.draw(
+    tasks.LabelNoise(classes=3, examples=20), TRAIN, TEST, count=5, seed=4
   )
   for a, b in zip(clean, noisy, strict=True):
     assert a.classes == b.classes
@@ -326,10 +373,9 @@ def test_noise_is_on_the_small_tasks():
 
 
 def test_fractions_are_spread_over_the_tasks():
-  def fractions(**arguments):
-    drawn = tasks.label_noise(
-      TRAIN, TEST, classes=4, examples=40, seed=0, **arguments
-    )
+  def fractions(count, **fields):
+    sampler = tasks.LabelNoise(classes=4, examples=40, **fields)
+    drawn = tasks.draw(sampler, TRAIN, TEST, count=count, seed=0)
     return [one.drawn["noise"] for one in drawn]
 
   # The ends, the half, quarters, eighths: of 0.8, each a multiple of 1/160.
@@ -340,8 +386,12 @@ def test_fractions_are_spread_over_the_tasks():
 
 
 def test_curves_are_nested():
-  drawn = tasks.examples_curve(
-    TRAIN, TEST, count=24, classes=3, examples=(1, 12), seed=0
+  drawn = tasks.draw(
+    tasks.ExamplesCurve(classes=3, examples=(1, 12)),
+    TRAIN,
+    TEST,
+    count=24,
+    seed=0,
   )
   for curve in drawn[:12], drawn[12:]:
     curve = sorted(curve, key=lambda one: len(one.train))
@@ -359,15 +409,17 @@ def test_curves_are_nested():
 
 @pytest.mark.parametrize("most", [1, 2, 3, 17, 33, 40])
 def test_a_curve_takes_every_size_once(most):
-  drawn = tasks.examples_curve(
-    TRAIN, TEST, count=most, examples=(1, most), seed=0
+  drawn = tasks.draw(
+    tasks.ExamplesCurve(examples=(1, most)), TRAIN, TEST, count=most, seed=0
   )
   sizes = {one.drawn["examples_per_class"] for one in drawn}
   assert sizes == set(range(1, most + 1))
 
 
 def test_few_shot_tests_on_the_others():
-  for one in tasks.few_shot(TEST, count=10, classes=4, examples=8, seed=0):
+  for one in tasks.draw(
+    tasks.FewShot(classes=4, examples=8), TEST, TEST, count=10, seed=0
+  ):
     assert one.one_set
     assert per_class(one, TEST, one.train) == [8] * 4
     both = np.union1d(one.train, one.test)
@@ -427,15 +479,15 @@ def test_what_cannot_be_drawn(spec, message):
 
 def test_arguments_that_text_cannot_have():
   with pytest.raises(leep_jax.InputError, match="a range has two ends"):
-    tasks.subsets(TRAIN, TEST, classes=(2, 3, 4), seed=0)
+    tasks.draw(tasks.Subsets(classes=(2, 3, 4)), TRAIN, TEST, seed=0)
   with pytest.raises(leep_jax.InputError, match="fraction is an empty list"):
-    tasks.label_noise(TRAIN, TEST, examples=9, fraction=[], seed=0)
+    tasks.draw(tasks.LabelNoise(examples=9, fraction=[]), TRAIN, TEST, seed=0)
   with pytest.raises(leep_jax.InputError, match="count is True, but must"):
-    tasks.subsets(TRAIN, TEST, count=True, seed=0)
+    tasks.draw(tasks.Subsets(), TRAIN, TEST, count=True, seed=0)
   with pytest.raises(leep_jax.InputError, match="seed is -1, but must"):
-    tasks.subsets(TRAIN, TEST, seed=-1)
+    tasks.draw(tasks.Subsets(), TRAIN, TEST, seed=-1)
   with pytest.raises(leep_jax.InputError, match="labels contain -1"):
-    tasks.subsets(TRAIN - 1, TEST, seed=0)
+    tasks.draw(tasks.Subsets(), TRAIN - 1, TEST, seed=0)
 
 
 @pytest.mark.parametrize("spec", ["all", "subsets", "small(examples=5)"])
@@ -446,7 +498,7 @@ def test_one_set_is_not_two(spec):
 
 def test_sets_without_a_class_in_common():
   with pytest.raises(leep_jax.InputError, match="classes is 2, but.* is 0"):
-    tasks.subsets(TRAIN, TEST + 50, seed=0)
+    tasks.draw(tasks.Subsets(), TRAIN, TEST + 50, seed=0)
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.2, 0.5, 0.99])

@@ -8,12 +8,12 @@ import pytest
 
 import leep_jax
 from leep_jax import devices, statistics, storage
-from leep_jax.scores import subsets as subsets_lib
+from leep_jax.tasks import subset_leep, subset_scores
 
 FUNCTIONS = {
-  "leep": subsets_lib.leep_of_subsets,
-  "nce": subsets_lib.nce_of_subsets,
-  "h_score": subsets_lib.h_score_of_subsets,
+  "leep": subset_scores.leep_of_subsets,
+  "nce": subset_scores.nce_of_subsets,
+  "h_score": subset_scores.h_score_of_subsets,
 }
 each_score = pytest.mark.parametrize("name", FUNCTIONS)
 
@@ -57,19 +57,19 @@ def test_scores_by_hand():
     0,
     (math.log(0.6) + math.log(0.8) + math.log(0.4)) / 3,
   ]
-  found = subsets_lib.leep_of_subsets(probs, labels, chosen)
+  found = subset_scores.leep_of_subsets(probs, labels, chosen)
   np.testing.assert_allclose(found, leep, atol=1e-7)
   # Hard source labels 0, 0, 1, 0 tell 1 from others, and not 0, 0 from 2.
   nce = [0, 0, (2 * math.log(2 / 3) + math.log(1 / 3)) / 3]
   for source in (probs, [0, 0, 1, 0]):
-    found = subsets_lib.nce_of_subsets(source, labels, chosen)
+    found = subset_scores.nce_of_subsets(source, labels, chosen)
     np.testing.assert_allclose(found, nce, atol=1e-12)
 
 
 def test_h_score_by_hand():
   # {0, 1}: means 1 and 3 about 2 vary by 1, and all of 0, 2, 2, 4 by 2.
   # {0, 2}: means 1 and 1 do not vary.
-  found = subsets_lib.h_score_of_subsets(
+  found = subset_scores.h_score_of_subsets(
     [[0.0], [2], [2], [4], [1], [1]],
     [0, 0, 1, 1, 2, 2],
     np.array([[True, True, False], [True, False, True]]),
@@ -120,7 +120,7 @@ def test_same_of_kept_outputs(name, rng, tmp_path, device_count):
   )
   on_disk = leep_jax.Outputs.load(tmp_path / "kept")
   for kept in (outputs, on_disk, wide, placed, outputs.grouped(5)):
-    found = subsets_lib.OF_SUBSETS[name](kept, chosen)
+    found = subset_scores.OF_SUBSETS[name](kept, chosen)
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
@@ -161,10 +161,10 @@ def test_parts_do_not_show(name, rng, one_device, monkeypatch):
   values, labels = sample(name, rng)
   chosen = masks(rng, 50)
   expected = FUNCTIONS[name](values, labels, chosen)
-  monkeypatch.setattr(subsets_lib, "_TOGETHER", 7)
-  monkeypatch.setattr(subsets_lib, "_BLOCK", 32)
-  monkeypatch.setattr(subsets_lib, "_CALL_BYTES", 1 << 12)
-  monkeypatch.setattr(subsets_lib, "_SCATTER_BYTES", 5 * 8 * 9**2)
+  monkeypatch.setattr(subset_scores, "_AT_ONCE", 7)
+  monkeypatch.setattr(subset_leep, "_BLOCK", 32)
+  monkeypatch.setattr(subset_leep, "_CALL_BYTES", 1 << 12)
+  monkeypatch.setattr(subset_scores, "_SCATTER_BYTES", 5 * 8 * 9**2)
   found = FUNCTIONS[name](values, labels, chosen)
   np.testing.assert_allclose(found, expected, atol=1e-6)
 
@@ -175,7 +175,7 @@ def test_leep_of_many_examples_is_as_exact(rng, one_device):
   logits = rng.normal(size=(n, width)) + 2 * np.eye(width)[labels]
   probs = oracles.softmax(logits).astype(np.float32)
   chosen = masks(rng, 6, classes=classes)
-  found = subsets_lib.leep_of_subsets(probs, labels, chosen)
+  found = subset_scores.leep_of_subsets(probs, labels, chosen)
   oracle = one_by_one(oracles.leep, probs, labels, chosen)
   np.testing.assert_allclose(found, oracle, atol=1e-6)
 
@@ -186,7 +186,7 @@ def test_source_labels_without_mass_count_as_0(source, rng, one_device):
   values[labels < 6, source] = 0
   values /= values.sum(axis=1, keepdims=True)
   chosen = np.arange(12)[None] < [[6], [12]]
-  found = subsets_lib.leep_of_subsets(values, labels, chosen)
+  found = subset_scores.leep_of_subsets(values, labels, chosen)
   oracle = one_by_one(oracles.leep, values, labels, chosen)
   np.testing.assert_allclose(found, oracle, atol=1e-6)
 
@@ -195,7 +195,7 @@ def test_constant_probabilities_give_the_entropy_of_labels():
   probs = np.full((300, 1000), 1e-3, np.float32)
   labels = np.repeat([0, 1, 2], 100)
   chosen = np.array([[True, True, False], [True, True, True]])
-  found = subsets_lib.leep_of_subsets(probs, labels, chosen)
+  found = subset_scores.leep_of_subsets(probs, labels, chosen)
   np.testing.assert_allclose(found, [-math.log(2), -math.log(3)], atol=1e-6)
 
 
@@ -213,7 +213,7 @@ def test_h_score_of_features_without_rank_in_some_subset(
   values = values.astype(dtype)
   chosen = masks(rng, 6)
   chosen[0] = np.arange(12) < 3
-  found = subsets_lib.h_score_of_subsets(values, labels, chosen)
+  found = subset_scores.h_score_of_subsets(values, labels, chosen)
   expected = one_by_one(leep_jax.h_score, values, labels, chosen)
   np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
@@ -224,7 +224,7 @@ def test_h_score_of_fewer_examples_than_features(rng, one_device):
   sizes = chosen[:, labels].sum(axis=1)
   assert (sizes <= 40).any()
   assert (sizes > 40).any()
-  found = subsets_lib.h_score_of_subsets(values, labels, chosen)
+  found = subset_scores.h_score_of_subsets(values, labels, chosen)
   oracle = one_by_one(oracles.h_score, values, labels, chosen)
   np.testing.assert_allclose(found, oracle, atol=1e-5)
 
@@ -237,8 +237,8 @@ def test_sums_of_outputs_are_shared(rng, one_device):
   outputs.sum_all((statistics.joint, statistics.dummy_label_counts))
   looks = []
   outputs._look = lambda *a: looks.append(a)
-  subsets_lib.leep_of(outputs, masks(rng, 3))
-  subsets_lib.nce_of(outputs, masks(rng, 3))
+  subset_scores.leep_of(outputs, masks(rng, 3))
+  subset_scores.nce_of(outputs, masks(rng, 3))
   assert not looks
 
 
@@ -271,21 +271,21 @@ def test_bad_subsets_of_outputs(name):
   with pytest.raises(
     leep_jax.InputError, match="3 columns, but outputs has 2 classes"
   ):
-    subsets_lib.OF_SUBSETS[name](outputs, [[True, True, True]])
+    subset_scores.OF_SUBSETS[name](outputs, [[True, True, True]])
   regression = leep_jax.Outputs.from_arrays(**values, targets=[0.5, 1])
   with pytest.raises(leep_jax.InputError, match="no classes to take subsets"):
-    subsets_lib.OF_SUBSETS[name](regression, [[True]])
+    subset_scores.OF_SUBSETS[name](regression, [[True]])
   other = "probs" if name == "h_score" else "features"
   lacking = leep_jax.Outputs.from_arrays(**{other: np.eye(2)}, labels=[0, 1])
   with pytest.raises(leep_jax.InputError, match=f"outputs has no {field}"):
-    subsets_lib.OF_SUBSETS[name](lacking, [[True, True]])
+    subset_scores.OF_SUBSETS[name](lacking, [[True, True]])
 
 
 def test_bad_values():
   chosen = [[True, True]]
   with pytest.raises(leep_jax.InputError, match="are these logits"):
-    subsets_lib.leep_of_subsets([[3.0, 1], [0, 1]], [0, 1], chosen)
+    subset_scores.leep_of_subsets([[3.0, 1], [0, 1]], [0, 1], chosen)
   with pytest.raises(leep_jax.InputError, match="NaN or infinity"):
-    subsets_lib.h_score_of_subsets([[np.nan], [0]], [0, 1], chosen)
+    subset_scores.h_score_of_subsets([[np.nan], [0]], [0, 1], chosen)
   with pytest.raises(leep_jax.InputError, match="2 rows, but there are 3"):
-    subsets_lib.nce_of_subsets([0, 1], [0, 1, 1], chosen)
+    subset_scores.nce_of_subsets([0, 1], [0, 1, 1], chosen)
