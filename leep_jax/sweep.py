@@ -38,15 +38,15 @@ from leep_jax import (
   forward,
   scores as scores_lib,
   tasks as tasks_lib,
-  trials,
 )
 from leep_jax.models import zoo
 from leep_jax.reports import results, sweep_report, tables
 from leep_jax.tasks import task_scores
+from leep_jax.transfer import recipe_flags, trials
 
 FLAGS = flags.FlagValues()
 _SOURCES = command.SourceFlags(FLAGS)
-_RECIPE = command.RecipeFlags(FLAGS)
+_RECIPE = recipe_flags.RecipeFlags(FLAGS)
 _DATA = command.PairFlags(FLAGS)
 _TASKS = flags.DEFINE_string(
   "tasks",

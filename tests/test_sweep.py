@@ -7,9 +7,9 @@ import signal
 import subprocess
 import sys
 
+import networks
 import numpy as np
 import pytest
-import test_fine_tune
 
 import leep_jax
 from leep_jax import devices, sweep, tasks
@@ -22,18 +22,18 @@ MODELS = "--model=test_sweep:one,test_sweep:two"
 
 
 def one():
-  return test_fine_tune.make_source()
+  return networks.make_source()
 
 
 def two():
-  source = test_fine_tune.make_source()
+  source = networks.make_source()
   source.state["conv"]["bias"][...] += 0.5
   return source
 
 
 @pytest.fixture(scope="module")
 def npz(tmp_path_factory):
-  images, labels = test_fine_tune.images_of(0, 120)
+  images, labels = networks.images_of(0, 120)
   path = tmp_path_factory.mktemp("data") / "data.npz"
   np.savez(path, images=images, labels=labels)
   return f"--dataset=npz:{path}"

@@ -24,7 +24,7 @@ class Run:
   seed: int
   labels: np.ndarray
   test_labels: np.ndarray
-  place: int  # among the results
+  index: int  # among the results
 
   @property
   def classes(self) -> int:
@@ -78,7 +78,7 @@ def make(
       )
     own = task.train_labels(labels), task.test_labels(test_labels)
     for seed in seeds:
-      runs.append(Run(task, seed, *own, place=len(runs)))
+      runs.append(Run(task, seed, *own, index=len(runs)))
   return runs
 
 

@@ -2,9 +2,9 @@
 
 import dataclasses
 
-from flax import nnx
 import jax
 import jax.numpy as jnp
+import networks
 import numpy as np
 import pytest
 
@@ -13,47 +13,15 @@ from leep_jax import devices, tasks, transfer
 from leep_jax.models import network
 from leep_jax.transfer import augment as augment_lib
 
-PREPROCESSING = leep_jax.Preprocessing(image_size=8, mean=(0.5,), std=(0.5,))
-
-
-class Net(nnx.Module):
-  """A convolution, BatchNorm and a head."""
-
-  def __init__(self, seed=0):
-    rngs = nnx.Rngs(seed)
-    self.conv = nnx.Conv(1, 6, (3, 3), strides=2, rngs=rngs)
-    self.bn = nnx.BatchNorm(6, momentum=0.9, rngs=rngs)
-    self.head = nnx.Linear(6, 3, rngs=rngs)
-
-  def __call__(self, x):
-    features = nnx.relu(self.bn(self.conv(x))).mean(axis=(1, 2))
-    return self.head(features), features
-
-
-def make_source(**options):
-  options = {"head": "head", "preprocessing": PREPROCESSING, **options}
-  return network.from_nnx("net", Net(), init=Net, **options)
-
 
 @pytest.fixture(scope="module")
 def source():
-  return make_source()
-
-
-def images_of(seed, count):
-  """Images whose halves are darker by class, of 4 classes."""
-  rng = np.random.default_rng(seed)
-  labels = np.arange(count) % 4
-  images = rng.integers(0, 256, (count, 8, 8, 1))
-  images[labels == 1, :4] //= 4
-  images[labels == 2, :, :4] //= 4
-  images[labels == 3, ::2] //= 4
-  return images.astype(np.uint8), labels
+  return networks.make_source()
 
 
 @pytest.fixture(scope="module")
 def sets():
-  return images_of(0, 80), images_of(1, 40)
+  return networks.images_of(0, 80), networks.images_of(1, 40)
 
 
 def task(seed, per_class, classes=(0, 2, 3)):
@@ -320,7 +288,7 @@ def test_another_training_does_not_go_on(source, sets, tmp_path):
   images, labels = sets[0]
   changed = images.copy()
   changed[1, 0, 0] ^= 1
-  other = dataclasses.replace(PREPROCESSING, mean=(0.4,))
+  other = dataclasses.replace(networks.PREPROCESSING, mean=(0.4,))
   for i, (model, data, options) in enumerate(
     (
       (source, sets, {}),
@@ -376,13 +344,17 @@ def test_from_scratch_learns_and_depends_on_the_seed(source, sets):
 
 def test_a_run_that_diverges_lets_others_finish(source, sets):
   def init(seed):
-    net = Net(seed)
+    net = networks.Net(seed)
     if seed == 1:
       net.conv.bias[...] = jnp.full(6, jnp.nan)
     return net
 
   broken = network.from_nnx(
-    "net", Net(), head="head", preprocessing=PREPROCESSING, init=init
+    "net",
+    networks.Net(),
+    head="head",
+    preprocessing=networks.PREPROCESSING,
+    init=init,
   )
   config = transfer.NetworkConfig(epochs=3, batch_size=16)
   with devices.limit(1):
@@ -432,7 +404,7 @@ def test_clipping_bounds_the_steps(source, sets):
 
 
 def test_augmentation():
-  images = jnp.asarray(images_of(0, 6)[0])
+  images = jnp.asarray(networks.images_of(0, 6)[0])
   keys = augment_lib.keys(jax.random.key(0), 0, 6)
   same = augment_lib.augment(keys, images, crop=0, flip=False)
   np.testing.assert_array_equal(same, images)
@@ -454,9 +426,9 @@ def test_augmentation():
 
 def test_a_users_network(source):
   with pytest.raises(leep_jax.InputError, match=r"no layer 'fc'.*bn, conv"):
-    make_source(head="fc")
-  model = Net()
-  images = jnp.asarray(images_of(0, 5)[0])
+    networks.make_source(head="fc")
+  model = networks.Net()
+  images = jnp.asarray(networks.images_of(0, 5)[0])
   logits, features = source.apply(source.state, images / 127.5 - 1)
   model.eval()
   np.testing.assert_allclose(logits, model(images / 127.5 - 1)[0], atol=1e-6)
@@ -467,7 +439,7 @@ def bad(source, sets):
   (images, labels), test = sets
   alone = dataclasses.replace(source, network=None)
   no_init = network.from_nnx(
-    "net", Net(), head="head", preprocessing=PREPROCESSING
+    "net", networks.Net(), head="head", preprocessing=networks.PREPROCESSING
   )
   frozen = transfer.NetworkConfig(body_learning_rate=0.0)
   one = tasks.Task("one", (2,), np.arange(2, 80, 4), np.arange(2, 40, 4))

@@ -5,7 +5,6 @@ how each was made, and which rows are missing.
 """
 
 from collections.abc import Callable, Sequence
-import dataclasses
 import functools
 import hashlib
 import json
@@ -19,19 +18,14 @@ import optax
 
 from leep_jax import (
   checks,
-  data,
   devices,
-  outputs as outputs_lib,
   source as source_lib,
   tasks as tasks_lib,
-  transfer,
   version,
 )
-from leep_jax.transfer import cnaps, config, runs
-
-# Those whose results do not depend on a seed, and take no batches.
-_WITHOUT_SEED = ("probe", "cnaps")
-METHODS = ("retrain_head", "probe", "fine_tune", "scratch", "cnaps")
+from leep_jax.transfer import cnaps, runs
+from leep_jax.transfer.methods import METHODS, ComputeOutputs, Recipe, Work
+from leep_jax.transfer.target import Target
 
 # What tells rows apart: the same values, the same numbers.
 _SAME = (
@@ -43,46 +37,6 @@ _SAME = (
 
 _CHECKOUT = pathlib.Path(version.__file__).parents[1]
 
-ComputeOutputs = Callable[
-  [source_lib.Source, data.Dataset], outputs_lib.Outputs
-]
-
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-  """How each method trains.
-
-  Attributes:
-    head: of `retrain_head`.
-    network: of `fine_tune` and `scratch`.
-    l2: of `probe`.
-    cnaps: file of a meta-trained CNAPs, of `cnaps`.
-    seeds: trainings of each task.
-  """
-
-  head: transfer.Config = dataclasses.field(default_factory=transfer.Config)
-  network: transfer.NetworkConfig = dataclasses.field(
-    default_factory=transfer.NetworkConfig
-  )
-  l2: float = 0.0
-  cnaps: str | None = None
-  seeds: int = 1
-
-  def of(self, method: str) -> dict[str, Any]:
-    """Returns what decides the result of a method, besides its seed."""
-    if method == "probe":
-      return {"l2": self.l2}
-    if method == "cnaps":
-      file = pathlib.Path(self.cnaps or "")
-      digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
-      return {"file": file.name, "digest": digest}
-    how = self.head if method == "retrain_head" else self.network
-    return {"optimizer": "sgd", **dataclasses.asdict(how)}
-
-  def seeds_of(self, method: str) -> range:
-    """Returns the seeds of a method; some depend on none."""
-    return range(1 if method in _WITHOUT_SEED else self.seeds)
-
 
 def key(row: dict[str, Any]) -> bytes:
   """Returns what tells a row from others that are of something else."""
@@ -90,7 +44,7 @@ def key(row: dict[str, Any]) -> bytes:
   return hashlib.sha256(text.encode()).digest()
 
 
-def check(target: "Target", methods: Sequence[str], recipe: Recipe) -> None:
+def check(target: Target, methods: Sequence[str], recipe: Recipe) -> None:
   """Refuses what would only be refused after the first forward pass.
 
   Raises:
@@ -98,17 +52,12 @@ def check(target: "Target", methods: Sequence[str], recipe: Recipe) -> None:
       than a batch, a body is to be trained from scratch and frozen, or there is
       no CNAPs.
   """
-  if "scratch" in methods:
-    config.check_scratch(recipe.network)
   if not methods:
     return
-  if "cnaps" in methods:
-    if recipe.cnaps is None:
-      raise checks.InputError("cnaps is asked for, but no file of one is given")
-    cnaps.load(recipe.cnaps)
-  size = recipe.head.batch_size
-  if set(methods) <= set(_WITHOUT_SEED):
-    size = 1
+  for method in methods:
+    METHODS[method].check(recipe)
+  seeded = any(METHODS[method].seeded for method in methods)
+  size = recipe.head.batch_size if seeded else 1
   for one_set in (False, True):
     tasks = [task for task in target.tasks if task.one_set == one_set]
     if tasks:
@@ -128,43 +77,6 @@ def check_model(model: str, methods: Sequence[str], recipe: Recipe) -> None:
       raise checks.InputError(
         f"{recipe.cnaps} adapts {backbone}, not {model}: name that source"
       )
-
-
-class Target:
-  """A training and a test set, and tasks on them."""
-
-  def __init__(
-    self,
-    train: data.Dataset,
-    test: data.Dataset,
-    tasks: Sequence[tasks_lib.Task],
-  ):
-    """Holds them; images are read when a network is trained on them."""
-    self.train, self.test, self.tasks = train, test, tasks
-    self._loaded: dict[int, Any] = {}
-
-  def sets(self, one_set: bool) -> tuple[data.Dataset, data.Dataset]:
-    """Returns what training and test places of tasks are places in."""
-    return (self.test if one_set else self.train), self.test
-
-  def row(self) -> dict[str, Any]:
-    """Returns what rows say of the data."""
-    return {
-      "dataset": self.train.name,
-      "data_version": self.train.version,
-      "split": self.train.split,
-      "test_split": self.test.split,
-      "train_set": len(self.train),
-      "test_set": len(self.test),
-    }
-
-  def images(self, dataset: data.Dataset) -> Any:
-    """Returns a set in memory, or itself where a source must fit images."""
-    if dataset.image_shape is None:
-      return dataset
-    if id(dataset) not in self._loaded:
-      self._loaded[id(dataset)] = dataset.load()
-    return self._loaded[id(dataset)]
 
 
 def made_by() -> dict[str, Any]:
@@ -279,8 +191,8 @@ def run(
     method: one of `METHODS`.
     about: what rows say of the source.
     recipe: how to train.
-    outputs: computes or remembers the source's outputs on a set.
-    on_row: called with each row as soon as it is there.
+    outputs: computes the source's outputs on a set.
+    on_row: called with each row as soon as it is known.
     progress: see `transfer.fine_tune`.
     checkpoints: folder for them, see there.
 
@@ -299,32 +211,14 @@ def run(
     seeds = tuple(s for t, s in wanted if t is task)
     groups.setdefault((task.one_set, seeds), []).append(task)
   for (one_set, seeds), tasks in groups.items():
-    options: dict[str, Any] = {
-      "tasks": tasks,
-      "on_result": on_result,
-      "progress": progress,
-    }
-    train, test = target.sets(one_set)
-    if method in ("retrain_head", "probe"):
-      kept = outputs(source, train), outputs(source, test)
-      if method == "probe":
-        transfer.probe_head(*kept, l2=recipe.l2, **options)
-      else:
-        transfer.retrain_head(*kept, config=recipe.head, seeds=seeds, **options)
-      continue
-    if method == "cnaps":
-      adapted = cnaps.load(recipe.cnaps or "")
-      cnaps.transfer(adapted, train.load(), test.load(), **options)
-      continue
-    function = transfer.fine_tune
-    if method == "scratch":
-      function = transfer.train_from_scratch
-    function(
-      source,
-      target.images(train),
-      target.images(test),
-      config=recipe.network,
+    work = Work(
+      source=source,
+      target=target,
+      one_set=one_set,
       seeds=seeds,
-      directory=checkpoints,
-      **options,
+      recipe=recipe,
+      outputs=outputs,
+      checkpoints=checkpoints,
+      options={"tasks": tasks, "on_result": on_result, "progress": progress},
     )
+    METHODS[method].train(work)

@@ -8,25 +8,25 @@ import subprocess
 import sys
 import time
 
+import networks
 import numpy as np
 import pytest
-import test_fine_tune
 
 from experiments import meta_transfer
 import leep_jax
-from leep_jax import devices, transfer, trials
-from leep_jax.transfer import __main__ as command
+from leep_jax import devices, transfer
+from leep_jax.transfer import __main__ as command, trials
 
 NET = "--model=test_transfer_command:make"
 
 
 def make():
-  return test_fine_tune.make_source()
+  return networks.make_source()
 
 
 @pytest.fixture
 def npz(tmp_path):
-  images, labels = test_fine_tune.images_of(0, 120)
+  images, labels = networks.images_of(0, 120)
   path = tmp_path / "data.npz"
   np.savez(path, images=images, labels=labels)
   return f"--dataset=npz:{path}"
@@ -134,15 +134,18 @@ def test_killed_and_started_again(capsys, npz, tmp_path):
   ]  # fmt: skip
   program = (
     "import sys, time\n"
-    "from leep_jax.transfer import __main__ as c, network\n"
-    "wait = network._Training._measure\n"
+    "from leep_jax.transfer import __main__ as c\n"
+    "from leep_jax.transfer.network.group import Group\n"
+    "wait = Group._measure\n"
     "def slow(self, *a):\n"
     "  time.sleep(0.3)\n"
     "  return wait(self, *a)\n"
-    "network._Training._measure = slow\n"
+    "Group._measure = slow\n"
     "sys.exit(c.main(['transfer', *sys.argv[1:]]))\n"
   )
-  environment = dict(os.environ, PYTHONPATH=os.path.dirname(__file__))
+  folder = os.path.dirname(__file__)
+  paths = os.pathsep.join([folder, os.path.dirname(networks.__file__)])
+  environment = dict(os.environ, PYTHONPATH=paths)
   environment["XLA_FLAGS"] = ""
   process = subprocess.Popen(
     [sys.executable, "-c", program, *flags],

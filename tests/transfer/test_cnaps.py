@@ -21,6 +21,7 @@ import leep_jax
 from leep_jax import checks, tasks
 from leep_jax.models import cifar_resnet, zoo
 from leep_jax.transfer import checkpoints, cnaps
+from leep_jax.transfer.cnaps import adaptation, model as model_lib, training
 
 SIZE = 8
 SHAPE = (SIZE, SIZE, 3)
@@ -100,7 +101,7 @@ def test_begins_as_the_nearest_class_mean(untrained):
   f, q = features(support), features(query)
   means = np.stack([f[labels == c].mean(axis=0) for c in range(3)])
   distances = ((q[:, None] - means[None]) ** 2).sum(axis=2)
-  logits = -distances * cnaps._GAIN / 2
+  logits = -distances * model_lib._GAIN / 2
   expected = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
   got, adapted = cnaps.log_probs(untrained, support, labels, query)
   np.testing.assert_allclose(got, expected, atol=1e-4)
@@ -162,19 +163,19 @@ def test_shapes(model, ways, shots):
 
 
 def test_sizes_near_each_other_are_compiled_once(model):
-  cnaps._adapt.clear_cache()
-  cnaps._predict.clear_cache()
+  adaptation._adapt.clear_cache()
+  adaptation._predict.clear_cache()
   for ways, shots in ((2, 1), (3, 9), (5, 6), (8, 4)):
     support, labels = examples(0, (shots,) * ways)
     cnaps.log_probs(model, support, labels, support[: ways + shots])
-  assert cnaps._adapt._cache_size() == 1
-  assert cnaps._predict._cache_size() == 1
+  assert adaptation._adapt._cache_size() == 1
+  assert adaptation._predict._cache_size() == 1
 
 
 def test_padding_changes_nothing(model):
   support, labels = examples(0, (5, 3, 4))
   noise, _ = examples(5, (20,))
-  adapt = functools.partial(cnaps._adapt, *nnx.split(model))
+  adapt = functools.partial(adaptation._adapt, *nnx.split(model))
   plain = adapt(support, labels, np.ones(12, np.float32), 3)
   padded = adapt(
     np.concatenate([support, noise]),
@@ -193,7 +194,7 @@ def test_queries_do_not_know_of_each_other(model, monkeypatch):
   support, labels = examples(0, (5, 3))
   query, _ = examples(1, (9, 9))
   whole, _ = cnaps.log_probs(model, support, labels, query)
-  monkeypatch.setattr(cnaps, "_QUERIES", 5)
+  monkeypatch.setattr(adaptation, "_QUERIES", 5)
   parts, _ = cnaps.log_probs(model, support, labels, query)
   np.testing.assert_allclose(parts, whole, atol=1e-5)
 
@@ -369,7 +370,7 @@ def test_a_loss_that_is_not_finite_is_a_mistake(pool, tmp_path, monkeypatch):
   def poisoned(model, *, config):
     return lambda training, *_: (training, math.nan)
 
-  monkeypatch.setattr(cnaps, "make_step", poisoned)
+  monkeypatch.setattr(training, "make_step", poisoned)
   kept = checkpoints.Checkpoints(tmp_path / "kept", {})
   with pytest.raises(
     checks.InputError, match="the loss of epoch 1 is nan, not finite"
