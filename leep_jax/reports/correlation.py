@@ -1,7 +1,7 @@
 """How well scores predict what transfer reached, over tasks or over models.
 
 `scores` and `truths` are `[n]`, one pair a row: of n target tasks for one
-model, or of n models for one task. A truth is what transfer reached, test
+model, or of n models for one task. A truth is the transfer performance, test
 accuracy or F1; scores and truths are better when higher. None and NaN, and
 infinities, are missing values.
 """
@@ -86,7 +86,7 @@ class Level:
   Attributes:
     low: lower edge, which belongs to the bin.
     high: upper edge, which belongs to the bin only if it is the last one.
-    rows: places of its rows in what was given.
+    rows: indices of its rows in what was given.
     mean: of their truths, None if there are no rows.
     standard_error: of that mean, None if there are fewer than 2 rows.
   """
@@ -184,7 +184,7 @@ def difference(
   """Compares how closely two scores follow the same truths: r_a - r_b.
 
   Each draw of the bootstrap takes the same rows for both scores, so what moves
-  both correlations together cancels.
+  both correlations cancels.
 
   Args:
     scores_a: `[n]`, numbers or None.
@@ -328,7 +328,7 @@ def levels(
     raise checks.UndefinedScore(
       f"there are no levels: scores are all the same, {x[0]:g}"
     )
-  places = np.flatnonzero(kept)
+  indices = np.flatnonzero(kept)
   low, high = between or (x.min(), x.max())
   edges = np.linspace(low, high, count + 1)
   bins = np.minimum(np.searchsorted(edges, x, side="right") - 1, count - 1)
@@ -342,7 +342,7 @@ def levels(
       Level(
         low=float(edges[i]),
         high=float(edges[i + 1]),
-        rows=tuple(int(place) for place in places[inside]),
+        rows=tuple(indices[inside].tolist()),
         mean=float(y[inside].mean()) if n else None,
         standard_error=error,
       )

@@ -1,7 +1,7 @@
 """Rows of results: flat dictionaries, as JSON lines or CSV.
 
-`write_rows` makes a file at once: it is written beside its name and then
-renamed. `Rows` adds to a file row by row, each safe once it is appended.
+`write_rows` replaces a file atomically: it writes a temporary file and then
+renames it. `Rows` adds to a file row by row, each safe once it is appended.
 """
 
 from collections.abc import Iterable, Mapping
@@ -68,7 +68,7 @@ def check_output(path: str | os.PathLike[str]) -> None:
 
 
 def write_rows(path: str | os.PathLike[str], rows: Iterable[Row]) -> None:
-  """Writes rows, replacing the file at once.
+  """Writes rows, replacing the file atomically.
 
   Args:
     path: `.jsonl`, one object per line, or `.csv`, with the union of the
@@ -94,7 +94,7 @@ def write_rows(path: str | os.PathLike[str], rows: Iterable[Row]) -> None:
 
 
 def replace_file(path: pathlib.Path, content: bytes) -> None:
-  """Writes a file beside its name and then renames it, so at once."""
+  """Writes a file atomically: a temporary one, then renamed."""
   handle, name = _temporary(path)
   try:
     with open(handle, "wb") as file:
@@ -124,9 +124,9 @@ def parse_rows(
   Raises:
     InputError: if a line before the last is no row.
   """
-  whole = content.rfind(b"\n") + 1
+  size = content.rfind(b"\n") + 1
   rows = []
-  lines = content[:whole].splitlines()
+  lines = content[:size].splitlines()
   for i, line in enumerate(lines):
     try:
       row = json.loads(line)
@@ -134,18 +134,18 @@ def parse_rows(
         raise ValueError("it is no object")
     except ValueError as e:
       if i + 1 == len(lines):
-        whole -= len(line) + 1
+        size -= len(line) + 1
         break
       raise checks.InputError(
         f"line {i + 1} of output {name} is no row ({checks.reason(e)}): is it "
         "another file?"
       ) from e
     rows.append(row)
-  return rows, whole
+  return rows, size
 
 
 class CannotWriteError(checks.InputError):
-  """Rows cannot be written any more: there is no use in going on."""
+  """Rows cannot be written any more, so a command should stop."""
 
 
 class NoRows:

@@ -1,8 +1,8 @@
 """Rows of a sweep as a table, correlations and figures.
 
-A pair is one source on one task: its scores, and by method the truth, the mean
-over seeds. Correlations are over all pairs of a source, and over those of all
-sources together.
+A pair is one source on one task: its scores, and by method the truth, that is
+the transfer performance, the mean over seeds. Correlations are over the pairs
+of one source, and over those of all sources.
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,7 +31,7 @@ Pair = dict[str, Any]
 def pairs(
   rows: Iterable[results.Row], *, truth: str = "accuracy"
 ) -> dict[str, list[Pair]]:
-  """Returns, by method of transfer, scores beside truths.
+  """Returns, by method of transfer, scores and truths.
 
   Args:
     rows: of a sweep.
@@ -51,25 +51,25 @@ def pairs(
   scores: dict[tuple[str, ...], dict[str, Any]] = {}
   reached: dict[str, dict[tuple[str, ...], list[float]]] = {}
   for row in rows:
-    place = (row["model"], *(str(row.get(key)) for key in _TARGET))
+    pair = (row["model"], *(str(row.get(key)) for key in _TARGET))
     if row["method"] == SCORED:
-      scores.setdefault(place, {}).update(row["scores"])
+      scores.setdefault(pair, {}).update(row["scores"])
     else:
-      found = reached.setdefault(labels[_recipe(row)], {}).setdefault(place, [])
+      found = reached.setdefault(labels[_recipe(row)], {}).setdefault(pair, [])
       if row[truth] is not None:
         found.append(row[truth])
   return {
     method: [
       {
-        "model": place[0],
-        "target": place[1:],
-        "task": place[-2],
-        "scores": scores[place],
+        "model": pair[0],
+        "target": pair[1:],
+        "task": pair[-2],
+        "scores": scores[pair],
         "truth": float(np.mean(values)) if values else None,
         "seeds": len(values),
       }
-      for place, values in found.items()
-      if place in scores
+      for pair, values in found.items()
+      if pair in scores
     ]
     for method, found in reached.items()
   }

@@ -164,7 +164,7 @@ def _mask(outputs, subsets):
 
 
 def nce_of(outputs: outputs_lib.Outputs, subsets: Any) -> np.ndarray:
-  """`nce_of_subsets` of kept outputs.
+  """`nce_of_subsets` of `Outputs`.
 
   Args:
     outputs: with probabilities.
@@ -204,7 +204,7 @@ def _at_most_0(scores, mask):
 
 
 def leep_of(outputs: outputs_lib.Outputs, subsets: Any) -> np.ndarray:
-  """`leep_of_subsets` of kept outputs, on the devices.
+  """`leep_of_subsets` of `Outputs`, on the devices.
 
   Args:
     outputs: with probabilities.
@@ -231,7 +231,7 @@ def leep_of(outputs: outputs_lib.Outputs, subsets: Any) -> np.ndarray:
 
 
 def h_score_of(outputs: outputs_lib.Outputs, subsets: Any) -> np.ndarray:
-  """`h_score_of_subsets` of kept outputs, in float64 on the host.
+  """`h_score_of_subsets` of `Outputs`, in float64 on the host.
 
   Scatters of classes add up to those of tasks. Where a task has no more
   examples than features, its H-score is taken from those examples.
@@ -327,7 +327,7 @@ def _explained(scatter, rows):
   return np.sum((rows @ vectors[:, kept]) ** 2 / values[kept])
 
 
-# Of kept outputs and subsets `[T, Y]`, by the names of `scores.SCORES`.
+# Of outputs and subsets `[T, Y]`, by the names of `scores.SCORES`.
 OF_SUBSETS: dict[str, Callable[[outputs_lib.Outputs, Any], np.ndarray]] = {
   "leep": leep_of,
   "nce": nce_of,

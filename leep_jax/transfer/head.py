@@ -51,7 +51,7 @@ def retrain_head(
     tasks: what to train for; by default the one task of all examples.
     config: how to train.
     seeds: one head for each.
-    on_result: called with each result of a group as soon as it is there.
+    on_result: called with each result of a group as soon as it is known.
     progress: called with the examples trained on so far, and of all epochs.
 
   Returns:
@@ -204,26 +204,26 @@ def _test_set(group):
   """Indices `[T, m]` of test examples, -1 for none, and their labels."""
   most = max(len(run.test_labels) for run in group)
   most = -(-most // _TEST_ROWS) * _TEST_ROWS
-  places = np.full((len(group), most), -1, np.int32)
+  indices = np.full((len(group), most), -1, np.int32)
   labels = np.zeros((len(group), most), np.int32)
   for i, run in enumerate(group):
-    places[i, : len(run.test_labels)] = run.task.test
+    indices[i, : len(run.test_labels)] = run.task.test
     labels[i, : len(run.test_labels)] = run.test_labels
-  return places, labels
+  return indices, labels
 
 
 def _orders(group, rngs, part, steps, batch_size):
   """Indices and labels `[T, epochs, steps, B]` in the order of training."""
   epochs = part.stop - part.start
   shape = (len(group), epochs, steps * batch_size)
-  places, labels = np.full(shape, -1, np.int32), np.zeros(shape, np.int32)
+  indices, labels = np.full(shape, -1, np.int32), np.zeros(shape, np.int32)
   for i, (run, rng) in enumerate(zip(group, rngs, strict=True)):
     n = len(run.labels)
     order = rng.permuted(np.tile(np.arange(n), (epochs, 1)), axis=1)
-    places[i, :, :n] = run.task.train[order]
+    indices[i, :, :n] = run.task.train[order]
     labels[i, :, :n] = run.labels[order]
   full = (len(group), epochs, steps, batch_size)
-  return places.reshape(full), labels.reshape(full)
+  return indices.reshape(full), labels.reshape(full)
 
 
 def _logits(params, x, real):

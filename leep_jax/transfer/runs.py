@@ -1,7 +1,7 @@
 """Runs: one task with one seed each, and what every method does with them.
 
 Initial heads, orders of examples and groups are those of the run alone, so that
-methods can be compared and a result does not depend on the company it had.
+methods can be compared and a result does not depend on the others in its group.
 """
 
 from collections.abc import Iterator, Sequence
@@ -85,7 +85,7 @@ def make(
 def groups(
   runs: Sequence[Run], batch_size: int, *, numbers: int, most: int
 ) -> Iterator[list[Run]]:
-  """Yields runs that train together: of about as many steps, as many as fit.
+  """Yields groups of runs that train at a time, of about as many steps each.
 
   Args:
     runs: to group.

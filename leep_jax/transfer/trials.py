@@ -150,7 +150,7 @@ def missing(
     about: what rows say of the source.
     method: one of `METHODS`.
     recipe: how it trains.
-    rows: that there are.
+    rows: of earlier starts.
   """
   done = {key(row) for row in rows if row.get("method") == method}
   return [

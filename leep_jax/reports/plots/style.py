@@ -197,7 +197,7 @@ def format_number(value, digits):
 
 
 def save_figure(figure, path):
-  """Writes a figure at once; the file's suffix says its format."""
+  """Writes a figure; the file's suffix says its format."""
   import matplotlib
 
   path = pathlib.Path(path).expanduser()

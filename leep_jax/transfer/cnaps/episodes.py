@@ -86,7 +86,7 @@ class Episode(NamedTuple):
     places: `[N]` indices of support images among all, rounded up in number.
     labels: `[N]`, 0 to W - 1.
     weights: `[N]`, 0 for padding.
-    query_places: `[M]`.
+    query_places: `[M]` indices of query images among all.
     query_labels: `[M]`.
   """
 

@@ -89,7 +89,7 @@ def transfer(
       within one set, as those of `tasks.FewShot`).
     test: those of the test set.
     tasks: what to adapt to.
-    on_result: called with each result as soon as it is there.
+    on_result: called with each result as soon as it is known.
     progress: called with how many support and query images are done, and with
       how many there are.
 

@@ -1,4 +1,4 @@
-r"""Training a whole network: fine-tuning, and from scratch.
+r"""Training a network, body and head: fine-tuning, and from scratch.
 
 A run is one task with one seed: the network up to its features, a new head
 `W [Y, D]` and `b [Y]`, and SGD on the mean cross entropy of batches in an order
