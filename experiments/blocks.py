@@ -31,7 +31,8 @@ from experiments import (
   table_1,
   transfer_methods,
 )
-from leep_jax import command, correlation, report, results, sweep
+from leep_jax import command, sweep
+from leep_jax.reports import correlation, results, sweep_report
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -79,7 +80,7 @@ def blocks() -> Iterator[tuple[str, str, pathlib.Path]]:
   large = section.measured("large_tasks", "cifar100")
   yield (
     "sweep",
-    report.table(report.correlations(large)),
+    sweep_report.table(sweep_report.correlations(large)),
     GUIDE / "commands.md",
   )
   yield "table_1", short_table_1(found), README
@@ -135,13 +136,13 @@ def classes(rows: Sequence[results.Row]) -> str:
     "|---|---|---|---|---|---|---|",
   ]
   count = {row["task_checksum"]: row["num_classes"] for row in rows}
-  for held in report.pairs(rows).values():
+  for held in sweep_report.pairs(rows).values():
     names = list(dict.fromkeys(pair["model"] for pair in held))
     shown = source_selection.labels(names)
     for name, short in zip(names, shown, strict=True):
       chosen = [pair for pair in held if pair["model"] == name]
-      leep, truth = map(np.array, report.columns(chosen, "leep"))
-      h_score = np.array(report.columns(chosen, "h_score")[0])
+      leep, truth = map(np.array, sweep_report.columns(chosen, "leep"))
+      h_score = np.array(sweep_report.columns(chosen, "h_score")[0])
       number = np.array([count[pair["target"][-1]] for pair in chosen])
       logs = -np.log(number)
       more = correlation.difference(leep, logs, truth)
@@ -230,7 +231,7 @@ def tuned_on_the_same() -> str:
     ]
     reached: dict[str, dict[str, float]] = {}
     for row in rows:
-      if row["method"] != report.SCORED and row[truth] is not None:
+      if row["method"] != sweep_report.SCORED and row[truth] is not None:
         reached.setdefault(row["method"], {})[row["task"]] = row[truth]
     heads, tuned = reached.get("retrain_head", {}), reached.get("fine_tune", {})
     both = [task for task in tuned if task in heads]
@@ -239,7 +240,7 @@ def tuned_on_the_same() -> str:
     scores = {
       row["task"]: row["scores"]
       for row in rows
-      if row["method"] == report.SCORED
+      if row["method"] == sweep_report.SCORED
     }
     for score in table_1.SCORES:
       x = [scores[task][score] for task in both]
@@ -303,10 +304,10 @@ def _few():
     rows = [
       row
       for row in section.measured(name, target)
-      if row["method"] in (report.SCORED, "retrain_head", "cnaps")
+      if row["method"] in (sweep_report.SCORED, "retrain_head", "cnaps")
     ]
     by_model: dict[str, dict[str, dict[str, Any]]] = {}
-    for row in report.correlations(rows, truth=truth):
+    for row in sweep_report.correlations(rows, truth=truth):
       by_model.setdefault(row["model"], {})[row["score"]] = row
     where = f"{name} {target}"
     found += [
@@ -338,8 +339,8 @@ def selection() -> str:
     rows = source_selection.with_accuracy(
       section.measured("source_selection", target)
     )
-    found_by_method = report.pairs(rows)
-    scored = [r["model"] for r in rows if r["method"] == report.SCORED]
+    found_by_method = sweep_report.pairs(rows)
+    scored = [r["model"] for r in rows if r["method"] == sweep_report.SCORED]
     for method, held in found_by_method.items():
       done = {pair["model"] for pair in held}
       missing = [m for m in dict.fromkeys(scored) if m not in done]
@@ -349,9 +350,11 @@ def selection() -> str:
         said = f"\n\nNot run: {named}."
       text.append(f"{target}, {method}:\n\n{_sources(held)}{said}")
     found = [
-      row for row in report.correlations(rows) if row["model"] == "all sources"
+      row
+      for row in sweep_report.correlations(rows)
+      if row["model"] == "all sources"
     ]
-    text.append(f"{target}:\n\n{report.table(found)}")
+    text.append(f"{target}:\n\n{sweep_report.table(found)}")
   return "\n\n".join(text)
 
 

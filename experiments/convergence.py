@@ -31,7 +31,7 @@ import sys
 import numpy as np
 
 from experiments import section, small_tasks
-from leep_jax import correlation, report, results
+from leep_jax.reports import correlation, results, sweep_report
 
 LEVELS = {"fashion_mnist": 2}  # by target; 5 for others, as in the paper
 
@@ -96,7 +96,7 @@ def differences(
   leep = {
     (row["task"], row["task_checksum"]): row["scores"].get("leep")
     for row in tuned
-    if row["method"] == report.SCORED
+    if row["method"] == sweep_report.SCORED
   }
   curves = {
     (row["task"], row["task_checksum"]): row["accuracies"]

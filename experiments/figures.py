@@ -11,7 +11,8 @@ import dataclasses
 import pathlib
 
 from experiments import convergence, section, source_selection
-from leep_jax import checks, correlation, plots, report
+from leep_jax import checks
+from leep_jax.reports import correlation, plots, sweep_report
 
 _METHODS = {
   "retrain_head": "head re-training",
@@ -50,7 +51,7 @@ class _Pairs:
 
   source: str
   target: str
-  methods: dict[str, list[report.Pair]]
+  methods: dict[str, list[sweep_report.Pair]]
 
   @property
   def title(self) -> str:
@@ -67,7 +68,7 @@ def _pairs(folder, name, *, targets=("cifar100",)) -> list[_Pairs]:
       chosen = [row for row in rows if row["model"].startswith(stem)]
       methods = {
         _METHODS[method.partition(" ")[0]]: held
-        for method, held in report.pairs(chosen, truth=truth).items()
+        for method, held in sweep_report.pairs(chosen, truth=truth).items()
         if held
       }
       if methods:
@@ -91,7 +92,7 @@ def _figure_1(folder, path) -> bool:
   titles = _letters([held.title for held in found])
   for title, held in zip(titles, found, strict=True):
     every = [(m, pair) for m, pairs in held.methods.items() for pair in pairs]
-    scores, truths = report.columns([pair for _, pair in every], "leep")
+    scores, truths = sweep_report.columns([pair for _, pair in every], "leep")
     panels.append(
       plots.Panel(
         scores,
@@ -115,7 +116,7 @@ def _figure_1(folder, path) -> bool:
 def _series(held):
   """Levels by method, all with the same bins, so that they can be compared."""
   columns = {
-    method: report.columns(pairs, "leep")
+    method: sweep_report.columns(pairs, "leep")
     for method, pairs in held.methods.items()
   }
   every = [x for scores, _ in columns.values() for x in scores if x is not None]
@@ -222,7 +223,7 @@ def _selection(folder, path, methods, title):
     rows = source_selection.with_accuracy(
       section.measured("source_selection", target, folder)
     )
-    for method, held in report.pairs(rows).items():
+    for method, held in sweep_report.pairs(rows).items():
       if method.partition(" ")[0] not in methods or not held:
         continue
       names = source_selection.labels([pair["model"] for pair in held])
@@ -230,7 +231,7 @@ def _selection(folder, path, methods, title):
       rows_of_panels.append(
         [
           plots.Panel(
-            *report.columns(held, score),
+            *sweep_report.columns(held, score),
             name,
             f"accuracy, {said}",
             _TARGETS[target],

@@ -19,7 +19,8 @@ import sys
 
 from absl import flags
 
-from leep_jax import checks, command, report, results, sweep
+from leep_jax import checks, command, sweep
+from leep_jax.reports import results, sweep_report
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 SCALES = ("smoke", "cpu", "paper")
@@ -91,7 +92,7 @@ class Section:
 def truth_of(name: str) -> str:
   """Returns the performance measure that scores of a section should predict.
 
-  It is one of `report.TRUTHS`: accuracy, or for imbalanced tasks F1.
+  It is one of `sweep_report.TRUTHS`: accuracy, or for imbalanced tasks F1.
   """
   return "binary_f1" if name == "imbalanced_tasks" else "accuracy"
 
@@ -127,7 +128,7 @@ def of_one_recipe(rows: Sequence[results.Row]) -> list[results.Row]:
   """
   kinds: dict[tuple[str, str], dict[str, list[results.Row]]] = {}
   for row in rows:
-    if row["method"] != report.SCORED:
+    if row["method"] != sweep_report.SCORED:
       how = [row["recipe"], row["train_set"], row["test_set"]]
       kind = kinds.setdefault((row["model"], row["method"]), {})
       kind.setdefault(json.dumps(how, sort_keys=True), []).append(row)
@@ -139,7 +140,7 @@ def of_one_recipe(rows: Sequence[results.Row]) -> list[results.Row]:
   chosen = [
     row for kind in kinds.values() for row in max(kind.values(), key=size)
   ]
-  return [*(r for r in rows if r["method"] == report.SCORED), *chosen]
+  return [*(r for r in rows if r["method"] == sweep_report.SCORED), *chosen]
 
 
 def main(argv: list[str], section: Section, doc: str) -> int:
@@ -223,7 +224,11 @@ def main(argv: list[str], section: Section, doc: str) -> int:
       with contextlib.suppress(checks.InputError):
         rows = section.prepare(of_one_recipe(sweep.read_rows(folder / place)))
         print(f"\n{place}: {section.truth}\n")
-        print(report.table(report.correlations(rows, truth=section.truth)))
+        print(
+          sweep_report.table(
+            sweep_report.correlations(rows, truth=section.truth)
+          )
+        )
     return worst
 
   return command.main(argv, defined, doc, run)

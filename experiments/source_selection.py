@@ -31,8 +31,8 @@ import csv
 import sys
 
 from experiments import section
-from leep_jax import report, results
 from leep_jax.models import zoo
+from leep_jax.reports import results, sweep_report
 
 SOURCE_ACCURACY = "source_accuracy"
 _SENET = "senet154@senet154.safetensors"
@@ -120,7 +120,7 @@ def with_accuracy(rows: Sequence[results.Row]) -> list[results.Row]:
       **row,
       "scores": {**row["scores"], SOURCE_ACCURACY: known.get(row["model"])},
     }
-    if row["method"] == report.SCORED
+    if row["method"] == sweep_report.SCORED
     else row
     for row in rows
   ]

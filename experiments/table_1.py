@@ -24,7 +24,8 @@ import sys
 from absl import flags
 
 from experiments import section
-from leep_jax import checks, command, correlation, report, results
+from leep_jax import checks, command
+from leep_jax.reports import correlation, results, sweep_report
 
 FLAGS = flags.FlagValues()
 _RESULTS = flags.DEFINE_string(
@@ -134,10 +135,10 @@ def _line(published, folder):
   ]
   for stem in stems:
     chosen = [row for row in rows if row["model"].startswith(stem)]
-    for method, held in report.pairs(chosen, truth=truth).items():
+    for method, held in sweep_report.pairs(chosen, truth=truth).items():
       if held and method.partition(" ")[0] == published["method"]:
         found = {
-          score: correlation.correlate(*report.columns(held, score))
+          score: correlation.correlate(*sweep_report.columns(held, score))
           for score in SCORES
         }
         names = {pair["task"] for pair in held}

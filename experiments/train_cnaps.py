@@ -49,10 +49,10 @@ from leep_jax import (
   checks,
   command,
   data,
-  results,
   source as source_lib,
   tasks as tasks_lib,
 )
+from leep_jax.reports import results
 from leep_jax.transfer import checkpoints as checkpoints_lib, cnaps
 
 _WAYS = 5  # classes of a task on which accuracies are measured
@@ -224,8 +224,12 @@ def _within(examples, classes):
   images, labels = examples
   chosen = np.isin(labels, classes)
   part = images[chosen], labels[chosen]
-  tasks = tasks_lib.few_shot(
-    part[1], count=_TASKS.value, classes=_WAYS, examples=_SHOTS.value, seed=0
+  tasks = tasks_lib.draw(
+    tasks_lib.FewShot(classes=_WAYS, examples=_SHOTS.value),
+    part[1],
+    part[1],
+    count=_TASKS.value,
+    seed=0,
   )
   return part, tasks
 

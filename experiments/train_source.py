@@ -42,15 +42,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from leep_jax import (
-  checks,
-  command,
-  data,
-  results,
-  source as source_lib,
-  weights,
-)
+from leep_jax import checks, command, data, source as source_lib, weights
 from leep_jax.models import network, zoo
+from leep_jax.reports import results
 from leep_jax.transfer import augment
 from leep_jax.transfer.checkpoints import Checkpoints
 

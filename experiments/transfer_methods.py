@@ -24,7 +24,8 @@ import sys
 from absl import flags
 import numpy as np
 
-from leep_jax import checks, command, plots, results
+from leep_jax import checks, command
+from leep_jax.reports import plots, results
 from leep_jax.transfer import __main__ as transfer
 
 FLAGS = flags.FlagValues()

@@ -1,12 +1,12 @@
 """Which pre-trained model transfers best? Scores from one forward pass."""
 
 from leep_jax.checks import InputError
-from leep_jax.correlation import correlate
 from leep_jax.data import Dataset, load_dataset
 from leep_jax.forward import compute_outputs
 from leep_jax.jackknife import Estimate, paired_difference
 from leep_jax.models.zoo import load_source
 from leep_jax.outputs import Outputs
+from leep_jax.reports.correlation import correlate
 from leep_jax.scores import SCORES, compute_scores, estimate_scores
 from leep_jax.scores.gbc import gbc
 from leep_jax.scores.h_score import h_score, regularized_h_score
@@ -16,15 +16,14 @@ from leep_jax.scores.n_leep import n_leep
 from leep_jax.scores.nce import nce, task_hardness
 from leep_jax.scores.parc import parc
 from leep_jax.scores.regression import lab_mse, lin_mse
-from leep_jax.scores.subsets import (
+from leep_jax.scores.trans_rate import trans_rate
+from leep_jax.source import Preprocessing, Source
+from leep_jax.tasks.subset_scores import (
   h_score_of_subsets,
   leep_of_subsets,
   nce_of_subsets,
 )
-from leep_jax.scores.trans_rate import trans_rate
-from leep_jax.source import Preprocessing, Source
-
-__version__ = "0.1.0"
+from leep_jax.version import __version__
 
 __all__ = [
   "EEP",
@@ -59,4 +58,5 @@ __all__ = [
   "regularized_h_score",
   "task_hardness",
   "trans_rate",
+  "__version__",
 ]

@@ -21,7 +21,6 @@ import zlib
 import jax
 import numpy as np
 
-import leep_jax
 from leep_jax import (
   checks,
   data,
@@ -29,6 +28,7 @@ from leep_jax import (
   forward,
   outputs as outputs_lib,
   source,
+  version,
 )
 from leep_jax.models import zoo
 
@@ -189,7 +189,7 @@ class Cache:
       "split": dataset.split,
       "examples": [len(indices), zlib.crc32(indices.tobytes())],
       "dtype": dtype,
-      "leep_jax": leep_jax.__version__,
+      "leep_jax": version.__version__,
     }
 
   def _open(self, entry, about):

@@ -2,18 +2,16 @@
 
 from collections.abc import Callable, Iterator
 import contextlib
-import dataclasses
 import os
 import sys
 import time
-from typing import Any
 import warnings
 
 from absl import flags, logging
 
-from leep_jax import checks, data, devices, tables, transfer, trials
+from leep_jax import checks, data, devices
 from leep_jax.models import zoo
-from leep_jax.transfer import config
+from leep_jax.reports import tables
 
 
 class SourceFlags:
@@ -240,79 +238,6 @@ class PairFlags(DataFlags):
       test_limit=self._test_limit.value,
       **self._options(),
     )
-
-
-_TEXTS = {
-  "epochs": "Passes over a task's training examples.",
-  "batch_size": "Examples per step.",
-  "learning_rate": "Of SGD, at the start.",
-  "schedule": "Of the learning rate: constant, or cosine down to 0.",
-  "momentum": "Of SGD.",
-  "weight_decay": "Added to the gradient, times the weights.",
-  "curve": "Epochs between measurements of test accuracy; 0 for the last only.",
-  "body_learning_rate": "Of all but the head, where it is another; 0 freezes.",
-  "nesterov": "Whether momentum is Nesterov's.",
-  "clip": "Largest norm of the gradient.",
-  "flip": "Whether half of the training images are mirrored.",
-  "shift": "Pixels by which training images are shifted at most.",
-  "dtype": "Of activations and gradients: float32 or bfloat16.",
-}
-_KINDS: dict[Any, Any] = {
-  int: flags.DEFINE_integer,
-  float: flags.DEFINE_float,
-  str: flags.DEFINE_string,
-  bool: flags.DEFINE_boolean,
-  float | None: flags.DEFINE_float,
-}
-
-
-class RecipeFlags:
-  """The flags that say how heads and networks are trained."""
-
-  def __init__(self, defined: flags.FlagValues):
-    """Defines them among those of a command."""
-    self._config = {
-      f.name: _KINDS[f.type](
-        f.name, f.default, _TEXTS[f.name], flag_values=defined
-      )
-      for f in dataclasses.fields(transfer.NetworkConfig)
-    }
-    self._l2 = flags.DEFINE_float(
-      "l2", 0.0, "Strength of the probe's penalty.", flag_values=defined
-    )
-    self._cnaps = flags.DEFINE_string(
-      "cnaps",
-      None,
-      "File of a meta-trained CNAPs, for the method of that name.",
-      flag_values=defined,
-    )
-    self._seeds = flags.DEFINE_integer(
-      "seeds",
-      1,
-      "Trainings of each task: they differ in initial weights, order and "
-      "augmentation.",
-      flag_values=defined,
-    )
-
-  def recipe(self) -> trials.Recipe:
-    """Returns what they say.
-
-    Raises:
-      InputError: if a value is unknown or out of bounds.
-    """
-    checks.at_least_1("seeds", self._seeds.value)
-    config.bounded("l2", self._l2.value)
-    return trials.Recipe(
-      head=self._of(transfer.Config),
-      network=self._of(transfer.NetworkConfig),
-      l2=self._l2.value,
-      cnaps=self._cnaps.value,
-      seeds=self._seeds.value,
-    )
-
-  def _of(self, kind):
-    names = (f.name for f in dataclasses.fields(kind))
-    return kind(**{name: self._config[name].value for name in names})
 
 
 class Progress:

@@ -26,7 +26,6 @@ from absl import flags
 import jax
 import numpy as np
 
-import leep_jax
 from leep_jax import (
   checks,
   command,
@@ -35,12 +34,12 @@ from leep_jax import (
   forward,
   jackknife,
   outputs as outputs_lib,
-  plots,
-  results,
   scores as scores_lib,
-  tables,
+  version,
 )
 from leep_jax.models import zoo
+from leep_jax.reports import plots, results, tables
+from leep_jax.scores import nce
 
 # Flags of this command alone, so that several commands can be imported.
 FLAGS = flags.FlagValues()
@@ -182,7 +181,7 @@ def _score(
     "seconds": round(seconds, 3),
     "examples_per_second": round(len(outputs) / seconds, 1),
     "devices": devices.all_device_count(),
-    "version": leep_jax.__version__,
+    "version": version.__version__,
   }
   truth = outputs.labels if targets is None else targets
   return _Scored(row, estimates, undefined, truth)
@@ -382,7 +381,7 @@ def _report(scored, names, marks):
     those = f"{', '.join(most)} and {last} are" if most else f"{last} is"
     _wrap(
       f"{those} in nats: 0 is perfect, "
-      f"{-leep_jax.task_hardness(scored[0].truth):z.4f} is a source that knows "
+      f"{-nce.task_hardness(scored[0].truth):z.4f} is a source that knows "
       "nothing."
     )
   count, several = first["devices"], ""

@@ -36,19 +36,17 @@ from leep_jax import (
   command,
   data,
   forward,
-  report,
-  results,
   scores as scores_lib,
-  tables,
-  task_scores,
   tasks as tasks_lib,
-  trials,
 )
 from leep_jax.models import zoo
+from leep_jax.reports import results, sweep_report, tables
+from leep_jax.tasks import task_scores
+from leep_jax.transfer import recipe_flags, trials
 
 FLAGS = flags.FlagValues()
 _SOURCES = command.SourceFlags(FLAGS)
-_RECIPE = command.RecipeFlags(FLAGS)
+_RECIPE = recipe_flags.RecipeFlags(FLAGS)
 _DATA = command.PairFlags(FLAGS)
 _TASKS = flags.DEFINE_string(
   "tasks",
@@ -105,7 +103,7 @@ _REPORT = flags.DEFINE_boolean(
 _TRUTH = flags.DEFINE_enum(
   "truth",
   "accuracy",
-  list(report.TRUTHS),
+  list(sweep_report.TRUTHS),
   "What --report compares scores with.",
   flag_values=FLAGS,
 )
@@ -190,7 +188,7 @@ class _Sweep:
     there = [*self.rows.rows, *self._others]
     done = {trials.key(row) for row in there}
     found = {
-      report.SCORED: [
+      sweep_report.SCORED: [
         task
         for task in self.target.tasks
         if trials.key(self._score_row(about, task)) not in done
@@ -212,9 +210,9 @@ class _Sweep:
     used: dict[str, data.Dataset] = {}
     for method, found in wanted.items():
       for trial in found:
-        task = trial if method == report.SCORED else trial[0]
+        task = trial if method == sweep_report.SCORED else trial[0]
         sets = self.target.sets(task.one_set)
-        if method == report.SCORED:
+        if method == sweep_report.SCORED:
           sets = sets[:1]
         elif method not in ("retrain_head", "probe"):
           sets = ()
@@ -231,7 +229,7 @@ class _Sweep:
 
   def _score_row(self, about, task):
     return {
-      **about, **self.target.row(), **task.row(), "method": report.SCORED,
+      **about, **self.target.row(), **task.row(), "method": sweep_report.SCORED,
       "recipe": sorted(self.names), "seed": None,
     }  # fmt: skip
 
@@ -240,7 +238,7 @@ class _Sweep:
     trials.check_model(model, self.methods, self.recipe)
     about, wanted = self.about(model, source), self.wanted(model, source)
     self._tell_other_digests(model, about["source_digest"])
-    self._score(about, source, wanted[report.SCORED])
+    self._score(about, source, wanted[sweep_report.SCORED])
     for method in self.methods:
       progress = command.LateProgress(f"{tables.short(model, 30)} {method}")
       try:
@@ -350,7 +348,7 @@ def _run_report(folder):
   rows = read_rows(folder)
   written = pathlib.Path(folder).expanduser() / "report"
   try:
-    found = report.write(rows, written, truth=_TRUTH.value)
+    found = sweep_report.write(rows, written, truth=_TRUTH.value)
   except OSError as e:
     raise checks.InputError(f"cannot write {written}: {e.strerror}") from e
   if not found:
@@ -358,7 +356,7 @@ def _run_report(folder):
       f"{folder} has no task with both scores and trained models: run it with "
       "--transfer"
     )
-  print(report.table(found))
+  print(sweep_report.table(found))
   print(f"\nwritten to {written}")
 
 

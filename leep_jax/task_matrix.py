@@ -23,7 +23,8 @@ from typing import Any
 from absl import flags
 import numpy as np
 
-from leep_jax import checks, command, data, plots, results, tables
+from leep_jax import checks, command, data
+from leep_jax.reports import plots, results, tables
 
 FLAGS = flags.FlagValues()  # of this command alone, as in `score`
 _DATASET = flags.DEFINE_string(

@@ -4,22 +4,22 @@ from concurrent import futures
 import dataclasses
 import json
 
+import networks
 import numpy as np
 import pytest
-import test_fine_tune
 
 import leep_jax
-from leep_jax import cache, data, forward
+from leep_jax import cache, data, forward, version
 
 
 @pytest.fixture(scope="module")
 def source():
-  return test_fine_tune.make_source()
+  return networks.make_source()
 
 
 @pytest.fixture
 def dataset(tmp_path):
-  images, labels = test_fine_tune.images_of(0, 60)
+  images, labels = networks.images_of(0, 60)
   np.savez(tmp_path / "data.npz", images=images, labels=labels)
   return data.load_dataset(f"npz:{tmp_path / 'data.npz'}")
 
@@ -60,7 +60,7 @@ def test_computed_once(source, dataset, calls, tmp_path):
 
 
 def changes(source, dataset):
-  state = test_fine_tune.make_source().state
+  state = networks.make_source().state
   state["conv"]["bias"][...] += 1
   other = dataclasses.replace(source.preprocessing, std=(0.6,))
   return {
@@ -83,7 +83,7 @@ def test_anything_else_is_another_entry(source, dataset, calls, tmp_path):
     assert not kept.has(model, other), what
   assert not kept.has(source, dataset, dtype="bfloat16")
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(leep_jax, "__version__", "0.0.1")
+    patch.setattr(version, "__version__", "0.0.1")
     assert not kept.has(source, dataset)
   model, other = changes(source, dataset)["weights"]
   changed = kept.outputs(model, other)

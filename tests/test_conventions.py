@@ -1,6 +1,8 @@
 """The rules of the house, kept by tests."""
 
 import ast
+import doctest
+import graphlib
 import importlib
 import inspect
 import pathlib
@@ -13,14 +15,39 @@ from leep_jax import scores
 
 ROOT = pathlib.Path(leep_jax.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-# Modules import only from those before them.
-ORDER = [
-  "files", "checks", "file_kinds", "hub", "statistics", "devices", "resize", "source",
-  "storage", "outputs", "forward", "jackknife", "scores", "tasks", "data",
-  "orbax", "weights", "config_keys", "processors", "configs", "models", "cache",
-  "task_scores", "transfer", "trials", "results", "correlation", "plots",
-  "tables", "report", "command", "convert", "score", "task_matrix", "sweep",
-]  # fmt: skip
+# Files by the names under which they are imported.
+MODULES = {
+  ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(
+    ".__init__"
+  ): path
+  for path in FILES
+}
+# Modules and packages, each importing only from those before it.
+ORDER = re.findall(
+  r"^\| `([\w/]+)(?:\.py|/)` \|", (ROOT.parent / "BUILD.md").read_text(), re.M
+)
+# Packages whose files and functions are short; the others are to follow.
+SHORT = ("reports", "tasks", "transfer")
+
+
+def imports(text):
+  """Names of the package's modules that a file imports, anywhere in it."""
+  for node in ast.walk(ast.parse(text)):
+    if isinstance(node, ast.Import):
+      found = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom):
+      assert not node.level, "imports are absolute"
+      inner = [f"{node.module}.{alias.name}" for alias in node.names]
+      found = [name if name in MODULES else node.module for name in inner]
+    else:
+      continue
+    yield from (name for name in found if name.split(".")[0] == "leep_jax")
+
+
+def part(name):
+  """The row of the table that a module belongs to, such as `scores`."""
+  _, first, *rest = name.split(".")
+  return f"{first}/__main__" if rest[-1:] == ["__main__"] else first
 
 
 def code(path):
@@ -67,18 +94,59 @@ def test_only_data_imports_tfds(path):
   assert not re.search(r"import tensorflow\b", code(path))
 
 
-@each_file
-def test_modules_import_only_from_those_above(path):
-  part = path.relative_to(ROOT).parts[0].removesuffix(".py")
-  if part == "__init__" or path.stem == "__main__":  # a command, below all
-    return
-  above = ORDER[: ORDER.index(part) + 1]
-  for node in ast.walk(ast.parse(path.read_text())):
-    if isinstance(node, ast.ImportFrom) and node.module.startswith("leep_jax"):
-      names = [node.module.partition(".")[2].partition(".")[0]]
-      if node.module == "leep_jax":
-        names = [alias.name for alias in node.names]
-      assert set(names) <= set(above), f"{part} imports {names}"
+def test_every_module_has_a_row():
+  found = {part(name) for name in MODULES if name != "leep_jax"}
+  assert sorted(ORDER) == sorted(found)
+
+
+@pytest.mark.parametrize("name", sorted(MODULES.keys() - {"leep_jax"}))
+def test_modules_import_only_from_those_above(name):
+  above = ORDER[: ORDER.index(part(name)) + 1]
+  for other in imports(MODULES[name].read_text()):
+    assert other != "leep_jax", f"{name} imports the package it is in"
+    assert part(other) in above, f"{name} imports {other}"
+
+
+def test_no_circle_of_imports():
+  graph = {name: imports(path.read_text()) for name, path in MODULES.items()}
+  graphlib.TopologicalSorter(graph).prepare()  # raises CycleError
+
+
+@pytest.mark.parametrize(
+  ("text", "names"),
+  [
+    ("import leep_jax", ["leep_jax"]),
+    ("import leep_jax.scores.nce as n, os", ["leep_jax.scores.nce"]),
+    ("from leep_jax import checks, leep", ["leep_jax.checks", "leep_jax"]),
+    ("def f():\n  from leep_jax.scores import nce", ["leep_jax.scores.nce"]),
+    ("from leep_jax.scores.nce import nce", ["leep_jax.scores.nce"]),
+    ("from leep_jax.scores import SCORES", ["leep_jax.scores"]),
+    ("import leep_jaxx, jax", []),
+  ],
+)
+def test_imports_are_found(text, names):
+  assert list(imports(text)) == names
+
+
+@pytest.mark.parametrize(
+  "path", [path for path in FILES if path.relative_to(ROOT).parts[0] in SHORT]
+)
+def test_files_and_functions_are_short(path):
+  text = path.read_text()
+  assert text.count("\n") <= 500
+  for node in ast.walk(_undocumented(ast.parse(text))):
+    if isinstance(node, ast.FunctionDef):
+      first = getattr(node.body[0], "lineno", node.end_lineno)
+      assert node.end_lineno - first < 60, node.name
+
+
+@pytest.mark.parametrize(
+  "path", [path for path in FILES if ">>> " in path.read_text()]
+)
+def test_examples_run(path):
+  found = doctest.testmod(imported(path))
+  assert found.attempted
+  assert not found.failed
 
 
 @each_file
@@ -111,15 +179,16 @@ def test_scores_name_their_reference_and_direction():
     assert module.__name__.startswith("leep_jax.scores.")
 
 
-def test_no_public_function_has_the_name_of_a_module_beside_it():
-  modules = {p.stem for p in ROOT.glob("*.py")}
-  assert not modules & set(leep_jax.__all__)
-  for package in (leep_jax, scores):
-    for name in dir(package):
-      value = getattr(package, name)
-      if inspect.isfunction(value):
-        folder = pathlib.Path(package.__file__).parent
-        assert not (folder / f"{name}.py").exists()
+@pytest.mark.parametrize(
+  "path", [path for path in FILES if path.name == "__init__.py"], ids=str
+)
+def test_no_public_function_has_the_name_of_a_module_beside_it(path):
+  package = imported(path)
+  files = path.parent.glob("*.py"), path.parent.glob("*/__init__.py")
+  beside = {p.stem for p in files[0]} | {p.parent.name for p in files[1]}
+  for name in beside:
+    assert not inspect.isfunction(getattr(package, name, None)), name
+  assert not beside & set(getattr(package, "__all__", ()))
 
 
 def test_package_holds_no_code():

@@ -14,15 +14,9 @@ import test_data
 from experiments import train_source, transfer_methods
 from experiments.benchmarks import engine, timing
 import leep_jax
-from leep_jax import (
-  checks,
-  results,
-  score,
-  sweep,
-  tasks,
-  weights,
-)
+from leep_jax import checks, score, sweep, tasks, weights
 from leep_jax.models import zoo
+from leep_jax.reports import results
 from leep_jax.transfer import checkpoints as checkpoints_lib
 
 

@@ -15,8 +15,9 @@ import oracles
 import pytest
 
 import leep_jax
-from leep_jax import command as command_lib, forward, score, tables
+from leep_jax import command as command_lib, forward, score
 from leep_jax.models import zoo
+from leep_jax.reports import tables
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 COLUMNS = {

@@ -24,7 +24,8 @@ from experiments import (
   table_1,
   transfer_methods,
 )
-from leep_jax import report, results, sweep
+from leep_jax import sweep
+from leep_jax.reports import results, sweep_report
 
 MODULES = {
   m.SECTION.name: m
@@ -61,11 +62,14 @@ def test_section_runs_at_the_smallest_scale(name, smoke, capsys, one_device):
   assert f"{name}/digits: {module.SECTION.truth}" in printed
   assert "| leep |" in printed
   rows = section.measured(name, "digits", smoke)
-  assert {row["method"] for row in rows} == {report.SCORED, *METHODS[name]}
+  assert {row["method"] for row in rows} == {
+    sweep_report.SCORED,
+    *METHODS[name],
+  }
   for row in rows:
     assert row["device"] == "1 cpu"
     assert row["commit"] is None or re.fullmatch(r"\w{12}\+?", row["commit"])
-    if row["method"] == report.SCORED:
+    if row["method"] == sweep_report.SCORED:
       assert {"leep", "nce", "h_score"} <= set(row["scores"])
     else:
       assert 0 <= row["accuracy"] <= 1

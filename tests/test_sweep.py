@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 
+import networks
 import numpy as np
 import pytest
-import test_fine_tune
 
 import leep_jax
-from leep_jax import devices, report, results, sweep, tasks
+from leep_jax import devices, sweep, tasks
+from leep_jax.reports import results, sweep_report
 
 TASKS = (
   "--tasks=subsets(count=3,classes=2..4)+small(count=3,classes=3,examples=8)"
@@ -21,18 +22,18 @@ MODELS = "--model=test_sweep:one,test_sweep:two"
 
 
 def one():
-  return test_fine_tune.make_source()
+  return networks.make_source()
 
 
 def two():
-  source = test_fine_tune.make_source()
+  source = networks.make_source()
   source.state["conv"]["bias"][...] += 0.5
   return source
 
 
 @pytest.fixture(scope="module")
 def npz(tmp_path_factory):
-  images, labels = test_fine_tune.images_of(0, 120)
+  images, labels = networks.images_of(0, 120)
   path = tmp_path_factory.mktemp("data") / "data.npz"
   np.savez(path, images=images, labels=labels)
   return f"--dataset=npz:{path}"
@@ -221,7 +222,7 @@ def test_dry_run_does_nothing(flags, tmp_path, capsys):
 def test_report(whole, capsys):
   assert run(f"--output={whole}", "--report") == 0
   out = capsys.readouterr().out
-  found = report.correlations(sweep.read_rows(whole))
+  found = sweep_report.correlations(sweep.read_rows(whole))
   assert len(found) == 9
   for row in found:
     assert row["n"] == (12 if row["model"] == "all sources" else 6)
@@ -239,7 +240,7 @@ def test_report_by_hand():
     same = {"model": "m", "dataset": "d", "task": f"{i}", "task_checksum": ""}
     rows.append({**same, "method": "score", "scores": {"leep": i - 3.0}})
     rows += [{**same, "method": "probe", "accuracy": t} for t in truths]
-  (found,) = report.correlations(rows)
+  (found,) = sweep_report.correlations(rows)
   assert found["pearson"] == pytest.approx(1)
   assert (found["n"], found["method"], found["model"]) == (3, "probe", "m")
 
@@ -251,7 +252,7 @@ def test_report_of_scores_that_are_all_the_same(tmp_path):
     scores = {"leep": -1.0 - i, "h_score": 4.0 + 1e-13 * i}
     rows.append({**same, "method": "score", "scores": scores})
     rows.append({**same, "method": "probe", "accuracy": 0.1 * i})
-  leep, h_score = report.write(rows, tmp_path / "report")
+  leep, h_score = sweep_report.write(rows, tmp_path / "report")
   assert leep["pearson"] == pytest.approx(-1)
   assert h_score["pearson"] is None
   assert h_score["reason"]
@@ -279,7 +280,7 @@ def test_recipes_and_targets_are_told_apart():
             "accuracy": truth,
           }
         )
-  found = report.correlations(rows)
+  found = sweep_report.correlations(rows)
   assert {row["method"] for row in found} == {
     "probe (epochs=1)", "probe (epochs=9)",
   }  # fmt: skip
@@ -291,7 +292,7 @@ def test_recipes_and_targets_are_told_apart():
       assert (row["top_1"], row["regret"]) == (1, 0)
   rows[0]["source_digest"] = "other"
   with pytest.raises(leep_jax.InputError, match="two sources that differ"):
-    report.pairs(rows)
+    sweep_report.pairs(rows)
 
 
 MISTAKES = [

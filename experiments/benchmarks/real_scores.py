@@ -23,7 +23,8 @@ from absl import app, flags
 import numpy as np
 
 import leep_jax
-from leep_jax import devices, jackknife, tables
+from leep_jax import devices, jackknife
+from leep_jax.reports import tables
 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "TFDS folder.", required=True)
 _WEIGHTS = flags.DEFINE_string(

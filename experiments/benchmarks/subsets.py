@@ -34,7 +34,7 @@ import threadpoolctl
 
 from experiments.benchmarks import timing
 import leep_jax
-from leep_jax.scores import subsets as subsets_lib
+from leep_jax.tasks import subset_scores as subsets_lib
 
 _REPEATS = flags.DEFINE_integer("repeats", 3, "Repetitions of each timing.")
 _SIZE, _WIDTH, _CLASSES, _TASKS = 50_000, 1_000, 100, 200

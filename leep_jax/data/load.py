@@ -5,7 +5,7 @@ import dataclasses
 
 import numpy as np
 
-from leep_jax import checks, tasks
+from leep_jax import checks, splits
 from leep_jax.data import arrays, dataset as dataset_lib, folders, tfds
 
 
@@ -200,7 +200,7 @@ def load_pair(
     train, test = _same_classes(name, train, test)
   else:
     all_of_it = _load(name, split, data_dir, None, ignored)
-    places = tasks.holdout(all_of_it.labels(), seed=0)
+    places = splits.holdout(all_of_it.labels(), seed=0)
     part = "" if split in (None, "all", ".") else f"{split} "
     train, test = (
       dataclasses.replace(

@@ -11,8 +11,9 @@ import textwrap
 
 from absl import flags
 
-from leep_jax import command, hub, tables
+from leep_jax import command, hub
 from leep_jax.models import zoo
+from leep_jax.reports import tables
 
 FLAGS = flags.FlagValues()
 

@@ -1,4 +1,4 @@
-"""Training the transferred models themselves: the truth that scores predict."""
+"""Transfer itself: training what scores are to predict the performance of."""
 
 from leep_jax.transfer.config import Config, NetworkConfig
 from leep_jax.transfer.head import retrain_head

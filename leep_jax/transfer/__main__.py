@@ -24,17 +24,10 @@ from typing import Any
 from absl import flags
 import numpy as np
 
-from leep_jax import (
-  cache,
-  checks,
-  command,
-  forward,
-  results,
-  tables,
-  tasks as tasks_lib,
-  trials,
-)
+from leep_jax import cache, checks, command, forward, tasks as tasks_lib
 from leep_jax.models import zoo
+from leep_jax.reports import results, tables
+from leep_jax.transfer import recipe_flags, trials
 
 FLAGS = flags.FlagValues()
 _SOURCES = command.SourceFlags(FLAGS)
@@ -66,7 +59,7 @@ _CHECKPOINTS = flags.DEFINE_string(
   "Folder for checkpoints of networks in training; emptied at the end.",
   flag_values=FLAGS,
 )
-_RECIPE = command.RecipeFlags(FLAGS)
+_RECIPE = recipe_flags.RecipeFlags(FLAGS)
 
 
 class _Outputs:

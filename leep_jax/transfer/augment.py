@@ -10,8 +10,7 @@ def augment(
   """Shifts each image by up to `crop` pixels, over zeros; flips half of them.
 
   Args:
-    keys: `[B]`, one for each image, so that it does not matter which device
-      an image is on.
+    keys: `[B]`, one an image, so that the device it is on does not matter.
     images: `[B, H, W, C]`.
     crop: largest shift, in pixels.
     flip: whether images are mirrored.
@@ -33,14 +32,14 @@ def augment(
   return jax.vmap(one)(keys, padded)
 
 
-def keys(root: jax.Array, place: jax.Array | int, count: int) -> jax.Array:
+def keys(root: jax.Array, first: jax.Array | int, count: int) -> jax.Array:
   """Returns the keys of the examples of a batch that are on one device.
 
   Args:
     root: of the batch.
-    place: of the first of them in the batch.
+    first: index in the batch of the first of them.
     count: of examples.
   """
   return jax.vmap(jax.random.fold_in, (None, 0))(
-    root, place + jnp.arange(count)
+    root, first + jnp.arange(count)
   )

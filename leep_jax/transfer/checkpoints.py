@@ -15,7 +15,7 @@ class Checkpoints:
   """The latest checkpoint of one training, by the number of epochs done."""
 
   def __init__(self, folder: pathlib.Path, what: dict[str, Any]):
-    """Looks into a folder of an earlier start; a new one is made by `save`.
+    """Reads what a folder holds, if it is there; `save` makes it otherwise.
 
     Args:
       folder: where the checkpoints are.
@@ -31,7 +31,7 @@ class Checkpoints:
     if self.folder.exists():
       with contextlib.ExitStack() as stack:
         stack.callback(self.close)
-        self._look()
+        self._read_latest()
         stack.pop_all()
 
   @functools.cached_property
@@ -42,8 +42,8 @@ class Checkpoints:
       self.folder, options=ocp.CheckpointManagerOptions(max_to_keep=1)
     )
 
-  def _look(self):
-    """Finds the last epoch, and whether it is of the same training."""
+  def _read_latest(self):
+    """Reads the last epoch, and refuses a folder of another training."""
     import orbax.checkpoint as ocp
 
     args = ocp.args.Composite(what=ocp.args.JsonRestore())
@@ -86,7 +86,7 @@ class Checkpoints:
       self._manager.close()
 
   def remove(self) -> None:
-    """Removes the closed folder, under its name at once."""
+    """Removes the closed folder; it is renamed first, so atomically."""
     if not self.folder.exists():
       return
     gone = self.folder.with_name(f"{self.folder.name}.removed")
@@ -96,7 +96,7 @@ class Checkpoints:
 
 
 def check_folder(folder: pathlib.Path) -> None:
-  """Makes a folder for checkpoints, before there is anything to lose.
+  """Makes a folder for checkpoints, before training starts.
 
   Raises:
     InputError: if it cannot be made or written to.

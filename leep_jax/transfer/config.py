@@ -89,7 +89,7 @@ def _factors(name, epochs, steps):
 
 @dataclasses.dataclass(frozen=True)
 class NetworkConfig(Config):
-  """How a whole network is trained; the defaults are those of the LEEP paper.
+  """How a network is trained; the defaults are those of the LEEP paper.
 
   Attributes:
     body_learning_rate: of all but the head; None for that of the head. With 0

@@ -1,11 +1,12 @@
 r"""Head re-training: softmax regression on frozen features, many at a time.
 
 For weights `W [Y, D]` and `b [Y]`, SGD on the mean cross entropy of batches in
-an order drawn anew for each epoch. Tasks train side by side on every device:
-one step of all of them is one compiled operation, in a scan over steps and
-epochs. The features of the data set are placed once; a step gathers the rows
-that it needs. What a task has less of than others (steps, classes, examples) is
-masked, and neither its order nor its initial weights know of the others.
+an order drawn anew for each epoch. The tasks of a device train at a time: one
+step of all of them is one compiled operation, in a scan over steps and epochs.
+The features of the data set are on the device throughout; a step gathers the
+rows that it needs. What a task has less of than others (steps, classes,
+examples) is masked, and neither its order nor its initial weights depend on the
+others.
 """
 
 from collections.abc import Callable, Sequence
@@ -50,7 +51,7 @@ def retrain_head(
     tasks: what to train for; by default the one task of all examples.
     config: how to train.
     seeds: one head for each.
-    on_result: called with each result of a group as soon as it is there.
+    on_result: called with each result of a group as soon as it is known.
     progress: called with the examples trained on so far, and of all epochs.
 
   Returns:
@@ -71,7 +72,7 @@ def retrain_head(
     train.labels, test.labels, tasks, seeds, batch_size=config.batch_size
   )
   width = train.num_features or 0
-  features, places = zip(
+  features, indices = zip(
     *(
       _named(outputs, [getattr(run.task, part) for run in runs])
       for outputs, part in ((train, "train"), (test, "test"))
@@ -87,7 +88,7 @@ def retrain_head(
     dataclasses.replace(
       run, task=dataclasses.replace(run.task, train=own, test=test_own)
     )
-    for run, own, test_own in zip(runs, *places, strict=True)
+    for run, own, test_own in zip(runs, *indices, strict=True)
   ]
   placed = devices.replicate(features)
   found: list[Any] = [None] * len(runs)
@@ -108,21 +109,21 @@ def retrain_head(
     done += sum(len(run.labels) for run in group) * config.epochs
     results = _train(group, config, placed, report)
     for run, result in zip(group, results, strict=True):
-      found[run.place] = result
+      found[run.index] = result
       on_result(result)
   return found
 
 
-def _named(outputs, places):
-  """Features of the examples that runs name, and their places among those.
+def _named(outputs, indices):
+  """Features of the examples that runs name, and their indices among those.
 
-  The last row is of zeros: the place -1 stands for no example.
+  The last row is of zeros: the index -1 stands for no example.
   """
-  used = np.unique(np.concatenate(places))
+  used = np.unique(np.concatenate(indices))
   features = np.asarray(outputs.features[used], np.float32)
   features = np.concatenate([features, np.zeros_like(features[:1])])
   return features, [
-    np.searchsorted(used, own).astype(np.int32) for own in places
+    np.searchsorted(used, own).astype(np.int32) for own in indices
   ]
 
 
@@ -200,29 +201,29 @@ def _train(group, config, placed, report) -> list[metrics.Transferred]:
 
 
 def _test_set(group):
-  """Places `[T, m]` of test examples, -1 for none, and their labels."""
+  """Indices `[T, m]` of test examples, -1 for none, and their labels."""
   most = max(len(run.test_labels) for run in group)
   most = -(-most // _TEST_ROWS) * _TEST_ROWS
-  places = np.full((len(group), most), -1, np.int32)
+  indices = np.full((len(group), most), -1, np.int32)
   labels = np.zeros((len(group), most), np.int32)
   for i, run in enumerate(group):
-    places[i, : len(run.test_labels)] = run.task.test
+    indices[i, : len(run.test_labels)] = run.task.test
     labels[i, : len(run.test_labels)] = run.test_labels
-  return places, labels
+  return indices, labels
 
 
 def _orders(group, rngs, part, steps, batch_size):
-  """Places and labels `[T, epochs, steps, B]` in the order of training."""
+  """Indices and labels `[T, epochs, steps, B]` in the order of training."""
   epochs = part.stop - part.start
   shape = (len(group), epochs, steps * batch_size)
-  places, labels = np.full(shape, -1, np.int32), np.zeros(shape, np.int32)
+  indices, labels = np.full(shape, -1, np.int32), np.zeros(shape, np.int32)
   for i, (run, rng) in enumerate(zip(group, rngs, strict=True)):
     n = len(run.labels)
     order = rng.permuted(np.tile(np.arange(n), (epochs, 1)), axis=1)
-    places[i, :, :n] = run.task.train[order]
+    indices[i, :, :n] = run.task.train[order]
     labels[i, :, :n] = run.labels[order]
   full = (len(group), epochs, steps, batch_size)
-  return places.reshape(full), labels.reshape(full)
+  return indices.reshape(full), labels.reshape(full)
 
 
 def _logits(params, x, real):
@@ -254,17 +255,28 @@ def _loss_and_gradient(params, x, labels, weights, real):
 def _compiled(momentum, weight_decay, classes):
   """Training for some epochs, and the last evaluation, over devices."""
   config = Config(momentum=momentum, weight_decay=weight_decay)
-  optimizer = config.optimizer()
+  arithmetic = _Arithmetic(config, classes)
+  functions = arithmetic.train, arithmetic.evaluate
+  return tuple(devices.parallel(f, fused=True) for f in functions)
 
-  def step(carry, batch, features, real):
+
+@dataclasses.dataclass(frozen=True)
+class _Arithmetic:
+  """What one device computes for its T heads of at most Y classes."""
+
+  config: Config  # of which momentum and weight decay are used
+  classes: int
+
+  def step(self, carry, batch, features, real):
+    """One step of all heads."""
     params, opt, loss = carry
-    places, labels, rate = batch
-    inside = places >= 0
+    indices, labels, rate = batch
+    inside = indices >= 0
     count = inside.sum(axis=1, keepdims=True)
     weights = inside / jnp.maximum(count, 1).astype(jnp.float32)
-    x = features[places]
+    x = features[indices]
     new_loss, gradient = _loss_and_gradient(params, x, labels, weights, real)
-    updates, new_opt = optimizer.update(gradient, opt, params)
+    updates, new_opt = self.config.optimizer().update(gradient, opt, params)
     active = count[:, 0] > 0
 
     # Where a task has no more steps, its rate is 0.
@@ -276,13 +288,14 @@ def _compiled(momentum, weight_decay, classes):
     )
     return (params, opt, loss + new_loss * count[:, 0]), None
 
-  def train(placed, batch):
+  def train(self, placed, batch):
+    """State after some epochs, and losses and accuracies `[T, epochs]`."""
     features, test_features = placed
-    (params, opt), real, test, measured, places, labels, rates = batch
-    examples = (places[:, 0] >= 0).sum(axis=(1, 2))
+    (params, opt), real, test, measured, indices, labels, rates = batch
+    examples = (indices[:, 0] >= 0).sum(axis=(1, 2))
 
     def accuracy(params):
-      confusion, _ = measure(test_features, params, real, test)
+      confusion, _ = self.measure(test_features, params, real, test)
       return jnp.trace(confusion, axis1=1, axis2=2) / confusion.sum((1, 2))
 
     def epoch(carry, parts):
@@ -290,7 +303,7 @@ def _compiled(momentum, weight_decay, classes):
       is_measured, *parts = parts
       zero = jnp.zeros(len(real))
       (params, opt, loss), _ = jax.lax.scan(
-        lambda c, b: step(c, b, features, real),
+        lambda c, b: self.step(c, b, features, real),
         (params, opt, zero),
         tuple(parts),
       )
@@ -298,22 +311,23 @@ def _compiled(momentum, weight_decay, classes):
       right = jax.lax.cond(is_measured, accuracy, lambda _: unknown, params)
       return (params, opt), (loss / jnp.maximum(examples, 1), right)
 
-    parts = [jnp.moveaxis(x, 0, 2) for x in (places, labels, rates)]
+    parts = [jnp.moveaxis(x, 0, 2) for x in (indices, labels, rates)]
     state, curve = jax.lax.scan(epoch, (params, opt), (measured, *parts))
     return state, *(jnp.moveaxis(x, 0, 1) for x in curve)
 
-  def measure(features, params, real, test):
+  def measure(self, features, params, real, test):
     """Confusion `[T, Y, Y]` and summed negative log-likelihood `[T]`."""
+    classes = self.classes
     pieces = [
       jnp.moveaxis(x.reshape(len(x), -1, _TEST_ROWS), 0, 1) for x in test
     ]
 
     def add(carry, piece):
       confusion, nll = carry
-      places, labels = piece
-      x = features[places]
+      indices, labels = piece
+      x = features[indices]
       log_probs = jax.nn.log_softmax(_logits(params, x, real))
-      true = jax.nn.one_hot(labels, classes) * (places >= 0)[:, :, None]
+      true = jax.nn.one_hot(labels, classes) * (indices >= 0)[:, :, None]
       said = jax.nn.one_hot(log_probs.argmax(axis=2), classes)
       confusion += jnp.einsum("tmy,tmz->tyz", true, said)
       nll -= runs_lib.picked(log_probs, true).sum(axis=1)
@@ -322,11 +336,10 @@ def _compiled(momentum, weight_decay, classes):
     zero = jnp.zeros((len(real), classes, classes)), jnp.zeros(len(real))
     return jax.lax.scan(add, zero, tuple(pieces))[0]
 
-  def last(placed, batch):
+  def evaluate(self, placed, batch):
+    """`measure` of the test set."""
     params, real, test = batch
-    return measure(placed[1], params, real, test)
-
-  return tuple(devices.parallel(f, fused=True) for f in (train, last))
+    return self.measure(placed[1], params, real, test)
 
 
 def _beside(vector, array):

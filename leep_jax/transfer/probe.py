@@ -5,7 +5,7 @@ examples plus `l2 / 2 ||W||^2`. It is convex, so what is found does not depend
 on a start, an order or a learning rate. With `l2 = 0` its negative is the
 optimal log-likelihood of Property 1 of the LEEP paper, which LEEP stays below
 wherever the head can express the EEP. Where hyperplanes separate the classes,
-that optimum is 0 at infinite weights; the iterations stop on the way there.
+that optimum is 0 at infinite weights; the iterations stop before.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,7 +44,7 @@ def probe_head(
     l2: strength of the penalty, for features of unit variance.
     iterations: of L-BFGS, at most.
     tolerance: largest element of the gradient at which they stop.
-    on_result: called with each result as soon as it is there.
+    on_result: called with each result as soon as it is known.
     progress: called with the tasks done, and of all.
 
   Returns:

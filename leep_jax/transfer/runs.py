@@ -1,7 +1,7 @@
 """Runs: one task with one seed each, and what every method does with them.
 
 Initial heads, orders of examples and groups are those of the run alone, so that
-methods can be compared and a result does not depend on the company it had.
+methods can be compared and a result does not depend on the others in its group.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ class Run:
   seed: int
   labels: np.ndarray
   test_labels: np.ndarray
-  place: int  # among the results
+  index: int  # among the results
 
   @property
   def classes(self) -> int:
@@ -62,7 +62,7 @@ def make(
       or has fewer examples than a batch.
   """
   if tasks is None:
-    tasks = [tasks_lib.whole(labels, test_labels)]
+    tasks = [tasks_lib.all_examples(labels, test_labels)]
   for seed in seeds:
     if not isinstance(seed, (int, np.integer)) or seed < 0:
       raise checks.InputError(
@@ -78,14 +78,14 @@ def make(
       )
     own = task.train_labels(labels), task.test_labels(test_labels)
     for seed in seeds:
-      runs.append(Run(task, seed, *own, place=len(runs)))
+      runs.append(Run(task, seed, *own, index=len(runs)))
   return runs
 
 
 def groups(
   runs: Sequence[Run], batch_size: int, *, numbers: int, most: int
 ) -> Iterator[list[Run]]:
-  """Yields runs that train together: of about as many steps, as many as fit.
+  """Yields groups of runs that train at a time, of about as many steps each.
 
   Args:
     runs: to group.

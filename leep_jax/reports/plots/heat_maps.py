@@ -1,0 +1,113 @@
+"""Square matrices of tasks as heat maps."""
+
+from collections.abc import Sequence
+import os
+from typing import Any
+
+import numpy as np
+
+from leep_jax import checks
+from leep_jax.reports.plots import style
+
+
+def matrix(
+  values: Any,
+  names: Sequence[str],
+  *,
+  title: str,
+  label: str,
+  path: str | os.PathLike[str],
+  side: Any = None,
+  side_label: str = "hardness",
+) -> None:
+  """Draws a square matrix of tasks as a heat map, with numbers if it is small.
+
+  Args:
+    values: `[A, A]`, rows are sources and columns are targets.
+    names: of the A tasks; long ones are cut in the middle.
+    title: what was computed, on what.
+    label: what the values are, for the colour bar.
+    path: file to write, `.png`, `.pdf` or `.svg`; replaced.
+    side: `[A]`, one number of each target, drawn as a bar above its column.
+    side_label: what that number is.
+
+  Raises:
+    InputError: if there are no tasks, or as `check_plot`.
+  """
+  from matplotlib import colors
+
+  style.check_plot(path)
+  if not names:
+    raise checks.InputError("there are no tasks to draw")
+  values = np.asarray(values, float)
+  count = len(names)
+  few = count <= 12
+  short = [style.fit_name(name, 32) for name in names]
+  room = 1.2 + 0.08 * max(map(len, short))
+  cells = min(max(count * (0.62 if few else 0.24), 3.6), 40)  # inches
+  bars = 0.0 if side is None else 1.1
+  figure = style.make_figure(
+    cells + room + 1.2, cells + room + bars + 0.4, title
+  )
+  grid = figure.add_gridspec(
+    1 if side is None else 2,
+    1,
+    height_ratios=[cells] if side is None else [bars, cells],
+  )
+  axes = figure.add_subplot(grid[-1, 0])
+  low, high = np.nanmin(values), np.nanmax(values)
+  norm = colors.Normalize(low if low < high else high - 1, high)
+  image = axes.imshow(
+    values, norm=norm, cmap="viridis", aspect="auto", interpolation="nearest"
+  )
+  bar = figure.colorbar(image, ax=axes, pad=0.02, fraction=0.04, aspect=25)
+  bar.set_label(label, fontsize=12)
+  bar.ax.tick_params(labelsize=11)
+  size = 12 if few else min(9, 50 * cells / count)
+  black = ["black"] * count
+  style.label_ticks(axes.yaxis, short, black, size)
+  style.label_ticks(axes.xaxis, short, black, size)
+  for text in axes.get_xticklabels():
+    text.set(rotation=90)
+    if few:
+      text.set(rotation=40, ha="right", rotation_mode="anchor")
+  axes.set_xlabel("target", fontsize=13)
+  axes.set_ylabel("source", fontsize=13)
+  axes.spines[:].set_visible(False)
+  if few:
+    _draw_numbers(axes, values, norm)
+  if side is not None:
+    above = figure.add_subplot(grid[0, 0], sharex=axes)
+    _draw_bars(above, np.asarray(side, float), side_label, numbered=few)
+  style.save_figure(figure, path)
+
+
+def _draw_numbers(axes, values, norm):
+  """Writes each value into its cell, black on light and white on dark."""
+  from matplotlib import colormaps
+
+  shades = colormaps["viridis"](norm(values))[..., :3] @ (0.3, 0.59, 0.11)
+  for (row, column), value in np.ndenumerate(values):
+    axes.text(
+      column,
+      row,
+      style.format_number(value, 2),
+      ha="center",
+      va="center",
+      fontsize=12,
+      color="black" if shades[row, column] > 0.5 else "white",
+    )
+
+
+def _draw_bars(axes, values, label, *, numbered):
+  """Draws one bar above each column."""
+  bars = axes.bar(np.arange(len(values)), values, color=style.BEST, width=0.7)
+  if numbered:
+    texts = [style.format_number(value, 2) for value in values]
+    axes.bar_label(bars, texts, fontsize=11)
+  axes.margins(y=0.2)
+  axes.set_ylabel(label, fontsize=12)
+  axes.tick_params(axis="x", bottom=False, labelbottom=False)
+  axes.tick_params(axis="y", labelsize=10)
+  axes.locator_params(axis="y", nbins=3)
+  axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,251 @@
+"""What transfer reached against a score, with fitted lines."""
+
+from collections.abc import Sequence
+import dataclasses
+import os
+from typing import Any
+
+import numpy as np
+
+from leep_jax import checks
+from leep_jax.reports import correlation as correlation_lib
+from leep_jax.reports.plots import style
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Panel:
+  """One scatter plot of several: see `scatter` for its attributes.
+
+  Attributes:
+    scores: `[n]`, numbers or None.
+    truths: `[n]`, numbers or None.
+    score: what the scores are.
+    truth: what the truths are.
+    title: of this panel.
+    groups: `[n]` names, or None.
+    correlation: of all points, or None.
+  """
+
+  scores: Any
+  truths: Any
+  score: str
+  truth: str
+  title: str = ""
+  groups: Sequence[str] | None = None
+  correlation: correlation_lib.Correlation | None = None
+
+
+def scatter(
+  scores: Any,
+  truths: Any,
+  *,
+  score: str,
+  truth: str,
+  title: str,
+  path: str | os.PathLike[str],
+  groups: Sequence[str] | None = None,
+  correlation: correlation_lib.Correlation | None = None,
+) -> None:
+  """Draws what transfer reached against a score, with the fitted line.
+
+  A corner gives Pearson's r, its p value and its interval. With groups, each
+  has a colour and a marker, and a line and an r of its own; if each is too
+  small for that (one point a model), there is one line for all.
+
+  Args:
+    scores: `[n]`, numbers or None; a point lacks neither.
+    truths: `[n]`, numbers or None.
+    score: what the scores are, below the axis.
+    truth: what the truths are, beside the axis.
+    title: what was compared, on what.
+    path: file to write, `.png`, `.pdf` or `.svg`; replaced.
+    groups: `[n]` names of what the points belong to, models for one.
+    correlation: what the corner says of all points. None: computed here, and
+      with groups only if they have none of their own.
+
+  Raises:
+    InputError: if there are no points, or as `check_plot` and
+      `correlation.correlate`.
+
+  Reference: Nguyen et al., "LEEP", ICML 2020, figure 1.
+  """
+  style.check_plot(path)
+  panel = Panel(scores, truths, score, truth, "", groups, correlation)
+  if not _points(panel)[0].size:
+    raise checks.InputError("there are no points to draw")
+  _scatter([[panel]], title, path)
+
+
+def scatter_grid(
+  panels: Sequence[Sequence[Panel]],
+  *,
+  title: str,
+  path: str | os.PathLike[str],
+) -> None:
+  """Draws scatter plots beside and below each other, groups in one style.
+
+  A panel without points stays, empty. Beside the first panel of a row, only
+  panels with another truth name theirs.
+
+  Args:
+    panels: rows of panels.
+    title: what was compared, on what.
+    path: file to write, `.png`, `.pdf` or `.svg`; replaced.
+
+  Raises:
+    InputError: if there are no panels, or as `scatter`.
+  """
+  style.check_plot(path)
+  if not any(panels):
+    raise checks.InputError("there are no panels to draw")
+  _scatter(panels, title, path)
+
+
+def _scatter(rows, title, path):
+  names = dict.fromkeys(
+    str(name) for row in rows for panel in row for name in panel.groups or ()
+  )
+  styles = {name: style.series_style(i) for i, name in enumerate(names)}
+  figure, laid_out = style.make_panels(rows, title, styles)
+  drawn = []
+  for axes, panel, first in laid_out:
+    drawn.append((axes, *_draw_panel(axes, panel, styles)))
+    beside = first is not None and panel.truth == first.truth
+    style.name_axes(axes, panel.score, "" if beside else panel.truth)
+  style.draw_legend(
+    figure, [(n, {**s, "linestyle": "none"}) for n, s in styles.items()]
+  )
+  # Which corner is free depends on sizes, known once the figure is laid out.
+  figure.draw_without_rendering()
+  for axes, entries, points in drawn:
+    _corner(axes, entries, points)
+  style.save_figure(figure, path)
+
+
+def _points(panel):
+  """Scores, truths and groups of the points; one group by default."""
+  (x, y), kept = correlation_lib.complete(
+    {"scores": panel.scores, "truths": panel.truths}
+  )
+  groups = panel.groups
+  if groups is None:
+    return x, y, np.full(len(x), "")
+  if len(groups) != len(kept):
+    raise checks.InputError(
+      f"groups has {len(groups)} names, but there are {len(kept)} points"
+    )
+  return x, y, np.array([str(name) for name in groups])[kept]
+
+
+def _draw_panel(axes, panel, styles):
+  """Draws points and lines.
+
+  Returns the entries of the legend in a corner, and points `[n, 2]` that it
+  should not cover.
+  """
+  x, y, groups = _points(panel)
+  if not len(x):
+    axes.set(xticks=[], yticks=[])
+    return [("no points", {"linestyle": "none"})], np.zeros((0, 2))
+  size = 8 if len(x) <= 40 else 6
+  taken = [np.stack([x, y], axis=1)]
+  entries = []
+
+  def fit(mask, marks, found, text):
+    line = {"color": marks["color"], "linewidth": 2}
+    ends = _fitted(x[mask], y[mask])
+    axes.plot(*ends, **line, zorder=3)
+    first, last = ends.T
+    taken.append(np.linspace(first, last, 60))
+    entries.append((text or _correlation(found), {**marks, **line}))
+
+  for name in dict.fromkeys(groups):
+    mask = groups == name
+    marks = styles.get(name, style.series_style(0))
+    axes.plot(
+      x[mask],
+      y[mask],
+      **{**marks, "linestyle": "none", "markersize": size},
+      alpha=0.7,
+      markeredgecolor="white",
+      markeredgewidth=0.6,
+    )
+    if panel.groups is not None:
+      found = correlation_lib.correlate(x[mask], y[mask], samples=1)
+      if found.pearson is not None:
+        fit(mask, marks, found, None)
+  if entries and panel.correlation is None:
+    return entries, np.concatenate(taken)
+  found = panel.correlation
+  if found is None:
+    found = correlation_lib.correlate(x, y)
+  text = _correlation(found)
+  if found.interval is not None:
+    low, high = (style.format_number(end, 3) for end in found.interval)
+    text += f"\n{100 * found.level:g} % interval {low} to {high}"
+  if entries:
+    text = f"all: {text}"
+  if found.pearson is None or x.min() == x.max():
+    entries.append((text, {"linestyle": "none"}))
+  else:
+    color = style.OTHER if panel.groups is not None else style.BEST
+    fit(np.full(len(x), True), {"color": color}, found, text)
+  return entries, np.concatenate(taken)
+
+
+def _fitted(x, y):
+  """Ends of the least-squares line, `[2, 2]`: both x, both y."""
+  away = x - x.mean()
+  slope = away @ y / (away @ away)
+  ends = np.array([x.min(), x.max()])
+  return np.stack([ends, y.mean() + slope * (ends - x.mean())])
+
+
+def _correlation(found):
+  if found.pearson is None:
+    return "r undefined"
+  p = f"p = {found.p_value:.3f}" if found.p_value >= 0.001 else "p < 0.001"
+  return f"r = {style.format_number(found.pearson, 3)} ({p})"
+
+
+def _corner(axes, entries, points):
+  """Draws a legend in the emptiest corner, or above all points."""
+  # A single line for all points needs no marker in the legend.
+  plain = len(entries) == 1 and "marker" not in entries[0][1]
+  many = len(entries) > 4
+  narrow = axes.bbox.width < 4.4 * axes.figure.dpi
+  legend = axes.legend(
+    style.legend_handles(entries),
+    [text for text, _ in entries],
+    ncols=2 if many else 1,
+    loc="upper left",
+    fontsize=9 if many and narrow else 12,
+    frameon=False,
+    borderpad=0.2,
+    handlelength=0 if plain else 1.5,
+    handletextpad=0 if plain else 0.5,
+    columnspacing=0.8,
+  )
+  legend.set_in_layout(False)
+  if plain:
+    legend.legend_handles[0].set_visible(False)
+  box, room = legend.get_window_extent(), axes.bbox
+  pad = 0.14 * axes.figure.dpi
+  width, height = box.width + pad, box.height + pad
+  x, y = axes.transData.transform(points).T
+  left, right = x < room.x0 + width, x > room.x1 - width
+  low, high = y < room.y0 + height, y > room.y1 - height
+  inside = {
+    "upper left": left & high,
+    "lower right": right & low,
+    "upper right": right & high,
+    "lower left": left & low,
+  }
+  corner = min(inside, key=lambda name: inside[name].sum())
+  if inside[corner].any():
+    corner = "upper left"
+    bottom, top = axes.get_ylim()
+    share = min(height / room.height, 0.6)
+    axes.set_ylim(bottom, bottom + (top - bottom) / (1 - share))
+    axes.set_yticks([y for y in axes.get_yticks() if bottom <= y <= top])
+  legend.set_loc(corner)

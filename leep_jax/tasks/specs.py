@@ -1,0 +1,217 @@
+"""Samplers as text, and the tasks that a text or a row asks for.
+
+A sampler in text is its name and its fields, `small(classes=5,examples=50)`,
+and in a request also the number of tasks, `small(count=200,classes=5)`. What is
+not given has its default.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import re
+from typing import Any
+
+from leep_jax import checks
+from leep_jax.tasks import pool as pools, samplers, values
+from leep_jax.tasks.samplers import Sampler
+from leep_jax.tasks.task import Task
+
+
+def spec_of(sampler: Sampler) -> str:
+  """Returns a sampler as text.
+
+  >>> spec_of(samplers.Imbalanced(minority=(3, 8)))
+  'imbalanced(minority=3..8,ratio=5)'
+  """
+  parts = [
+    f"{field.name}={values.text_of(getattr(sampler, field.name))}"
+    for field in dataclasses.fields(sampler)
+    if getattr(sampler, field.name) is not None  # not yet known: the default
+  ]
+  return f"{sampler.name}({','.join(parts)})" if parts else sampler.name
+
+
+def sampler_of(spec: str) -> tuple[Sampler, Any]:
+  """Returns the sampler that a text asks for, and the number of tasks.
+
+  >>> sampler_of("small(count=3,examples=20)")
+  (Small(classes=5, examples=20), 3)
+
+  Raises:
+    InputError: if the sampler or an argument is unknown, malformed or out of
+      range, or given twice.
+  """
+  match = re.fullmatch(r"(\w+)\s*(?:\((.*)\))?", spec)
+  if not match:
+    raise checks.InputError(
+      "expected a sampler and its arguments, as small(classes=5,examples=50)"
+    )
+  name, text = match.groups()
+  if name not in samplers.SAMPLERS:
+    raise checks.unknown("sampler", name, samplers.SAMPLERS)
+  kind = samplers.SAMPLERS[name]
+  given = _arguments(text or "")
+  fields = [field.name for field in dataclasses.fields(kind)]
+  if given and not fields:
+    raise checks.InputError(f"{name} takes no arguments, but has {text}")
+  for key in given:
+    if key not in ("count", *fields):
+      raise checks.unknown(f"argument of {name}", key, ("count", *fields))
+  count = given.pop("count", kind.default_count)
+  return kind(**given), count
+
+
+def _arguments(text):
+  """Values by name, of a text such as `count=200,classes=2..100`."""
+  found: dict[str, Any] = {}
+  if not text.strip():
+    return found
+  for part in re.split(r",(?![^\[]*\])", text):  # no comma inside a list
+    name, equals, value = (x.strip() for x in part.partition("="))
+    if not equals:
+      raise checks.InputError(f"{part.strip()!r} is not argument=value")
+    if name in found:
+      raise checks.InputError(f"{name} is given twice")
+    try:
+      found[name] = values.value_of(value)
+    except ValueError as e:
+      raise checks.InputError(
+        f"{name} is {value!r}, but must be a number, a range low..high or a "
+        "list [a,b,c]"
+      ) from e
+  return found
+
+
+def draw(
+  sampler: Sampler,
+  train_labels: Any,
+  test_labels: Any,
+  *,
+  count: int | None = None,
+  seed: int,
+) -> list[Task]:
+  """Draws tasks.
+
+  >>> import numpy as np
+  >>> train, test = np.repeat(np.arange(4), 10), np.repeat(np.arange(4), 5)
+  >>> small = samplers.Small(classes=2, examples=3)
+  >>> [task.classes for task in draw(small, train, test, count=2, seed=0)]
+  [(2, 3), (1, 2)]
+
+  Args:
+    sampler: how to draw.
+    train_labels: `[N]` labels of the training set; `FewShot` does not use them.
+    test_labels: `[M]` labels of the test set.
+    count: number of tasks; by default 200, and 1 of `All`.
+    seed: of the draws.
+
+  Raises:
+    InputError: if an argument is out of range, classes or examples are too few
+      for the sampler, or training and test labels are one array.
+  """
+  sampler, pool = _prepared(sampler, train_labels, test_labels)
+  if count is None:
+    count = sampler.default_count
+  count = values.integer("count", count, 1)
+  seed = values.integer("seed", seed, 0)
+  return [_named(sampler, pool, seed, index) for index in range(count)]
+
+
+def _prepared(sampler, train_labels, test_labels):
+  """A sampler without defaults, and what it draws from, checked."""
+  if sampler.one_set:
+    pool = pools.of_one_set(test_labels)
+  else:
+    pool = pools.of_two_sets(train_labels, test_labels)
+  sampler = sampler.resolved(pool)
+  sampler.check(pool)
+  return sampler, pool
+
+
+def _named(sampler, pool, seed, index):
+  """A task that says how it was drawn."""
+  task, spec = sampler.draw(pool, seed, index), spec_of(sampler)
+  return dataclasses.replace(
+    task,
+    name=task.name or f"{spec}#{index}",
+    spec=spec,
+    seed=seed,
+    index=index,
+  )
+
+
+def parse(
+  spec: str, train_labels: Any, test_labels: Any, *, seed: int
+) -> list[Task]:
+  """Draws the tasks that a line of text asks for.
+
+  Samplers are named as in `samplers.SAMPLERS`:
+  `small(count=200,classes=5,examples=50)`. Ranges are `low..high`, lists
+  `[a,b,c]`. Several samplers are joined by `+` or `;`.
+
+  Args:
+    spec: such as `subsets(count=200,classes=2..100)+all`.
+    train_labels: `[N]` labels of the training set.
+    test_labels: `[M]` labels of the test set.
+    seed: of the draws.
+
+  Returns:
+    The tasks in order; no two have the same name.
+
+  Raises:
+    InputError: if a sampler or argument is unknown, malformed or given twice,
+      or as `draw`.
+  """
+  tasks: list[Task] = []
+  specs = set()
+  for part in re.split("[+;]", spec):
+    part = part.strip()
+    try:
+      sampler, count = sampler_of(part)
+      drawn = draw(sampler, train_labels, test_labels, count=count, seed=seed)
+      if drawn[0].spec in specs:
+        raise checks.InputError(f"{drawn[0].spec} is asked for twice")
+    except checks.InputError as e:
+      raise checks.InputError(f"tasks {part!r}: {e}") from e
+    specs.add(drawn[0].spec)
+    tasks += drawn
+  return tasks
+
+
+def from_row(
+  row: Mapping[str, Any], train_labels: Any, test_labels: Any
+) -> Task:
+  """Draws the task of a row again.
+
+  Args:
+    row: with what `Task.row` gave; it may hold more.
+    train_labels: `[N]` labels of the training set.
+    test_labels: `[M]` labels of the test set.
+
+  Raises:
+    InputError: if the row is not of a task that a sampler drew, or the task
+      turns out another one.
+  """
+  try:
+    name, spec, checksum = row["task"], row["sampler"], row["task_checksum"]
+    seed, index = row["task_seed"], row["task_index"]
+  except KeyError as e:
+    raise checks.InputError(f"the row of a task lacks {e.args[0]!r}") from e
+  if not spec:
+    raise checks.InputError(
+      f"no sampler drew task {name}: it cannot be drawn again"
+    )
+  try:
+    sampler, _ = sampler_of(spec)
+    sampler, pool = _prepared(sampler, train_labels, test_labels)
+    seed = values.integer("task_seed", seed, 0)
+    index = values.integer("task_index", index, 0)
+  except checks.InputError as e:
+    raise checks.InputError(f"task {name}: {e}") from e
+  task = dataclasses.replace(_named(sampler, pool, seed, index), name=name)
+  found = task.row()["task_checksum"]
+  if found != checksum:
+    raise checks.InputError(
+      f"task {name} turns out another one, of checksum {found} and not "
+      f"{checksum}: was it drawn from other labels, or by another NumPy?"
+    )
+  return task

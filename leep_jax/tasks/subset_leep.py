@@ -1,0 +1,190 @@
+"""LEEP of many class-subset tasks: one matrix product for a block of examples.
+
+The examples of a class are cut into blocks. A block is multiplied once with the
+conditional probabilities of all tasks that its class is in; blocks are spread
+over devices.
+
+Symbols: n examples, Y target labels, Z source labels, T tasks; per device m
+blocks of B examples, each with K tasks.
+"""
+
+import collections
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from leep_jax import devices
+
+# Most examples of one class in one matrix product, and how many more would cost
+# as much as starting another one.
+_BLOCK = 1024
+_START = 16
+# Bytes of probabilities per device and call.
+_CALL_BYTES = 8 << 20
+_PRECISION = jax.lax.Precision.HIGHEST  # else accelerators round to bfloat16
+
+
+def log_likelihoods(
+  probs: np.ndarray,
+  indices: list[np.ndarray],
+  joint: np.ndarray,
+  mask: np.ndarray,
+) -> np.ndarray:
+  """Returns the summed log-likelihood of tasks under their EEPs, `[T]`.
+
+  Args:
+    probs: `[n, Z]`.
+    indices: for each class, which rows are its examples.
+    joint: `[Y, Z]`, the joint mass of target and source labels.
+    mask: `[T, Y]`, the classes of each task.
+  """
+  mass = np.zeros((_size(len(mask)), joint.shape[1]), np.float32)
+  mass[: len(mask)] = mask.astype(np.float64) @ joint
+  placed = devices.replicate((joint.astype(np.float32), mass))
+  tasks = [np.flatnonzero(column) for column in mask.T]
+  groups: dict[int, list[int]] = {}
+  for y, members in enumerate(tasks):
+    if len(members):  # one more column, for the sum of each row
+      groups.setdefault(_size(len(members) + 1), []).append(y)
+  totals = np.zeros(len(mask))
+  ahead: collections.deque[Any] = collections.deque()
+
+  def collect():
+    sums, blocks = ahead.popleft()
+    centres, rests = (
+      np.asarray(x, np.float64).reshape(-1, x.shape[-1]) for x in sums
+    )
+    for y, count, block in blocks:
+      members = tasks[y]
+      sums = count * centres[block] + rests[block]
+      totals[members] += sums[: len(members)]
+
+  for width, classes in groups.items():
+    for batch, blocks in _batches(probs, indices, tasks, classes, width):
+      ahead.append((_spread(placed, batch), blocks))
+      if len(ahead) > 1:  # `_batches` fills its buffers in turn
+        collect()
+  while ahead:
+    collect()
+  return totals
+
+
+def _size(count: int) -> int:
+  """`count` or some more, of few sizes: each is compiled once."""
+  count = max(count, 16)
+  unit = max(1 << (count - 1).bit_length() >> 3, 1)
+  return -(-count // unit) * unit
+
+
+def _batches(probs, indices, tasks, classes, width):
+  """Yields batches for `_block_sums`, and which block is whose.
+
+  Args:
+    probs: `[n, Z]`.
+    indices: for each class, which rows are its examples.
+    tasks: for each class, which subsets it is in.
+    classes: to yield.
+    width: K, of the columns.
+
+  Yields:
+    A batch whose memory is used again after the next one, and a list of class,
+    number of examples, and index among the batch's blocks `[d * m]`.
+  """
+  count, source = devices.device_count(), probs.shape[1]
+  rows = _block(np.array([len(indices[y]) for y in classes]))
+  every = [(y, s) for y in classes for s in range(0, len(indices[y]), rows)]
+  most = max(_CALL_BYTES // (4 * rows * source), 1)
+  # Powers of two, of which what is not used costs no work.
+  enough = -(-len(every) // count)
+  size = min(1 << (enough - 1).bit_length(), most)
+  columns = np.full((len(indices), width), -1, np.int32)
+  for y in classes:
+    columns[y, : len(tasks[y])] = tasks[y]
+  buffers = [
+    np.zeros((count * size, rows, source), np.float32)
+    for _ in range(min(2, -(-len(every) // (count * size))))
+  ]
+  for turn, start in enumerate(range(0, len(every), count * size)):
+    blocks = every[start : start + count * size]
+    buffer = buffers[turn % 2]
+    batch = {
+      "counts": np.zeros(count * size, np.int32),
+      "labels": np.zeros(count * size, np.int32),
+    }
+    # Devices have equal shares, and do nothing for what is left of theirs.
+    share = -(-len(blocks) // count)
+    used = np.clip(len(blocks) - share * np.arange(count), 0, share)
+    made = []
+    for i, (y, first) in enumerate(blocks):
+      slot = i // share * size + i % share
+      mine = indices[y][first : first + rows]
+      buffer[slot, : len(mine)] = probs[mine]
+      batch["counts"][slot], batch["labels"][slot] = len(mine), y
+      made.append((y, len(mine), slot))
+    batch.update(rows=buffer, columns=columns[batch["labels"]])
+    batch = {
+      key: value.reshape(count, size, *value.shape[1:])
+      for key, value in batch.items()
+    }
+    yield {**batch, "used": used.astype(np.int32)}, made
+
+
+def _block(counts):
+  """Rows in a block, for the least work with classes of so many examples."""
+  sizes = np.arange(_START, _BLOCK + 1, _START)
+  blocks = -(-counts[:, None] // sizes[None])
+  return int(sizes[(blocks.sum(axis=0) * (sizes + _START)).argmin()])
+
+
+def _block_sums(placed, batch):
+  """Log-likelihoods of blocks of examples, each of one class; on one device.
+
+  Args:
+    placed: `joint` `[Y, Z]`, and `mass` `[T, Z]`, its sum over the classes of
+      each task.
+    batch: for m blocks, `rows` `[m, B, Z]`, the `counts` `[m]` of them that are
+      examples, their `labels` `[m]`, and `columns` `[m, K]`, the tasks, then at
+      least once -1; and `used`, the number of blocks that are any.
+
+  Returns:
+    `centres` and `rests`, `[m, K]`: the log-likelihood of a block's c examples
+    in its k-th task is c * centre + rest, so that few digits are lost.
+  """
+  joint, mass = placed
+  rows, columns = batch["rows"], batch["columns"]
+  counts, labels = batch["counts"], batch["labels"]
+
+  def table(i):
+    """P(y given z) of the block's class above its least in each task, `[K, Z]`,
+    and that least, `[K]`. In columns of -1 these are 1 and 0.
+    """
+    chosen, other = mass[columns[i]], columns[i] < 0
+    some = chosen > 0
+    conditional = joint[labels[i]][None] / jnp.where(some, chosen, 1)
+    least = jnp.where(some, conditional, 1).min(axis=1)
+    above = jnp.where(some, conditional - least[:, None], 0)
+    return jnp.where(other[:, None], 1, above), jnp.where(other, 0, least)
+
+  def add(i, state):
+    known, centres, rests = state
+    fresh = (i == 0) | (labels[i] != labels[i - 1])
+    known = jax.lax.cond(fresh, lambda _: table(i), lambda same: same, known)
+    above, least = known
+    right = jnp.matmul(rows[i], above.T, precision=_PRECISION)
+    # What all source labels have alike is left out of the long sums: for
+    # constant probabilities, errors of rounding would not cancel.
+    logs = jnp.log(least[None] + right / right[:, -1:])
+    valid = (jnp.arange(rows.shape[1]) < counts[i])[:, None]
+    centre = jnp.where(valid, logs, 0).sum(axis=0) / counts[i]
+    rest = jnp.where(valid, logs - centre[None], 0).sum(axis=0)
+    return known, centres.at[i].set(centre), rests.at[i].set(rest)
+
+  zeros = jnp.zeros(columns.shape, jnp.float32)
+  none = jnp.zeros((columns.shape[1], rows.shape[2]), jnp.float32)
+  state = ((none, zeros[0]), zeros, zeros)
+  return jax.lax.fori_loop(0, batch["used"], add, state)[1:]
+
+
+_spread = devices.parallel(_block_sums, fused=True)

@@ -1,0 +1,151 @@
+"""Tasks drawn for meta-training, and how it is configured."""
+
+from collections.abc import Sequence
+import dataclasses
+import math
+from typing import NamedTuple
+
+import numpy as np
+import optax
+
+from leep_jax import checks
+from leep_jax.transfer.cnaps import padding
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """How a CNAPs is meta-trained; the same gives the same result.
+
+  Attributes:
+    epochs: after each of which training can go on.
+    episodes: tasks an epoch.
+    tasks_per_step: whose gradients are averaged.
+    ways: fewest and most classes of a task, drawn evenly.
+    shots: fewest and most support images a class, drawn evenly on a
+      logarithmic scale.
+    support: most support images of a task.
+    queries: query images of a task, spread over its classes.
+    learning_rate: of Adam at the start; it falls to 0 as a cosine.
+    film_penalty: what the sum of `(gamma - 1)^2 + beta^2` is multiplied by.
+    seed: of the tasks; `create` takes that of the weights.
+
+  Raises:
+    InputError: if a value is out of bounds.
+  """
+
+  epochs: int = 8
+  episodes: int = 200
+  tasks_per_step: int = 2
+  ways: tuple[int, int] = (3, 10)
+  shots: tuple[int, int] = (1, 50)
+  support: int = 256
+  queries: int = 60
+  learning_rate: float = 5e-4
+  film_penalty: float = 1e-3
+  seed: int = 0
+
+  def __post_init__(self):
+    for name in ("epochs", "episodes", "tasks_per_step", "support", "queries"):
+      checks.at_least_1(name, getattr(self, name))
+    for name, least in (("ways", 2), ("shots", 1)):
+      low, high = getattr(self, name)
+      if not least <= low <= high:
+        raise checks.InputError(
+          f"{name} are {low} to {high}, but must be from {least}, the fewest "
+          "first"
+        )
+    for name in ("support", "queries"):
+      least = self.ways[1] * (self.shots[0] if name == "support" else 1)
+      if getattr(self, name) < least:
+        raise checks.InputError(
+          f"{name} is {getattr(self, name)}, but the largest task needs {least}"
+        )
+    for name in ("learning_rate", "film_penalty"):
+      value = getattr(self, name)
+      if not 0 <= value < math.inf:
+        raise checks.InputError(
+          f"{name} is {value!r}, but must be finite and at least 0"
+        )
+    if not 0 <= self.seed < 2**32:
+      raise checks.InputError(
+        f"seed is {self.seed!r}, but must be an integer from 0 to {2**32 - 1}"
+      )
+
+  def optimizer(self) -> optax.GradientTransformation:
+    """Returns Adam on the mean gradient of some tasks."""
+    count = max(1, self.epochs * self.episodes // self.tasks_per_step)
+    schedule = optax.cosine_decay_schedule(self.learning_rate, count)
+    steps = optax.MultiSteps(optax.adam(schedule), self.tasks_per_step)
+    return steps.gradient_transformation()
+
+
+class Episode(NamedTuple):
+  """A task drawn for meta-training.
+
+  Attributes:
+    places: `[N]` indices of support images among all, rounded up in number.
+    labels: `[N]`, 0 to W - 1.
+    weights: `[N]`, 0 for padding.
+    query_places: `[M]` indices of query images among all.
+    query_labels: `[M]`.
+  """
+
+  places: np.ndarray
+  labels: np.ndarray
+  weights: np.ndarray
+  query_places: np.ndarray
+  query_labels: np.ndarray
+
+
+def sample_episode(
+  number: int, classes: Sequence[Sequence[np.ndarray]], *, config: Config
+) -> Episode:
+  """Draws a task: a data set, classes of it, and images of each.
+
+  Data sets are drawn with chances in proportion to the square root of their
+  numbers of classes.
+
+  Args:
+    number: of the task; the same gives the same task.
+    classes: for each data set and class in it, the indices of its images.
+    config: bounds of what is drawn, and the seed.
+
+  Raises:
+    InputError: if a data set has fewer classes, or a class fewer images, than
+      the smallest task needs.
+  """
+  rng = np.random.default_rng((config.seed, number))
+  chances = np.sqrt([len(groups) for groups in classes])
+  groups = classes[rng.choice(len(classes), p=chances / chances.sum())]
+  low, high = config.ways
+  if len(groups) < low:
+    raise checks.InputError(
+      f"a data set has {len(groups)} classes, but tasks have {low} or more"
+    )
+  ways = int(rng.integers(low, min(high, len(groups)) + 1))
+  chosen = [groups[i] for i in rng.permutation(len(groups))[:ways]]
+  queries = np.bincount(np.arange(config.queries) % ways)
+  smallest = min(map(len, chosen))
+  low, high = config.shots
+  high = min(high, config.support // ways, smallest - max(queries))
+  if high < low:
+    raise checks.InputError(
+      f"a class has {smallest} images, but a task of {ways} classes takes "
+      f"{max(queries) + low} of each"
+    )
+  # Whole numbers have equal chances on a logarithmic scale, both ends included.
+  shots = math.exp(rng.uniform(math.log(low), math.log(high + 1)))
+  shots = min(int(shots), high)
+  support, query = [], []
+  for indices, count in zip(chosen, queries, strict=True):
+    drawn = rng.choice(indices, shots + count, replace=False)
+    support.append(drawn[:shots])
+    query.append(drawn[shots:])
+  size = padding.rounded(ways * shots, padding.LEAST_SUPPORT)
+  return Episode(
+    padding.padded(np.concatenate(support), size).astype(np.int32),
+    padding.padded(np.repeat(np.arange(ways), shots), size).astype(np.int32),
+    padding.padded(np.ones(ways * shots, np.float32), size),
+    np.concatenate(query).astype(np.int32),
+    np.repeat(np.arange(ways), queries).astype(np.int32),
+  )

@@ -1,0 +1,119 @@
+"""What a CNAPs reaches on tasks."""
+
+from collections.abc import Callable, Sequence
+import time
+from typing import Any
+
+import numpy as np
+
+from leep_jax import checks, tasks as tasks_lib
+from leep_jax.transfer import metrics
+from leep_jax.transfer.cnaps.adaptation import log_probs
+from leep_jax.transfer.cnaps.model import Cnaps
+
+# Images [n, H, W, C], uint8 or floats in [0, 1], and their labels [n].
+Examples = tuple[np.ndarray, np.ndarray]
+
+
+def evaluate(
+  model: Cnaps,
+  support_images: np.ndarray,
+  support_labels: np.ndarray,
+  query_images: np.ndarray,
+  query_labels: np.ndarray,
+  *,
+  task: str = "task",
+) -> metrics.Transferred:
+  """Adapts to a support set and tests on queries.
+
+  Args:
+    model: a CNAPs.
+    support_images: `[N, H, W, C]`, uint8 or floats in [0, 1].
+    support_labels: `[N]` integers from 0 to W - 1.
+    query_images: `[M, H, W, C]`.
+    query_labels: `[M]`, of the same classes.
+    task: what the result calls it.
+
+  Returns:
+    What was reached; without losses and accuracies by epoch, as there is no
+    training. `params` are the generated head's.
+
+  Raises:
+    InputError: as `log_probs`, or if a query is of a class that has no support
+      images.
+  """
+  started = time.monotonic()
+  labels = checks.class_labels(query_labels)
+  if len(query_images) != len(labels):
+    raise checks.InputError(
+      f"there are {len(query_images)} query images and {len(labels)} labels"
+    )
+  missing = np.setdiff1d(labels, np.asarray(support_labels))
+  if len(missing):
+    raise checks.InputError(
+      f"queries are of class {int(missing[0])}, of which there is no support "
+      "image"
+    )
+  logs, adapted = log_probs(model, support_images, support_labels, query_images)
+  ways = logs.shape[1]
+  confusion = np.zeros((ways, ways))
+  np.add.at(confusion, (labels, logs.argmax(axis=1)), 1)
+  chosen = logs[np.arange(len(labels)), labels]
+  return metrics.transferred(
+    confusion,
+    -float(chosen.astype(np.float64).sum()),
+    losses=np.zeros(0),
+    accuracies=np.zeros(0),
+    seconds=time.monotonic() - started,
+    task=task,
+    seed=0,
+    method="cnaps",
+    params=(adapted.kernel, adapted.bias),
+  )
+
+
+def transfer(
+  model: Cnaps,
+  train: Examples,
+  test: Examples,
+  *,
+  tasks: Sequence[tasks_lib.Task],
+  on_result: Callable[[metrics.Transferred], Any] = lambda result: None,
+  progress: Callable[[int, int], Any] = lambda done, total: None,
+) -> list[metrics.Transferred]:
+  """Adapts to each task's training examples and tests on its test examples.
+
+  Args:
+    model: a CNAPs.
+    train: images and labels of the training set (of the test set for tasks
+      within one set, as those of `tasks.FewShot`).
+    test: those of the test set.
+    tasks: what to adapt to.
+    on_result: called with each result as soon as it is known.
+    progress: called with how many support and query images are done, and with
+      how many there are.
+
+  Returns:
+    For each task what was reached, see `evaluate`.
+
+  Raises:
+    InputError: if a task cannot be trained or tested on (see `tasks.check`),
+      or images are not as in `evaluate`.
+  """
+  tasks_lib.check(tasks, train[1], test[1])
+  found = []
+  done, total = 0, sum(len(task.train) + len(task.test) for task in tasks)
+  for task in tasks:
+    result = evaluate(
+      model,
+      train[0][task.train],
+      task.train_labels(train[1]),
+      test[0][task.test],
+      task.test_labels(test[1]),
+      task=task.name,
+    )
+    found.append(result)
+    on_result(result)
+    done += len(task.train) + len(task.test)
+    progress(done, total)
+  return found

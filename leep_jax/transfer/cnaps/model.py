@@ -1,0 +1,232 @@
+"""The network: a frozen CIFAR ResNet and the networks that adapt it."""
+
+import itertools
+from typing import NamedTuple
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+
+from leep_jax import (
+  checks,
+  source as source_lib,
+)
+from leep_jax.models import cifar_resnet, layers, zoo
+
+_ENCODED = 64  # numbers in z_G, in z_AR and in hidden layers
+_CHANNELS = 32  # of the set encoder's convolutions
+_SCALE = 0.1  # of what networks generate, so that it begins to differ slowly
+# Of the first head: with 1, the bundled ResNets are so sure of the nearest mean
+# that training would first spoil their features.
+_GAIN = 0.15
+
+
+class Adapted(NamedTuple):
+  """What is generated for one task.
+
+  Attributes:
+    films: for each block `[2, 2, channels]`: BatchNorms, and gamma and beta.
+    kernel: of the head, `[D, W]`.
+    bias: of the head, `[W]`; minus infinity for a class without examples.
+  """
+
+  films: tuple[jax.Array, ...]
+  kernel: jax.Array
+  bias: jax.Array
+
+
+def _linear(inputs, outputs, *, rngs, zero=False):
+  if not zero:
+    return nnx.Linear(inputs, outputs, rngs=rngs)
+  init = nnx.initializers.zeros_init()
+  return nnx.Linear(inputs, outputs, kernel_init=init, rngs=rngs)
+
+
+class SetEncoder(nnx.Module):
+  """z_G: a small convolutional network, averaged over the support set."""
+
+  def __init__(self, *, rngs: nnx.Rngs):
+    widths = (3, *(_CHANNELS,) * 3, _ENCODED)
+    self.convs = nnx.List(
+      [
+        layers.conv(a, b, 3, use_bias=True, rngs=rngs)
+        for a, b in itertools.pairwise(widths)
+      ]
+    )
+
+  def __call__(self, images: jax.Array, weights: jax.Array) -> jax.Array:
+    """Returns `[64]` of images `[N, H, W, 3]` whose weights sum to 1."""
+    x = images
+    for conv in self.convs:
+      x = nnx.relu(conv(x))
+      if min(x.shape[1:3]) > 1:
+        x = nnx.max_pool(x, (2, 2), strides=(2, 2))
+    return weights @ layers.global_average(x)
+
+
+class BlockAdapter(nnx.Module):
+  """z_AR of a block, and its FiLM parameters."""
+
+  def __init__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs):
+    self.each = _linear(inputs, _ENCODED, rngs=rngs)
+    self.together = _linear(_ENCODED, _ENCODED, rngs=rngs)
+    self.first = _linear(2 * _ENCODED, _ENCODED, rngs=rngs)
+    self.second = _linear(_ENCODED, _ENCODED, rngs=rngs)
+    self.last = _linear(_ENCODED, 4 * outputs, rngs=rngs, zero=True)
+
+  def __call__(
+    self, z_g: jax.Array, x: jax.Array, weights: jax.Array
+  ) -> jax.Array:
+    """Returns `[2, 2, outputs]` from the block's input `[N, H, W, inputs]`."""
+    each = nnx.relu(self.each(layers.global_average(x)))
+    z_ar = self.together(weights @ each)
+    h = nnx.elu(self.first(jnp.concatenate([z_g, z_ar])))
+    h = h + nnx.elu(self.second(h))
+    change = _SCALE * self.last(h).reshape(2, 2, -1)
+    return change.at[:, 0].add(1)
+
+
+class HeadGenerator(nnx.Module):
+  """Weight and bias of a class, from the mean of its features."""
+
+  def __init__(self, features: int, *, rngs: nnx.Rngs):
+    self.gain = nnx.Param(jnp.full(features, _GAIN))
+    self.first = _linear(features, _ENCODED, rngs=rngs)
+    self.second = _linear(_ENCODED, _ENCODED, rngs=rngs)
+    self.last = _linear(_ENCODED, features + 1, rngs=rngs, zero=True)
+
+  def __call__(self, means: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns kernel `[D, W]` and bias `[W]` from means `[W, D]`."""
+    h = nnx.elu(self.first(means))
+    h = h + nnx.elu(self.second(h))
+    change = _SCALE * self.last(h)
+    scaled = means * self.gain[...][None]
+    bias = change[:, -1] - jnp.sum(means * scaled, axis=1) / 2
+    return (scaled + change[:, :-1]).T, bias
+
+
+class Cnaps(nnx.Module):
+  """A frozen CIFAR ResNet and the networks that adapt it; see `create`.
+
+  Attributes:
+    backbone: the network that is modulated.
+    encoder: of the support set.
+    adapters: one for each block of the backbone.
+    head: makes the classifier.
+    architecture: name of the backbone's.
+    preprocessing: what the backbone is fed.
+  """
+
+  def __init__(
+    self,
+    backbone: cifar_resnet.CifarResNet,
+    *,
+    architecture: str,
+    preprocessing: source_lib.Preprocessing,
+    rngs: nnx.Rngs,
+  ):
+    self.backbone = backbone
+    self.architecture = architecture
+    self.preprocessing = preprocessing
+    self.encoder = SetEncoder(rngs=rngs)
+    self.adapters = nnx.List(
+      [
+        BlockAdapter(
+          block.conv1.in_features, block.conv2.out_features, rngs=rngs
+        )
+        for block in backbone.blocks
+      ]
+    )
+    self.head = HeadGenerator(backbone.linear.in_features, rngs=rngs)
+
+  def adapt(
+    self,
+    images: jax.Array,
+    labels: jax.Array,
+    weights: jax.Array,
+    *,
+    ways: int,
+  ) -> Adapted:
+    """Returns what is generated for a task, from its support set.
+
+    Args:
+      images: `[N, H, W, C]`, as `Preprocessing` takes them.
+      labels: `[N]` integers from 0 to `ways` - 1.
+      weights: `[N]`, 1 for an example and 0 for padding.
+      ways: W.
+    """
+    x = self.preprocessing(images)
+    shares = weights / weights.sum()
+    z_g = self.encoder(x, shares)
+    films = []
+    x = self.backbone.stem(x)
+    for block, adapter in zip(self.backbone.blocks, self.adapters, strict=True):
+      films.append(adapter(z_g, x, shares))
+      x = block(x, films[-1])
+    member = jax.nn.one_hot(labels, ways) * weights[:, None]
+    count = member.sum(axis=0)
+    means = member.T @ layers.global_average(x)
+    kernel, bias = self.head(means / jnp.maximum(count, 1)[:, None])
+    return Adapted(tuple(films), kernel, jnp.where(count > 0, bias, -jnp.inf))
+
+  def __call__(self, adapted: Adapted, images: jax.Array) -> jax.Array:
+    """Returns logits `[M, W]` of queries `[M, H, W, C]`."""
+    x = self.backbone.stem(self.preprocessing(images))
+    for block, film in zip(self.backbone.blocks, adapted.films, strict=True):
+      x = block(x, film)
+    logits = layers.global_average(x) @ adapted.kernel
+    return logits + adapted.bias[None]
+
+
+def assemble(
+  architecture: str,
+  num_classes: int,
+  preprocessing: source_lib.Preprocessing,
+  *,
+  seed: int = 0,
+) -> Cnaps:
+  """Returns a CNAPs whose backbone has no weights yet.
+
+  Args:
+    architecture: of the backbone.
+    num_classes: of the backbone's own head.
+    preprocessing: what the backbone is fed.
+    seed: of the adaptation networks.
+  """
+  backbone = zoo.build(architecture, num_classes)
+  assert isinstance(backbone, cifar_resnet.CifarResNet)
+  model = Cnaps(
+    backbone,
+    architecture=architecture,
+    preprocessing=preprocessing,
+    rngs=nnx.Rngs(seed),
+  )
+  model.eval()
+  return model
+
+
+def create(backbone: str, *, seed: int = 0) -> Cnaps:
+  """Returns a CNAPs that has yet to be meta-trained.
+
+  It predicts as the nearest class mean in the backbone's features.
+
+  Args:
+    backbone: name of a source for `zoo.load_source`, of a CIFAR ResNet.
+    seed: of the adaptation networks.
+
+  Raises:
+    InputError: if there is no such source, or it is another network.
+  """
+  known = {entry.name: entry.architecture for entry in zoo.entries()}
+  architecture = known.get(backbone, backbone.partition("@")[0])
+  zoo.check_source(backbone)
+  if architecture not in cifar_resnet.ARCHITECTURES:
+    raise checks.InputError(
+      f"{backbone} is no CIFAR ResNet, whose blocks are what is modulated: "
+      f"take one of {', '.join(cifar_resnet.ARCHITECTURES)}"
+    )
+  source = zoo.load_source(backbone)
+  classes = source.state["linear"]["bias"].shape[0]
+  model = assemble(architecture, classes, source.preprocessing, seed=seed)
+  nnx.update(model.backbone, source.state)
+  return model

@@ -1,0 +1,241 @@
+"""A group of runs, trained for all epochs at a time."""
+
+from collections.abc import Callable, Sequence
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from leep_jax import devices, source as source_lib
+from leep_jax.transfer import metrics, runs as runs_lib
+from leep_jax.transfer.checkpoints import Checkpoints
+from leep_jax.transfer.network import batches
+from leep_jax.transfer.network.job import Job
+from leep_jax.transfer.network.placement import Placement, largest_divisor
+from leep_jax.transfer.network.programs import compiled
+from leep_jax.transfer.runs import Run
+
+# Steps that are one call; a CPU runs them one by one (see `programs`).
+_STEPS_A_CALL = 8
+_TEST_ROWS = 250  # examples of a run that are evaluated at a time
+_CALLS_AHEAD = 2
+
+
+class Group:
+  """Runs that train at a time: state, curves and checkpoints over epochs."""
+
+  def __init__(self, job: Job, group: Sequence[Run], classes: int):
+    """Draws what the runs start from.
+
+    Args:
+      job: what all runs of the call share.
+      group: the runs, T of them.
+      classes: most of any run of the call, so that all groups share a
+        compilation.
+    """
+    self.job, self.group = job, group
+    self.source, self.config = job.source, job.config
+    self.images = [images for images, _ in job.sets]
+    self.placement = Placement(len(group), len(group) < devices.device_count())
+    self.real = np.array([np.arange(classes) < run.classes for run in group])
+    self.steps = max(run.steps(self.config.batch_size) for run in group)
+    self.steps_a_call = 1
+    if jax.default_backend() != "cpu":
+      self.steps_a_call = largest_divisor(self.steps, _STEPS_A_CALL)
+    weights = [job.init(run.seed) for run in group]
+    width = _width(self.source, weights[0], self.images[0])
+    heads = runs_lib.initial_heads(group, width, classes=classes)
+    stacked = jax.tree.map(lambda *x: np.stack(x), *weights)
+    params = (stacked.params, heads)
+    self.initial = {
+      "params": params,
+      "rest": stacked.rest,
+      "optimizer": jax.vmap(self.config.optimizer().init)(
+        heads if self.config.frozen else params
+      ),
+      "alive": np.ones(len(group), bool),
+    }
+
+  def run(
+    self,
+    checkpoints: Sequence[Checkpoints | None],
+    report: Callable[[int], Any],
+  ) -> list[metrics.Transferred]:
+    """Trains to the end, from the last checkpoints on.
+
+    Args:
+      checkpoints: of each run, or None; all after the same epoch.
+      report: called with the number of epochs done.
+    """
+    started = time.monotonic()
+    count = self.placement.device_count(self.config.batch_size)
+    with devices.limit(count):
+      confusion, nll, curves, params = self._run(checkpoints, report)
+    seconds = (time.monotonic() - started) / len(self.group)
+    return [
+      self._result(i, run, confusion, nll, curves, params, seconds)
+      for i, run in enumerate(self.group)
+    ]
+
+  def _run(self, checkpoints, report):
+    epochs, config = self.config.epochs, self.config
+    state, curves, start = self._start(checkpoints)
+    state = self.placement.put_state(state)
+    step, measure = compiled(
+      self.source.network.apply,
+      self.source.preprocessing,
+      config,
+      self.placement.data_parallel,
+    )
+    rngs = [run.orders() for run in self.group]
+    for _ in range(start):  # as if they had been drawn from in this call
+      self._examples(rngs)
+    rates = batches.learning_rates(self.group, config, steps=self.steps)
+    saved = time.monotonic()
+    confusion = nll = None
+    for epoch in range(start, epochs):
+      state, losses = self._epoch(
+        step, state, epoch, self._examples(rngs), rates[:, epoch]
+      )
+      curves["losses"][:, epoch] = losses
+      if config.is_measured(epoch):
+        confusion, nll = self._measure(measure, state)
+        right = np.trace(confusion, axis1=1, axis2=2)
+        curves["accuracies"][:, epoch] = right / confusion.sum((1, 2))
+      report(epoch + 1)
+      over = not np.isfinite(losses).any() or epoch + 1 == epochs
+      due = time.monotonic() - saved >= self.job.save_seconds
+      if checkpoints[0] is not None and due and not over:
+        self._save(checkpoints, epoch + 1, state, curves)
+        saved = time.monotonic()
+      if over:
+        break
+    if confusion is None:
+      confusion, nll = self._measure(measure, state)
+    params = self.placement.get(state) if self.job.keep_params else None
+    return confusion, nll, curves, params
+
+  def _start(self, checkpoints):
+    """State and curves `[T, ...]` to go on from, and the epochs done."""
+    shape = (len(self.group), self.config.epochs)
+    curves = {
+      "losses": np.full(shape, np.nan, np.float32),
+      "accuracies": np.full(shape, np.nan, np.float32),
+    }
+    if checkpoints[0] is None or not checkpoints[0].epochs:
+      return self.initial, curves, 0
+    leaves, structure = jax.tree.flatten(self.initial)
+    parts = [
+      own.restore(
+        state=[np.asarray(leaf)[i : i + 1] for leaf in leaves],
+        curves={key: values[i : i + 1] for key, values in curves.items()},
+      )
+      for i, own in enumerate(checkpoints)
+    ]
+    stacked = jax.tree.map(lambda *x: np.concatenate(x), *parts)
+    state = jax.tree.unflatten(structure, stacked["state"])
+    return state, stacked["curves"], checkpoints[0].epochs
+
+  def _save(self, checkpoints, epochs, state, curves):
+    """Writes a checkpoint of each run."""
+    leaves = jax.tree.leaves(self.placement.get(state))
+    for i, own in enumerate(checkpoints):
+      own.save(
+        epochs,
+        state=[leaf[i : i + 1] for leaf in leaves],
+        curves={key: values[i : i + 1] for key, values in curves.items()},
+      )
+
+  def _result(self, i, run, confusion, nll, curves, state, seconds):
+    params = None
+    if state is not None:
+      own = jax.tree.map(lambda x: x[i], state)
+      body, (kernel, bias) = own["params"]
+      params = (
+        source_lib.Weights(body, own["rest"]),
+        (kernel[: run.classes].T, bias[: run.classes]),
+      )
+    return metrics.transferred(
+      confusion[i, : run.classes, : run.classes],
+      nll[i],
+      losses=curves["losses"][i],
+      accuracies=curves["accuracies"][i],
+      task=run.task.name,
+      seed=run.seed,
+      method=self.job.method,
+      seconds=seconds,
+      params=params,
+    )
+
+  def _examples(self, rngs):
+    return batches.of_epoch(
+      self.group, rngs, steps=self.steps, batch_size=self.config.batch_size
+    )
+
+  def _epoch(self, step, state, epoch, examples, rates):
+    """One pass over the training examples; also mean losses `[T]`."""
+    indices, labels, weights = examples
+    counts = (weights > 0).sum(axis=2)
+    put, calls = self.placement, range(0, self.steps, self.steps_a_call)
+    real = put.put_scalars(self.real)
+    losses: list[Any] = []
+    for first in calls:
+      part = slice(first, first + self.steps_a_call)
+      roots = batches.random_roots(
+        self.group, epoch=epoch, first=first, steps=self.steps_a_call
+      )
+      active = counts[:, part] > 0
+      batch = (
+        put.put_examples(
+          (
+            self.images[0][indices[:, part]],
+            labels[:, part],
+            weights[:, part],
+          )
+        ),
+        put.put_scalars((roots, rates[:, part], active)),
+        put.first_examples(self.config.batch_size),
+        real,
+      )
+      state, loss = step(state, batch)
+      losses.append(loss)
+      if len(losses) > _CALLS_AHEAD:
+        losses[-1 - _CALLS_AHEAD].block_until_ready()
+    each = np.concatenate([put.get(loss) for loss in losses], axis=1)
+    return state, (each * counts).sum(axis=1) / counts.sum(axis=1)
+
+  def _measure(self, measure, state):
+    """Confusion `[T, Y, Y]` and summed negative log-likelihood `[T]`."""
+    put, count = self.placement, devices.device_count()
+    rows = min(_TEST_ROWS, max(len(run.test_labels) for run in self.group))
+    if put.data_parallel:
+      rows = -(-rows // count) * count
+    indices, labels, weights = batches.of_test(self.group, rows=rows)
+    real = put.put_scalars(self.real)
+    shape = (len(self.group), self.real.shape[1], self.real.shape[1])
+    totals = put.put_scalars(
+      (np.zeros(shape, np.float32), np.zeros(shape[0], np.float32))
+    )
+    state = (state["params"], state["rest"])
+    for first in range(0, indices.shape[1], rows):
+      part = slice(first, first + rows)
+      examples = (
+        self.images[1][indices[:, None, part]],
+        labels[:, None, part],
+        weights[:, None, part],
+      )
+      totals = measure(state, (put.put_examples(examples), real, totals))
+    return put.get(totals)
+
+
+def _width(source, weights, images):
+  """D, the width of the features."""
+  network = source.network
+
+  def features(weights, images):
+    images = source.preprocessing(images)
+    return network.apply(*weights, images, train=False, together=False)[0]
+
+  shape = jax.eval_shape(features, weights, images[:1]).shape
+  return shape[1]

@@ -1,0 +1,117 @@
+"""What all runs of a call share: images, configuration, checkpoints."""
+
+from collections.abc import Callable
+import dataclasses
+import functools
+import hashlib
+import os
+import pathlib
+
+import jax
+import numpy as np
+
+from leep_jax import checks, data, source as source_lib
+from leep_jax.transfer import checkpoints as checkpoints_lib, runs as runs_lib
+from leep_jax.transfer.checkpoints import Checkpoints
+from leep_jax.transfer.config import NetworkConfig
+
+Images = tuple[np.ndarray, np.ndarray]
+
+
+class Job:
+  """What all runs of a call share."""
+
+  def __init__(
+    self,
+    source: source_lib.Source,
+    sets: tuple[data.Dataset | Images, data.Dataset | Images],
+    *,
+    init: Callable[[int], source_lib.Weights],
+    method: str,
+    config: NetworkConfig,
+    keep_params: bool,
+    directory: str | os.PathLike[str] | None,
+    save_seconds: float,
+  ):
+    """Loads the images.
+
+    Args:
+      source: whose network is trained.
+      sets: for training and for test.
+      init: `seed -> Weights` that a run starts from.
+      method: what results call it.
+      config: how to train.
+      keep_params: whether results hold the trained weights.
+      directory: folder for checkpoints, or None.
+      save_seconds: least time between two checkpoints.
+
+    Raises:
+      InputError: if the configuration is that of a head, images do not fit the
+        source, or the folder cannot be written to.
+    """
+    if not isinstance(config, NetworkConfig):
+      raise checks.InputError(
+        f"config is a {type(config).__name__}, but a network is trained by a "
+        "NetworkConfig"
+      )
+    self.init, self.method, self.config = init, method, config
+    self.keep_params = keep_params
+    self.source, self.sets = _load(source, sets)
+    self.save_seconds = save_seconds
+    self.directory = None
+    if directory is not None:
+      self.directory = pathlib.Path(directory).expanduser()
+      checkpoints_lib.check_folder(self.directory)
+
+  @functools.cached_property
+  def digest(self) -> str:
+    """A hash of what decides all results: images and configuration."""
+    found = hashlib.sha256()
+    for images, _ in self.sets:
+      found.update(repr((images.shape, images.dtype.name)).encode())
+      found.update(np.ascontiguousarray(images).data)
+    about = (self.source.preprocessing, self.method, self.config)
+    found.update(repr((*about, jax.__version__)).encode())
+    return found.hexdigest()
+
+  def checkpoints(self, run: runs_lib.Run) -> Checkpoints | None:
+    """Returns those of one run, which may go on in another group of runs."""
+    if self.directory is None:
+      return None
+    found = hashlib.sha256(self.digest.encode())
+    for leaf in jax.tree.leaves(self.init(run.seed)):
+      found.update(np.asarray(leaf).tobytes())
+    for array in (run.task.train, run.labels, run.task.test, run.test_labels):
+      found.update(array.tobytes())
+    what = {
+      "source": self.source.name,
+      "task": run.task.name,
+      "seed": int(run.seed),
+      "contents": found.hexdigest(),
+    }
+    name = hashlib.sha256(repr(what).encode()).hexdigest()[:16]
+    return Checkpoints(self.directory / name, what)
+
+
+def _load(source, sets):
+  """Images and labels in memory, checked, and a source that takes them."""
+  preprocessing = source.preprocessing
+  loaded = []
+  for dataset in sets:
+    if isinstance(dataset, data.Dataset):
+      fit = None
+      if dataset.image_shape is None and preprocessing.image_size:
+        fit = preprocessing.fit
+        source = dataclasses.replace(source, preprocessing=preprocessing.fitted)
+      dataset = dataset.load(fit=fit)
+    images, labels = np.asarray(dataset[0]), checks.class_labels(dataset[1])
+    if len(images) != len(labels):
+      raise checks.InputError(
+        f"there are {len(images)} images but {len(labels)} labels"
+      )
+    images = checks.images(
+      "images", images, normalised=preprocessing.takes_any_range
+    )
+    source.check_images(images.shape)
+    loaded.append((images, labels))
+  return source, loaded

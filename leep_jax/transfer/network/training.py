@@ -1,0 +1,196 @@
+"""Fine-tuning, and training from scratch."""
+
+from collections.abc import Callable, Iterator, Sequence
+import contextlib
+import functools
+import os
+from typing import Any
+
+import jax
+
+from leep_jax import (
+  checks,
+  data,
+  devices,
+  source as source_lib,
+  tasks as tasks_lib,
+)
+from leep_jax.transfer import config as config_lib, metrics, runs as runs_lib
+from leep_jax.transfer.config import NetworkConfig
+from leep_jax.transfer.network.group import Group
+from leep_jax.transfer.network.job import Images, Job
+
+DEFAULT = NetworkConfig()
+# Weights that one device may hold, and runs that it may train at a time. A CPU
+# trains one: it gains nothing from several.
+_MOST_WEIGHTS = 1 << 26
+_MOST_RUNS = 8
+_SAVE_SECONDS = 60.0
+
+
+def fine_tune(
+  source: source_lib.Source,
+  train: data.Dataset | Images,
+  test: data.Dataset | Images,
+  *,
+  tasks: Sequence[tasks_lib.Task] | None = None,
+  config: NetworkConfig = DEFAULT,
+  seeds: Sequence[int] = (0,),
+  keep_params: bool = False,
+  directory: str | os.PathLike[str] | None = None,
+  save_seconds: float = _SAVE_SECONDS,
+  on_result: Callable[[metrics.Transferred], Any] = lambda result: None,
+  progress: Callable[[int, int], Any] = lambda done, total: None,
+) -> list[metrics.Transferred]:
+  """Trains all of a source, with a new head, for each task and seed.
+
+  Args:
+    source: where the weights start; one with a `network`.
+    train: the training set, or its `(images [N, H, W, C], labels [N])`, uint8
+      or floats in [0, 1].
+    test: the same of the test set.
+    tasks: what to train for; by default the one task of all examples.
+    config: how to train.
+    seeds: one run for each.
+    keep_params: whether results hold the trained weights.
+    directory: folder for checkpoints, so that the same call goes on after an
+      interruption; each is removed when its run is done. Default: none.
+    save_seconds: least time between two checkpoints.
+    on_result: called with each result of a group as soon as it is known.
+    progress: called with the training images done, and to do in all.
+
+  Where there are fewer runs than devices, each run is data-parallel, over as
+  many devices as divide the batch.
+
+  Returns:
+    For each task, and each seed in it, what was reached. A run whose loss is
+    not finite stops and says so; the others finish.
+
+  Raises:
+    InputError: if the source has no network to train, images do not fit it, a
+      task cannot be trained or tested on (see `tasks.check`) or has fewer
+      examples than a batch, or checkpoints are of something else.
+
+  Reference: Nguyen, Hassner, Archambeau, Seeger. LEEP. ICML 2020, section 5.
+  """
+  network = _network(source)
+  job = Job(
+    source,
+    (train, test),
+    init=lambda seed: network.weights,
+    method="fine_tune",
+    config=config,
+    keep_params=keep_params,
+    directory=directory,
+    save_seconds=save_seconds,
+  )
+  return _train_all(job, tasks, seeds, on_result, progress)
+
+
+def train_from_scratch(
+  source: source_lib.Source,
+  train: data.Dataset | Images,
+  test: data.Dataset | Images,
+  *,
+  tasks: Sequence[tasks_lib.Task] | None = None,
+  config: NetworkConfig = DEFAULT,
+  seeds: Sequence[int] = (0,),
+  keep_params: bool = False,
+  directory: str | os.PathLike[str] | None = None,
+  save_seconds: float = _SAVE_SECONDS,
+  on_result: Callable[[metrics.Transferred], Any] = lambda result: None,
+  progress: Callable[[int, int], Any] = lambda done, total: None,
+) -> list[metrics.Transferred]:
+  """Trains the source's architecture with fresh weights, drawn by the seed.
+
+  Arguments, results and errors are those of `fine_tune`.
+
+  Raises:
+    InputError: also if fresh weights cannot be drawn, or the body is frozen.
+
+  Reference: Nguyen, Hassner, Archambeau, Seeger. LEEP. ICML 2020, section 5.5.
+  """
+  init = _network(source).init
+  if init is None:
+    raise checks.InputError(
+      f"{source.name} cannot be trained from scratch: it does not say how "
+      "fresh weights are drawn (init of models.network.from_nnx)"
+    )
+  config_lib.check_scratch(config)
+  job = Job(
+    source,
+    (train, test),
+    init=functools.lru_cache(maxsize=8)(init),
+    method="scratch",
+    config=config,
+    keep_params=keep_params,
+    directory=directory,
+    save_seconds=save_seconds,
+  )
+  return _train_all(job, tasks, seeds, on_result, progress)
+
+
+def _network(source) -> source_lib.Network:
+  if source.network is None:
+    raise checks.InputError(
+      f"{source.name} can be applied but not trained: make it with "
+      "leep_jax.models.network.from_nnx, or give its Source a network"
+    )
+  return source.network
+
+
+def _train_all(
+  job, tasks, seeds, on_result, progress
+) -> list[metrics.Transferred]:
+  config = job.config
+  runs = runs_lib.make(
+    job.sets[0][1], job.sets[1][1], tasks, seeds, batch_size=config.batch_size
+  )
+  numbers = sum(x.size for x in jax.tree.leaves(job.source.network.weights))
+  on_cpu = jax.default_backend() == "cpu"
+  most = 1 if on_cpu else min(_MOST_RUNS, _MOST_WEIGHTS // numbers)
+  total = sum(len(run.labels) for run in runs) * config.epochs
+  classes = max(run.classes for run in runs)
+  found: list[Any] = [None] * len(runs)
+  done = 0
+  with contextlib.ExitStack() as stack:
+    saved = {}
+    for run in runs:
+      saved[run.index] = job.checkpoints(run)
+      if saved[run.index] is not None:
+        stack.callback(saved[run.index].close)
+    # Runs of a group have done the same number of epochs.
+    by_epochs: dict[int, list[runs_lib.Run]] = {}
+    for run in runs:
+      epochs = saved[run.index].epochs if saved[run.index] else 0
+      by_epochs.setdefault(epochs, []).append(run)
+    for alike in by_epochs.values():
+      for group in _groups(alike, config.batch_size, max(most, 1)):
+        before, images = done, sum(len(run.labels) for run in group)
+
+        def report(epochs, before=before, images=images):
+          progress(before + epochs * images, total)
+
+        own = [saved[run.index] for run in group]
+        results = Group(job, group, classes).run(own, report)
+        done += images * config.epochs
+        for run, checkpoints, result in zip(group, own, results, strict=True):
+          found[run.index] = result
+          on_result(result)
+          if checkpoints is not None:
+            checkpoints.close()
+            checkpoints.remove()
+  return found
+
+
+def _groups(runs, batch_size, most) -> Iterator[list[runs_lib.Run]]:
+  """Groups of at least as many runs as devices, and else single runs."""
+  count = devices.device_count()
+  if len(runs) < count:
+    yield from ([run] for run in runs)
+    return
+  for group in runs_lib.groups(runs, batch_size, numbers=1 << 62, most=most):
+    if len(group) < count:
+      yield from ([run] for run in group)
+    else:
+      yield group
