@@ -166,7 +166,20 @@ def class_labels(labels: Any, *, num_classes: int | None = None) -> np.ndarray:
         "regression target? Pass it as targets"
       )
   _refuse_out_of_range(array, num_classes)
+  if num_classes is None:
+    _tell_unused_classes(array)
   return array.astype(np.int32)
+
+
+def _tell_unused_classes(labels):
+  """Notes a label far above all others, which is hardly a class."""
+  high = int(labels.max())
+  others = labels[labels != high]
+  if others.size and high > 255 and high > 10 * (int(others.max()) + 1):
+    note(
+      f"labels contain {high}, and else at most {int(others.max())}: if it "
+      f"marks unlabelled examples, leave them out: --ignore_label={high}"
+    )
 
 
 def _cause_of_shape(array):
@@ -209,6 +222,14 @@ def _refuse_out_of_range(array, num_classes):
   if num_classes is not None:
     at_least_1("num_classes", num_classes)
   bound = np.iinfo(np.int32).max if num_classes is None else num_classes
+  top = np.iinfo(array.dtype).max if array.dtype.kind in "iu" else 0
+  if num_classes is None and high == top and top > 255:
+    others = array[array != high]
+    if others.size and int(others.max()) < top // 2:
+      raise DataError(
+        f"labels contain {high}, the largest {array.dtype}, and else at most "
+        f"{int(others.max())}: {_ignored(array, [high])}"
+      )
   others = array[array != 255]
   next_highest = int(others.max()) if others.size else -1
   if high == 255 and (

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import dataclasses
 import json
 import pathlib
+import re
 from typing import Any
 
 from leep_jax import checks, config_keys, processors, source as source_lib
@@ -18,6 +19,14 @@ _TIMM_SIZE = (3, 224, 224)
 _TIMM_CROP = 0.875
 _TIMM_MEAN = (0.485, 0.456, 0.406)
 _TIMM_STD = (0.229, 0.224, 0.225)
+
+
+# Names of transformers' networks without a head, or with one for another task.
+_OTHER_HEAD = re.compile(r"(Model|For(?!ImageClassification)\w+)$")
+# Keys that say in which order a network takes its channels.
+_CHANNELS = ("color_order", "channel_order", "input_space", "color_space")
+# Where other libraries say what is done to an image.
+_OTHER_PREPROCESSING = ("data_preprocessor", "img_norm_cfg", "preprocess_cfg")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +71,8 @@ def read(folder: pathlib.Path, *, model_type: str | None = None) -> Config:
   nested = _read_json(folder / "processor_config.json").get("image_processor")
   images = images if nested is None else nested
   try:
+    for part in (config, config.get("pretrained_cfg"), images):
+      _refuse_other_inputs(part if isinstance(part, dict) else {})
     if "pretrained_cfg" in config or "architecture" in config:
       found = _timm(config, str(folder))
     else:
@@ -114,6 +125,22 @@ def _refuse(stated, table):
       )
 
 
+def _refuse_other_inputs(stated):
+  """Refuses images that are prepared in ways that are not done here."""
+  for key in _CHANNELS:
+    if stated.get(key) is not None and str(stated[key]).upper() != "RGB":
+      raise checks.InputError(
+        f"{key} is {_short(stated[key])}, but images are fed as RGB here: give "
+        "the channels of the first layer in that order"
+      )
+  for key in _OTHER_PREPROCESSING:
+    if stated.get(key):
+      raise checks.InputError(
+        f"{key} is {_short(stated[key])}, which is not read here: take it out, "
+        "and pass --mean and --std, divided by 255, and --image_size"
+      )
+
+
 def _short(value):
   text = repr(value)
   return text if len(text) <= 60 else f"{text[:57]}..."
@@ -140,14 +167,20 @@ def _head(config, classes):
     raise checks.unknown("problem_type", str(problem), filter(None, known))
   if known[problem]:
     return f"problem_type is {problem} in its configuration: {known[problem]}"
-  for key in ("function_to_apply", "classifier_activation"):
+  for key in ("function_to_apply", "classifier_activation", "head_activation"):
     if config.get(key) not in (None, "default", "softmax"):
       return f"{key} is {config[key]} in its configuration, not softmax"
+  for key in ("loss_type", "loss"):
+    if re.search("bce|binary|sigmoid", str(config.get(key)), re.IGNORECASE):
+      return f"{key} is {config[key]} in its configuration: a sigmoid a class"
   if classes in (0, 1):
     return f"its configuration states {classes} classes: there is no choice"
   names = config.get("architectures") or []
-  if names and all(str(name).endswith("Model") for name in names):
-    return f"architectures is {names[0]} in its configuration: it has no head"
+  if names and all(_OTHER_HEAD.search(str(name)) for name in names):
+    return (
+      f"architectures is {names[0]} in its configuration: it has no head that "
+      "classifies images"
+    )
   return ""
 
 
@@ -228,7 +261,7 @@ def _timm(config, origin):
     timm=name or None,
     pool=args.get("global_pool", top.get("global_pool")),
     network=sizes,
-    without_probs=_head(top, classes),
+    without_probs=_head({**stated, **top}, classes),
   )
 
 

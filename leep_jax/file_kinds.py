@@ -107,6 +107,12 @@ def _onnx(file):
   return fields is not None or file.name.endswith(".onnx")
 
 
+def _text(file: Beginning) -> bool:
+  """Whether it is prose, as a server answers."""
+  prose = re.fullmatch(rb"[\x20-\x7e\s]+", file.head)
+  return 0 < file.size < 512 and prose is not None
+
+
 def _msgpack(file):
   # A map whose first key is a short string.
   return re.match(
@@ -231,6 +237,11 @@ KINDS: tuple[Kind, ...] = (
     "JSON, not weights",
     lambda f: _json(f) and f.size > 1,
     ": name the checkpoint that it belongs to, or their folder",
+  ),
+  Kind(
+    "a short text, such as a server's answer, not weights",
+    _text,
+    f": {_AGAIN}",
   ),
   Kind(
     "by its name a pickle",

@@ -9,6 +9,7 @@ outputs of the one before that overlap.
 import collections
 from collections.abc import Callable, Iterator
 import dataclasses
+import hashlib
 import itertools
 import math
 import os
@@ -90,9 +91,9 @@ def compute_outputs(
     LostHost: if another host has died.
   """
   if dtype not in ("float32", "bfloat16"):
-    raise checks.unknown("dtype", dtype, ("float32", "bfloat16"))
+    raise checks.unknown("dtype", str(dtype), ("float32", "bfloat16"))
   if keep not in KEEP:
-    raise checks.unknown("keep", keep, KEEP)
+    raise checks.unknown("keep", str(keep), KEEP)
   if directory is not None and keep != "disk":
     raise checks.InputError(f'a directory needs keep="disk", not {keep!r}')
   if batch_size is not None:
@@ -132,7 +133,7 @@ def compute_outputs(
     batches = dataset.batches(batch_size, fit=fit)
   else:
     batches = _pairs(dataset)
-  return _collect(
+  outputs = _collect(
     source,
     _forward_all(source, batches, dtype, regression),
     keep=keep,
@@ -141,6 +142,16 @@ def compute_outputs(
     num_classes=num_classes,
     progress=progress or (lambda done: None),
   )
+  outputs.data = _identity(dataset)
+  return outputs
+
+
+def _identity(dataset):
+  """What tells the examples of a data set from others, or empty."""
+  if not getattr(dataset, "version", ""):
+    return ""
+  indices = hashlib.sha256(dataset.indices.tobytes()).hexdigest()
+  return f"{dataset.name} {dataset.version} {dataset.split} {indices}"
 
 
 def _host_part(dataset):
@@ -227,9 +238,7 @@ def _forward(source, dtype):
       logits = named.pop("logits")
       named["probs"] = jax.nn.softmax(logits)
       if logits.ndim == 2:  # others are refused below, by their shape
-        named[_LOOKS_LIKE] = statistics.looks_like(
-          logits, tolerance=statistics.row_sum_tolerance(dtype)
-        )
+        named[_LOOKS_LIKE] = statistics.looks_like(logits)
     return named
 
   return forward
@@ -285,8 +294,7 @@ def _forward_all(
       spread = devices.parallel(_Traced(traced))
       placed = devices.replicate((state, constants))
     outputs = spread(placed, devices.split(images, rows))
-    # Networks of this package are in evaluation mode.
-    if first and source.network is None and len(images) > 1:
+    if first and len(images) > 1 and not _in_evaluation(source.apply):
       repeated = np.broadcast_to(images[:1], images.shape)
       alone = spread(placed, devices.split(np.array(repeated), rows))
       _tell_training_mode(source, outputs, alone, len(images), dtype)
@@ -296,6 +304,11 @@ def _forward_all(
   for item in ahead:
     yield check_logits.checked(*item)
   check_logits.finish()
+
+
+def _in_evaluation(apply):
+  """Whether `models.network` made a function, of a network in that mode."""
+  return getattr(apply, "in_evaluation", False)
 
 
 class _LogitsCheck:
@@ -320,8 +333,8 @@ class _LogitsCheck:
     if self._all & statistics.IS_DISTRIBUTION:
       raise checks.InputError(
         f"{self._name} returns probabilities, not logits: every row is "
-        "non-negative and sums to 1, and a softmax would be taken a second "
-        "time. Return what comes before its softmax, or jnp.log(probs)"
+        "non-negative and sums to 1 (or 100 %), and a softmax would be taken a "
+        "second time. Return what comes before its softmax, or jnp.log(probs)"
       )
 
   def finish(self):

@@ -144,17 +144,28 @@ def paired_difference(first: Estimate, second: Estimate) -> Estimate:
       f"examples in {len(first.sizes)} and {len(second.sizes)} groups are no "
       "pair: both sources need the same examples"
     )
-  if first.examples and second.examples and first.examples != second.examples:
+  if not _same_examples(first.examples, second.examples):
     raise checks.InputError(
-      "scores of the same number of examples, but with other labels or in "
-      "another order, are no pair: does a loader shuffle, or were the labels "
-      "changed in between? Compute both on the same examples in one order"
+      "scores of the same number of examples, but with other labels, in "
+      "another order or of other data, are no pair: does a loader shuffle, or "
+      "were data changed in between? Compute both on the same examples in one "
+      "order"
     )
   return Estimate(
     first.value - second.value,
     first.deleted - second.deleted,
     first.sizes,
     first.examples,
+  )
+
+
+def _same_examples(first, second):
+  """Whether two digests may be of the same examples; see `Outputs.examples`."""
+  (labels, _, data), (other_labels, _, other_data) = (
+    digest.partition(":") for digest in (first, second)
+  )
+  return (not labels or not other_labels or labels == other_labels) and (
+    not data or not other_data or data == other_data
   )
 
 

@@ -52,6 +52,7 @@ class Outputs:
     groups: G, the number of groups of examples for which sums are kept apart;
       example i belongs to group i modulo G.
     without_probs: why there are no probabilities, see `Source`; or empty.
+    data: which examples of which data these are, where that is known.
   """
 
   def __init__(
@@ -64,8 +65,10 @@ class Outputs:
     name: str = "outputs",
     share: slice | None = None,
     without_probs: str = "",
+    data: str = "",
   ):
     self.store = store
+    self.data = data
     self.name = name
     self.without_probs = without_probs
     self.targets = targets
@@ -388,6 +391,7 @@ class Outputs:
       )
     same = self.with_features(self.store)
     same._checked, same._memo = self._checked, self._memo
+    same.data = self.data
     same.groups = min(groups, len(self))
     return same
 
@@ -438,7 +442,10 @@ class Outputs:
 
   @property
   def examples(self) -> str:
-    """A digest of the labels or targets and their order, 16 hex digits."""
+    """A digest of the labels or targets and their order, 16 hex digits.
+
+    Where the data are known, a colon and a digest of them follow.
+    """
     return self.once(_digest)
 
   @property
@@ -686,7 +693,10 @@ def _digest(outputs):
   for key, values in outputs.truth.items():
     found.update(f"{key} {values.shape} {values.dtype}".encode())
     found.update(np.ascontiguousarray(values).data)
-  return found.hexdigest()[:16]
+  digest = found.hexdigest()[:16]
+  if not outputs.data:
+    return digest
+  return f"{digest}:{hashlib.sha256(outputs.data.encode()).hexdigest()[:16]}"
 
 
 def _host_features(outputs):
@@ -764,7 +774,9 @@ def _refuse(field, faults, count, name):
     )
   if faults["off"]:
     mean = faults["off_sum"] / faults["off"]
-    if not faults["above"]:
+    if not faults["above"] and abs(mean - 1) < 0.05:
+      hint = "are they rounded? Divide each row by its sum"
+    elif not faults["above"]:
       hint = (
         "is there a sigmoid for each of several labels? These scores need one "
         "distribution over labels of which one is true"
@@ -785,7 +797,6 @@ def _softmax(logits: np.ndarray, name: str) -> np.ndarray:
   Raises:
     InputError: if logits are not finite, or are probabilities.
   """
-  tolerance = statistics.row_sum_tolerance(logits.dtype.name)
   bits = -1
   probs = np.empty(logits.shape, np.float32)
   for start in range(0, len(logits), 4096):
@@ -796,13 +807,13 @@ def _softmax(logits: np.ndarray, name: str) -> np.ndarray:
         f"logits of {name}: {np.sum(~np.isfinite(top))} of {len(part)} rows "
         f"from row {start} hold NaN or infinity"
       )
-    kinds = statistics.looks_like(part, tolerance=tolerance)
+    kinds = statistics.looks_like(part)
     bits &= int(np.bitwise_and.reduce(kinds))
     part = np.exp(part - top)
     probs[start : start + 4096] = part / part.sum(axis=1, keepdims=True)
   if len(logits) and bits & statistics.IS_DISTRIBUTION:
     raise checks.InputError(
       f"logits of {name} are probabilities: every row is non-negative and sums "
-      "to 1. Pass them as probs"
+      "to 1 (or 100 %). Pass them as probs, each row divided by its sum"
     )
   return probs

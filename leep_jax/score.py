@@ -159,10 +159,10 @@ def _score(
     )
     for score in estimates:
       # Not ranked, as if it were poor: nothing is known of it.
-      why = nothing.get(scores_lib.SCORES[score].needs)
-      if why:
+      what = nothing.get(scores_lib.SCORES[score].needs)
+      if what is not None and what.constant:
         estimates[score] = None
-        undefined[score] = why
+        undefined[score] = what.why
   finally:
     progress.clear()
   seconds = time.perf_counter() - start
@@ -177,7 +177,7 @@ def _score(
     "num_features": outputs.num_features,
     "num_target_classes": outputs.num_classes if targets is None else None,
     **_columns(estimates),
-    "note": "; ".join(nothing.values()) or None,
+    "note": "; ".join(what.why for what in nothing.values()) or None,
     "seconds": round(seconds, 3),
     "examples_per_second": round(len(outputs) / seconds, 1),
     "devices": devices.all_device_count(),
@@ -303,6 +303,8 @@ def _score_file(path, names):
     )
   known = ("probs", "logits", "features", "outputs", "labels", "targets")
   arrays = {key: arrays[key] for key in known if key in arrays}
+  if "labels" in arrays:
+    arrays["labels"] = data.plain_labels(arrays["labels"])
   if "labels" in arrays and _DATA.ignored():
     labels = arrays["labels"]
     kept = data.not_ignored(path, labels, _DATA.ignored())
@@ -359,6 +361,8 @@ def _report(scored, names, marks):
   for i, source in enumerate(scored):
     for name, why in source.undefined.items():
       without.setdefault((short[i], why), []).append(name)
+    if source.row["note"] not in (None, *source.undefined.values()):
+      _wrap(f"{short[i]}: {source.row['note']}")
   for (model, why), missing in without.items():
     stop = "" if why.endswith("?") else "."
     _wrap(f"{model} has no {', '.join(missing)}: {why}{stop}")

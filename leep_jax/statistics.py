@@ -95,24 +95,28 @@ def row_sum_tolerance(dtype: str) -> float:
 
 # What rows that are said to be logits may look like: bits of `looks_like`.
 IN_UNIT_RANGE, IS_DISTRIBUTION, IS_CONFIDENT = 1, 2, 4
+# How far sums of probabilities may be from 1, or 100 %, that are taken for
+# logits: they may be rounded. No logits are that near, in all rows.
+_ROUNDED_SUM = 0.05
 
 
-def looks_like(values: Any, *, tolerance: float) -> Any:
+def looks_like(values: Any) -> Any:
   """What rows `[B, K]` look like that are said to be logits: `[B]` integers.
 
   Args:
     values: a NumPy or JAX array.
-    tolerance: how far the sum of probabilities may be from 1.
 
   Returns:
     Sums of `IN_UNIT_RANGE` (from 0 to 1, as sigmoids are), `IS_DISTRIBUTION`
-    (non-negative, sums to 1) and `IS_CONFIDENT` (an entry is above 0.9).
+    (non-negative, sums to 1 or 100) and `IS_CONFIDENT` (an entry is above 0.9).
   """
   low, high = values.min(axis=1), values.max(axis=1)
-  distribution = (low >= 0) & (abs(values.sum(axis=1) - 1) <= tolerance)
+  total = values.sum(axis=1)
+  sums_to_1 = abs(total - 1) <= _ROUNDED_SUM
+  sums_to_100 = abs(total / 100 - 1) <= _ROUNDED_SUM
   return (
     IN_UNIT_RANGE * ((low >= 0) & (high <= 1))
-    + IS_DISTRIBUTION * distribution
+    + IS_DISTRIBUTION * ((low >= 0) & (sums_to_1 | sums_to_100))
     + IS_CONFIDENT * (high > 0.9)
   )
 
@@ -206,15 +210,20 @@ def _first_argmax(values):
 
 
 @reads("probs")
-def spread(batch: Batch) -> dict[str, jax.Array]:
-  """How much probabilities differ between examples, as sums.
+def spread(batch: Batch, row: jax.Array) -> dict[str, jax.Array]:
+  """How much probabilities differ from those of one example, as sums.
+
+  Args:
+    batch: examples with probabilities.
+    row: `[Z]` float32, the probabilities of one example.
 
   Returns:
-    `mass` `[Z]`, the sum of the rows, and `square`, the sum of their squared
-    lengths.
+    `total` `[Z]`, the sum of the differences, and `square`, the sum of their
+    squared lengths.
   """
-  probs = _distributions(batch.probs) * batch.weights[:, None]
-  return {"mass": probs.sum(axis=0), "square": (probs**2).sum()}
+  difference = _distributions(batch.probs) - row[None]
+  difference *= batch.weights[:, None]
+  return {"total": difference.sum(axis=0), "square": (difference**2).sum()}
 
 
 @reads("probs")

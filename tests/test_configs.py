@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import warnings
 
 import numpy as np
 import publishers
@@ -272,7 +273,7 @@ def read_pair(folder, **config):
       "vit",
       "problem_type",
       "multi",
-      "unknown problem_type 'multi'; known: multi",
+      "unknown problem_type 'multi'; did you mean multi",
     ),
     ("convnext", "patch_size", 2, "patch_size is 2, but convnext .* with 4"),
     ("convnext", "num_stages", 3, "num_stages is 3, but convnext"),
@@ -646,3 +647,43 @@ def test_sources_say_why_they_have_no_probabilities(tmp_path):
 def test_flags_on_the_scale_of_8_bits_are_refused(given, message):
   with pytest.raises(leep_jax.InputError, match=message):
     zoo.Overrides(**given)
+
+
+@pytest.mark.parametrize(
+  ("config", "message"),
+  [
+    ({"color_order": "BGR"}, "color_order is 'BGR', but images are fed as RGB"),
+    (
+      {"data_preprocessor": {"mean": [123.675], "to_rgb": True}},
+      "data_preprocessor is .* not read here",
+    ),
+  ],
+)
+def test_inputs_that_are_prepared_otherwise_are_refused(
+  tmp_path, config, message
+):
+  for whole in (
+    {"model_type": "vit", **config},
+    {"architecture": "resnet50", "pretrained_cfg": config},
+  ):
+    (tmp_path / "config.json").write_text(json.dumps(whole))
+    with pytest.raises(leep_jax.InputError, match=message):
+      configs.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+  "config",
+  [
+    {
+      "architecture": "resnet50",
+      "pretrained_cfg": {"problem_type": "multi_label_classification"},
+    },
+    {"model_type": "vit", "architectures": ["ViTForMaskedImageModeling"]},
+    {"model_type": "vit", "head_activation": "sigmoid"},
+  ],
+)
+def test_other_heads_are_told(tmp_path, config):
+  (tmp_path / "config.json").write_text(json.dumps(config))
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore", checks.InputNote)
+    assert configs.read(tmp_path).without_probs

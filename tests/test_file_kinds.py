@@ -49,7 +49,8 @@ CONVERT = "leep_jax.convert FILE OUT.safetensors"
     ("model_best.pth.tar", b"PK", ("pickle", "cut short", CONVERT)),
     ("a.bin", pickle.dumps({"w": 1}, 2), ("a pickle", CONVERT)),
     ("a.safetensors", pickle.dumps({"w": 1}, 4), ("a pickle", CONVERT)),
-    ("a.ckpt", b"unknown", ("pickle", CONVERT)),
+    ("a.ckpt", b"\xffunknown", ("pickle", CONVERT)),
+    ("a.bin", b"Entry not found", ("short text", "download")),
     ("a.npz", gzip.compress(b"x", mtime=0), ("gzip", "unpack")),
     ("a.h5", b"\x89HDF\r\n\x1a\n" + bytes(50), ("HDF5", "Source")),
     (
@@ -87,7 +88,7 @@ CONVERT = "leep_jax.convert FILE OUT.safetensors"
     ("a.safetensors", WHOLE[:30], ("cut short", "download")),
     ("a.safetensors", WHOLE[:-3], ("damaged", "cut short")),
     ("a.npz", b"PK\x03\x04", ("cut short", "download")),
-    ("a.safetensors", b"nothing known", ("safetensors", "damaged")),
+    ("a.safetensors", b"\xffnothing known", ("safetensors", "damaged")),
   ],
 )
 def test_kinds_and_their_advice(tmp_path, name, content, words):
@@ -128,5 +129,5 @@ def test_prefix_of_a_tensorflow_checkpoint(tmp_path):
 
 
 def test_no_kind_is_told_of_what_is_unknown(tmp_path):
-  (tmp_path / "a").write_bytes(b"unknown")
+  (tmp_path / "a").write_bytes(b"\xffunknown")
   assert file_kinds.kind_of(tmp_path / "a") is None

@@ -548,3 +548,15 @@ def test_the_home_folder(tmp_path, monkeypatch):
   make(tmp_path / "photos", "a", "b")
   assert classes("folder:~/photos") == ("a", "b")
   assert pathlib.Path("~/photos").expanduser() == tmp_path / "photos"
+
+
+def test_a_class_that_is_left_without_images_is_told(tmp_path):
+  for name in "ab":
+    for i in range(3):
+      picture(tmp_path / name / f"{i}.png", i)
+  for file in (tmp_path / "a").iterdir():
+    file.write_bytes(b"")
+  with pytest.warns(checks.InputNote) as told:
+    data.load_dataset(f"folder:{tmp_path}", skip_bad_images=True)
+  assert "3 of 6 images" in str(told[0].message)
+  assert "1 of 2 classes" in str(told[1].message)

@@ -1,5 +1,6 @@
 """Outputs that are not what their name says, or tell nothing, are noticed."""
 
+import dataclasses
 import json
 
 import jax
@@ -77,6 +78,26 @@ def test_probabilities_stored_as_logits_are_refused(rng, labels):
   assert outputs.probs == pytest.approx(probs, rel=1e-5)
 
 
+@pytest.mark.parametrize(
+  "change", [lambda p: np.round(p, 3), lambda p: 100 * p]
+)
+def test_rounded_probabilities_and_percentages_are_no_logits(
+  change, rng, labels
+):
+  probs = change(rng.dirichlet(np.full(CLASSES, 0.3), 40))
+  with pytest.raises(leep_jax.InputError, match="Pass them as probs"):
+    leep_jax.Outputs.from_arrays(logits=probs, labels=labels)
+
+
+def test_rounded_rows_are_told(rng):
+  probs = np.round(rng.dirichlet(np.full(CLASSES, 0.3), 400), 2)
+  with pytest.raises(leep_jax.InputError, match="rounded. Divide each row"):
+    leep_jax.leep(probs, rng.integers(0, 3, 400))
+  leep_jax.leep(
+    probs / probs.sum(axis=1, keepdims=True), rng.integers(0, 3, 400)
+  )
+
+
 def test_a_sigmoid_for_logits_is_noted(images, labels):
   source = source_of(jax.nn.sigmoid)
   with pytest.warns(checks.InputNote, match="from 0 to 1: are they a sigmoid"):
@@ -142,18 +163,21 @@ def test_numbers_of_a_regressor_serve_regression(images, rng):
 
 
 @pytest.mark.parametrize(
-  ("change", "said"),
+  ("change", "said", "constant"),
   [
-    (lambda x: x * 0, "the same probabilities"),
-    (lambda x: x * 0 + jnp.arange(CLASSES)[None], "the same probabilities"),
-    (lambda x: x * 0.03, "nearly the same probabilities"),
+    (lambda x: x * 0, "the same probabilities", True),
+    (lambda x: x * 0 + jnp.arange(CLASSES)[None], "the same prob", True),
+    (lambda x: x * 0.03, "hardly depend", False),
+    (lambda x: x * 1e-3, "hardly depend", False),
   ],
 )
 def test_outputs_that_hardly_depend_on_the_image_are_told(
-  change, said, images, labels
+  change, said, constant, images, labels
 ):
   outputs = leep_jax.compute_outputs(source_of(change), [(images, labels)])
-  assert said in scores_lib.uninformative(outputs)["probs"]
+  found = scores_lib.uninformative(outputs)["probs"]
+  assert said in found.why
+  assert found.constant is constant
 
 
 def test_trained_sources_are_informative():
@@ -167,7 +191,9 @@ def test_constant_features_are_told(rng, labels):
   outputs = leep_jax.Outputs.from_arrays(
     features=np.full((40, 6), 3.7, np.float32), labels=labels
   )
-  assert "same features" in scores_lib.uninformative(outputs)["features"]
+  found = scores_lib.uninformative(outputs)["features"]
+  assert "same features" in found.why
+  assert found.constant
   outputs = leep_jax.Outputs.from_arrays(
     features=1e4 + rng.normal(size=(40, 6)), labels=labels
   )
@@ -190,6 +216,19 @@ def test_the_command_does_not_rank_what_is_unknown(
   assert rows[0]["note"] is None
   assert rows[1]["leep"] is None
   assert "the same probabilities" in rows[1]["note"]
+
+
+def test_the_command_ranks_what_hardly_varies_and_says_so(
+  labels, tmp_path, capsys, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  logits = np.zeros((40, CLASSES))
+  logits[np.arange(40), labels] = 1e-3  # all that there is to know
+  np.savez("a.npz", logits=logits, labels=labels)
+  assert score.main(["score", "--predictions=a.npz", "--scores=nce,leep"]) == 0
+  out = capsys.readouterr().out
+  assert " 0.0000 " in out
+  assert "a: its probabilities hardly depend on the example" in out
 
 
 def test_h_score_that_says_nothing_is_said_to(
@@ -234,6 +273,18 @@ def test_a_network_in_training_mode_is_noticed(features_of, images, labels):
   assert len([w for w in told if "training" in str(w.message)]) == 1
 
 
+def test_training_mode_is_noticed_in_a_changed_source(images, labels):
+  source = leep_jax.load_source("cifar10_resnet14")
+
+  def apply(state, images):
+    logits, features = source.apply(state, images)
+    return logits - logits.mean(axis=0, keepdims=True), features
+
+  changed = dataclasses.replace(source, apply=apply)
+  with pytest.warns(checks.InputNote, match="training mode"):
+    leep_jax.compute_outputs(changed, [(images, labels)])
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_network_in_evaluation_mode_is_not_noted(images, labels, dtype):
   scores(
@@ -262,3 +313,44 @@ def test_scores_of_other_examples_are_no_pair(rng):
       leep_jax.paired_difference(first, wrong)
     with pytest.raises(leep_jax.InputError, match="another order"):
       jackknife.indistinguishable([first, wrong])
+
+
+def test_scores_of_other_data_with_the_same_labels_are_no_pair(rng, tmp_path):
+  def estimate(name):
+    images = rng.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
+    np.savez(tmp_path / name, images=images, labels=np.arange(12) % 3)
+    dataset = leep_jax.load_dataset(f"npz:{tmp_path / name}")
+    outputs = leep_jax.compute_outputs(source_of(lambda x: x), dataset)
+    return leep_jax.estimate_scores(outputs, names=["leep"])["leep"]
+
+  first = estimate("a.npz")
+  assert leep_jax.paired_difference(first, first).value == 0
+  with pytest.raises(leep_jax.InputError, match="other data"):
+    leep_jax.paired_difference(first, estimate("b.npz"))
+
+
+@pytest.mark.parametrize("high", [65535, 999])
+def test_labels_far_above_all_others_are_told(high, rng):
+  labels = np.where(np.arange(40) < 4, high, np.arange(40) % 3)
+  labels = labels.astype(np.uint16)
+  probs = rng.dirichlet(np.ones(CLASSES), 40)
+  if high == 65535:
+    with pytest.raises(leep_jax.InputError, match="--ignore_label=65535"):
+      leep_jax.leep(probs, labels)
+  else:
+    with pytest.warns(checks.InputNote, match="--ignore_label=999"):
+      leep_jax.leep(probs, labels)
+
+
+def test_files_of_outputs_have_labels_as_data_sets_have(
+  rng, labels, tmp_path, capsys, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  probs = rng.dirichlet(np.full(CLASSES, 0.3), 40)
+  np.savez("plain.npz", probs=probs, labels=labels)
+  np.savez("column.npz", probs=probs, labels=labels[:, None])
+  np.savez("text.npz", probs=probs, labels=np.array(list("abc"))[labels])
+  flags = ["--predictions=plain.npz,column.npz,text.npz", "--output=r.jsonl"]
+  assert score.main(["score", *flags]) == 0
+  with open("r.jsonl") as file:
+    assert len({json.loads(line)["leep"] for line in file}) == 1

@@ -126,3 +126,18 @@ def test_without_a_connection_the_repository_is_named(server):
 def test_other_schemes_are_none():
   for name in ("my.module:factory", "a/b/c", "model.safetensors", "x", ""):
     assert hub.spelled(name) == ""
+
+
+@pytest.mark.parametrize(
+  ("name", "message"),
+  [
+    ("gs://bucket/x", "gs://bucket/x is an address.*download it"),
+    ("file:///tmp/x", "is an address"),
+    ("https://x.y/m.safetensors", "is an address"),
+    ("resnet8@s3://b/m", "is not fetched: download it, then pass resnet8@FILE"),
+    ("fashion_mnist_resnet8@x", "pass resnet8@x"),
+  ],
+)
+def test_addresses_and_bundled_names_with_files(name, message):
+  with pytest.raises(leep_jax.InputError, match=message):
+    leep_jax.load_source(name)

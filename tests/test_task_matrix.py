@@ -184,7 +184,7 @@ def test_csv_spellings_of_yes_and_no(tmp_path):
     (
       "a b\n0 1\n1 0\n",
       None,
-      "no column of 0 and 1, .* of a b: are there comm",
+      "no column of 0 and 1, .* of a b: are values written otherwise",
     ),
     ("a,b\n0,x.jpg\n", ["b"], "b in line 2 of .* is 'x.jpg', not 0 or 1"),
     ("a,b\n0,1\n0,\n", ["b"], "b in line 3 of .* is '', .*: is it missing"),
@@ -583,3 +583,9 @@ def test_a_reader_that_leaves_early_loses_no_matrix(faces):
     assert process.wait(timeout=120) == 0
     assert process.stderr.read() == LEFT_OUT
   assert len(pathlib.Path("m.csv").read_text().splitlines()) == 4
+
+
+def test_a_missing_row_of_names_is_refused(tmp_path):
+  (tmp_path / "a.csv").write_text("0,1\n1,0\n1,1\n0,0\n")
+  with pytest.raises(leep_jax.InputError, match="row of names missing"):
+    data.load_attributes(f"csv:{tmp_path / 'a.csv'}")

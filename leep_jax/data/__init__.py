@@ -7,11 +7,12 @@ images.py      files of images, and what their numbers mean
 attributes.py  load_attributes, for the task matrix
 """
 
+from leep_jax.data.arrays import plain_labels
 from leep_jax.data.attributes import binary, load_attributes
 from leep_jax.data.dataset import Dataset, not_ignored
 from leep_jax.data.load import load_dataset, load_pair
 
 __all__ = [
   "Dataset", "binary", "load_attributes", "load_dataset", "load_pair",
-  "not_ignored",
+  "not_ignored", "plain_labels",
 ]  # fmt: skip

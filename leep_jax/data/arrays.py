@@ -226,11 +226,25 @@ def _images(path, images):
   return checks.images(f"images of {path}", images)
 
 
+def plain_labels(labels: np.ndarray) -> np.ndarray:
+  """Returns labels as an npz file may hold them, as `[n]` integers.
+
+  Args:
+    labels: `[n]` or `[n, 1]`, integers or text; text is numbered in the order
+      of its letters. Others are returned as they are.
+  """
+  if labels.ndim == 2 and labels.shape[1] == 1:
+    labels = labels.ravel()
+  if labels.ndim == 1 and labels.dtype.kind in "US":
+    labels = np.unique(labels, return_inverse=True)[1]
+  return labels
+
+
 def _labels(path, labels, count, ignored):
   """Labels `[n]`, the places that are kept, and names of classes, if any."""
   if labels.ndim == 2 and 1 in labels.shape and labels.size == count:
     labels = labels.ravel()
-  if labels.ndim != 1:
+  if labels.ndim != 1 or not labels.size:
     checks.class_labels(labels)  # says what they may be
   if labels.dtype.kind in "US" and labels.size:
     if labels.dtype.kind == "S":

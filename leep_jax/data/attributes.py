@@ -152,6 +152,11 @@ _NO_CELL = 3
 
 def _csv_attributes(path, chosen):
   header, table, odd = _read_csv(path)
+  if all(name.lower() in _CELLS for name in header):
+    raise checks.InputError(
+      f"line 1 of {path} has {checks.some(header)}, not names of attributes: "
+      "is the row of names missing? Write one above it"
+    )
   zero, _, minus, other = ((table == code).any(axis=0) for code in range(4))
   usable = ~other & ~(zero & minus)
   if chosen is None:
@@ -159,7 +164,8 @@ def _csv_attributes(path, chosen):
     if not names:
       raise checks.InputError(
         f"{path} has no column of 0 and 1, or -1 and 1, of "
-        f"{checks.some(header)}: are there commas between them?"
+        f"{checks.some(header)}: are values written otherwise, such as yes and "
+        "no, or is there something else than commas between them?"
       )
     # A column without a name is an index, as pandas writes it.
     left_out = [repr(name) for name in header if name and name not in names]

@@ -178,6 +178,15 @@ class Dataset:
     if len(bad) == len(self):
       raise checks.DataError(f"{count} cannot be read: {reasons}")
     checks.note(f"{count} left out, which cannot be read: {reasons}")
+    if self.all_labels is not None and self.num_classes:
+      kept = np.delete(self.all_labels[self.indices], list(bad))
+      lost = np.setdiff1d(self.all_labels[self.indices], kept)
+      if lost.size:
+        names = self.class_names or range(self.num_classes)
+        checks.note(
+          f"{lost.size} of {self.num_classes} classes of {self.name} have no "
+          f"image left: {checks.some(names[i] for i in lost)}"
+        )
     return dataclasses.replace(self, indices=np.delete(self.indices, list(bad)))
 
   def labels(self) -> np.ndarray:

@@ -70,6 +70,8 @@ def from_nnx(
   def apply(state, images):
     return nnx.merge(graph, state)(images)
 
+  apply.in_evaluation = True  # type: ignore[attr-defined]
+
   # Trained with a head of its own, a network does not need that of the source.
   # Running means are no parameters, and are updated by the forward pass.
   def trained(path, variable):

@@ -9,6 +9,7 @@ import importlib
 import json
 import os
 import pathlib
+import re
 from typing import Any
 
 from flax import nnx
@@ -221,6 +222,12 @@ def check_source(name: str) -> None:
   """
   arch, path = _resolve(name)
   if path:
+    if arch in bundled():
+      own, _ = _resolve(arch)
+      raise checks.InputError(
+        f"{arch} is a bundled source, with weights of its own: for the weights "
+        f"in {path} pass {own}@{path}"
+      )
     if arch not in ARCHITECTURES and not (hub.is_hub(path) and not arch):
       raise checks.unknown("architecture", arch, ARCHITECTURES)
     if hub.is_hub(path):
@@ -231,6 +238,10 @@ def check_source(name: str) -> None:
         f"({file_kinds.CONVERT}), then pass {arch}@OUT.safetensors"
         if name in (row.name for row in PUBLISHED)
         else f"{path} is not fetched: download it, then pass {arch}@FILE"
+      )
+    elif re.match(r"\w+://", path):
+      raise checks.InputError(
+        f"{path} is not fetched: download it, then pass {arch}@FILE"
       )
     elif not os.path.exists(os.path.expanduser(path)):
       index = os.path.expanduser(f"{path}.index")  # what TensorFlow names
@@ -243,6 +254,11 @@ def check_source(name: str) -> None:
     raise checks.InputError(
       f"{name}{known} is an architecture, not trained weights: pass "
       f"{arch}@CHECKPOINT.safetensors or {arch}@hf://OWNER/NAME"
+    )
+  elif re.match(r"\w+://", name) and not hub.is_hub(name):
+    raise checks.InputError(
+      f"{name} is an address, which is not fetched: download it, then pass "
+      "ARCH@FILE"
     )
   elif name.endswith((".safetensors", ".npz")) or os.path.exists(name):
     raise checks.InputError(

@@ -17,7 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import checks, jackknife, outputs as outputs_lib, statistics
+from leep_jax import (
+  checks,
+  devices,
+  jackknife,
+  outputs as outputs_lib,
+  statistics,
+)
 from leep_jax.scores import (
   gbc as _gbc,
   h_score as _h_score,
@@ -76,10 +82,11 @@ class Score:
 
 
 # Z times the variance of the probabilities over examples, summed over source
-# labels, below which they are taken to depend on the example by chance alone.
-# Measured: 1.3 to 47 for trained networks on data of another kind, 0.0003 to
-# 0.04 for a fresh head on trained features, 0 for a zeroed one.
-_LEAST_SPREAD = 0.05
+# labels. Measured: 1.3 to 47 for trained networks on data of another kind,
+# 0.0003 to 0.04 for a fresh head on trained features, and rounding alone, below
+# 1e-10, for a zeroed one.
+_SMALL_SPREAD = 0.05
+_NO_SPREAD = 1e-9
 
 # In the order in which tables print them. A score without `first_pass` reads
 # the outputs on the host, or needs parameters that an earlier pass estimates.
@@ -310,20 +317,34 @@ def _estimate(score, outputs) -> jackknife.Estimate | str:
     return str(e)
 
 
-def uninformative(outputs: outputs_lib.Outputs) -> dict[str, str]:
-  """Says which outputs hardly depend on the example, and so tell nothing.
+@dataclasses.dataclass(frozen=True)
+class Uninformative:
+  """That outputs do not, or hardly, depend on the example.
 
-  Such a source is not poor: nothing is known of it. Its LEEP and NCE are near
-  minus the entropy of the labels, as of any constant outputs.
+  Attributes:
+    why: what was found, with the likely cause.
+    constant: whether they are the same for all examples, so that scores of
+      them say nothing of the source.
+  """
+
+  why: str
+  constant: bool
+
+
+def uninformative(outputs: outputs_lib.Outputs) -> dict[str, Uninformative]:
+  """Finds outputs that do not, or hardly, depend on the example.
+
+  A source with constant outputs is not poor: nothing is known of it. Its LEEP
+  and NCE are minus the entropy of the labels.
 
   Args:
     outputs: from `compute_outputs` or `Outputs.from_arrays`.
 
   Returns:
-    The reason by field, `probs` or `features`; fields that are informative are
-    left out.
+    What was found, by field: `probs` or `features`. Fields whose values differ
+    between examples as those of trained networks do are left out.
   """
-  found: dict[str, str] = {}
+  found: dict[str, Uninformative | None] = {}
   for field, judge in (
     ("probs", _uninformative_probs),
     ("features", _uninformative_features),
@@ -332,19 +353,29 @@ def uninformative(outputs: outputs_lib.Outputs) -> dict[str, str]:
       # Values that are refused are so by the scores, which say why.
       with contextlib.suppress(checks.InputError):
         found[field] = judge(outputs.whole, len(outputs))
-  return {field: why for field, why in found.items() if why}
+  return {field: what for field, what in found.items() if what is not None}
 
 
 def _uninformative_probs(outputs, count):
-  sums = outputs.sum(statistics.spread)
-  mean = sums["mass"] / count
+  outputs.check("probs")
+  row = np.asarray(next(outputs.store.chunks("probs"))[0], np.float64)
+  # The first host's, for all of them.
+  row = devices.gather((row / row.sum()).astype(np.float32))[0]
+  sums = outputs.sum(statistics.spread, row)
+  mean = sums["total"] / count
   spread = len(mean) * (sums["square"] / count - mean @ mean)
-  if spread >= _LEAST_SPREAD:
-    return ""
-  same = "the same" if spread < 1e-6 else "nearly the same"
-  return (
-    f"it gives every example {same} probabilities: is its head untrained or "
-    "zeroed, or are its images fed wrongly?"
+  if spread >= _SMALL_SPREAD:
+    return None
+  if spread < _NO_SPREAD:
+    return Uninformative(
+      "it gives every example the same probabilities: is its head untrained "
+      "or zeroed, or are its images fed wrongly?",
+      constant=True,
+    )
+  return Uninformative(
+    "its probabilities hardly depend on the example: is its head trained, and "
+    "are its images fed as it expects?",
+    constant=False,
   )
 
 
@@ -352,8 +383,9 @@ def _uninformative_features(outputs, count):
   sums = outputs.sum(statistics.feature_spread)
   mean, square = sums["total"] / count, sums["square"] / count
   if np.any(square - mean**2 > 1e-10 * np.maximum(square, 1e-30)):
-    return ""
-  return (
+    return None
+  return Uninformative(
     "it gives every example the same features: are its weights zero, or its "
-    "images fed wrongly?"
+    "images fed wrongly?",
+    constant=True,
   )
