@@ -401,9 +401,11 @@ def trace(
     *args: arrays, or their shapes (`jax.ShapeDtypeStruct`).
 
   Example:
-    >>> weights = jnp.ones(3)
-    >>> traced, constants = trace(lambda x: x @ weights, np.ones((2, 3)))
-    >>> traced(constants, np.ones((2, 3))).tolist()
+    >>> import jax.numpy as jnp
+    >>> from leep_jax import devices
+    >>> x, weights = jnp.ones((2, 3)), jnp.ones(3)
+    >>> traced, constants = devices.trace(lambda x: x @ weights, x)
+    >>> traced(constants, x).tolist()
     [3.0, 3.0]
   """
   start = time.perf_counter()

@@ -47,6 +47,7 @@ class Beginning:
   members: tuple[str, ...] | None
 
   def starts(self, *marks: bytes) -> bool:
+    """Whether its first bytes are one of these."""
     return self.head.startswith(marks)
 
   def holds(self, *names: str) -> bool:

@@ -237,7 +237,9 @@ def _forward(source, dtype):
     else:
       logits = named.pop("logits")
       named["probs"] = jax.nn.softmax(logits)
-      if logits.ndim == 2:  # others are refused below, by their shape
+      if (
+        logits.ndim == 2 and logits.shape[1]
+      ):  # others are refused below, by their shape
         named[_LOOKS_LIKE] = statistics.looks_like(logits)
     return named
 

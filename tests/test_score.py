@@ -216,9 +216,8 @@ def test_flags_replace_the_configuration_of_checkpoints(capsys, monkeypatch):
   ("args", "message"),
   [
     (["--model=resnet5@hf://timm/x"], "did you mean resnet"),
-    (["--model=resnet50.tv_in1"], "did you mean resnet50.tv_in1k"),
+    (["--model=fashion_mnist_resnet9"], "did you mean fashion_mnist_resnet8"),
     (["--model=resnet18"], "pass resnet18@CHECKPOINT.safetensors or"),
-    (["--model=hf://timm/x"], "a checkpoint without an architecture"),
     (["--model=resnet18@hf://x"], "hf://OWNER/NAME"),
     (["--model=legacy_senet154.in1k"], "published as a pickle at https:"),
     (["--source_classes=7"], "has 10 classes .*but 7 are asked for"),

@@ -1058,8 +1058,8 @@ def test_bad_heads(head, error, message):
   [
     ([0, -1], "contain -1, but classes are counted from 0"),
     ([0, 1.5], "contain 1.5, not an integer"),
-    ([0, math.nan], "contain nan, not an integer"),
-    ([0, 5], "contain 5, but there are 3 classes .*from 1"),
+    ([0, math.nan], "hold NaN, not an integer"),
+    ([0, 5], "contain 5, but there are 3 classes"),
     ([[1, 0], [0, 1]], "one-hot"),
     ([[1], [0]], "a column.* Pass labels.ravel"),
     (0, r"labels have shape \(\), not \[n\]$"),
@@ -1201,7 +1201,7 @@ def test_compute_scores_shares_looks(rng, monkeypatch):
   values = leep_jax.compute_scores(outputs)
   # Steps of fitting a mixture are one look each.
   assert [names for names, _ in itertools.groupby(looks)] == [
-    ["probs_faults", "joint", "dummy_label_counts"],
+    ["joint"],  # hard labels are counted by NumPy, which checks rows too
     ["features_faults", "moments"],
     ["log_likelihood"],
     ["correct"],

@@ -325,6 +325,11 @@ class Uninformative:
     why: what was found, with the likely cause.
     constant: whether they are the same for all examples, so that scores of
       them say nothing of the source.
+
+  Example:
+    >>> from leep_jax import scores
+    >>> scores.Uninformative("its head is zero", constant=True).constant
+    True
   """
 
   why: str
@@ -343,6 +348,16 @@ def uninformative(outputs: outputs_lib.Outputs) -> dict[str, Uninformative]:
   Returns:
     What was found, by field: `probs` or `features`. Fields whose values differ
     between examples as those of trained networks do are left out.
+
+  Example:
+    >>> import numpy as np
+    >>> import leep_jax
+    >>> from leep_jax import scores
+    >>> outputs = leep_jax.Outputs.from_arrays(
+    ...   probs=np.full((4, 5), 0.2), labels=[0, 0, 1, 1]
+    ... )
+    >>> scores.uninformative(outputs)["probs"].constant
+    True
   """
   found: dict[str, Uninformative | None] = {}
   for field, judge in (

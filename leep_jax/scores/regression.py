@@ -45,7 +45,7 @@ def lin_mse(features: Any, targets: Any, *, ridge: float = RIDGE) -> float:
     >>> targets = [1.0, 3.0, 5.0, 7.0]
     >>> linear, unrelated = [[0], [1], [2], [3]], [[1], [-1], [-1], [1]]
     >>> for features in (linear, unrelated):
-    ...   print(f"{leep_jax.lin_mse(features, targets, ridge=0):.4f}")
+    ...   print(f"{leep_jax.lin_mse(features, targets, ridge=0):z.4f}")
     0.0000
     -5.0000
 

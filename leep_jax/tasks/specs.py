@@ -19,6 +19,7 @@ from leep_jax.tasks.task import Task
 def spec_of(sampler: Sampler) -> str:
   """Returns a sampler as text.
 
+  >>> from leep_jax.tasks.specs import samplers, spec_of
   >>> spec_of(samplers.Imbalanced(minority=(3, 8)))
   'imbalanced(minority=3..8,ratio=5)'
   """
@@ -33,6 +34,7 @@ def spec_of(sampler: Sampler) -> str:
 def sampler_of(spec: str) -> tuple[Sampler, Any]:
   """Returns the sampler that a text asks for, and the number of tasks.
 
+  >>> from leep_jax.tasks.specs import sampler_of
   >>> sampler_of("small(count=3,examples=20)")
   (Small(classes=5, examples=20), 3)
 
@@ -91,6 +93,7 @@ def draw(
 ) -> list[Task]:
   """Draws tasks.
 
+  >>> from leep_jax.tasks.specs import draw, samplers
   >>> import numpy as np
   >>> train, test = np.repeat(np.arange(4), 10), np.repeat(np.arange(4), 5)
   >>> small = samplers.Small(classes=2, examples=3)

@@ -18,6 +18,7 @@ Number = int | float
 def text_of(value: Any) -> str:
   """Returns an argument as `value_of` reads it.
 
+  >>> from leep_jax.tasks.values import text_of
   >>> text_of((2, 5)), text_of([1, 5, 20]), text_of((5, 5))
   ('2..5', '[1,5,20]', '5')
   """
@@ -31,6 +32,7 @@ def text_of(value: Any) -> str:
 def value_of(text: str) -> Number | tuple[Number, Number] | list[Number]:
   """Returns the argument that a text stands for.
 
+  >>> from leep_jax.tasks.values import value_of
   >>> value_of("2..5"), value_of("[1,5,20]"), value_of("0.5")
   ((2, 5), [1, 5, 20], 0.5)
 
@@ -131,6 +133,7 @@ def nth(values: tuple[Any, Any] | list[Any], index: int) -> Any:
   Of a list, they are taken in turn. Of a range first the ends, then the middle
   of a widest gap each.
 
+  >>> from leep_jax.tasks.values import nth
   >>> [nth((0, 1), i) for i in range(5)]
   [0, 1, 0.5, 0.25, 0.75]
 
