@@ -25,7 +25,8 @@ import sys
 from absl import flags
 
 from experiments import section
-from leep_jax import command, results
+from leep_jax import command
+from leep_jax.reports import results
 
 # What differs between the rows of one method, source and commit.
 _OF_A_ROW = frozenset(

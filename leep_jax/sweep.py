@@ -277,7 +277,8 @@ class _Sweep:
         continue
       outputs = self.outputs(source, self.target.sets(one_set)[0])
       for what in scores_lib.uninformative(outputs).values():
-        checks.note(f"{source.name}: {what.why}")
+        if what.constant:
+          checks.note(f"{source.name}: {what.why}")
       progress = command.LateProgress(
         f"{tables.short(source.name, 30)} scores", what="tasks"
       )

@@ -22,6 +22,7 @@ ALL = [
 TABLE = jnp.full((3, 4), 1 / 3)
 MIXTURE = (jnp.log(jnp.full(4, 0.25)), jnp.eye(4)[:, :3], jnp.full((4, 3), 2.0))
 ARGUMENTS = {
+  statistics.spread: (jnp.full(4, 0.25),),
   statistics.log_likelihood: (TABLE,),
   statistics.responsibilities: (TABLE,),
   statistics.correct: (TABLE,),

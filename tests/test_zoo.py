@@ -264,7 +264,7 @@ def test_damaged_and_refused_files(checkpoint, tmp_path):
   with pytest.raises(leep_jax.InputError, match="cut short"):
     leep_jax.load_source(f"resnet8@{path}")
   pickle = tmp_path / "model.pth"
-  pickle.write_bytes(b"neither")
+  pickle.write_bytes(b"\xffneither")
   with pytest.raises(leep_jax.InputError, match="pickle.*leep_jax.convert"):
     leep_jax.load_source(f"resnet8@{pickle}")
 

@@ -233,7 +233,9 @@ def test_evaluation_agrees_with_scikit_learn(model):
 
 def test_transfer_is_evaluation_of_each_task(model):
   images, labels = examples(0, (12, 11, 10, 12))
-  drawn = tasks.few_shot(labels, count=3, classes=2, examples=5, seed=0)
+  drawn = tasks.draw(
+    tasks.FewShot(classes=2, examples=5), labels, labels, count=3, seed=0
+  )
   both = images, labels
   rows = cnaps.transfer(model, both, both, tasks=drawn)
   assert [row.task for row in rows] == [task.name for task in drawn]
