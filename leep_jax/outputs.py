@@ -696,7 +696,8 @@ def _digest(outputs):
   digest = found.hexdigest()[:16]
   if not outputs.data:
     return digest
-  return f"{digest}:{hashlib.sha256(outputs.data.encode()).hexdigest()[:16]}"
+  data = outputs.data.encode(errors="surrogateescape")  # names of any bytes
+  return f"{digest}:{hashlib.sha256(data).hexdigest()[:16]}"
 
 
 def _host_features(outputs):
