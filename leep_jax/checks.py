@@ -166,13 +166,15 @@ def class_labels(labels: Any, *, num_classes: int | None = None) -> np.ndarray:
         "regression target? Pass it as targets"
       )
   _refuse_out_of_range(array, num_classes)
-  if num_classes is None:
-    _tell_unused_classes(array)
   return array.astype(np.int32)
 
 
-def _tell_unused_classes(labels):
-  """Notes a label far above all others, which is hardly a class."""
+def tell_unused_classes(labels: np.ndarray) -> None:
+  """Notes a label far above all others, which is hardly a class.
+
+  Args:
+    labels: `[n]` integers, those of all examples: a batch may lack any class.
+  """
   high = int(labels.max())
   others = labels[labels != high]
   if others.size and high > 255 and high > 10 * (int(others.max()) + 1):

@@ -354,3 +354,10 @@ def test_files_of_outputs_have_labels_as_data_sets_have(
   assert score.main(["score", *flags]) == 0
   with open("r.jsonl") as file:
     assert len({json.loads(line)["leep"] for line in file}) == 1
+
+
+def test_a_batch_may_lack_any_class(images):
+  labels = np.arange(40) * 25  # each batch of two has labels far apart
+  pairs = [(images[[i, 39 - i]], labels[[i, 39 - i]]) for i in range(20)]
+  source = source_of(lambda x: x)
+  assert leep_jax.compute_outputs(source, pairs).num_classes == 976

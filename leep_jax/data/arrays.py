@@ -129,6 +129,8 @@ def load(
     images, truth = images[kept], truth[kept]
   if not is_target:
     truth = checks.class_labels(truth)
+    if names is None:
+      checks.tell_unused_classes(truth)
   return _dataset(name, part or "all", images, truth, names)
 
 
