@@ -11,7 +11,7 @@ import dataclasses
 import pathlib
 
 from experiments import convergence, section, source_selection
-from leep_jax import checks
+from leep_jax import validation
 from leep_jax.reports import correlation, plots, sweep_report
 
 _METHODS = {
@@ -122,7 +122,7 @@ def _series(held):
   every = [x for scores, _ in columns.values() for x in scores if x is not None]
   series = {}
   for method, (scores, truths) in columns.items():
-    with contextlib.suppress(checks.UndefinedScore):
+    with contextlib.suppress(validation.UndefinedScore):
       series[method] = correlation.levels(
         scores, truths, between=(min(every), max(every))
       )

@@ -26,7 +26,7 @@ from absl import flags
 
 from experiments.blocks import GUIDE, README, ROOT, fill
 from leep_jax import command
-from leep_jax.models import zoo
+from leep_jax.sources import catalog
 
 FLAGS = flags.FlagValues()
 _DATA_DIR = flags.DEFINE_string(
@@ -58,7 +58,7 @@ def bundled() -> str:
     "| source | input | trained on | recipe | test accuracy | licence |",
     "|---|---|---|---|---|---|",
   ]
-  for name, path in zoo.bundled().items():
+  for name, path in catalog.bundled().items():
     card = json.loads(path.with_suffix(".json").read_text())
     rows.append(
       f"| `{name}` | {card['image_size']} px | {card['data']} | "

@@ -19,7 +19,7 @@ import sys
 
 from absl import flags
 
-from leep_jax import checks, command, sweep
+from leep_jax import command, sweep, validation
 from leep_jax.reports import results, sweep_report
 
 RESULTS = pathlib.Path(__file__).parent / "results"
@@ -197,7 +197,7 @@ def main(argv: list[str], section: Section, doc: str) -> int:
     known = tuple(dict.fromkeys(part.transfer for part in every))
     for method in transfer.value or ():
       if method not in known:
-        raise checks.unknown(f"method of {section.name}", method, known)
+        raise validation.unknown(f"method of {section.name}", method, known)
     wanted = transfer.value or known
     parts = [part for part in every if part.transfer in wanted]
     common = [
@@ -221,7 +221,7 @@ def main(argv: list[str], section: Section, doc: str) -> int:
       )
     for place in dict.fromkeys(part.folder for part in parts):
       # A worker whose share of a part is empty has written no rows.
-      with contextlib.suppress(checks.InputError):
+      with contextlib.suppress(validation.InputError):
         rows = section.prepare(of_one_recipe(sweep.read_rows(folder / place)))
         print(f"\n{place}: {section.truth}\n")
         print(
@@ -248,7 +248,7 @@ def _inside(folder):
   except FileNotFoundError as e:
     if e.filename != folder:
       raise
-    raise checks.InputError(f"--weights={folder} is no folder") from e
+    raise validation.InputError(f"--weights={folder} is no folder") from e
 
 
 def _arguments(part, folder, common):

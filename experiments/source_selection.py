@@ -31,8 +31,8 @@ import csv
 import sys
 
 from experiments import section
-from leep_jax.models import zoo
 from leep_jax.reports import results, sweep_report
+from leep_jax.sources import catalog
 
 SOURCE_ACCURACY = "source_accuracy"
 _SENET = "senet154@senet154.safetensors"
@@ -54,7 +54,7 @@ _PAPER = (
 
 def sources(scale: str, target: str) -> tuple[str, ...]:
   """Returns the sources to compare, without those trained on the target."""
-  bundled = tuple(e.name for e in zoo.entries() if e.origin == "bundled")
+  bundled = tuple(e.name for e in catalog.entries() if e.origin == "bundled")
   bundled = tuple(n for n in bundled if not n.startswith(f"{target}_"))
   resnets = tuple(
     f"resnet{n}@resnet{n}_cifar10.safetensors" for n in (20, 32, 44, 56)
@@ -97,7 +97,7 @@ def accuracies() -> dict[str, float]:
   path = section.RESULTS.parent / "published" / "source_accuracy.csv"
   with path.open(newline="") as file:
     known = {r["model"]: float(r["accuracy"]) for r in csv.DictReader(file)}
-  for entry in zoo.entries():
+  for entry in catalog.entries():
     if entry.accuracy is not None:
       known[entry.name] = entry.accuracy
       if entry.architecture == "senet154":

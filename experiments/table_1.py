@@ -24,7 +24,7 @@ import sys
 from absl import flags
 
 from experiments import section
-from leep_jax import checks, command
+from leep_jax import command, validation
 from leep_jax.reports import correlation, results, sweep_report
 
 FLAGS = flags.FlagValues()
@@ -246,7 +246,7 @@ def _run() -> int:
 
   folder = pathlib.Path(_RESULTS.value)
   if not folder.is_dir():
-    raise checks.InputError(f"--results={folder} is no folder")
+    raise validation.InputError(f"--results={folder} is no folder")
   output = pathlib.Path(_OUTPUT.value or folder)
   output.mkdir(parents=True, exist_ok=True)
   found = lines(folder)

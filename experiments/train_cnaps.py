@@ -45,13 +45,8 @@ from absl import flags
 import jax
 import numpy as np
 
-from leep_jax import (
-  checks,
-  command,
-  data,
-  source as source_lib,
-  tasks as tasks_lib,
-)
+from leep_jax import command, data, tasks as tasks_lib, validation
+from leep_jax.models import preprocessing as preprocessing_lib
 from leep_jax.reports import results
 from leep_jax.transfer import checkpoints as checkpoints_lib, cnaps
 
@@ -132,7 +127,7 @@ _OUTPUT = flags.DEFINE_string(
 
 def bring(images: np.ndarray, *, size: int) -> np.ndarray:
   """Returns images `[n, H, W, 1 or 3]` as `[n, size, size, 3]` uint8."""
-  fit = jax.jit(source_lib.Preprocessing(image_size=size))
+  fit = jax.jit(preprocessing_lib.Preprocessing(image_size=size))
   parts = [
     np.rint(np.asarray(fit(images[i : i + 1000])) * 255).astype(np.uint8)
     for i in range(0, len(images), 1000)
@@ -161,7 +156,7 @@ def _config():
       try:
         low, high = map(int, flag.value)
       except ValueError as e:
-        raise checks.InputError(
+        raise validation.InputError(
           f"{name} is {','.join(flag.value)!r}, but must be two integers, as "
           "in 3,10"
         ) from e
@@ -174,9 +169,9 @@ def _load(name, split, size):
     name, split=split, data_dir=_DATA_DIR.value, limit=_LIMIT.value
   )
   if dataset.image_shape is None:
-    raise checks.InputError(f"images of {name} differ in size")
+    raise validation.InputError(f"images of {name} differ in size")
   images, labels = dataset.load()
-  return bring(images, size=size), checks.class_labels(labels)
+  return bring(images, size=size), validation.class_labels(labels)
 
 
 def _load_all(size):
@@ -237,7 +232,9 @@ def _within(examples, classes):
 def _run() -> int:
   config = _config()
   if not _OUTPUT.value.endswith(".safetensors"):
-    raise checks.InputError(f"output {_OUTPUT.value} must end in .safetensors")
+    raise validation.InputError(
+      f"output {_OUTPUT.value} must end in .safetensors"
+    )
   output = results.check_path("output", _OUTPUT.value, (".safetensors",))
   results.check_path("card", output.with_suffix(".json"), (".json",))
   model = cnaps.create(_BACKBONE.value, seed=config.seed)
@@ -259,7 +256,7 @@ def _run() -> int:
     # An output with checkpoints is one whose checkpoints were not yet removed
     # when the command was interrupted.
     if output.exists() and not checkpoints.epochs:
-      raise checks.InputError(
+      raise validation.InputError(
         f"{output} exists already: remove it to train again"
       )
     if checkpoints.epochs:

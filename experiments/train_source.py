@@ -3,8 +3,8 @@ r"""Trains a source model on a TFDS data set and writes it with its card.
     python -m experiments.train_source --arch=resnet14 --dataset=cifar10 \
       --data_dir=DIR --epochs=16 --output=cifar10_resnet14.safetensors
 
-Purpose: trains the bundled sources of `leep_jax/models/bundled/`. The recipe is
-SGD with Nesterov momentum, a linear warm-up and a cosine schedule, weight
+Purpose: trains the bundled sources of `leep_jax/sources/bundled/`. The recipe
+is SGD with Nesterov momentum, a linear warm-up and a cosine schedule, weight
 decay, label smoothing, random crops and flips on the device.
 
 After every epoch an Orbax checkpoint is written to the folder
@@ -17,7 +17,7 @@ at the start of training. The folder is removed when the output is written.
 Cost: about 340 images/s for a ResNet-14 and 580 images/s for a ResNet-8 on two
 CPU cores; `--dtype=bfloat16` is for accelerators.
 
-What came out is in the card of each file, `leep_jax/models/bundled/*.json`,
+What came out is in the card of each file, `leep_jax/sources/bundled/*.json`,
 with the measured test accuracy.
 
 Exit status 0; 2 for a mistake in what was asked or a training that diverges
@@ -42,9 +42,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from leep_jax import checks, command, data, source as source_lib, weights
-from leep_jax.models import network, zoo
+from leep_jax import command, data, validation
+from leep_jax.models import preprocessing as preprocessing_lib
 from leep_jax.reports import results
+from leep_jax.sources import catalog, checkpoints, network
 from leep_jax.transfer import augment
 from leep_jax.transfer.checkpoints import Checkpoints
 
@@ -66,7 +67,9 @@ class Recipe:
     InputError: if a value is of another type, unknown, or out of bounds.
   """
 
-  arch: str = _option("resnet14", "Architecture, one of leep_jax.models.zoo.")
+  arch: str = _option(
+    "resnet14", "Architecture, one of leep_jax.sources.catalog."
+  )
   epochs: int = _option(16, "Passes over the training split.")
   batch_size: int = _option(128, "Images per step.")
   learning_rate: float = _option(0.1, "Peak of the cosine schedule.")
@@ -85,14 +88,14 @@ class Recipe:
 
   def __post_init__(self):
     for name, kind, known in (
-      ("arch", "architecture", zoo.ARCHITECTURES),
+      ("arch", "architecture", catalog.ARCHITECTURES),
       ("dtype", "dtype", ("float32", "bfloat16")),
     ):
       value = getattr(self, name)
       if value not in list(known):
-        raise checks.unknown(kind, str(value), known)
+        raise validation.unknown(kind, str(value), known)
     for name in ("epochs", "batch_size"):
-      checks.at_least_1(name, getattr(self, name))
+      validation.at_least_1(name, getattr(self, name))
     for name, bounds, fits in (
       ("learning_rate", "finite and above 0", lambda v: 0 < v < math.inf),
       ("weight_decay", "finite and at least 0", lambda v: 0 <= v < math.inf),
@@ -100,16 +103,18 @@ class Recipe:
     ):
       value = getattr(self, name)
       if not (isinstance(value, (int, float)) and fits(value)):
-        raise checks.InputError(f"{name} is {value!r}, but must be {bounds}")
+        raise validation.InputError(
+          f"{name} is {value!r}, but must be {bounds}"
+        )
     for name, bound in (("crop", math.inf), ("seed", _MAX_SEED)):
       value = getattr(self, name)
       if not (isinstance(value, int) and 0 <= value <= bound):
         to = f" to {bound}" if bound < math.inf else ""
-        raise checks.InputError(
+        raise validation.InputError(
           f"{name} is {value!r}, but must be an integer from 0{to}"
         )
     if not isinstance(self.flip, bool):
-      raise checks.InputError(
+      raise validation.InputError(
         f"flip is {self.flip!r}, but must be True or False"
       )
 
@@ -271,7 +276,7 @@ def train(recipe, model, train_set, test_set, preprocessing, checkpoints):
       losses.append(loss)
     mean_loss = np.mean(losses)
     if not np.isfinite(mean_loss):
-      raise checks.InputError(
+      raise validation.InputError(
         f"the loss of epoch {epoch + 1} is {mean_loss:g}, not finite: is "
         f"learning_rate {recipe.learning_rate:g} too high?"
       )
@@ -296,7 +301,7 @@ def _preprocessing(images):
   sample = images[:10_000] / 255.0
   mean, std = sample.mean((0, 1, 2)), sample.std((0, 1, 2))
   repeat = 3 // images.shape[3]
-  return source_lib.Preprocessing(
+  return preprocessing_lib.Preprocessing(
     image_size=images.shape[1],
     mean=tuple(round(float(v), 4) for v in np.repeat(mean, repeat)),
     std=tuple(round(float(v), 4) for v in np.repeat(std, repeat)),
@@ -317,19 +322,19 @@ def _write(model, card, output, test_set, preprocessing):
   with tempfile.TemporaryDirectory() as folder:
     file = pathlib.Path(folder, "model.safetensors")
     with np.errstate(over="ignore"):  # infinite weights are refused below
-      weights.save(model, file)
-    tensors, _ = weights.read_tensors(file)
+      checkpoints.save(model, file)
+    tensors, _ = checkpoints.read_tensors(file)
     for name, value in tensors.items():
       if not np.isfinite(value).all():
-        raise checks.InputError(
+        raise validation.InputError(
           f"{name} is too large for the float16 of {output}: is the learning "
           "rate too high?"
         )
-    weights.load_into(model, tensors, origin=str(output))
+    checkpoints.load_into(model, tensors, origin=str(output))
     graph, params, rest = _split(model)
     accuracy = make_accuracy(graph, preprocessing)
     card["test_accuracy"] = accuracy(params, rest, *test_set)
-    weights.save(model, file, metadata={"leep_jax": json.dumps(card)})
+    checkpoints.save(model, file, metadata={"leep_jax": json.dumps(card)})
     content = file.read_bytes()
   text = json.dumps(card, indent=2) + "\n"
   # The card first, so that an interruption never leaves weights without one.
@@ -341,32 +346,32 @@ def _write(model, card, output, test_set, preprocessing):
 def _check_fit(recipe, train_data):
   """Refuses a recipe that does not fit the images."""
   if len(train_data) < recipe.batch_size:
-    raise checks.InputError(
+    raise validation.InputError(
       f"batch_size is {recipe.batch_size}, but there are {len(train_data)} "
       "images"
     )
   if train_data.image_shape is None:
-    raise checks.InputError(
+    raise validation.InputError(
       f"images of {train_data.name} are of no one size, which training needs"
     )
   height, width, channels = train_data.image_shape
   if channels not in (1, 3):
-    raise checks.InputError(
+    raise validation.InputError(
       f"images of {train_data.name} have {channels} channels, not 1 or 3"
     )
   if recipe.crop >= min(height, width):
-    raise checks.InputError(
+    raise validation.InputError(
       f"crop is {recipe.crop}, but must be below the images' {height} x "
       f"{width} pixels"
     )
-  architecture = zoo.ARCHITECTURES[recipe.arch]
+  architecture = catalog.ARCHITECTURES[recipe.arch]
   least = architecture.min_image_size
   fits, taken = height >= least, f"at least {least}"
   if architecture.fixed_image_size:
     side = architecture.preprocessing.image_size
     fits, taken = height == side, f"exactly {side}"
   if not fits:
-    raise checks.InputError(
+    raise validation.InputError(
       f"images of {train_data.name} are {height} pixels high, but "
       f"{recipe.arch} takes {taken}"
     )
@@ -375,7 +380,9 @@ def _check_fit(recipe, train_data):
 def _run() -> int:
   recipe = Recipe(**{name: flag.value for name, flag in _RECIPE.items()})
   if not _OUTPUT.value.endswith(".safetensors"):
-    raise checks.InputError(f"output {_OUTPUT.value} must end in .safetensors")
+    raise validation.InputError(
+      f"output {_OUTPUT.value} must end in .safetensors"
+    )
   output = results.check_path("output", _OUTPUT.value, (".safetensors",))
   results.check_path("card", output.with_suffix(".json"), (".json",))
   name, data_dir = _DATASET.value, _DATA_DIR.value
@@ -393,13 +400,13 @@ def _run() -> int:
     # An output with checkpoints is one whose checkpoints were not yet removed
     # when the command was interrupted.
     if output.exists() and not checkpoints.epochs:
-      raise checks.InputError(
+      raise validation.InputError(
         f"{output} exists already: remove it to train again"
       )
     train_set, test_set = train_data.load(), test_data.load()
     preprocessing = _preprocessing(train_set[0])
     print(f"preprocessing: {_flags(preprocessing)}", flush=True)
-    model = zoo.build(recipe.arch, train_data.num_classes, seed=recipe.seed)
+    model = catalog.build(recipe.arch, train_data.num_classes, seed=recipe.seed)
     train(recipe, model, train_set, test_set, preprocessing, checkpoints)
   card = {
     "architecture": recipe.arch,

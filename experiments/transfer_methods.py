@@ -24,7 +24,7 @@ import sys
 from absl import flags
 import numpy as np
 
-from leep_jax import checks, command
+from leep_jax import command, validation
 from leep_jax.reports import plots, results
 from leep_jax.transfer import __main__ as transfer
 
@@ -114,7 +114,7 @@ def draw(rows: Sequence[results.Row], path: pathlib.Path) -> None:
 
 def _run() -> int:
   if not (_DATA_DIR.value and _WEIGHTS.value):
-    raise checks.InputError("--data_dir and --weights are missing")
+    raise validation.InputError("--data_dir and --weights are missing")
   return transfer.main(flags_of_training(_DATA_DIR.value, _WEIGHTS.value))
 
 

@@ -1,15 +1,14 @@
 """Which pre-trained model transfers best? Scores from one forward pass."""
 
-from leep_jax.checks import InputError
 from leep_jax.data import Dataset, load_dataset
-from leep_jax.forward import compute_outputs
-from leep_jax.jackknife import Estimate, paired_difference
-from leep_jax.models.zoo import load_source
-from leep_jax.outputs import Outputs
+from leep_jax.engine.forward import compute_outputs
+from leep_jax.engine.outputs import Outputs
+from leep_jax.models.preprocessing import Preprocessing
 from leep_jax.reports.correlation import correlate
 from leep_jax.scores import SCORES, compute_scores, estimate_scores
 from leep_jax.scores.gbc import gbc
 from leep_jax.scores.h_score import h_score, regularized_h_score
+from leep_jax.scores.jackknife import Estimate, paired_difference
 from leep_jax.scores.leep import EEP, eep_accuracy, leep, leep_bounds
 from leep_jax.scores.logme import logme
 from leep_jax.scores.n_leep import n_leep
@@ -17,12 +16,14 @@ from leep_jax.scores.nce import nce, task_hardness
 from leep_jax.scores.parc import parc
 from leep_jax.scores.regression import lab_mse, lin_mse
 from leep_jax.scores.trans_rate import trans_rate
-from leep_jax.source import Preprocessing, Source
+from leep_jax.sources.catalog import load_source
+from leep_jax.sources.source import Source
 from leep_jax.tasks.subset_scores import (
   h_score_of_subsets,
   leep_of_subsets,
   nce_of_subsets,
 )
+from leep_jax.validation import InputError
 from leep_jax.version import __version__
 
 __all__ = [

@@ -9,9 +9,10 @@ import warnings
 
 from absl import flags, logging
 
-from leep_jax import checks, data, devices
-from leep_jax.models import zoo
+from leep_jax import data, validation
+from leep_jax.engine import programs
 from leep_jax.reports import tables
+from leep_jax.sources import catalog
 
 
 class SourceFlags:
@@ -84,18 +85,18 @@ class SourceFlags:
     """Returns the sources asked for, each once.
 
     Raises:
-      InputError: if one cannot be loaded, see `zoo.check_source`.
+      InputError: if one cannot be loaded, see `catalog.check_source`.
     """
-    asked = list(zoo.names())
+    asked = list(catalog.names())
     if self.model.value is not None:
       asked = names(self.model, "source")
     for name in asked:
-      zoo.check_source(name)
+      catalog.check_source(name)
     return asked
 
-  def overrides(self) -> zoo.Overrides:
+  def overrides(self) -> catalog.Overrides:
     """Returns what replaces the configuration of checkpoints."""
-    return zoo.Overrides(
+    return catalog.Overrides(
       image_size=self._image_size.value,
       crop=self._crop.value,
       interpolation=self._interpolation.value,
@@ -174,7 +175,7 @@ class DataFlags:
     try:
       return tuple(int(text) for text in asked)
     except ValueError as e:
-      raise checks.InputError(
+      raise validation.InputError(
         f"--ignore_label={','.join(asked)} must be integers"
       ) from e
 
@@ -311,7 +312,7 @@ def names(flag: flags.FlagHolder, what: str) -> list[str]:
   """
   parts = [part.strip() for part in flag.value]
   if not parts or not all(parts):
-    raise checks.InputError(f"--{flag.name} has an empty {what}")
+    raise validation.InputError(f"--{flag.name} has an empty {what}")
   return list(dict.fromkeys(parts))
 
 
@@ -322,7 +323,7 @@ def _numbers(flag):
   try:
     return tuple(float(value) for value in flag.value)
   except ValueError as e:
-    raise checks.InputError(
+    raise validation.InputError(
       f"--{flag.name}={','.join(flag.value)} is no list of numbers"
     ) from e
 
@@ -337,7 +338,7 @@ def print_error(error: object, *, about: str = "") -> None:
   text = f"{error}"
   if about not in text:
     text = f"{about}: {text}"
-  print(f"error: {checks.one_line(text)}", file=sys.stderr)
+  print(f"error: {validation.one_line(text)}", file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -347,14 +348,14 @@ def _notes_printed() -> Iterator[None]:
 
   def show(message, category, filename, lineno, file=None, line=None):
     text = str(message)
-    if not issubclass(category, checks.InputNote):
+    if not issubclass(category, validation.InputNote):
       usual(message, category, filename, lineno, file, line)
     elif text not in told:
       told.add(text)
       print(f"note: {text}", file=sys.stderr)
 
   with warnings.catch_warnings():
-    warnings.simplefilter("always", checks.InputNote)
+    warnings.simplefilter("always", validation.InputNote)
     usual, warnings.showwarning = warnings.showwarning, show
     yield
 
@@ -384,16 +385,16 @@ def main(
     defined.unparse_flags()  # what an earlier call in this process has set
     rest = defined(argv)[1:]
     if rest:
-      raise checks.InputError(
+      raise validation.InputError(
         f"unexpected argument {rest[0]!r}: options are written --name=value"
       )
-    devices.use_compilation_cache()
+    programs.use_compilation_cache()
     with _notes_printed():
       status = run()
     sys.stdout.flush()
     return status
-  except (checks.InputError, flags.Error) as e:
-    print_error(checks.reason(e))
+  except (validation.InputError, flags.Error) as e:
+    print_error(validation.reason(e))
     return 2
   except KeyboardInterrupt:
     print("\ninterrupted", file=sys.stderr)

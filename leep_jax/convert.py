@@ -22,7 +22,7 @@ import warnings
 from absl import flags
 import numpy as np
 
-from leep_jax import checks, command
+from leep_jax import command, validation
 
 FLAGS = flags.FlagValues()
 _KEY = flags.DEFINE_string(
@@ -71,15 +71,17 @@ def convert(
     import safetensors.torch
     import torch
   except ImportError as e:
-    raise checks.InputError(
-      f"PyTorch reads such files and is needed here ({checks.reason(e)}): "
+    raise validation.InputError(
+      f"PyTorch reads such files and is needed here ({validation.reason(e)}): "
       "pip install torch"
     ) from e
   path, out = pathlib.Path(path).expanduser(), pathlib.Path(out).expanduser()
   if not path.is_file():
-    raise checks.InputError(f"no file at {path}")
+    raise validation.InputError(f"no file at {path}")
   if out.exists() and out.samefile(path):
-    raise checks.InputError(f"{out} is the file to read: name another to write")
+    raise validation.InputError(
+      f"{out} is the file to read: name another to write"
+    )
   where, found = _find(_load(torch, path), path, key)
   # Cloned: safetensors keeps no shared and no strided memory.
   tensors = {
@@ -89,8 +91,8 @@ def convert(
   try:
     safetensors.torch.save_file(tensors, out)
   except Exception as e:  # of the disk, or of a type of tensor
-    raise checks.InputError(
-      f"cannot write {out}: {type(e).__name__}: {checks.reason(e)}"
+    raise validation.InputError(
+      f"cannot write {out}: {type(e).__name__}: {validation.reason(e)}"
     ) from e
   return len(tensors), where
 
@@ -136,13 +138,13 @@ def _load(torch, path):
       elif found := _DICTIONARY.search(text):
         known[found[1]] = OrderedDict  # a dictionary of a type of its own
       elif isinstance(e, pickle.UnpicklingError) and "tar" in text:
-        raise checks.InputError(
+        raise validation.InputError(
           f"cannot read {path}: it is of a version of PyTorch before 0.4"
         ) from e
       else:
         # torch first advises to run whatever the file says.
         why = text.rpartition("WeightsUnpickler error: ")[2][:200]
-        raise checks.InputError(
+        raise validation.InputError(
           f"cannot read {path} as a checkpoint of PyTorch "
           f"({why or type(e).__name__}): is it damaged, or of another kind?"
         ) from e
@@ -209,13 +211,13 @@ def _find(content, path, key):
     for part in key.split("."):
       if not isinstance(content, Mapping) or part not in content:
         keys = list(content) if isinstance(content, Mapping) else []
-        raise checks.InputError(f"{path} has no {key!r}; {_some(keys)}")
+        raise validation.InputError(f"{path} has no {key!r}; {_some(keys)}")
       content = content[part]
   inside, tensors = _search(content, _DEPTH)
   where = ".".join([key, *inside] if key else inside)
   if not tensors:
     keys = list(content) if isinstance(content, Mapping) else []
-    raise checks.InputError(
+    raise validation.InputError(
       f"{path} holds no tensors by name{f' under {where!r}' if where else ''}; "
       f"{_some(keys)}. If they are deeper, pass --key=NAME.NAME"
     )
@@ -258,7 +260,7 @@ def main(argv: list[str]) -> int:
 
   def run():
     if len(paths) != 2:
-      raise checks.InputError(
+      raise validation.InputError(
         f"{len(paths)} files are named, not 2: write python -m "
         "leep_jax.convert FILE OUT.safetensors [--key=NAME]"
       )

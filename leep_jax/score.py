@@ -26,20 +26,11 @@ from absl import flags
 import jax
 import numpy as np
 
-from leep_jax import (
-  checks,
-  command,
-  data,
-  devices,
-  forward,
-  jackknife,
-  outputs as outputs_lib,
-  scores as scores_lib,
-  version,
-)
-from leep_jax.models import zoo
+from leep_jax import command, data, scores as scores_lib, validation, version
+from leep_jax.engine import forward, hosts, outputs as outputs_lib, programs
 from leep_jax.reports import plots, results, tables
-from leep_jax.scores import nce
+from leep_jax.scores import jackknife, nce
+from leep_jax.sources import catalog
 
 # Flags of this command alone, so that several commands can be imported.
 FLAGS = flags.FlagValues()
@@ -145,7 +136,7 @@ def _score(
   progress: command.Progress,
 ) -> _Scored:
   """Scores one source; times it without compilation."""
-  start, compiled = time.perf_counter(), devices.compile_seconds()
+  start, compiled = time.perf_counter(), programs.compile_seconds()
   undefined: dict[str, str] = {}
   try:
     outputs = make_outputs()
@@ -166,7 +157,7 @@ def _score(
   finally:
     progress.clear()
   seconds = time.perf_counter() - start
-  seconds -= devices.compile_seconds() - compiled
+  seconds -= programs.compile_seconds() - compiled
   targets = outputs.targets
   row = {
     "model": name,
@@ -180,7 +171,7 @@ def _score(
     "note": "; ".join(what.why for what in nothing.values()) or None,
     "seconds": round(seconds, 3),
     "examples_per_second": round(len(outputs) / seconds, 1),
-    "devices": devices.all_device_count(),
+    "devices": programs.all_device_count(),
     "version": version.__version__,
   }
   truth = outputs.labels if targets is None else targets
@@ -206,7 +197,7 @@ class _Names:
   def __init__(self, asked: list[str] | None):
     for name in asked or ():
       if name not in scores_lib.SCORES and name != "all":
-        raise checks.unknown("score", name, (*scores_lib.SCORES, "all"))
+        raise validation.unknown("score", name, (*scores_lib.SCORES, "all"))
     self._asked = asked
     self.chosen: list[str] = []
 
@@ -223,7 +214,7 @@ class _Names:
       if not {*fit, "all"} & set(asked):
         kinds = ("real-valued targets", "classes")
         have, need = kinds if regression else kinds[::-1]
-        raise checks.InputError(
+        raise validation.InputError(
           f"--scores={','.join(asked)} need {need}, but these are {have}"
         )
       self.chosen = [name for name in asked if name != "all"]
@@ -236,10 +227,10 @@ def _score_models(models, overrides, names, dataset, on_row, on_error):
   """Scores each source on a data set, going on after one that fails."""
   for name in models:
     try:
-      source = devices.agree(
-        functools.partial(zoo.load_source, name, overrides=overrides)
+      source = hosts.agree(
+        functools.partial(catalog.load_source, name, overrides=overrides)
       )
-      mine = devices.share(len(dataset))
+      mine = hosts.share(len(dataset))
       progress = command.Progress(
         tables.short(name, 30), mine.stop - mine.start
       )
@@ -254,17 +245,17 @@ def _score_models(models, overrides, names, dataset, on_row, on_error):
       )
       where = (dataset.name, dataset.split)
       scored = _score(name, names, where, compute, progress)
-    except checks.DataError as e:  # would be the same for every source
+    except validation.DataError as e:  # would be the same for every source
       on_error(f"{e}")
       return
-    except checks.InputError as e:
+    except validation.InputError as e:
       on_error(f"{e}" if name in f"{e}" else f"{name}: {e}")
-    except devices.LostHost:
+    except hosts.LostHost:
       raise
     except Exception as e:  # out of memory, say: the others are still scored
-      failure = f"{name} failed: {type(e).__name__}: {checks.reason(e)}"
-      if devices.hosts() > 1:  # other hosts, which know nothing of it, wait
-        raise devices.LostHost(failure) from e
+      failure = f"{name} failed: {type(e).__name__}: {validation.reason(e)}"
+      if hosts.count() > 1:  # other hosts, which know nothing of it, wait
+        raise hosts.LostHost(failure) from e
       on_error(failure)
     else:
       on_row(scored)
@@ -277,11 +268,11 @@ def _score_predictions(paths, names, on_row, on_error):
     try:
       scored = _score_file(path, names)
       if first is not None and first.truth.ndim != scored.truth.ndim:
-        raise checks.InputError(
+        raise validation.InputError(
           f"{first.row['model']} and {path} hold labels (classes) and targets "
           "(real numbers): their scores do not compare"
         )
-    except checks.InputError as e:
+    except validation.InputError as e:
       on_error(f"{e}" if path in f"{e}" else f"{path}: {e}")
       continue
     on_row(scored)
@@ -295,9 +286,9 @@ def _score_predictions(paths, names, on_row, on_error):
 
 
 def _score_file(path, names):
-  arrays: dict[str, Any] = checks.read_npz(path)
+  arrays: dict[str, Any] = validation.read_npz(path)
   if not {"labels", "targets"} & set(arrays):
-    raise checks.InputError(
+    raise validation.InputError(
       "no array labels (classes) or targets (real numbers); the file has "
       f"{', '.join(arrays) or 'none'}"
     )
@@ -375,7 +366,7 @@ def _report(scored, names, marks):
   ]
   if saturated:
     _wrap(
-      f"h_score tells nothing of {checks.some(saturated)}: with no more "
+      f"h_score tells nothing of {validation.some(saturated)}: with no more "
       "examples than features it is the same for any source; "
       "regularized_h_score is not."
     )
@@ -389,12 +380,12 @@ def _report(scored, names, marks):
       "nothing."
     )
   count, several = first["devices"], ""
-  if devices.hosts() > 1:
-    several = f" of {devices.hosts()} processes"
+  if hosts.count() > 1:
+    several = f" of {hosts.count()} processes"
   print(
     f"{count} {jax.default_backend()} device{'s' * (count > 1)}{several}; "
     f"{sum(r['seconds'] for r in rows):.1f} s, and "
-    f"{devices.compile_seconds():.1f} s of compilation."
+    f"{programs.compile_seconds():.1f} s of compilation."
   )
 
 
@@ -437,16 +428,16 @@ def _start() -> None:
   given = (_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
   if any(value is not None for value in given):
     if None in given:
-      raise checks.InputError(
+      raise validation.InputError(
         "--coordinator, --processes and --process are given together"
       )
-    devices.start(
+    hosts.start(
       coordinator=_COORDINATOR.value,
       processes=_PROCESSES.value,
       process=_PROCESS.value,
     )
   elif _DISTRIBUTED.value:
-    devices.start()
+    hosts.start()
 
 
 def _check_files() -> None:
@@ -463,7 +454,7 @@ def _check_predictions() -> None:
     _COORDINATOR, _PROCESSES, _PROCESS,
   ):  # fmt: skip
     if flag.present:
-      raise checks.InputError(
+      raise validation.InputError(
         f"--{flag.name} has no meaning with --predictions, which hold outputs "
         "and labels"
       )
@@ -472,13 +463,13 @@ def _check_predictions() -> None:
 def _run() -> int:
   asked = None if _SCORES.value is None else command.names(_SCORES, "score")
   names = _Names(asked)
-  checks.at_least_1("groups", _GROUPS.value)
+  validation.at_least_1("groups", _GROUPS.value)
   if _PREDICTIONS.value is not None:
     _check_predictions()
   _start()
-  devices.on_first_host(_check_files)
+  hosts.on_first_host(_check_files)
   if _BATCH_SIZE.value is not None:
-    checks.at_least_1("batch_size", _BATCH_SIZE.value)
+    validation.at_least_1("batch_size", _BATCH_SIZE.value)
   scored: list[_Scored] = []
   failed: list[str] = []
 
@@ -493,12 +484,12 @@ def _run() -> int:
     else:
       models = _SOURCES.names()
       overrides = _SOURCES.overrides()
-      dataset = devices.agree(lambda: _DATA.load(target=_TARGET.value))
+      dataset = hosts.agree(lambda: _DATA.load(target=_TARGET.value))
       _score_models(models, overrides, names, dataset, scored.append, on_error)
   except KeyboardInterrupt:
     print("\ninterrupted", file=sys.stderr)
     status = 130
-  except devices.LostHost as e:
+  except hosts.LostHost as e:
     on_error(f"{e}")
     status = 1
   else:
@@ -514,10 +505,10 @@ def _run() -> int:
       _draw(scored, names.chosen, marks, _PLOT.value)
 
   if status in (0, 2):  # first: printing can fail
-    devices.on_first_host(write)
-  elif devices.host() == 0:  # the others may be gone
+    hosts.on_first_host(write)
+  elif hosts.index() == 0:  # the others may be gone
     write()
-  if devices.host() == 0:
+  if hosts.index() == 0:
     _report(scored, names.chosen, marks)
   return status
 

@@ -31,16 +31,15 @@ from absl import flags
 from etils import epath
 
 from leep_jax import (
-  cache,
-  checks,
   command,
   data,
-  forward,
   scores as scores_lib,
   tasks as tasks_lib,
+  validation,
 )
-from leep_jax.models import zoo
+from leep_jax.engine import cache, forward
 from leep_jax.reports import results, sweep_report, tables
+from leep_jax.sources import catalog
 from leep_jax.tasks import task_scores
 from leep_jax.transfer import recipe_flags, trials
 
@@ -123,13 +122,15 @@ def read_rows(folder: Any) -> list[dict[str, Any]]:
   try:
     files = sorted(epath.Path(folder).expanduser().glob("rows-*.jsonl"))
   except ImportError as e:  # of the package of an object store
-    raise checks.InputError(f"cannot read {folder}: {checks.reason(e)}") from e
+    raise validation.InputError(
+      f"cannot read {folder}: {validation.reason(e)}"
+    ) from e
   rows: dict[bytes, dict[str, Any]] = {}
   for file in files:
     for row in results.parse_rows(file.read_bytes(), name=str(file))[0]:
       rows.setdefault(trials.key(row), row)
   if not rows:
-    raise checks.InputError(f"there are no rows in {folder}")
+    raise validation.InputError(f"there are no rows in {folder}")
   return list(rows.values())
 
 
@@ -137,11 +138,11 @@ def _worker():
   """Number and count of workers."""
   index, slash, count = _WORKER.value.partition("/")
   if not (slash and index.isdigit() and count.isdigit()):
-    raise checks.InputError(
+    raise validation.InputError(
       f"worker is {_WORKER.value!r}, but must be like 0/4"
     )
   if not int(index) < int(count):
-    raise checks.InputError(
+    raise validation.InputError(
       f"worker is {_WORKER.value}, but they are counted from 0 to "
       f"{int(count) - 1}"
     )
@@ -265,7 +266,7 @@ class _Sweep:
       if row["model"] == model and row.get("source_digest") != digest
     ]
     if old:
-      checks.note(
+      validation.note(
         f"{len(old)} rows of {model} are of other weights, preprocessing or "
         "code than it has now: they stay, and it is scored anew"
       )
@@ -278,7 +279,7 @@ class _Sweep:
       outputs = self.outputs(source, self.target.sets(one_set)[0])
       for what in scores_lib.uninformative(outputs).values():
         if what.constant:
-          checks.note(f"{source.name}: {what.why}")
+          validation.note(f"{source.name}: {what.why}")
       progress = command.LateProgress(
         f"{tables.short(source.name, 30)} scores", what="tasks"
       )
@@ -314,9 +315,9 @@ def _dry_run(sweep, models, overrides):
   seconds = 0.0
   for model in models:
     try:
-      source = zoo.load_source(model, overrides=overrides)
+      source = catalog.load_source(model, overrides=overrides)
       wanted = sweep.wanted(model, source)
-    except checks.InputError as e:
+    except validation.InputError as e:
       print(f"error: {e}" if model in f"{e}" else f"error: {model}: {e}")
       continue
     counts = {name: len(found) for name, found in wanted.items() if found}
@@ -353,9 +354,9 @@ def _run_report(folder):
   try:
     found = sweep_report.write(rows, written, truth=_TRUTH.value)
   except OSError as e:
-    raise checks.InputError(f"cannot write {written}: {e.strerror}") from e
+    raise validation.InputError(f"cannot write {written}: {e.strerror}") from e
   if not found:
-    raise checks.InputError(
+    raise validation.InputError(
       f"{folder} has no task with both scores and trained models: run it with "
       "--transfer"
     )
@@ -365,18 +366,18 @@ def _run_report(folder):
 
 def _run() -> int:
   if not _OUTPUT.value:
-    raise checks.InputError("--output is missing: which folder is it?")
+    raise validation.InputError("--output is missing: which folder is it?")
   if _REPORT.value:
     _run_report(_OUTPUT.value)
     return 0
   names = command.names(_SCORES, "score")
   for name in names:
     if name not in scores_lib.SCORES:
-      raise checks.unknown("score", name, scores_lib.SCORES)
+      raise validation.unknown("score", name, scores_lib.SCORES)
   methods = [] if not _TRANSFER.value else command.names(_TRANSFER, "method")
   for method in methods:
     if method not in trials.METHODS:
-      raise checks.unknown("method", method, trials.METHODS)
+      raise validation.unknown("method", method, trials.METHODS)
   recipe, mine = _RECIPE.recipe(), _worker()
   models, overrides = _SOURCES.names(), _SOURCES.overrides()
   train, test = _DATA.load_pair()
@@ -414,14 +415,14 @@ def _run() -> int:
     try:
       for model in models:
         try:
-          sweep.run(model, zoo.load_source(model, overrides=overrides))
+          sweep.run(model, catalog.load_source(model, overrides=overrides))
         except results.CannotWriteError:
           raise
-        except checks.DataError as e:  # would be so for every source
+        except validation.DataError as e:  # would be so for every source
           failed = True
           command.print_error(e)
           break
-        except checks.InputError as e:
+        except validation.InputError as e:
           failed = True
           command.print_error(e, about=model)
     except KeyboardInterrupt:

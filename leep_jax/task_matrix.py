@@ -23,7 +23,7 @@ from typing import Any
 from absl import flags
 import numpy as np
 
-from leep_jax import checks, command, data
+from leep_jax import command, data, validation
 from leep_jax.reports import plots, results, tables
 
 FLAGS = flags.FlagValues()  # of this command alone, as in `score`
@@ -195,7 +195,7 @@ def _rows(names, matrix, hard):
 
 def _run() -> int:
   if not _DATASET.value:
-    raise checks.InputError(
+    raise validation.InputError(
       "--dataset is missing: csv:FILE, npz:FILE or a TFDS name"
     )
   if _OUTPUT.value is not None:
@@ -206,7 +206,7 @@ def _run() -> int:
   if chosen is not None:
     chosen = [name.strip() for name in chosen]
     if not chosen or not all(chosen):
-      raise checks.InputError("--attributes has an empty name")
+      raise validation.InputError("--attributes has an empty name")
   attributes, names = data.load_attributes(
     _DATASET.value,
     attributes=chosen,
@@ -214,7 +214,7 @@ def _run() -> int:
     data_dir=_DATA_DIR.value,
   )
   if _OUTPUT.value is not None and {"hardness", _ROW_NAME} & set(names):
-    raise checks.InputError(
+    raise validation.InputError(
       "an attribute is called hardness, as a column of --output is: rename it"
     )
   matrix, hard = nce_matrix(attributes), hardness(attributes)

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 import pytest
 
-from leep_jax import devices
+from leep_jax.engine import programs
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -31,19 +31,19 @@ SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 def _few_programs():
   """Gives back programs: thousands would exceed a process's memory maps."""
   yield
-  devices.forget_programs()
+  programs.forget_programs()
 
 
 @pytest.fixture(params=[1, 8], ids=["1 device", "8 devices"])
 def device_count(request):
   """Runs a test on one and on eight simulated devices."""
-  with devices.limit(request.param):
+  with programs.limit(request.param):
     yield request.param
 
 
 @pytest.fixture
 def one_device():
-  with devices.limit(1):
+  with programs.limit(1):
     yield
 
 

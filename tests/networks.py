@@ -4,7 +4,7 @@ from flax import nnx
 import numpy as np
 
 import leep_jax
-from leep_jax.models import network
+from leep_jax.sources import network
 
 PREPROCESSING = leep_jax.Preprocessing(image_size=8, mean=(0.5,), std=(0.5,))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import leep_jax
-from leep_jax import checks, data, score
+from leep_jax import data, score, validation
 
 IMAGES = np.arange(6 * 8 * 9 * 3, dtype=np.uint8).reshape(6, 8, 9, 3)
 LABELS = np.arange(6) % 3
@@ -91,7 +91,7 @@ def test_classes_of_a_pair_of_arrays(tmp_path):
     tmp_path, x_train=IMAGES, y_train=text[LABELS], x_test=IMAGES[:2],
     y_test=text[[2, 0]],
   )  # fmt: skip
-  with pytest.warns(checks.InputNote, match="lacks 1 of the 3 classes"):
+  with pytest.warns(validation.InputNote, match="lacks 1 of the 3 classes"):
     _, test = data.load_pair(name)
   assert test.labels().tolist() == [2, 0]
   assert test.class_names == ("cat", "dog", "eel")
@@ -120,7 +120,9 @@ def test_shapes_of_images(tmp_path):
     dataset = load(tmp_path, images=images, labels=LABELS)
     np.testing.assert_array_equal(dataset.load()[0], IMAGES)
   both[0, 0, 0, 3] = 7
-  with pytest.warns(checks.InputNote, match="transparency, which is left out"):
+  with pytest.warns(
+    validation.InputNote, match="transparency, which is left out"
+  ):
     load(tmp_path, images=both, labels=LABELS)
 
 
@@ -192,7 +194,7 @@ def test_rounding_is_clipped_in_batches_of_any_iterable():
   ],
 )
 def test_units_that_are_suspicious(tmp_path, images, message):
-  with pytest.warns(checks.InputNote, match=message):
+  with pytest.warns(validation.InputNote, match=message):
     load(tmp_path, images=images, labels=LABELS)
 
 
@@ -235,7 +237,7 @@ def test_labels_that_are_no_classes(labels, message):
   probs = np.full((len(labels), 2), 0.5)
   if labels.shape == (1, 3):
     probs = np.full((3, 2), 0.5)
-  with pytest.raises(checks.DataError, match=message) as error:
+  with pytest.raises(validation.DataError, match=message) as error:
     leep_jax.leep(probs, labels)
   if "one-hot" not in str(error.value):
     assert "argmax" not in str(error.value)
@@ -243,21 +245,21 @@ def test_labels_that_are_no_classes(labels, message):
 
 @pytest.mark.parametrize("labels", [[0, 255], [3, 250, 255], [0, 1, 254, 255]])
 def test_255_may_be_a_class(labels):
-  assert checks.class_labels(labels).tolist() == labels
-  assert checks.class_labels([0, 1, 2, 255], num_classes=256)[3] == 255
+  assert validation.class_labels(labels).tolist() == labels
+  assert validation.class_labels([0, 1, 2, 255], num_classes=256)[3] == 255
 
 
 def test_255_above_the_classes_marks_what_has_no_label():
-  with pytest.raises(checks.DataError, match="--ignore_label=255"):
-    checks.class_labels([0, 3, 255], num_classes=19)
-  with pytest.raises(checks.DataError, match="counted from 1"):
-    checks.class_labels([1, 19], num_classes=19)
+  with pytest.raises(validation.DataError, match="--ignore_label=255"):
+    validation.class_labels([0, 3, 255], num_classes=19)
+  with pytest.raises(validation.DataError, match="counted from 1"):
+    validation.class_labels([1, 19], num_classes=19)
 
 
 def test_ignored_labels_are_left_out(tmp_path):
   labels = np.asarray([0, 255, 1, -1, 2, 255])
   name = save(tmp_path, images=IMAGES, labels=labels)
-  with pytest.warns(checks.InputNote, match="3 of 6 .* label is 255, -1$"):
+  with pytest.warns(validation.InputNote, match="3 of 6 .* label is 255, -1$"):
     dataset = leep_jax.load_dataset(name, ignore_label=[255, -1])
   images, found = dataset.load()
   np.testing.assert_array_equal(images, IMAGES[[0, 2, 4]])
@@ -268,12 +270,14 @@ def test_ignored_labels_are_left_out(tmp_path):
   with pytest.raises(leep_jax.InputError, match="digits has no integer labels"):
     leep_jax.load_dataset("digits", ignore_label=3)
   name = save(tmp_path, images=IMAGES, labels=np.full(6, 255))
-  with pytest.raises(checks.DataError, match="all examples .* label is 255"):
+  with pytest.raises(
+    validation.DataError, match="all examples .* label is 255"
+  ):
     leep_jax.load_dataset(name, ignore_label=255)
 
 
 def test_no_and_yes_as_0_and_255(tmp_path):
-  with pytest.raises(checks.DataError, match="0 and 255: .*labels // 255"):
+  with pytest.raises(validation.DataError, match="0 and 255: .*labels // 255"):
     load(tmp_path, images=IMAGES, labels=255 * (LABELS > 0))
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import leep_jax
-from leep_jax import cache, data, forward, version
+from leep_jax import data, version
+from leep_jax.engine import cache, forward
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import leep_jax
-from leep_jax import checks, weights
-from leep_jax.models import zoo
+from leep_jax import validation
+from leep_jax.sources import catalog, checkpoints
 
 _TRIES = 25
 
@@ -21,17 +21,17 @@ def good(tmp_path_factory):
   import orbax.checkpoint as ocp
 
   folder = tmp_path_factory.mktemp("good")
-  model = zoo.build("resnet8", 3)
+  model = catalog.build("resnet8", 3)
   hub = folder / "hub"
   hub.mkdir()
-  weights.save(model, hub / "model.safetensors")
+  checkpoints.save(model, hub / "model.safetensors")
   config = {
     "architecture": "resnet8",
     "num_classes": 3,
     "pretrained_cfg": {"input_size": [3, 32, 32], "mean": [0.5, 0.5, 0.5]},
   }
   (hub / "config.json").write_text(json.dumps(config))
-  np.savez(folder / "model.npz", **weights.published(model))
+  np.savez(folder / "model.npz", **checkpoints.published(model))
   with ocp.StandardCheckpointer() as checkpointer:
     checkpointer.save(folder / "orbax", nnx.state(model))
   for path in (hub, folder / "model.npz", folder / "orbax"):
@@ -43,9 +43,9 @@ def attempt(path):
   """Loads a source, or checks what refuses it; returns whether it loaded."""
   try:
     with warnings.catch_warnings():
-      warnings.simplefilter("ignore", checks.InputNote)
+      warnings.simplefilter("ignore", validation.InputNote)
       leep_jax.load_source(f"resnet8@{path}")
-  except checks.InputError as e:
+  except validation.InputError as e:
     text = str(e)
     assert len(text) <= 600, text
     assert "\n" not in text, text

@@ -10,8 +10,8 @@ import publishers
 import pytest
 
 import leep_jax
-from leep_jax import checks, config_keys, configs, weights
-from leep_jax.models import zoo
+from leep_jax import validation
+from leep_jax.sources import catalog, checkpoints, config_keys, configs
 
 
 def write(folder, config=None, images=None):
@@ -470,14 +470,16 @@ def test_means_of_pixels_to_255(tmp_path, mean, message):
 
 def test_scaled_or_not(tmp_path):
   images = {"do_rescale": False, "image_mean": 0.4, "image_std": 0.2}
-  with pytest.warns(checks.InputNote, match="0..1, but .* 0..255.*do_rescale"):
+  with pytest.warns(
+    validation.InputNote, match="0..1, but .* 0..255.*do_rescale"
+  ):
     fields = write(tmp_path, {"model_type": "vit"}, images).preprocessing
   assert fields["mean"] == pytest.approx((0.4 / 255,) * 3)  # what it says
 
 
 def test_sizes_that_two_files_state_differently(tmp_path):
   config = {"model_type": "convnext", "image_size": 224}
-  with pytest.warns(checks.InputNote, match="384 pixels.*--image_size=224"):
+  with pytest.warns(validation.InputNote, match="384 pixels.*--image_size=224"):
     fields = write(tmp_path, config).preprocessing
   assert (fields["image_size"], fields["squash"]) == (384, True)
 
@@ -491,7 +493,7 @@ def test_keys_that_nobody_knows_are_told(tmp_path):
     (TIMM | {"colour": "bgr"}, None, "config.json says colour, which is not"),
     (TIMM | dict.fromkeys("abcde", 1), None, "says a, b, c and 2 more"),
   ):
-    with pytest.warns(checks.InputNote, match=message):
+    with pytest.warns(validation.InputNote, match=message):
       write(tmp_path, config, images)
     (tmp_path / "preprocessor_config.json").unlink(missing_ok=True)
   write(tmp_path, TIMM | {"colour": None})  # null is not stated
@@ -544,7 +546,7 @@ def test_every_key_that_timm_writes_is_known(tmp_path, name, arch):
   _hub.save_config_for_hf(model, tmp_path / "config.json")
   found = configs.read(tmp_path)
   assert (found.timm, found.num_classes) == (name, 5)
-  zoo._check_network(arch, found)
+  catalog._check_network(arch, found)
   for key in timm.models.PretrainedCfg.__dataclass_fields__:
     assert key in (
       config_keys.TIMM_USED
@@ -563,7 +565,7 @@ def test_heads_are_computed_as_transformers_does(tmp_path, rng):
   )  # fmt: skip
   theirs = transformers.ViTForImageClassification(config).eval()
   theirs.save_pretrained(tmp_path)
-  source = zoo.load_source(f"vit_small_16@{tmp_path}")
+  source = catalog.load_source(f"vit_small_16@{tmp_path}")
   # Without a preprocessor_config.json: ViTImageProcessor's.
   assert source.preprocessing == leep_jax.Preprocessing(
     image_size=224, mean=(0.5,) * 3, std=(0.5,) * 3, squash=True
@@ -573,11 +575,11 @@ def test_heads_are_computed_as_transformers_does(tmp_path, rng):
     expected = theirs(torch.from_numpy(images.transpose(0, 3, 1, 2))).logits
   logits, _ = source.apply(source.state, images)
   np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
-  six = zoo.build("vit_small_16", 5, norm_eps=1e-12)
-  weights.load_into(
+  six = catalog.build("vit_small_16", 5, norm_eps=1e-12)
+  checkpoints.load_into(
     six,
-    weights.read_tensors(tmp_path / "model.safetensors")[0],
-    names=zoo.ARCHITECTURES["vit_small_16"].names,
+    checkpoints.read_tensors(tmp_path / "model.safetensors")[0],
+    names=catalog.ARCHITECTURES["vit_small_16"].names,
     origin="it",
   )
   assert np.abs(six(images)[0] - np.asarray(expected)).max() > 0.1
@@ -592,7 +594,7 @@ def test_heads_are_computed_as_transformers_does(tmp_path, rng):
   ):
     write(tmp_path, content | {key: value}, {"size": 224})
     with pytest.raises(leep_jax.InputError, match=message):
-      zoo.load_source(f"vit_small_16@{tmp_path}")
+      catalog.load_source(f"vit_small_16@{tmp_path}")
 
 
 @pytest.mark.parametrize(
@@ -623,17 +625,17 @@ def test_heads_are_computed_as_transformers_does(tmp_path, rng):
 def test_other_sizes_are_refused(tmp_path, arch, config, message):
   found = write(tmp_path, config)
   with pytest.raises(leep_jax.InputError, match=message):
-    zoo._check_network(arch, found)
+    catalog._check_network(arch, found)
 
 
 def test_sources_say_why_they_have_no_probabilities(tmp_path):
-  weights.save(zoo.build("resnet8", 3), tmp_path / "model.safetensors")
+  checkpoints.save(catalog.build("resnet8", 3), tmp_path / "model.safetensors")
   config = {"num_labels": 3, "problem_type": "multi_label_classification"}
   write(tmp_path, config)
-  source = zoo.load_source(f"resnet8@{tmp_path}")
+  source = catalog.load_source(f"resnet8@{tmp_path}")
   assert "multi_label_classification" in source.without_probs
   write(tmp_path, {"num_labels": 3})
-  assert not zoo.load_source(f"resnet8@{tmp_path}").without_probs
+  assert not catalog.load_source(f"resnet8@{tmp_path}").without_probs
 
 
 @pytest.mark.parametrize(
@@ -646,7 +648,7 @@ def test_sources_say_why_they_have_no_probabilities(tmp_path):
 )
 def test_flags_on_the_scale_of_8_bits_are_refused(given, message):
   with pytest.raises(leep_jax.InputError, match=message):
-    zoo.Overrides(**given)
+    catalog.Overrides(**given)
 
 
 @pytest.mark.parametrize(
@@ -685,5 +687,5 @@ def test_inputs_that_are_prepared_otherwise_are_refused(
 def test_other_heads_are_told(tmp_path, config):
   (tmp_path / "config.json").write_text(json.dumps(config))
   with warnings.catch_warnings():
-    warnings.simplefilter("ignore", checks.InputNote)
+    warnings.simplefilter("ignore", validation.InputNote)
     assert configs.read(tmp_path).without_probs

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import leep_jax
-from leep_jax import convert, weights
+from leep_jax import convert
+from leep_jax.sources import checkpoints
 
 torch = pytest.importorskip("torch")
 
@@ -41,7 +42,7 @@ def written(content, tmp_path, *flags, **options):
   out = tmp_path / "model.safetensors"
   argv = ["convert", str(tmp_path / "model.pth"), str(out), *flags]
   assert convert.main(argv) == 0
-  return weights.read_tensors(out)[0]
+  return checkpoints.read_tensors(out)[0]
 
 
 @pytest.mark.parametrize(
@@ -154,10 +155,10 @@ def test_mistakes_in_the_files_named(tmp_path, capsys):
 
 
 def test_the_advice_on_a_pickle_works(tmp_path):
-  model = leep_jax.models.zoo.build("resnet8", 3)
+  model = leep_jax.sources.catalog.build("resnet8", 3)
   state = {
     f"module.{name}": torch.tensor(value)
-    for name, value in weights.published(model).items()
+    for name, value in checkpoints.published(model).items()
   }
   torch.save({"state_dict": state, "epoch": 1}, tmp_path / "model.pth.tar")
   with pytest.raises(leep_jax.InputError, match="leep_jax.convert FILE OUT"):

@@ -15,7 +15,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 import leep_jax
-from leep_jax import checks, data
+from leep_jax import data, validation
 from leep_jax.data import dataset as dataset_lib, images as images_lib
 
 
@@ -255,7 +255,9 @@ def test_names_of_tfds_in_another_case(tfds_dir, name):
 
 
 def test_tfds_images_of_16_bits_and_labels_of_none(tfds_dir):
-  with pytest.warns(checks.InputNote, match="5 of 20 .* whose label is -1$"):
+  with pytest.warns(
+    validation.InputNote, match="5 of 20 .* whose label is -1$"
+  ):
     dataset = leep_jax.load_dataset("deep", data_dir=tfds_dir, ignore_label=-1)
   images, labels = dataset.load()
   assert images.dtype == np.uint8
@@ -264,7 +266,7 @@ def test_tfds_images_of_16_bits_and_labels_of_none(tfds_dir):
   assert len(dataset) == 15
   source = leep_jax.Source("mean", mean_pixel, ())
   whole = leep_jax.load_dataset("deep", data_dir=tfds_dir)
-  with pytest.raises(checks.DataError, match="--ignore_label=-1"):
+  with pytest.raises(validation.DataError, match="--ignore_label=-1"):
     leep_jax.compute_outputs(source, whole)
 
 
@@ -663,10 +665,10 @@ def test_files_that_are_not_npz(tmp_path):
   (tmp_path / "a.npz").write_bytes(b"PK nonsense")
   for name, message in (("a.npz", "cannot read"), ("b.npz", "no file at")):
     with pytest.raises(leep_jax.InputError, match=message):
-      checks.read_npz(tmp_path / name)
+      validation.read_npz(tmp_path / name)
   np.savez(tmp_path / "c.npz", a=np.array([{}], dtype=object))
   with pytest.raises(leep_jax.InputError, match="Python objects"):
-    checks.read_npz(tmp_path / "c.npz")
+    validation.read_npz(tmp_path / "c.npz")
 
 
 def test_reading_runs_ahead_but_bounded():

@@ -17,16 +17,9 @@ from absl.testing import flagsaver
 import numpy as np
 import pytest
 
-from leep_jax import (
-  checks,
-  data,
-  devices,
-  forward,
-  score,
-  scores,
-  statistics,
-)
-from leep_jax.models import zoo
+from leep_jax import data, score, scores, validation
+from leep_jax.engine import forward, hosts, programs, statistics
+from leep_jax.sources import catalog
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SOURCE = "fashion_mnist_resnet8"
@@ -41,9 +34,9 @@ ENVIRONMENT = {
 }
 START = """
 import sys
-from leep_jax import devices
-devices._SILENCE = 10
-devices.start(coordinator=sys.argv[1], processes=2, process=int(sys.argv[2]))
+from leep_jax.engine import hosts, programs
+hosts._SILENCE = 10
+hosts.start(coordinator=sys.argv[1], processes=2, process=int(sys.argv[2]))
 """
 
 
@@ -113,8 +106,9 @@ def command(*flags):
 WORKER = """
 import json
 import numpy as np
-from leep_jax import checks, data, forward, outputs as lib, scores, statistics
-from leep_jax.models import zoo
+from leep_jax import data, scores, validation
+from leep_jax.engine import forward, outputs as lib, statistics
+from leep_jax.sources import catalog
 
 source, limit, names, folder = json.loads(sys.argv[3])
 messages = {}
@@ -122,16 +116,16 @@ messages = {}
 def refused(key, work):
   try:
     work()
-  except checks.InputError as e:
+  except validation.InputError as e:
     messages[key] = str(e)
 
-assert (devices.hosts(), devices.all_device_count()) == (2, 8)
-me = devices.host()
-parts = devices.gather(np.full((3 * me, 2), me + 0.5))
+assert (hosts.count(), programs.all_device_count()) == (2, 8)
+me = hosts.index()
+parts = hosts.gather(np.full((3 * me, 2), me + 0.5))
 assert [p.tolist() for p in parts] == [[], [[1.5, 1.5]] * 3]
 
 outputs = forward.compute_outputs(
-  zoo.load_source(source),
+  catalog.load_source(source),
   data.load_dataset("digits", limit=limit),
   over_hosts=True,
 )
@@ -163,16 +157,16 @@ refused("groups", lambda: outputs.grouped(200))
 for key, limit in (("few", 1), ("differ", 5 + me)):
   some = data.load_dataset("digits", limit=limit)
   refused(key, lambda: forward.compute_outputs(
-    zoo.load_source(source), some, over_hosts=True))
+    catalog.load_source(source), some, over_hosts=True))
 refused("loader", lambda: forward.compute_outputs(
-  zoo.load_source(source), [], over_hosts=True))
+  catalog.load_source(source), [], over_hosts=True))
 
 def fail():
   if me == 1:
     raise OSError("disk on fire")
 
-refused("agree", lambda: devices.agree(fail))
-refused("first", lambda: devices.on_first_host(lambda: [][0]))
+refused("agree", lambda: hosts.agree(fail))
+refused("first", lambda: hosts.on_first_host(lambda: [][0]))
 with open(f"{folder}/{me}.json", "w") as file:
   json.dump(messages, file)
 """
@@ -198,7 +192,7 @@ def two(tmp_path_factory):
 def one():
   """The same outputs in this process alone."""
   return forward.compute_outputs(
-    zoo.load_source(SOURCE), data.load_dataset("digits", limit=LIMIT)
+    catalog.load_source(SOURCE), data.load_dataset("digits", limit=LIMIT)
   )
 
 
@@ -292,9 +286,9 @@ def test_a_mistake_on_one_host_ends_all_with_one_line(tmp_path):
 def test_a_host_that_dies_stops_the_others_within_a_minute(tmp_path):
   # In one job the first host is killed, in the other the second, while the
   # survivor runs the command. Here they are patient for 10 s instead of 30.
-  assert devices._SILENCE <= 30
+  assert hosts._SILENCE <= 30
   wait = "print('joined', flush=True)\nimport time\ntime.sleep(600)"
-  run = f"{START.rpartition('devices.start')[0]}from leep_jax import score\n"
+  run = f"{START.rpartition('hosts.start')[0]}from leep_jax import score\n"
   run += "sys.exit(score.main(sys.argv))"
   commands = []
   for victim in range(2):
@@ -334,20 +328,20 @@ def test_start_refuses(arguments, message, monkeypatch):
     raise ValueError("coordinator_address should be defined.")
 
   monkeypatch.setattr("jax.distributed.initialize", found_nothing)
-  with pytest.raises(checks.InputError, match=message):
-    devices.start(**arguments)
+  with pytest.raises(validation.InputError, match=message):
+    hosts.start(**arguments)
 
 
 def test_alone_nothing_changes(one):
-  devices.start(coordinator="localhost:1", processes=1, process=0)
-  assert (devices.hosts(), devices.host()) == (1, 0)
-  assert devices.share(7) == slice(0, 7)
+  hosts.start(coordinator="localhost:1", processes=1, process=0)
+  assert (hosts.count(), hosts.index()) == (1, 0)
+  assert hosts.share(7) == slice(0, 7)
   assert one.join_hosts() is one
-  assert devices.all_device_count() == devices.device_count()
+  assert programs.all_device_count() == programs.device_count()
   with pytest.raises(OSError, match="disk on fire"):
-    devices.on_first_host(_fail)
+    hosts.on_first_host(_fail)
   outputs = forward.compute_outputs(
-    zoo.load_source(SOURCE),
+    catalog.load_source(SOURCE),
     data.load_dataset("digits", limit=20),
     over_hosts=True,
   )
@@ -361,7 +355,7 @@ def _fail():
 @pytest.fixture
 def three(monkeypatch):
   """As if there were three hosts, all of which hold the same."""
-  monkeypatch.setattr(devices, "hosts", lambda: 3)
+  monkeypatch.setattr(hosts, "count", lambda: 3)
   monkeypatch.setattr(
     "jax.experimental.multihost_utils.process_allgather",
     lambda x: np.stack([x] * 3),
@@ -370,23 +364,23 @@ def three(monkeypatch):
 
 @pytest.mark.parametrize("size", [24, 240, 1 << 20])  # bytes in one collective
 def test_much_is_exchanged_in_pieces(size, three, monkeypatch, rng):
-  monkeypatch.setattr(devices, "_GATHERED_BYTES", size)
+  monkeypatch.setattr(hosts, "_GATHERED_BYTES", size)
   sums = {
     "a": rng.normal(size=(5, 3)),
     "b": (rng.normal(size=()), rng.random(7)),
   }
-  added = devices._add_hosts(sums)
+  added = hosts.add(sums)
   np.testing.assert_allclose(added["a"], 3 * sums["a"], rtol=1e-15)
   np.testing.assert_allclose(added["b"][0], 3 * sums["b"][0], rtol=1e-15)
   np.testing.assert_allclose(added["b"][1], 3 * sums["b"][1], rtol=1e-15)
   labels = np.arange(11, dtype=np.int32)
-  for part in devices.gather(labels):
+  for part in hosts.gather(labels):
     np.testing.assert_array_equal(part, labels)
 
 
 def test_what_all_hosts_fail_in_names_none_of_them(three):
-  with pytest.raises(checks.InputError, match="^OSError: disk on fire$"):
-    devices.agree(_fail)
+  with pytest.raises(validation.InputError, match="^OSError: disk on fire$"):
+    hosts.agree(_fail)
 
 
 def test_a_collective_that_fails_is_a_lost_host(three, monkeypatch):
@@ -396,8 +390,8 @@ def test_a_collective_that_fails_is_a_lost_host(three, monkeypatch):
   monkeypatch.setattr(
     "jax.experimental.multihost_utils.process_allgather", reset
   )
-  with pytest.raises(devices.LostHost, match=r"3 hosts .*reset by peer"):
-    devices.agree(lambda: 1)
+  with pytest.raises(hosts.LostHost, match=r"3 hosts .*reset by peer"):
+    hosts.agree(lambda: 1)
 
 
 @pytest.mark.parametrize("lost", [True, False])
@@ -406,8 +400,8 @@ def test_rows_before_a_lost_host_are_written(
 ):
   def compute(source, *_, **__):
     if source.name != SOURCE:
-      monkeypatch.setattr(devices, "hosts", lambda: 2)
-      raise devices.LostHost("gone") if lost else MemoryError("too much")
+      monkeypatch.setattr(hosts, "count", lambda: 2)
+      raise hosts.LostHost("gone") if lost else MemoryError("too much")
     return one
 
   monkeypatch.setattr(forward, "compute_outputs", compute)

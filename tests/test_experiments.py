@@ -14,9 +14,9 @@ import test_data
 from experiments import train_source, transfer_methods
 from experiments.benchmarks import engine, timing
 import leep_jax
-from leep_jax import checks, score, sweep, tasks, weights
-from leep_jax.models import zoo
+from leep_jax import score, sweep, tasks, validation
 from leep_jax.reports import results
+from leep_jax.sources import catalog, checkpoints
 from leep_jax.transfer import checkpoints as checkpoints_lib
 
 
@@ -90,11 +90,11 @@ def test_train_source_writes_a_source_and_its_card(tmp_path, tiny):
   card = json.loads(path.with_suffix(".json").read_text())
   assert card["data"] == "train_test, 40 training images"
   assert (card["image_size"], card["test_examples"]) == (16, 20)
-  tensors, metadata = weights.read_tensors(path)
+  tensors, metadata = checkpoints.read_tensors(path)
   assert tensors["linear.weight"].shape == (2, 64)
   assert tensors["linear.weight"].dtype == np.float16
   assert json.loads(metadata["leep_jax"])["class_names"] == ["cat", "dog"]
-  source = zoo.load_source(f"resnet8@{path}")
+  source = catalog.load_source(f"resnet8@{path}")
   assert source.preprocessing.image_size == 16
   dataset = leep_jax.load_dataset(
     "train_test", split="test", data_dir=str(tiny)
@@ -118,7 +118,7 @@ def test_interrupted_training_goes_on_to_the_same_result(tmp_path, tiny, run):
   checkpoints = parts.with_suffix(".checkpoints")
   (epoch,) = (int(p.name) for p in checkpoints.iterdir() if p.name.isdigit())
   assert epoch in (1, 2)
-  model = zoo.load_source(f"resnet8@{checkpoints}/{epoch}/model")
+  model = catalog.load_source(f"resnet8@{checkpoints}/{epoch}/model")
   assert model.state
   # Another recipe must not go on with it.
   status, _, errors = run(parts, "--epochs=3", "--learning_rate=0.5")
@@ -208,7 +208,7 @@ def test_output_must_be_given(capsys):
 )
 def test_recipe_refuses(value):
   ((name, bad),) = value.items()
-  with pytest.raises(checks.InputError, match=name) as caught:
+  with pytest.raises(validation.InputError, match=name) as caught:
     train_source.Recipe(**value)
   assert str(bad) in str(caught.value)
 
@@ -257,10 +257,10 @@ def test_loss_that_is_not_finite_stops(tmp_path, monkeypatch, run, epoch):
 
 
 def test_weights_beyond_float16_are_not_written(tmp_path):
-  model = zoo.build("resnet8", 2)
+  model = catalog.build("resnet8", 2)
   model.linear.bias.set_value(model.linear.bias[...] + 1e5)
   path = tmp_path / "tiny.safetensors"
-  with pytest.raises(checks.InputError, match=r"linear\.bias is too large"):
+  with pytest.raises(validation.InputError, match=r"linear\.bias is too large"):
     train_source._write(model, {}, path, None, None)
   assert not list(tmp_path.iterdir())
 
@@ -308,7 +308,7 @@ def test_killed_at_its_end_finishes_cleanly(tmp_path, monkeypatch, run):
     assert "going on after epoch 2" in printed
     assert "loss" not in printed
   whole = path.read_bytes(), card.read_bytes()
-  metadata = json.loads(weights.read_metadata(path)["leep_jax"])
+  metadata = json.loads(checkpoints.read_metadata(path)["leep_jax"])
   assert metadata == json.loads(whole[1])
   assert 0 <= metadata["test_accuracy"] <= 1
   (tmp_path / f"{kept.name}.removed" / "left").mkdir(parents=True)
@@ -355,12 +355,12 @@ def test_checkpoint_scores_as_its_output(tmp_path, monkeypatch, run):
   first, *flags = printed.splitlines()[0].split()
   assert first == "preprocessing:"
   score.FLAGS(["score", *flags])
-  source = zoo.load_source(
+  source = catalog.load_source(
     f"resnet8@{kept}/2/model", overrides=score._SOURCES.overrides()
   )
   score.FLAGS.unparse_flags()
   assert (
-    source.preprocessing == zoo.load_source(f"resnet8@{path}").preprocessing
+    source.preprocessing == catalog.load_source(f"resnet8@{path}").preprocessing
   )
 
 

@@ -12,7 +12,7 @@ import pytest
 import safetensors.numpy
 
 import leep_jax
-from leep_jax import file_kinds, weights
+from leep_jax.sources import checkpoints, file_kinds
 
 
 def zipped(*names):
@@ -109,10 +109,10 @@ def test_kinds_and_their_advice(tmp_path, name, content, words):
 def test_what_can_be_read_is_read_whatever_its_name(tmp_path):
   for name in ("a.bin", "b.pth", "c.safetensors", "d"):
     (tmp_path / name).write_bytes(WHOLE)
-    assert set(weights.read_tensors(tmp_path / name)[0]) == {"w"}
+    assert set(checkpoints.read_tensors(tmp_path / name)[0]) == {"w"}
   np.savez(tmp_path / "e.npz", w=np.zeros(3))
   renamed = (tmp_path / "e.npz").rename(tmp_path / "e.bin")
-  assert set(weights.read_tensors(renamed)[0]) == {"w"}
+  assert set(checkpoints.read_tensors(renamed)[0]) == {"w"}
 
 
 def test_saved_models_are_told_by_their_folder(tmp_path):

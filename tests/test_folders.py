@@ -12,7 +12,7 @@ import PIL.Image
 import pytest
 
 import leep_jax
-from leep_jax import checks, data
+from leep_jax import data, validation
 from leep_jax.data import images as images_lib
 
 
@@ -159,7 +159,9 @@ def test_classes_are_no_splits(tmp_path, folders):
 
 def test_splits_inside_classes_are_all_read(tmp_path):
   name = make(tmp_path, "cat/train", "cat/test", "dog/train", "dog/test")
-  with pytest.warns(checks.InputNote, match="hold the splits test, train: im"):
+  with pytest.warns(
+    validation.InputNote, match="hold the splits test, train: im"
+  ):
     dataset = leep_jax.load_dataset(name)
   assert dataset.class_names == ("cat", "dog")
   assert len(dataset) == 8
@@ -209,7 +211,7 @@ def test_classes_of_a_pair_whose_names_look_the_same(tmp_path):
   nfd = unicodedata.normalize("NFD", "caf\xe9")
   name = make(tmp_path, "train/Dog", "train/caf\xe9", "train/ant ")
   make(tmp_path, f"val/{nfd}", "val/ant", "val/dog")
-  with pytest.warns(checks.InputNote, match="same but for case, spaces"):
+  with pytest.warns(validation.InputNote, match="same but for case, spaces"):
     train, test = data.load_pair(name)
   assert test.class_names == train.class_names == ("Dog", "ant ", "caf\xe9")
   assert test.labels().tolist() == [1, 1, 2, 2, 0, 0]
@@ -218,7 +220,9 @@ def test_classes_of_a_pair_whose_names_look_the_same(tmp_path):
 
 def test_a_test_set_may_lack_classes_but_not_have_others(tmp_path):
   name = make(tmp_path, "train/a", "train/b", "train/c", "test/a", "test/c")
-  with pytest.warns(checks.InputNote, match="lacks 1 of the 3 classes of tr"):
+  with pytest.warns(
+    validation.InputNote, match="lacks 1 of the 3 classes of tr"
+  ):
     _, test = data.load_pair(name)
   assert test.labels().tolist() == [0, 0, 2, 2]
   assert test.num_classes == 3
@@ -229,7 +233,7 @@ def test_a_test_set_may_lack_classes_but_not_have_others(tmp_path):
 
 def test_classes_that_look_the_same(tmp_path):
   name = make(tmp_path, "cat", "Cat", "dog")
-  with pytest.warns(checks.InputNote, match="'Cat' and 'cat'$"):
+  with pytest.warns(validation.InputNote, match="'Cat' and 'cat'$"):
     assert classes(name) == ("Cat", "cat", "dog")
 
 
@@ -254,7 +258,7 @@ def test_what_is_no_image_is_counted(tmp_path):
   (tmp_path / "c").symlink_to(tmp_path / "nowhere")  # a class that is gone
   picture(tmp_path / "cover.jpg")
   with pytest.warns(
-    checks.InputNote,
+    validation.InputNote,
     match=r"^7 files left out \(.txt 3, .*broken links 1.* of folder:",
   ):
     assert len(leep_jax.load_dataset(name)) == 4
@@ -298,7 +302,9 @@ def test_the_first_frame_is_read(tmp_path):
     frames[0].save(path, save_all=True, append_images=frames[1:])
     assert abs(images_lib.read(path).mean() - 60) < 3
   make(tmp_path, "b")
-  with pytest.warns(checks.InputNote, match="^2 of 6 images .* several pages"):
+  with pytest.warns(
+    validation.InputNote, match="^2 of 6 images .* several pages"
+  ):
     leep_jax.load_dataset(f"folder:{tmp_path}")
 
 
@@ -351,10 +357,10 @@ def test_all_bad_images_are_named_at_once(tmp_path):
   assert len(dataset) == 16
   for i, path in enumerate(sorted(REASONS)):
     place = {0: 5, 1: 6, 2: 7, 3: 13, 4: 14, 5: 15}[i]
-    with pytest.raises(checks.DataError, match=f"^cannot {REASONS[path]}"):
+    with pytest.raises(validation.DataError, match=f"^cannot {REASONS[path]}"):
       dataset.fetch(np.asarray([place]))
   with pytest.raises(
-    checks.DataError,
+    validation.DataError,
     match="^6 of 16 images of .* cannot decode a/6.jpg: .* a/7.jpg.* a/8.png: "
     "it is empty and 3 more; .* --skip_bad_images",
   ):
@@ -363,19 +369,23 @@ def test_all_bad_images_are_named_at_once(tmp_path):
 
 def test_bad_images_are_left_out(tmp_path):
   name = damaged(tmp_path)
-  with pytest.warns(checks.InputNote, match="^6 of 16 images of .* left out"):
+  with pytest.warns(
+    validation.InputNote, match="^6 of 16 images of .* left out"
+  ):
     dataset = leep_jax.load_dataset(name, skip_bad_images=True)
   images, labels = dataset.load(fit=lambda image: image)
   assert images.shape == (10, 6, 7, 3)
   assert labels.tolist() == [0] * 5 + [1] * 5
   assert leep_jax.load_dataset(name).version == dataset.version
-  with pytest.warns(checks.InputNote, match="left out"):
+  with pytest.warns(validation.InputNote, match="left out"):
     train, test = data.load_pair(name, skip_bad_images=True)
   assert len(train) + len(test) == 10
   for path in tmp_path.glob("*/?.png"):
     if path.is_file():
       path.write_bytes(b"")
-  with pytest.raises(checks.DataError, match="^16 of 16 images .* cannot be"):
+  with pytest.raises(
+    validation.DataError, match="^16 of 16 images .* cannot be"
+  ):
     leep_jax.load_dataset(name, skip_bad_images=True)
 
 
@@ -390,7 +400,9 @@ def test_images_that_may_not_be_read(tmp_path, monkeypatch):
     return real(path, *args, **options)
 
   monkeypatch.setattr("builtins.open", closed)
-  with pytest.raises(checks.DataError, match="2 of 4 .*a/1.png: Permission d"):
+  with pytest.raises(
+    validation.DataError, match="2 of 4 .*a/1.png: Permission d"
+  ):
     list(dataset.batches(4, fit=lambda image: image))
 
 
@@ -419,7 +431,7 @@ def test_images_that_end_too_early(tmp_path, format, share, rng):
   (tmp_path / "a").write_bytes(
     content.getvalue()[: int(share * len(content.getvalue()))]
   )
-  with pytest.raises(checks.DataError, match="cannot decode .*"):
+  with pytest.raises(validation.DataError, match="cannot decode .*"):
     images_lib.read(tmp_path / "a")
 
 
@@ -435,7 +447,7 @@ def test_a_cut_jpeg_that_a_library_fills_with_grey(tmp_path, monkeypatch, rng):
   )
   path = tmp_path / "a.jpg"
   path.write_bytes(content.getvalue()[:-100])
-  with pytest.raises(checks.DataError, match="it ends too early"):
+  with pytest.raises(validation.DataError, match="it ends too early"):
     images_lib.read(path)
   path.write_bytes(content.getvalue() + b"more")
   np.testing.assert_array_equal(images_lib.read(path), values)
@@ -454,7 +466,7 @@ def ramp(top, dtype):
 )
 def test_types_of_numbers_that_are_refused(tmp_path, values, suffix, message):
   PIL.Image.fromarray(values).save(tmp_path / f"a.{suffix}")
-  with pytest.raises(checks.DataError, match=message):
+  with pytest.raises(validation.DataError, match=message):
     images_lib.read(tmp_path / f"a.{suffix}")
 
 
@@ -462,7 +474,9 @@ def test_types_of_numbers_that_are_refused(tmp_path, values, suffix, message):
 def test_colours_of_other_types_are_refused(tmp_path, depth):
   values = np.dstack([ramp(1, depth)] * 3)
   assert cv2.imwrite(str(tmp_path / "a.tif"), values)
-  with pytest.raises(checks.DataError, match=f"{np.dtype(depth)} TIFF: conv"):
+  with pytest.raises(
+    validation.DataError, match=f"{np.dtype(depth)} TIFF: conv"
+  ):
     images_lib.read(tmp_path / "a.tif")
 
 
@@ -472,7 +486,9 @@ def test_12_bits_in_16(tmp_path, suffix):
   path.parent.mkdir()
   PIL.Image.fromarray(ramp(4095, np.uint16)).save(path)
   make(tmp_path, "b")
-  with pytest.warns(checks.InputNote, match="4095 of 65535, .*Multiply .* 16$"):
+  with pytest.warns(
+    validation.InputNote, match="4095 of 65535, .*Multiply .* 16$"
+  ):
     leep_jax.load_dataset(f"folder:{tmp_path}")
   PIL.Image.fromarray(ramp(65535, np.uint16)).save(path)
   leep_jax.load_dataset(f"folder:{tmp_path}")
@@ -493,7 +509,7 @@ def test_masks_of_0_and_1(tmp_path):
     (tmp_path / name).parent.mkdir()
     image = (ramp(1, float) > 0.5).astype(np.uint8)
     PIL.Image.fromarray(image).save(tmp_path / name)
-  with pytest.warns(checks.InputNote, match="hold only 0 and 1 of 255"):
+  with pytest.warns(validation.InputNote, match="hold only 0 and 1 of 255"):
     leep_jax.load_dataset(f"folder:{tmp_path}")
 
 
@@ -502,7 +518,9 @@ def test_transparency_is_left_out(tmp_path, rng):
   for name in ("a/1.png", "b/1.png"):
     (tmp_path / name).parent.mkdir()
     PIL.Image.fromarray(values).save(tmp_path / name)
-  with pytest.warns(checks.InputNote, match="2 of 2 .*transparency, which is"):
+  with pytest.warns(
+    validation.InputNote, match="2 of 2 .*transparency, which is"
+  ):
     dataset = leep_jax.load_dataset(f"folder:{tmp_path}")
   np.testing.assert_array_equal(dataset.fetch([0])[0][0], values[..., :3])
 
@@ -520,7 +538,7 @@ def test_names_of_all_kinds(tmp_path, name):
   (tmp_path / name / f"{name}.png").write_bytes(b"")
   dataset = leep_jax.load_dataset(f"folder:{tmp_path}")
   assert dataset.class_names == (name, f"{name}2")
-  with pytest.raises(checks.DataError, match="^1 of 5 ") as error:
+  with pytest.raises(validation.DataError, match="^1 of 5 ") as error:
     list(dataset.batches(3, fit=lambda image: image))
   text = str(error.value)
   assert text.isprintable()
@@ -556,7 +574,7 @@ def test_a_class_that_is_left_without_images_is_told(tmp_path):
       picture(tmp_path / name / f"{i}.png", i)
   for file in (tmp_path / "a").iterdir():
     file.write_bytes(b"")
-  with pytest.warns(checks.InputNote) as told:
+  with pytest.warns(validation.InputNote) as told:
     data.load_dataset(f"folder:{tmp_path}", skip_bad_images=True)
   assert "3 of 6 images" in str(told[0].message)
   assert "1 of 2 classes" in str(told[1].message)

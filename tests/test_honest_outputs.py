@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import leep_jax
-from leep_jax import checks, jackknife, score, scores as scores_lib
+from leep_jax import score, scores as scores_lib, validation
+from leep_jax.scores import jackknife
 
 CLASSES = 5
 
@@ -100,7 +101,9 @@ def test_rounded_rows_are_told(rng):
 
 def test_a_sigmoid_for_logits_is_noted(images, labels):
   source = source_of(jax.nn.sigmoid)
-  with pytest.warns(checks.InputNote, match="from 0 to 1: are they a sigmoid"):
+  with pytest.warns(
+    validation.InputNote, match="from 0 to 1: are they a sigmoid"
+  ):
     scores(source, images, labels)
 
 
@@ -268,7 +271,9 @@ def test_a_network_in_training_mode_is_noticed(features_of, images, labels):
     return features @ kernel, features
 
   source = leep_jax.Source("mine", apply, kernel)
-  with pytest.warns(checks.InputNote, match="mine .* training mode") as told:
+  with pytest.warns(
+    validation.InputNote, match="mine .* training mode"
+  ) as told:
     leep_jax.compute_outputs(source, [(images, labels)] * 3)
   assert len([w for w in told if "training" in str(w.message)]) == 1
 
@@ -281,7 +286,7 @@ def test_training_mode_is_noticed_in_a_changed_source(images, labels):
     return logits - logits.mean(axis=0, keepdims=True), features
 
   changed = dataclasses.replace(source, apply=apply)
-  with pytest.warns(checks.InputNote, match="training mode"):
+  with pytest.warns(validation.InputNote, match="training mode"):
     leep_jax.compute_outputs(changed, [(images, labels)])
 
 
@@ -338,7 +343,7 @@ def test_labels_far_above_all_others_are_told(high, rng):
     with pytest.raises(leep_jax.InputError, match="--ignore_label=65535"):
       leep_jax.leep(probs, labels)
   else:
-    with pytest.warns(checks.InputNote, match="--ignore_label=999"):
+    with pytest.warns(validation.InputNote, match="--ignore_label=999"):
       leep_jax.leep(probs, labels)
 
 

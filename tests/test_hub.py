@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from leep_jax import checks, hub, score, weights
-from leep_jax.models import zoo
+from leep_jax import score, validation
+from leep_jax.sources import catalog, checkpoints, hub
 
 REPO = "some-one/res.net"
 NAME = f"hf://{REPO}"
@@ -217,7 +217,7 @@ def content(folder):
 
 
 def refused(name, *words):
-  with pytest.raises(checks.InputError) as caught:
+  with pytest.raises(validation.InputError) as caught:
     hub.fetch(name)
   text = str(caught.value)
   assert "\n" not in text
@@ -339,7 +339,7 @@ def test_without_safetensors(server):
 def test_a_download_that_is_cut_off_is_resumed(server, capfd, caplog):
   server.cuts = [3500]
   # The first releases of huggingface_hub leave it to the user to try again.
-  with contextlib.suppress(checks.InputError):
+  with contextlib.suppress(validation.InputError):
     hub.fetch(NAME)
   folder = hub.fetch(NAME)
   assert content(folder) == WANTED
@@ -452,7 +452,7 @@ def test_a_bad_index_of_shards(server, index, word):
 )
 def test_malformed_names(server, name, word):
   for refuse in (hub.check, hub.fetch):
-    with pytest.raises(checks.InputError, match=re.escape(word)) as caught:
+    with pytest.raises(validation.InputError, match=re.escape(word)) as caught:
       refuse(name)
     assert repr(name) in str(caught.value)
     assert "hf://OWNER/NAME@REVISION" in str(caught.value)
@@ -475,7 +475,7 @@ def test_names():
 def test_the_environment_is_heeded(server, tmp_path, monkeypatch):
   code = (
     "import sys\n"
-    "from leep_jax import hub\n"
+    "from leep_jax.sources import hub\n"
     "assert 'huggingface_hub' not in sys.modules\n"
     f"print(hub.fetch({NAME!r}))\n"
   )
@@ -501,7 +501,7 @@ def test_the_environment_is_heeded(server, tmp_path, monkeypatch):
 
 def test_the_command_scores_a_source_of_the_hub(server, capsys, tmp_path):
   path = tmp_path / "model.safetensors"
-  weights.save(zoo.build("resnet8", 3), path, dtype=np.float32)
+  checkpoints.save(catalog.build("resnet8", 3), path, dtype=np.float32)
   config = {
     "architecture": "resnet8",
     "num_classes": 3,
@@ -516,7 +516,7 @@ def test_the_command_scores_a_source_of_the_hub(server, capsys, tmp_path):
   assert score.main(command) == 0
   online = capsys.readouterr()
   assert "digits: 50 examples" in online.out
-  assert zoo.load_source(name).preprocessing.image_size == 16
+  assert catalog.load_source(name).preprocessing.image_size == 16
   server.stop()  # the cache serves
   assert score.main(command) == 0
   first_score = re.compile(r"^1 .*", re.MULTILINE)

@@ -9,7 +9,9 @@ import oracles
 import pytest
 
 import leep_jax
-from leep_jax import devices, jackknife, scores as scores_lib
+from leep_jax import scores as scores_lib
+from leep_jax.engine import programs
+from leep_jax.scores import jackknife
 
 SCORES = scores_lib.SCORES
 Estimate = leep_jax.Estimate
@@ -268,9 +270,9 @@ def on_devices(outputs, size):
 @pytest.mark.parametrize("where", ["3 devices", "8 devices", "kept there"])
 def test_groups_do_not_depend_on_devices_or_batches(where, rng):
   for outputs in both_outputs(*example(rng, n=230), rng):
-    with devices.limit(1):
+    with programs.limit(1):
       expected = leep_jax.estimate_scores(outputs)
-    with devices.limit(3 if where == "3 devices" else 8):
+    with programs.limit(3 if where == "3 devices" else 8):
       moved = on_devices(outputs, 100) if where == "kept there" else outputs
       found = leep_jax.estimate_scores(moved)
     assert_same(found, expected)

@@ -11,9 +11,10 @@ import pytest
 import scipy.stats
 
 import leep_jax
-from leep_jax import devices, score
-from leep_jax.models import zoo
+from leep_jax import score
+from leep_jax.engine import programs, sums as sums_lib
 from leep_jax.scores import leep as leep_lib
+from leep_jax.sources import catalog
 
 
 def source(rng, n=300, width=7, classes=5):
@@ -171,14 +172,14 @@ def test_leep_by_a_tensor_of_examples_and_all_pairs_of_labels(groups, rng):
   wrong_bytes = 4 * tensor.size
   right = np.log(tensor.sum(axis=2)[np.arange(n), labels]).mean()
   outputs = leep_jax.Outputs.from_arrays(probs=probs, labels=labels)
-  devices._compile.cache_clear()
-  with devices.limit(1):
+  sums_lib._compile.cache_clear()
+  with programs.limit(1):
     estimate = leep_jax.estimate_scores(outputs, names=["leep"], groups=groups)
   assert estimate["leep"].value == pytest.approx(right, abs=1e-6)
   function = leep_lib.statistics.responsibilities
   if groups == 1:
     function = leep_lib.statistics.log_likelihood
-  step, _ = devices._compile((function,), groups)
+  step, _ = sums_lib._compile((function,), groups)
   (compiled,) = step.programs()
   memory = compiled.memory_analysis()
   assert memory.temp_size_in_bytes < 0.2 * wrong_bytes
@@ -260,7 +261,7 @@ def test_covariances_over_n_and_over_n_less_1(rng):
 def test_a_random_network_scored_for_want_of_weights(rng, capsys):
   images = rng.random((64, 8, 8, 3), dtype=np.float32)
   labels = rng.integers(0, 3, 64)
-  logits, _ = zoo.build("resnet8", 10)(jnp.asarray(images))
+  logits, _ = catalog.build("resnet8", 10)(jnp.asarray(images))
   wrong = leep_jax.leep(oracles.softmax(np.asarray(logits)), labels)
   assert -2 < wrong < 0  # nothing tells it from the score of a source
   with pytest.raises(leep_jax.InputError, match="not trained weights"):

@@ -9,8 +9,8 @@ import test_hub
 import test_models
 
 import leep_jax
-from leep_jax import checks, hub, weights
-from leep_jax.models import zoo
+from leep_jax import validation
+from leep_jax.sources import catalog, checkpoints, hub
 
 server = test_hub.server
 HF = "hf://google/vit-base-patch16-224"
@@ -39,8 +39,8 @@ HF = "hf://google/vit-base-patch16-224"
   ],
 )  # fmt: skip
 def test_spellings(name, expected):
-  assert zoo._resolve(name) == expected
-  zoo.check_source(name)
+  assert catalog._resolve(name) == expected
+  catalog.check_source(name)
 
 
 def test_another_case_of_a_bundled_name():
@@ -60,16 +60,16 @@ def test_another_case_of_a_bundled_name():
   ],
 )
 def test_what_cannot_be_resolved(name, message):
-  with pytest.raises(checks.InputError, match=message) as caught:
-    zoo.check_source(name)
+  with pytest.raises(validation.InputError, match=message) as caught:
+    catalog.check_source(name)
   assert len(str(caught.value)) <= 600
 
 
 def test_a_folder_is_not_a_repository(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   (tmp_path / "runs").mkdir()
-  with pytest.raises(checks.InputError, match="no checkpoint at runs/best"):
-    zoo.check_source("resnet50@runs/best")
+  with pytest.raises(validation.InputError, match="no checkpoint at runs/best"):
+    catalog.check_source("resnet50@runs/best")
 
 
 def as_file(tensors):
@@ -90,28 +90,30 @@ def serve(server, config, tensors):
 
 
 def test_timms_configuration_tells_the_architecture(server):
-  model = zoo.build("resnet18", 3)
-  tensors = weights.published(model)
+  model = catalog.build("resnet18", 3)
+  tensors = checkpoints.published(model)
   serve(server, {"architecture": "resnet18", "num_classes": 3}, tensors)
   for name in (test_hub.NAME, test_hub.REPO, f"hf-hub:{test_hub.REPO}"):
     assert leep_jax.load_source(name).options.startswith("resnet18 ")
   serve(server, {"architecture": "resnet18d", "num_classes": 3}, tensors)
-  with pytest.raises(checks.InputError, match="'resnet18d', of none of the"):
+  with pytest.raises(
+    validation.InputError, match="'resnet18d', of none of the"
+  ):
     leep_jax.load_source(test_hub.REPO)
 
 
 @pytest.mark.parametrize("multiplier", [25, 50])
 def test_sizes_tell_the_architecture(server, multiplier):
   arch = f"mobilenet_v1_0{multiplier}"
-  model = zoo.build(arch, 3, norm_eps=1e-3, tf_padding=True)
+  model = catalog.build(arch, 3, norm_eps=1e-3, tf_padding=True)
   tensors = {
     test_models.transformers_mobilenet(name): value
-    for name, value in weights.published(model).items()
+    for name, value in checkpoints.published(model).items()
   }
   serve(server, {"model_type": "mobilenet_v1"}, tensors)
   assert leep_jax.load_source(test_hub.REPO).options.startswith(f"{arch} ")
   serve(server, {"model_type": "swin"}, tensors)
-  with pytest.raises(checks.InputError, match="network 'swin', of none"):
+  with pytest.raises(validation.InputError, match="network 'swin', of none"):
     leep_jax.load_source(test_hub.REPO)
 
 
@@ -119,7 +121,9 @@ def test_without_a_connection_the_repository_is_named(server):
   server.stop()
   huggingface_hub.close_session()
   for name in ("resnet50.a1_in1k", "timm/resnet50.a1_in1k"):
-    with pytest.raises(checks.InputError, match="hf://timm/resnet50.a1_in1k"):
+    with pytest.raises(
+      validation.InputError, match="hf://timm/resnet50.a1_in1k"
+    ):
       leep_jax.load_source(name)
 
 

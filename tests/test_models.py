@@ -17,8 +17,8 @@ import pytest
 import safetensors.numpy
 
 import leep_jax
-from leep_jax import weights
-from leep_jax.models import layers, zoo
+from leep_jax.models import layers
+from leep_jax.sources import catalog, checkpoints
 
 GOLDEN = {
   path.stem: path
@@ -71,7 +71,7 @@ def test_every_architecture_has_a_reference():
   # The CIFAR ResNets are held to real weights and to NumPy in other files.
   imagenet = {
     name
-    for name, architecture in zoo.ARCHITECTURES.items()
+    for name, architecture in catalog.ARCHITECTURES.items()
     if architecture.preprocessing.image_size != 32
   }
   assert imagenet == set(GOLDEN)
@@ -80,7 +80,7 @@ def test_every_architecture_has_a_reference():
 @pytest.mark.parametrize("arch", GOLDEN)
 def test_parity(arch, tmp_path):
   reference, tensors = golden(arch)
-  assert zoo.parameter_count(arch, 1000) == reference["parameters"]
+  assert catalog.parameter_count(arch, 1000) == reference["parameters"]
   # Loading refuses whatever has no partner, in the file or in the network.
   path = save(tensors, tmp_path / "model.safetensors")
   source = leep_jax.load_source(f"{arch}@{path}")
@@ -288,10 +288,10 @@ def test_names_of_other_publishers(arch, name_of):
     "classifier.weight",
     "classifier.bias",
   }
-  table = zoo.ARCHITECTURES[arch].names
-  model = zoo.shapes(arch, 1000)
-  weights.load_into(model, theirs, names=table, origin="theirs")
-  got = weights.published(model)
+  table = catalog.ARCHITECTURES[arch].names
+  model = catalog.shapes(arch, 1000)
+  checkpoints.load_into(model, theirs, names=table, origin="theirs")
+  got = checkpoints.published(model)
   for name, value in tensors.items():
     if not name.endswith("num_batches_tracked"):
       np.testing.assert_array_equal(got[name], value)
@@ -301,7 +301,7 @@ def test_names_of_other_publishers(arch, name_of):
 def test_published_names_are_left_alone(arch):
   reference = json.loads(GOLDEN[arch].read_text())
   names = {n: np.empty(0) for n in reference["tensors"]}
-  renamed = weights.rename(names, zoo.ARCHITECTURES[arch].names)
+  renamed = checkpoints.rename(names, catalog.ARCHITECTURES[arch].names)
   assert all(name == original for name, (original, _) in renamed.items())
 
 
@@ -356,9 +356,9 @@ def test_pooling_takes_a_last_window_that_starts_inside(size, expected):
    "darknet53", "senet154"],
 )  # fmt: skip
 def test_smallest_image(arch):
-  size = zoo.ARCHITECTURES[arch].min_image_size
+  size = catalog.ARCHITECTURES[arch].min_image_size
   x = jnp.zeros((1, size, size, 3))
-  logits, features = nnx.eval_shape(lambda: zoo.build(arch, 3)(x))
+  logits, features = nnx.eval_shape(lambda: catalog.build(arch, 3)(x))
   assert logits.shape == (1, 3)
   assert features.ndim == 2
 

@@ -12,12 +12,11 @@ from orbax.checkpoint import v1
 import pytest
 
 import leep_jax
-from leep_jax import orbax
-from leep_jax.models import zoo
+from leep_jax.sources import catalog, orbax
 
 
 def network(seed):
-  return zoo.build("resnet8", 3, seed=seed)
+  return catalog.build("resnet8", 3, seed=seed)
 
 
 def saved(path, content):
@@ -28,7 +27,7 @@ def saved(path, content):
 
 def same(path, model):
   with warnings.catch_warnings():
-    warnings.simplefilter("ignore", leep_jax.checks.InputNote)
+    warnings.simplefilter("ignore", leep_jax.validation.InputNote)
     source = leep_jax.load_source(f"resnet8@{path}")
   jax.tree.map(
     np.testing.assert_array_equal,
@@ -100,7 +99,9 @@ def test_a_network_beside_or_inside_its_optimizer(tmp_path, within):
   }[within]  # fmt: skip
   path = saved(tmp_path / "run", content)
   same(path, model)
-  with pytest.warns(leep_jax.checks.InputNote, match="values of an optimizer"):
+  with pytest.warns(
+    leep_jax.validation.InputNote, match="values of an optimizer"
+  ):
     leep_jax.load_source(f"resnet8@{path}")
 
 

@@ -9,7 +9,13 @@ import oracles
 import pytest
 
 import leep_jax
-from leep_jax import devices, forward, statistics, storage
+from leep_jax.engine import (
+  forward,
+  programs,
+  statistics,
+  storage,
+  sums as sums_lib,
+)
 
 
 def images_and_labels(rng, n=53, classes=3, size=4):
@@ -165,7 +171,7 @@ def test_sums_are_remembered(rng, monkeypatch):
   outputs = leep_jax.compute_outputs(source, [(images, labels)])
   first = outputs.group_sums(statistics.joint)
   total = outputs.sum(statistics.joint)
-  monkeypatch.setattr(devices, "sum_batches", None)
+  monkeypatch.setattr(sums_lib, "sum_batches", None)
   assert outputs.group_sums(statistics.joint) is first
   np.testing.assert_array_equal(outputs.sum(statistics.joint), total)
 
@@ -438,13 +444,13 @@ def test_logits_become_probabilities(rng):
 
 
 def test_auto_goes_to_disk_when_memory_is_short(rng, monkeypatch):
-  monkeypatch.setattr(devices, "memory_budget", lambda: (0, 1000))
+  monkeypatch.setattr(programs, "memory_budget", lambda: (0, 1000))
   images, labels = images_and_labels(rng)
   outputs = leep_jax.compute_outputs(
     linear_source(rng), dataset(images, labels)
   )
   assert isinstance(outputs.probs, np.memmap)
-  monkeypatch.setattr(devices, "memory_budget", lambda: (10**9, 10**9))
+  monkeypatch.setattr(programs, "memory_budget", lambda: (10**9, 10**9))
   outputs = leep_jax.compute_outputs(
     linear_source(rng), dataset(images, labels)
   )
@@ -617,7 +623,7 @@ def test_half_precision_outputs_can_be_saved(rng, tmp_path):
 def test_streams_of_unknown_length_spill_to_disk(rng, monkeypatch):
   images, labels = images_and_labels(rng)
   source = linear_source(rng)
-  monkeypatch.setattr(devices, "memory_budget", lambda: (0, 8000))
+  monkeypatch.setattr(programs, "memory_budget", lambda: (0, 8000))
   outputs = leep_jax.compute_outputs(source, in_batches(images, labels, 8))
   assert isinstance(outputs.probs, np.memmap)
   probs, _ = expected_outputs(source, images)

@@ -11,7 +11,7 @@ import publishers
 import pytest
 
 import leep_jax
-from leep_jax import configs
+from leep_jax.sources import configs
 
 # Height and width: landscape, portrait, square, odd, small, extreme.
 SHAPES = [

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import leep_jax
-from leep_jax import devices
-from leep_jax.models import network
+from leep_jax.engine import programs, sums as sums_lib
+from leep_jax.sources import network
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), np.uint8)
 LABELS = np.arange(16) % 3
@@ -53,10 +53,10 @@ def scores(source):
 @pytest.mark.parametrize("make", [nnx_source, own_closure])
 def test_a_source_loaded_again_compiles_nothing(make):
   first = scores(make(0))
-  before = list(devices._programs)
+  before = list(programs._programs)
   assert scores(make(0)) == first
   assert scores(make(1)) != first  # other weights, the same program
-  assert list(devices._programs) == before
+  assert list(programs._programs) == before
 
 
 @pytest.mark.parametrize("make", [nnx_source, own_closure])
@@ -106,20 +106,20 @@ def test_functions_that_compute_the_same_are_equal():
     return lambda x: x * factor + 1
 
   (one, _), (same, _), (other, _) = (
-    devices.trace(scaled(f), x) for f in (2.0, 2.0, 3.0)
+    programs.trace(scaled(f), x) for f in (2.0, 2.0, 3.0)
   )
   assert one == same
   assert hash(one) == hash(same)
   assert one != other
-  wide, _ = devices.trace(scaled(2.0), np.ones((2, 4), np.float32))
+  wide, _ = programs.trace(scaled(2.0), np.ones((2, 4), np.float32))
   assert one != wide
-  tupled, _ = devices.trace(lambda x: (x * 2.0 + 1,), x)
+  tupled, _ = programs.trace(lambda x: (x * 2.0 + 1,), x)
   assert one != tupled
 
 
 def test_arrays_that_a_function_refers_to_are_given_apart():
   x, kernel = np.ones((2, 3), np.float32), jnp.arange(3.0)
-  traced, constants = devices.trace(lambda x: x @ kernel, x)
+  traced, constants = programs.trace(lambda x: x @ kernel, x)
   assert len(constants) == 1
   np.testing.assert_array_equal(traced(constants, x), [3, 3])
   np.testing.assert_array_equal(traced([kernel + 1], x), [6, 6])
@@ -137,7 +137,7 @@ def test_scores_asked_again_cost_no_pass(monkeypatch, rng):
   def refuse(*args, **kwargs):
     raise AssertionError("a pass over the outputs")
 
-  monkeypatch.setattr(devices, "sum_batches", refuse)
+  monkeypatch.setattr(sums_lib, "sum_batches", refuse)
   again = leep_jax.estimate_scores(outputs)
   assert {k: e and e.value for k, e in again.items()} == {
     k: e and e.value for k, e in first.items()

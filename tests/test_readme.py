@@ -9,7 +9,7 @@ import pytest
 from experiments import blocks, readme
 import leep_jax
 from leep_jax import score, sweep, task_matrix
-from leep_jax.models import zoo
+from leep_jax.sources import catalog
 from leep_jax.transfer import __main__ as transfer
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -89,7 +89,7 @@ def test_every_score_is_explained():
 
 
 def test_accuracies_are_those_of_the_cards():
-  for name, path in zoo.bundled().items():
+  for name, path in catalog.bundled().items():
     card = json.loads(path.with_suffix(".json").read_text())
     assert f"| `{name}` |" in MODELS
     assert f"{card['test_accuracy']:.4f}" in MODELS

@@ -10,7 +10,7 @@ import re
 import pytest
 
 import leep_jax
-from leep_jax.models import zoo
+from leep_jax.sources import catalog
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_real_mobilenet(folder, shared, one_device):
   path = shared / "weights" / f"mobilenet_v1_{folder}"
   source = leep_jax.load_source(
     f"mobilenet_v1_{MOBILENETS[folder]}@{path}",
-    overrides=zoo.Overrides(crop=1.0),  # as the reference was made
+    overrides=catalog.Overrides(crop=1.0),  # as the reference was made
   )
   assert source.preprocessing.image_size == size
   outputs = leep_jax.compute_outputs(

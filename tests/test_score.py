@@ -15,9 +15,10 @@ import oracles
 import pytest
 
 import leep_jax
-from leep_jax import command as command_lib, forward, score
-from leep_jax.models import zoo
+from leep_jax import command as command_lib, score
+from leep_jax.engine import forward
 from leep_jax.reports import tables
+from leep_jax.sources import catalog
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 COLUMNS = {
@@ -58,11 +59,11 @@ def test_no_flags_ranks_the_bundled_sources_on_digits(capsys):
   lines = out.splitlines()
   assert all(len(line) <= 80 for line in lines)
   table = [line.split() for line in lines if line[:1].isdigit()]
-  table = [row for row in table if row[1] in zoo.names()]
-  assert [row[0] for row in table[: len(zoo.names())]] == [
-    str(i + 1) for i in range(len(zoo.names()))
+  table = [row for row in table if row[1] in catalog.names()]
+  assert [row[0] for row in table[: len(catalog.names())]] == [
+    str(i + 1) for i in range(len(catalog.names()))
   ]
-  leeps = [float(row[2]) for row in table[: len(zoo.names())]]
+  leeps = [float(row[2]) for row in table[: len(catalog.names())]]
   assert leeps == sorted(leeps, reverse=True)
   assert all(row[3] == "±" for row in table)
   assert "± is one standard error, from 20 groups of examples." in out
@@ -103,7 +104,7 @@ def test_predictions_and_rows(capsys, predictions):
 
 
 def test_models_on_a_data_set(capsys, tmp_path):
-  name = zoo.names()[0]
+  name = catalog.names()[0]
   status, _, err = run(
     capsys,
     f"--model={name},{name}",
@@ -262,7 +263,7 @@ def test_predictions_on_different_examples_are_noted(capsys, predictions):
 
 
 def test_output_is_checked_before_the_forward_pass(capsys, monkeypatch):
-  monkeypatch.setattr(leep_jax.forward, "compute_outputs", None)
+  monkeypatch.setattr(leep_jax.engine.forward, "compute_outputs", None)
   status, _, err = run(capsys, "--output=none/rows.csv")
   assert status == 2
   assert "cannot write" in err
@@ -292,7 +293,7 @@ def test_command_line_mistake_has_no_traceback(tmp_path):
 def test_a_source_that_breaks_does_not_stop_the_others(
   capsys, tmp_path, monkeypatch
 ):
-  first, *others = zoo.names()
+  first, *others = catalog.names()
   original = forward.compute_outputs
 
   def compute(source, *args, **options):
@@ -322,15 +323,15 @@ def test_a_wrong_flag_is_said_once(capsys, flag):
 
 
 def test_interrupted_run_keeps_what_was_finished(capsys, tmp_path, monkeypatch):
-  first, *_ = zoo.names()
-  original = zoo.load_source
+  first, *_ = catalog.names()
+  original = catalog.load_source
 
   def load(name, **options):
     if name != first:
       raise KeyboardInterrupt
     return original(name, **options)
 
-  monkeypatch.setattr(zoo, "load_source", load)
+  monkeypatch.setattr(catalog, "load_source", load)
   path = tmp_path / "rows.jsonl"
   status, out, err = run(capsys, "--limit=20", f"--output={path}")
   assert (status, err) == (130, "\ninterrupted\n")

@@ -12,15 +12,10 @@ import pytest
 import sklearn.mixture
 
 import leep_jax
-from leep_jax import (
-  checks,
-  devices,
-  jackknife,
-  scores as scores_lib,
-  statistics,
-  storage,
-)
+from leep_jax import scores as scores_lib, validation
+from leep_jax.engine import programs, statistics, storage, sums as sums_lib
 from leep_jax.scores import (
+  jackknife,
   leep as leep_lib,
   logme as logme_lib,
   n_leep as n_leep_lib,
@@ -111,7 +106,7 @@ class Case:
       if self.truth == row.target_kinds[0]:
         return row.function(values, truth, **options)
       return row.function(values, None, **{self.truth: truth}, **options)
-    except checks.UndefinedScore:
+    except validation.UndefinedScore:
       return None
 
   def oracle(self, values, truth):
@@ -457,7 +452,7 @@ def test_devices_change_nothing_but_rounding(score, rng):
   values, truth = score.example(rng, n=301)
   expected = score(values, truth)
   for count in (1, 3, 8):
-    with devices.limit(count):
+    with programs.limit(count):
       assert score(values, truth) == score.near(expected)
       assert score(values, truth) == score(values, truth)
 
@@ -473,14 +468,14 @@ def test_batches_change_nothing_but_rounding(
   # NumPy counts arrays on the host; this is about what devices do.
   monkeypatch.setattr(statistics.dummy_label_counts, "on_host", None)
   batches = []
-  original = devices.sum_batches
+  original = sums_lib.sum_batches
 
   def spy(functions, data, *rest, **options):
     data = list(data)
     batches.append(len(data))
     return original(functions, data, *rest, **options)
 
-  monkeypatch.setattr(devices, "sum_batches", spy)
+  monkeypatch.setattr(sums_lib, "sum_batches", spy)
   assert score(values, truth) == score.near(expected)
   assert batches[0] == -(-n // (64 * device_count))
 
@@ -826,7 +821,7 @@ def test_order_and_devices_do_not_matter_to_the_start_of_n_leep(rng):
   features = rng.normal(size=(300, 4)) + labels[:, None]
   expected = leep_jax.n_leep(features, labels)
   order = rng.permutation(300)
-  with devices.limit(3):
+  with programs.limit(3):
     value = leep_jax.n_leep(features[order], labels[order])
   assert value == pytest.approx(expected, abs=1e-4)
 
@@ -945,7 +940,7 @@ def test_logme_of_features_that_hold_the_answer():
 )
 def test_undefined_parc(features, labels, message):
   with pytest.raises(
-    checks.UndefinedScore, match=f"parc is undefined: {message}"
+    validation.UndefinedScore, match=f"parc is undefined: {message}"
   ):
     leep_jax.parc(features, labels)
 
@@ -1045,7 +1040,11 @@ def test_bad_probabilities(name, probs, message):
   [
     ([[1.0], [1.0]], leep_jax.InputError, "1 columns, but labels contain 1"),
     ([[2.0, 3], [1, 0]], leep_jax.InputError, "do not sum to 1"),
-    ([[1.0, 0], [1, 0]], checks.UndefinedScore, "1 true labels probability 0"),
+    (
+      [[1.0, 0], [1, 0]],
+      validation.UndefinedScore,
+      "1 true labels probability 0",
+    ),
   ],
 )
 def test_bad_heads(head, error, message):
@@ -1180,9 +1179,9 @@ def test_eep_refuses_another_source():
 def looks_of(monkeypatch):
   """A list to which each look at outputs adds what it sums."""
   looks = []
-  original = devices.sum_batches
+  original = sums_lib.sum_batches
   monkeypatch.setattr(
-    devices,
+    sums_lib,
     "sum_batches",
     lambda functions, *rest, **options: (
       looks.append([f.__name__ for f in functions])
@@ -1357,7 +1356,7 @@ def test_h_score_of_few_float64_examples_with_an_offset(offset, rng):
 def test_parc_of_equal_features_is_undefined(value, rng):
   features = rng.random((6, 3))
   features[0] = value
-  with pytest.raises(checks.UndefinedScore, match="1 of 6 examples"):
+  with pytest.raises(validation.UndefinedScore, match="1 of 6 examples"):
     leep_jax.parc(features, [0, 1, 0, 1, 0, 1])
 
 

@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 
 import leep_jax
-from leep_jax import resize
+from leep_jax.models import resize
 
 INTERPOLATIONS = sorted(resize.INTERPOLATIONS)
 # Height and width of images that shrink to 224 with every crop below.

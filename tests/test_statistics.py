@@ -8,7 +8,7 @@ import oracles
 import pytest
 
 import leep_jax
-from leep_jax import statistics
+from leep_jax.engine import statistics
 from leep_jax.scores import gbc, logme, n_leep
 
 ALL = [

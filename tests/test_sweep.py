@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import leep_jax
-from leep_jax import devices, sweep, tasks
+from leep_jax import sweep, tasks
+from leep_jax.engine import programs
 from leep_jax.reports import results, sweep_report
 
 TASKS = (
@@ -48,7 +49,7 @@ def flags(npz):
 
 
 def run(*arguments):
-  with devices.limit(1):
+  with programs.limit(1):
     return sweep.main(["sweep", *arguments])
 
 

@@ -15,7 +15,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 import leep_jax
-from leep_jax import checks, data, task_matrix
+from leep_jax import data, task_matrix, validation
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LOG2 = np.log(2)
@@ -149,7 +149,7 @@ def load_csv(folder, text, **options):
 
 
 def test_csv(tmp_path):
-  with pytest.warns(checks.InputNote, match="^2 columns .*: 'file', 'x'$"):
+  with pytest.warns(validation.InputNote, match="^2 columns .*: 'file', 'x'$"):
     values, names = load_csv(
       tmp_path, "file,smiling,x, male\n1.jpg,0,7,1\n2.jpg,1,0,1\n\n"
     )

@@ -14,25 +14,25 @@ import test_models
 
 from experiments.benchmarks import precision
 import leep_jax
-from leep_jax import weights
-from leep_jax.models import __main__ as models_main, architecture, zoo
+from leep_jax.models import __main__ as models_main, architecture
+from leep_jax.sources import catalog, checkpoints
 
 
 @pytest.fixture
 def checkpoint(tmp_path):
   """A random ResNet-8 of 3 classes with all its statistics, saved."""
-  model = zoo.build("resnet8", 3, seed=1)
+  model = catalog.build("resnet8", 3, seed=1)
   key = jax.random.key(0)
   for i, (_, variable) in enumerate(nnx.to_flat_state(nnx.state(model))):
     noise = jax.random.uniform(jax.random.fold_in(key, i), variable.shape)
     variable.set_value(variable.get_value() + 0.1 * noise)
   path = tmp_path / "model.safetensors"
-  weights.save(model, path, dtype=np.float32)
+  checkpoints.save(model, path, dtype=np.float32)
   return model, path
 
 
 def resave(path, **changes):
-  tensors, _ = weights.read_tensors(path)
+  tensors, _ = checkpoints.read_tensors(path)
   for name, value in changes.items():
     name = name.replace("__", ".")
     if value is None:
@@ -93,7 +93,7 @@ def test_resnet_equals_its_definition(checkpoint, rng):
     np.array(architecture.IMAGENET_STD),
   )
   x = ((images / 255 - mean) / std).transpose(0, 3, 1, 2)
-  tensors, _ = weights.read_tensors(path)
+  tensors, _ = checkpoints.read_tensors(path)
   expected_logits, expected_features = torch_like_resnet(tensors, x)
   np.testing.assert_allclose(logits, expected_logits, rtol=1e-4, atol=1e-5)
   np.testing.assert_allclose(features, expected_features, rtol=1e-4, atol=1e-5)
@@ -105,7 +105,7 @@ def test_resnet_equals_its_definition(checkpoint, rng):
   [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85), (110, 1.7)],
 )
 def test_resnet_sizes_are_the_published_ones(depth, millions):
-  model = nnx.eval_shape(lambda: zoo.build(f"resnet{depth}", 10))
+  model = nnx.eval_shape(lambda: catalog.build(f"resnet{depth}", 10))
   state = nnx.state(model, nnx.Param)
   count = sum(np.prod(x.shape) for x in jax.tree.leaves(state))
   assert count / 1e6 == pytest.approx(millions, abs=0.03)
@@ -113,19 +113,19 @@ def test_resnet_sizes_are_the_published_ones(depth, millions):
 
 def test_smallest_image(checkpoint):
   model, _ = checkpoint
-  size = zoo.ARCHITECTURES["resnet8"].min_image_size
+  size = catalog.ARCHITECTURES["resnet8"].min_image_size
   logits, features = model(jnp.zeros((1, size, size, 3)))
   assert (logits.shape, features.shape) == ((1, 3), (1, 64))
 
 
 def test_save_and_load_are_inverse(checkpoint, rng):
   model, path = checkpoint
-  tensors, metadata = weights.read_tensors(path)
+  tensors, metadata = checkpoints.read_tensors(path)
   assert metadata == {}
   assert tensors["conv1.weight"].shape == (16, 3, 3, 3)
   assert tensors["linear.weight"].shape == (3, 64)
-  fresh = zoo.build("resnet8", 3)
-  weights.load_into(fresh, tensors, origin="file")
+  fresh = catalog.build("resnet8", 3)
+  checkpoints.load_into(fresh, tensors, origin="file")
   for got, expected in zip(
     jax.tree.leaves(nnx.state(fresh)),
     jax.tree.leaves(nnx.state(model)),
@@ -136,7 +136,7 @@ def test_save_and_load_are_inverse(checkpoint, rng):
 
 def test_npz_checkpoints(checkpoint, tmp_path, rng):
   _, path = checkpoint
-  tensors, _ = weights.read_tensors(path)
+  tensors, _ = checkpoints.read_tensors(path)
   np.savez(tmp_path / "model.npz", **tensors)
   images = rng.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
   first = forward(leep_jax.load_source(f"resnet8@{path}"), images)
@@ -196,7 +196,7 @@ def test_checkpoints_that_do_not_fit(checkpoint, arch, changes, message):
 def test_a_prefix_of_all_names_is_removed(checkpoint, prefix):
   _, path = checkpoint
   expected = leep_jax.load_source(f"resnet8@{path}").state
-  tensors, _ = weights.read_tensors(path)
+  tensors, _ = checkpoints.read_tensors(path)
   theirs = {prefix + name: value for name, value in tensors.items()}
   safetensors.numpy.save_file(theirs, path)
   state = leep_jax.load_source(f"resnet8@{path}").state
@@ -204,14 +204,14 @@ def test_a_prefix_of_all_names_is_removed(checkpoint, prefix):
   theirs |= {f"decode_head.{i}.w": np.zeros(1, np.float32) for i in range(5)}
   safetensors.numpy.save_file(theirs, path)
   with pytest.warns(
-    leep_jax.checks.InputNote, match=r"5 tensors \(decode_head"
+    leep_jax.validation.InputNote, match=r"5 tensors \(decode_head"
   ):
     leep_jax.load_source(f"resnet8@{path}")
 
 
 def test_of_a_student_and_a_teacher_none_is_chosen(checkpoint):
   _, path = checkpoint
-  tensors, _ = weights.read_tensors(path)
+  tensors, _ = checkpoints.read_tensors(path)
   both = {
     k + n: v for k in ("student.", "teacher.") for n, v in tensors.items()
   }
@@ -230,7 +230,7 @@ def test_a_checkpoint_without_a_head_has_features(checkpoint, other, rng):
   resave(path, linear__weight=None, linear__bias=None)
   if other:
     resave(path, classifier__3__weight=np.zeros((5, 64), np.float32))
-  with pytest.warns(leep_jax.checks.InputNote) as notes:
+  with pytest.warns(leep_jax.validation.InputNote) as notes:
     source = leep_jax.load_source(f"resnet8@{path}")
   assert any("classifier.3" in str(n.message) for n in notes) == other
   assert source.without_probs == "the checkpoint has no head (linear.weight)"
@@ -240,8 +240,8 @@ def test_a_checkpoint_without_a_head_has_features(checkpoint, other, rng):
 
 
 def test_a_part_of_a_deeper_network_is_not_a_network(checkpoint, tmp_path):
-  deeper = zoo.build("resnet14", 3)
-  weights.save(deeper, tmp_path / "deeper.safetensors")
+  deeper = catalog.build("resnet14", 3)
+  checkpoints.save(deeper, tmp_path / "deeper.safetensors")
   with pytest.raises(leep_jax.InputError, match="30 tensors not of this") as e:
     leep_jax.load_source(f"resnet8@{tmp_path / 'deeper.safetensors'}")
   assert len(str(e.value)) <= 600
@@ -249,12 +249,12 @@ def test_a_part_of_a_deeper_network_is_not_a_network(checkpoint, tmp_path):
 
 def test_a_model_that_could_not_be_filled_is_unchanged(checkpoint):
   _, path = checkpoint
-  tensors, _ = weights.read_tensors(path)
+  tensors, _ = checkpoints.read_tensors(path)
   del tensors["linear.bias"]
-  model = zoo.build("resnet8", 3)
+  model = catalog.build("resnet8", 3)
   before = jax.tree.map(np.asarray, nnx.state(model))
   with pytest.raises(leep_jax.InputError):
-    weights.load_into(model, tensors, origin="file")
+    checkpoints.load_into(model, tensors, origin="file")
   jax.tree.map(np.testing.assert_array_equal, nnx.state(model), before)
 
 
@@ -308,7 +308,7 @@ def test_a_users_own_source(tmp_path, monkeypatch):
 
 
 def test_bundled_sources_have_cards_and_are_small():
-  bundled = zoo.bundled()
+  bundled = catalog.bundled()
   assert len(bundled) >= 2
   for path in bundled.values():
     assert path.stat().st_size < 2_000_000
@@ -317,12 +317,12 @@ def test_bundled_sources_have_cards_and_are_small():
     classes = len(card["class_names"])
     assert classes in (10, 100, 200)
     assert 5 / classes < card["test_accuracy"] < 1
-    _, metadata = weights.read_tensors(path)
+    _, metadata = checkpoints.read_tensors(path)
     inside = json.loads(metadata["leep_jax"])
     assert all(card[key] == value for key, value in inside.items())
 
 
-@pytest.mark.parametrize("name", zoo.names())
+@pytest.mark.parametrize("name", catalog.names())
 def test_bundled_sources_know_more_than_nothing(name):
   outputs = leep_jax.compute_outputs(
     leep_jax.load_source(name), leep_jax.load_dataset("digits", limit=500)
@@ -333,7 +333,7 @@ def test_bundled_sources_know_more_than_nothing(name):
   assert values["eep_accuracy"] > 0.2
 
 
-@pytest.mark.parametrize("name", zoo.names())
+@pytest.mark.parametrize("name", catalog.names())
 def test_bfloat16_scores_are_within_the_stated_tolerance(name):
   # A compiler's fused kernels once made NaN of such networks.
   source = leep_jax.load_source(name)
@@ -375,7 +375,7 @@ def test_folder_laid_out_as_on_the_hub(checkpoint, tmp_path, rng):
   assert leep_jax.load_source(f"resnet8@{path}").preprocessing == stated
   changed = leep_jax.load_source(
     f"resnet8@{tmp_path}",
-    overrides=zoo.Overrides(image_size=32, crop=1.0, std=(1.0,) * 3),
+    overrides=catalog.Overrides(image_size=32, crop=1.0, std=(1.0,) * 3),
   )
   assert changed.preprocessing == leep_jax.Preprocessing(
     image_size=32, mean=(0.5, 0.4, 0.3), std=(1,) * 3, interpolation="bicubic"
@@ -388,7 +388,7 @@ def test_folder_laid_out_as_on_the_hub(checkpoint, tmp_path, rng):
 
 def test_checkpoint_in_parts(checkpoint, tmp_path):
   _, path = checkpoint
-  tensors, _ = weights.read_tensors(path)
+  tensors, _ = checkpoints.read_tensors(path)
   folder = tmp_path / "parts"
   folder.mkdir()
   names, index = sorted(tensors), {}
@@ -456,10 +456,10 @@ def test_number_of_classes_must_agree(checkpoint, tmp_path):
     leep_jax.InputError, match=r"3 classes \(linear.weight.*10 are asked for"
   ):
     leep_jax.load_source(
-      f"resnet8@{path}", overrides=zoo.Overrides(num_classes=10)
+      f"resnet8@{path}", overrides=catalog.Overrides(num_classes=10)
     )
   leep_jax.load_source(
-    f"resnet8@{path}", overrides=zoo.Overrides(num_classes=3)
+    f"resnet8@{path}", overrides=catalog.Overrides(num_classes=3)
   )
   (tmp_path / "config.json").write_text('{"num_labels": 4}')
   with pytest.raises(leep_jax.InputError, match="4 are in its configuration"):
@@ -482,7 +482,7 @@ def test_overrides_that_do_not_fit(checkpoint):
   ):
     with pytest.raises(leep_jax.InputError, match=message):
       leep_jax.load_source(
-        f"resnet8@{path}", overrides=zoo.Overrides(**options)
+        f"resnet8@{path}", overrides=catalog.Overrides(**options)
       )
 
 
@@ -499,10 +499,10 @@ def test_other_networks_with_the_same_tensors_are_refused(checkpoint, tmp_path):
 
 
 def test_names_of_transformers_bring_its_padding(tmp_path, rng):
-  model = zoo.build("mobilenet_v1_025", 3, norm_eps=1e-3, tf_padding=True)
+  model = catalog.build("mobilenet_v1_025", 3, norm_eps=1e-3, tf_padding=True)
   theirs = {
     test_models.transformers_mobilenet(name): np.ascontiguousarray(value)
-    for name, value in weights.published(model).items()
+    for name, value in checkpoints.published(model).items()
   }
   path = tmp_path / "lone.safetensors"
   safetensors.numpy.save_file(theirs, path)
@@ -558,7 +558,7 @@ def test_odd_outputs_of_a_users_source(body, message):
 def test_overrides_of_other_sources():
   plain = leep_jax.load_source("cifar10_resnet14")
   larger = leep_jax.load_source(
-    "cifar10_resnet14", overrides=zoo.Overrides(image_size=64)
+    "cifar10_resnet14", overrides=catalog.Overrides(image_size=64)
   )
   assert larger.preprocessing.image_size == 64
   assert larger.preprocessing.mean == plain.preprocessing.mean
@@ -569,15 +569,19 @@ def test_listing(capsys):
   printed = capsys.readouterr().out
   lines = [x for x in printed.splitlines() if not x.startswith("  https:")]
   assert max(map(len, lines)) <= 80
-  for entry in zoo.entries():
+  for entry in catalog.entries():
     assert entry.name in printed
-    assert entry.architecture in zoo.ARCHITECTURES
+    assert entry.architecture in catalog.ARCHITECTURES
     classes = {"cifar10": 10, "fashion_mnist": 10, "cifar100": 100}
     published = 1001 if "google" in entry.origin else 1000  # with background
     count = classes.get(
       entry.data, 200 if entry.origin == "bundled" else published
     )
-    assert entry.parameters == zoo.parameter_count(entry.architecture, count)
+    assert entry.parameters == catalog.parameter_count(
+      entry.architecture, count
+    )
     assert entry.accuracy is None or 0 < entry.accuracy < 1
-  assert all(arch in printed for arch in zoo.ARCHITECTURES)
-  assert len({entry.name for entry in zoo.entries()}) == len(zoo.entries())
+  assert all(arch in printed for arch in catalog.ARCHITECTURES)
+  assert len({entry.name for entry in catalog.entries()}) == len(
+    catalog.entries()
+  )

@@ -30,7 +30,7 @@ import numpy as np
 
 from experiments.benchmarks import timing
 import leep_jax
-from leep_jax.models import zoo
+from leep_jax.sources import catalog
 
 _MEMORY_TASK = flags.DEFINE_string(
   "memory_task", None, "Internal: what a child process measures, as JSON."
@@ -68,7 +68,7 @@ def leep_against_reading(repeats: int) -> None:
 def scoring_against_forward(repeats: int) -> None:
   """Four scores of a source against its jitted forward pass alone."""
   rng = np.random.default_rng(0)
-  source = leep_jax.load_source(zoo.names()[0])
+  source = leep_jax.load_source(catalog.names()[0])
   batch, count = 256, 16
   images = rng.integers(0, 256, (batch * count, 32, 32, 3), dtype=np.uint8)
   labels = rng.integers(0, 100, len(images))

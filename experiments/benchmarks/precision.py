@@ -24,8 +24,9 @@ from absl import flags
 
 from experiments.benchmarks import timing
 import leep_jax
-from leep_jax import command, devices
-from leep_jax.models import zoo
+from leep_jax import command
+from leep_jax.engine import programs
+from leep_jax.sources import catalog
 
 FLAGS = flags.FlagValues()
 _DATASET = flags.DEFINE_string(
@@ -54,7 +55,7 @@ TOLERANCE = {
 
 def sources() -> list[str]:
   """Names of the bundled sources and of those in the folder of checkpoints."""
-  names = list(zoo.names())
+  names = list(catalog.names())
   if _WEIGHTS.value:
     folder = pathlib.Path(_WEIGHTS.value)
     for path in sorted(folder.glob("*.safetensors")):
@@ -67,9 +68,9 @@ def sources() -> list[str]:
 
 def measure(source, dataset, dtype):
   """Returns the scores, and images per second without compilation."""
-  start, compiled = time.perf_counter(), devices.compile_seconds()
+  start, compiled = time.perf_counter(), programs.compile_seconds()
   outputs = leep_jax.compute_outputs(source, dataset, dtype=dtype)
-  seconds = time.perf_counter() - start - devices.compile_seconds() + compiled
+  seconds = time.perf_counter() - start - programs.compile_seconds() + compiled
   scores = leep_jax.compute_scores(outputs, names=list(TOLERANCE))
   return scores, len(dataset) / seconds
 

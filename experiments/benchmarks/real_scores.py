@@ -23,8 +23,9 @@ from absl import app, flags
 import numpy as np
 
 import leep_jax
-from leep_jax import devices, jackknife
+from leep_jax.engine import programs
 from leep_jax.reports import tables
+from leep_jax.scores import jackknife
 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "TFDS folder.", required=True)
 _WEIGHTS = flags.DEFINE_string(
@@ -46,10 +47,10 @@ def measure(outputs):
   for name in NAMES:
     for _ in range(2):  # the first run compiles
       fresh = outputs.grouped(jackknife.GROUPS)
-      start, compiled = time.perf_counter(), devices.compile_seconds()
+      start, compiled = time.perf_counter(), programs.compile_seconds()
       estimates.update(leep_jax.estimate_scores(fresh, names=[name]))
       seconds[name] = time.perf_counter() - start
-      seconds[name] -= devices.compile_seconds() - compiled
+      seconds[name] -= programs.compile_seconds() - compiled
   return estimates, seconds
 
 
@@ -63,10 +64,10 @@ def report(dataset: str) -> None:
   for arch in _ARCHITECTURES:
     path = f"{_WEIGHTS.value}/{arch}_cifar10.safetensors"
     source = leep_jax.load_source(f"{arch}@{path}")
-    start, compiled = time.perf_counter(), devices.compile_seconds()
+    start, compiled = time.perf_counter(), programs.compile_seconds()
     outputs = leep_jax.compute_outputs(source, data)
     forward = time.perf_counter() - start
-    forward -= devices.compile_seconds() - compiled
+    forward -= programs.compile_seconds() - compiled
     if not seconds:
       kept = outputs
     estimates[arch], seconds[arch] = measure(outputs)

@@ -28,7 +28,7 @@ import sklearn.mixture
 
 from experiments.benchmarks import timing
 import leep_jax
-from leep_jax import statistics
+from leep_jax.engine import statistics
 from leep_jax.scores import n_leep
 
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Repetitions of each timing.")

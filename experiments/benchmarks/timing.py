@@ -8,7 +8,7 @@ import time
 import jax
 
 import leep_jax
-from leep_jax import devices
+from leep_jax.engine import programs
 
 
 def interleaved(repeats: int, *functions: Callable[[], object]) -> list[float]:
@@ -30,7 +30,7 @@ def header() -> None:
   """Prints versions and devices, and the head of the table."""
   print(
     f"leep_jax {leep_jax.__version__}, JAX {jax.__version__}, Python "
-    f"{platform.python_version()}, {devices.device_count()} "
+    f"{platform.python_version()}, {programs.device_count()} "
     f"{jax.devices()[0].device_kind} device(s)\n"
   )
   print("| measured | ratio | bound | detail |\n|---|---|---|---|")

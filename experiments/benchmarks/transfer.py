@@ -28,7 +28,7 @@ import optax
 from experiments.benchmarks import timing
 import leep_jax
 from leep_jax import command, tasks as tasks_lib, transfer
-from leep_jax.models import zoo
+from leep_jax.sources import catalog
 
 FLAGS = flags.FlagValues()
 _REPEATS = flags.DEFINE_integer(
@@ -106,7 +106,7 @@ def head_retraining(repeats):
 
 def fine_tuning(name, batch_size, repeats):
   """Prints the ratio of fine-tuning a source on digits."""
-  source = zoo.load_source(name)
+  source = catalog.load_source(name)
   images, labels = leep_jax.load_dataset("digits").load()
   count = max(10 * batch_size, 1000)
   images, labels = images[:count], labels[:count]
@@ -123,7 +123,7 @@ def fine_tuning(name, batch_size, repeats):
   def bare(params, rest, head):
     def loss(both):
       body, (kernel, bias) = both
-      features, new = network.apply(body, rest, x, train=True, together=False)
+      features, new = network.apply(body, rest, x, train=True)
       logits = features @ kernel.T + bias[None]
       losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
       return losses.mean(), new

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import checks
+from leep_jax import validation
 from leep_jax.data import dataset as dataset_lib, images as images_lib
 
 # What files call their arrays, in lower case, most wanted first.
@@ -64,7 +64,7 @@ def _choose_split(path, names, split):
   there = splits(names)
   if not there:
     if split not in (None, "all"):
-      raise checks.InputError(
+      raise validation.InputError(
         f"npz:{path} has no splits, but split is {split!r}"
       )
     return ""
@@ -74,11 +74,11 @@ def _choose_split(path, names, split):
   if wanted in there:
     return wanted
   if split is None:
-    raise checks.InputError(
+    raise validation.InputError(
       f"{path} has the splits {', '.join(there)}: choose one, as in "
       f"--split={there[0]}"
     )
-  raise checks.InputError(
+  raise validation.InputError(
     f"{path} has no split {split!r}; it has {', '.join(there)}"
   )
 
@@ -103,12 +103,12 @@ def load(
   """
   name = f"npz:{path}"
   if not path:
-    raise checks.InputError("npz: has no path: write npz:FILE")
+    raise validation.InputError("npz: has no path: write npz:FILE")
   path = os.path.expanduser(path)
   part, is_target = "", False
   if path.lower().endswith(".npy"):
     if split not in (None, "all") or target is not None:
-      raise checks.InputError(
+      raise validation.InputError(
         f"{path} is one array: it has no splits, and no targets beside it"
       )
     images, truth = _npy_pair(path)
@@ -116,21 +116,21 @@ def load(
     images, truth, part, is_target = _from_npz(path, split, target)
   images = _images(path, images)
   if is_target:
-    truth, names = checks.real_targets(truth), None
+    truth, names = validation.real_targets(truth), None
     kept = np.arange(len(truth))
   else:
     truth, kept, names = _labels(path, truth, len(images), ignored)
   if len(images) != len(truth):
-    raise checks.InputError(
+    raise validation.InputError(
       f"{path} has {len(images)} images but {len(truth)} "
       f"{target or ('targets' if is_target else 'labels')}"
     )
   if len(kept) < len(truth):
     images, truth = images[kept], truth[kept]
   if not is_target:
-    truth = checks.class_labels(truth)
+    truth = validation.class_labels(truth)
     if names is None:
-      checks.tell_unused_classes(truth)
+      validation.tell_unused_classes(truth)
   return _dataset(name, part or "all", images, truth, names)
 
 
@@ -152,14 +152,14 @@ def _from_npz(path, split, target):
     for what, name in (("images", image), (target or "labels", truth)):
       if name is None:
         before = f"{part}_" if part else ""
-        raise checks.InputError(
+        raise validation.InputError(
           f"{path} has no array {before + what!r}; it has "
-          f"{checks.some(names) or 'none'}"
+          f"{validation.some(names) or 'none'}"
         )
     found.update(images=image, truth=truth, split=part)
     return list(dict.fromkeys((image, truth)))
 
-  arrays = checks.read_npz(path, choose=choose)
+  arrays = validation.read_npz(path, choose=choose)
   return (
     arrays[found["images"]], arrays[found["truth"]], found["split"], regression
   )  # fmt: skip
@@ -167,7 +167,7 @@ def _from_npz(path, split, target):
 
 def _npy_pair(path):
   """Arrays of a file and of the one with labels beside it."""
-  checks.check_file(path)
+  validation.check_file(path)
   folder, name = os.path.split(path)
   stem = os.path.splitext(name)[0]
   beside = [
@@ -180,9 +180,9 @@ def _npy_pair(path):
   beside = [other for other in beside if other != stem]
   for other in (*beside, "labels", "y"):
     there = os.path.join(folder, f"{other}.npy")
-    if other != stem and checks.exists(there, "file"):
+    if other != stem and validation.exists(there, "file"):
       return _npy(path), _npy(there)
-  raise checks.InputError(
+  raise validation.InputError(
     f"{path} is one array: put its labels beside it as "
     f"{(*beside, 'labels')[0]}.npy, or write np.savez(FILE, images=..., "
     "labels=...)"
@@ -193,9 +193,9 @@ def _npy(path):
   try:
     return np.load(path, allow_pickle=False)
   except Exception as e:  # OSError, ValueError, EOFError
-    raise checks.InputError(
-      f"cannot read {path} as npy ({checks.reason(e)}): is it damaged, or does "
-      "it hold Python objects?"
+    raise validation.InputError(
+      f"cannot read {path} as npy ({validation.reason(e)}): is it damaged, or "
+      "does it hold Python objects?"
     ) from e
 
 
@@ -213,19 +213,19 @@ def _images(path, images):
       hint = ": are they flat? Pass images.reshape(n, H, W, C)"
     elif images.ndim == 4 and images.shape[2] in (1, 3):
       hint = ": is n last? Pass np.moveaxis(images, -1, 0)"
-    raise checks.InputError(
+    raise validation.InputError(
       f"images of {path} have shape {images.shape}, not [n, H, W] or "
       f"[n, H, W, C] with 1 or 3 channels (4 with transparency){hint}"
     )
   if images.size and images.shape[3] == 4:
     alpha, images = images[..., 3], images[..., :3]
     if alpha.min() < alpha.max():
-      checks.note(f"images of {path} have transparency, which is left out")
+      validation.note(f"images of {path} have transparency, which is left out")
   if images.dtype.kind in "iub" or images.dtype.kind == "f":
     images_lib.note_unit(path, [images])
   if images.dtype == np.uint16 and images.size and images.max() > 255:
     images = images_lib.to_8_bits(images)
-  return checks.images(f"images of {path}", images)
+  return validation.images(f"images of {path}", images)
 
 
 def plain_labels(labels: np.ndarray) -> np.ndarray:
@@ -247,7 +247,7 @@ def _labels(path, labels, count, ignored):
   if labels.ndim == 2 and 1 in labels.shape and labels.size == count:
     labels = labels.ravel()
   if labels.ndim != 1 or not labels.size:
-    checks.class_labels(labels)  # says what they may be
+    validation.class_labels(labels)  # says what they may be
   if labels.dtype.kind in "US" and labels.size:
     if labels.dtype.kind == "S":
       labels = np.char.decode(labels, "utf-8", "backslashreplace")
@@ -261,7 +261,7 @@ def _labels(path, labels, count, ignored):
     0,
     255,
   }:
-    raise checks.DataError(
+    raise validation.DataError(
       f"labels of {path} are 0 and 255: are they no and yes? Store labels // "
       "255"
     )
@@ -311,11 +311,11 @@ def pair(
     names.extend(there)
     return []
 
-  checks.read_npz(path, choose=choose)
+  validation.read_npz(path, choose=choose)
   there = splits(names)
   if not there:
     if test_split is not None:
-      raise checks.InputError(
+      raise validation.InputError(
         f"npz:{path} has no splits, but test_split is {test_split!r}"
       )
     return split, None

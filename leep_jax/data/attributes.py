@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import checks
+from leep_jax import validation
 from leep_jax.data import tfds as tfds_lib
 
 
@@ -41,17 +41,23 @@ def load_attributes(
   if attributes is not None:
     attributes = tuple(dict.fromkeys(attributes))
     if not attributes:
-      raise checks.InputError("attributes is empty: leave it out to read all")
+      raise validation.InputError(
+        "attributes is empty: leave it out to read all"
+      )
   if name == "digits" or kind == "folder":
-    raise checks.InputError(
+    raise validation.InputError(
       f"{name} has one label an example, no attributes: they come from "
       "csv:FILE, npz:FILE or a TFDS data set"
     )
   if kind in ("csv", "npz"):
     if data_dir is not None:
-      raise checks.InputError(f"data_dir is for TFDS data sets, not for {name}")
+      raise validation.InputError(
+        f"data_dir is for TFDS data sets, not for {name}"
+      )
     if split not in (None, "all"):
-      raise checks.InputError(f"{name} has no splits, but split is {split!r}")
+      raise validation.InputError(
+        f"{name} has no splits, but split is {split!r}"
+      )
     read = _csv_attributes if kind == "csv" else _npz_attributes
     values, names = read(os.path.expanduser(path), attributes)
   else:
@@ -72,17 +78,19 @@ def binary(values: Any, *, names: Sequence[str] | None = None) -> np.ndarray:
     InputError: if there are no examples or no attributes, or a value is
       neither 0 nor 1.
   """
-  values = checks.as_array("attributes", values)
+  values = validation.as_array("attributes", values)
   if values.ndim != 2:
-    raise checks.InputError(
+    raise validation.InputError(
       f"attributes have shape {values.shape}, not [n, A]: one row an example, "
       "one column an attribute"
     )
   if not values.size:
     what = "attributes" if len(values) else "examples"
-    raise checks.InputError(f"there are no {what}: the shape is {values.shape}")
+    raise validation.InputError(
+      f"there are no {what}: the shape is {values.shape}"
+    )
   if values.dtype.kind not in "biuf":
-    raise checks.InputError(f"attributes are {values.dtype}, not 0 and 1")
+    raise validation.InputError(f"attributes are {values.dtype}, not 0 and 1")
   odd = (values != 0) & (values != 1)
   if odd.any():
     row, column = map(int, np.unravel_index(odd.argmax(), odd.shape))
@@ -92,7 +100,7 @@ def binary(values: Any, *, names: Sequence[str] | None = None) -> np.ndarray:
       cause = "does -1 mean no? Then pass attributes > 0"
     elif np.isnan(value):
       cause = "is it missing?"
-    raise checks.InputError(
+    raise validation.InputError(
       f"attribute {column if names is None else names[column]} of example "
       f"{row} is {value:g}, not 0 or 1: {cause}"
     )
@@ -104,14 +112,14 @@ def _known(names, chosen):
   for name in names if chosen is None else chosen:
     if name not in names:
       inside = [path for path in names if path.endswith(f"/{name}")]
-      raise checks.unknown("attribute", name, inside or names)
+      raise validation.unknown("attribute", name, inside or names)
   return names if chosen is None else chosen
 
 
 def _unique(path, names):
   for name in names:
     if names.count(name) > 1:
-      raise checks.InputError(
+      raise validation.InputError(
         f"{path} names two attributes {name!r}: is the row of names missing?"
       )
 
@@ -120,20 +128,20 @@ def _npz_attributes(path, chosen):
 
   def choose(names):
     if "attributes" not in names:
-      raise checks.InputError(
+      raise validation.InputError(
         f"{path} has no array 'attributes'; it has "
-        f"{checks.some(names) or 'none'}"
+        f"{validation.some(names) or 'none'}"
       )
     return [n for n in ("attributes", "attribute_names") if n in names]
 
-  arrays = checks.read_npz(path, choose=choose)
+  arrays = validation.read_npz(path, choose=choose)
   values = arrays["attributes"]
   count = values.shape[1] if values.ndim == 2 else 0
   names = [f"attribute_{i}" for i in range(count)]
   if "attribute_names" in arrays:
     names = arrays["attribute_names"].astype(str).ravel().tolist()
     if count and len(names) != count:
-      raise checks.InputError(
+      raise validation.InputError(
         f"{path} has {count} attributes, but {len(names)} attribute_names"
       )
     _unique(path, names)
@@ -153,27 +161,27 @@ _NO_CELL = 3
 def _csv_attributes(path, chosen):
   header, table, odd = _read_csv(path)
   if all(name.lower() in _CELLS for name in header):
-    raise checks.InputError(
-      f"line 1 of {path} has {checks.some(header)}, not names of attributes: "
-      "is the row of names missing? Write one above it"
+    raise validation.InputError(
+      f"line 1 of {path} has {validation.some(header)}, not names of "
+      "attributes: is the row of names missing? Write one above it"
     )
   zero, _, minus, other = ((table == code).any(axis=0) for code in range(4))
   usable = ~other & ~(zero & minus)
   if chosen is None:
     names = [n for n, good in zip(header, usable, strict=True) if good and n]
     if not names:
-      raise checks.InputError(
+      raise validation.InputError(
         f"{path} has no column of 0 and 1, or -1 and 1, of "
-        f"{checks.some(header)}: are values written otherwise, such as yes and "
-        "no, or is there something else than commas between them?"
+        f"{validation.some(header)}: are values written otherwise, such as yes "
+        "and no, or is there something else than commas between them?"
       )
     # A column without a name is an index, as pandas writes it.
     left_out = [repr(name) for name in header if name and name not in names]
     if left_out:
       were = "column was" if len(left_out) == 1 else "columns were"
-      checks.note(
+      validation.note(
         f"{len(left_out)} {were} left out of {path}, not of 0 and 1, or -1 and "
-        f"1, in all rows: {checks.some(left_out)}"
+        f"1, in all rows: {validation.some(left_out)}"
       )
   else:
     names = _known([name for name in header if name], chosen)
@@ -182,11 +190,11 @@ def _csv_attributes(path, chosen):
     if other[column]:
       line, cell = odd[column]
       cause = "has it more than two values" if cell.strip() else "is it missing"
-      raise checks.InputError(
+      raise validation.InputError(
         f"{name} in line {line} of {path} is {cell!r}, not 0 or 1: {cause}?"
       )
     if not usable[column]:
-      raise checks.InputError(
+      raise validation.InputError(
         f"{name} of {path} is both 0 and -1, not 0 and 1 or -1 and 1: does one "
         "of them mark what is unknown?"
       )
@@ -199,7 +207,7 @@ def _read_csv(path):
   These are by column the first one that no code stands for, with its line.
   Cells become codes line by line: as text they would take far more memory.
   """
-  checks.check_file(path)
+  validation.check_file(path)
   codes = bytearray()
   odd: dict[int, tuple[int, str]] = {}
   try:
@@ -211,7 +219,7 @@ def _read_csv(path):
         if not row:
           continue
         if len(row) != len(header):
-          raise checks.InputError(
+          raise validation.InputError(
             f"line {reader.line_num} of {path} has {len(row)} values, but "
             f"there are {len(header)} names in line 1"
           )
@@ -222,11 +230,11 @@ def _read_csv(path):
               odd.setdefault(i, (reader.line_num, row[i]))
         codes += new
   except (OSError, UnicodeDecodeError, csv.Error) as e:
-    raise checks.InputError(
-      f"cannot read {path} as CSV ({checks.reason(e)})"
+    raise validation.InputError(
+      f"cannot read {path} as CSV ({validation.reason(e)})"
     ) from e
   if not codes:
-    raise checks.InputError(f"{path} has no examples: no rows below line 1")
+    raise validation.InputError(f"{path} has no examples: no rows below line 1")
   table = np.frombuffer(codes, np.uint8).reshape(-1, len(header))
   return header, table, odd
 
@@ -237,18 +245,18 @@ def _tfds_attributes(name, split, data_dir, chosen):
   if chosen is None:
     chosen = [path for path, f in leaves.items() if tfds_lib.is_yes_or_no(f)]
     if not chosen:
-      raise checks.InputError(
+      raise validation.InputError(
         f"TFDS data set {name!r} has no boolean or two-class features; it has "
-        f"{checks.some(leaves)}"
+        f"{validation.some(leaves)}"
       )
   for path in _known(list(leaves), chosen):
     if not tfds_lib.is_scalar(leaves[path], "biu"):
       what = " ".join(repr(leaves[path]).split())
-      raise checks.InputError(
+      raise validation.InputError(
         f"feature {path} of TFDS data set {name!r} is {what}, not one boolean "
         "or integer an example"
       )
   rows = list(tfds_lib.read_features(builder, name, split, chosen))
   if not rows:
-    raise checks.InputError(f"data set {name} ({split}) is empty")
+    raise validation.InputError(f"data set {name} ({split}) is empty")
   return np.asarray(rows), chosen

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import checks
+from leep_jax import validation
 
 _READ_AHEAD = 2  # batches that wait while one is being used
 _LOOKING = 60.0  # seconds for finding the other bad images after a first one
@@ -68,7 +68,7 @@ class Dataset:
     keep their order. A `limit` of at least n changes nothing.
     """
     if limit < 1:
-      raise checks.InputError(f"limit is {limit}, but must be at least 1")
+      raise validation.InputError(f"limit is {limit}, but must be at least 1")
     if limit >= len(self):
       return self
     rng = np.random.default_rng(0)
@@ -101,7 +101,7 @@ class Dataset:
     fetch = self.fetch
     if self.image_shape is None:
       if fit is None:
-        raise checks.InputError(
+        raise validation.InputError(
           f"images of {self.name} differ in size, and the source names no size "
           "to bring them to"
         )
@@ -118,17 +118,17 @@ class Dataset:
     """Yields batches; where an image fails, looks for the others that will."""
     try:
       yield from batches
-    except checks.DataError as e:
+    except validation.DataError as e:
       bad, looked_at = self._bad_images(seconds=_LOOKING)
       if not bad:  # it was not one image alone
         raise
       some_only = (
         "" if looked_at == len(self) else f"the first {looked_at:,} of "
       )
-      raise checks.DataError(
+      raise validation.DataError(
         f"{len(bad):,} of {some_only}{len(self):,} images of {self.name} "
-        f"cannot be read: {checks.some(bad.values())}; repair or remove them, "
-        "or leave them out with --skip_bad_images"
+        f"cannot be read: {validation.some(bad.values())}; repair or remove "
+        "them, or leave them out with --skip_bad_images"
       ) from e
 
   def _bad_images(self, *, seconds=float("inf")):
@@ -140,7 +140,7 @@ class Dataset:
     def why(index):
       try:
         self.fetch(np.asarray([index]))
-      except checks.DataError as e:
+      except validation.DataError as e:
         return f"{e}"
       return None
 
@@ -174,18 +174,18 @@ class Dataset:
     if not bad:
       return self
     count = f"{len(bad):,} of {len(self):,} images of {self.name}"
-    reasons = checks.some(bad.values())
+    reasons = validation.some(bad.values())
     if len(bad) == len(self):
-      raise checks.DataError(f"{count} cannot be read: {reasons}")
-    checks.note(f"{count} left out, which cannot be read: {reasons}")
+      raise validation.DataError(f"{count} cannot be read: {reasons}")
+    validation.note(f"{count} left out, which cannot be read: {reasons}")
     if self.all_labels is not None and self.num_classes:
       kept = np.delete(self.all_labels[self.indices], list(bad))
       lost = np.setdiff1d(self.all_labels[self.indices], kept)
       if lost.size:
         names = self.class_names or range(self.num_classes)
-        checks.note(
+        validation.note(
           f"{lost.size} of {self.num_classes} classes of {self.name} have no "
-          f"image left: {checks.some(names[i] for i in lost)}"
+          f"image left: {validation.some(names[i] for i in lost)}"
         )
     return dataclasses.replace(self, indices=np.delete(self.indices, list(bad)))
 
@@ -296,10 +296,10 @@ def not_ignored(
   if not len(ignored) or labels.ndim != 1:
     return np.arange(len(labels) if labels.ndim else 0)
   left_out = np.isin(labels, list(ignored))
-  which = f"whose label is {checks.some(ignored)}"
+  which = f"whose label is {validation.some(ignored)}"
   if left_out.all():
-    raise checks.DataError(f"all examples of {name} are ones {which}")
-  checks.note(
+    raise validation.DataError(f"all examples of {name} are ones {which}")
+  validation.note(
     f"{left_out.sum():,} of {len(labels):,} examples of {name} left out, "
     f"{which}"
   )

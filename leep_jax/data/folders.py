@@ -17,7 +17,7 @@ import unicodedata
 
 import numpy as np
 
-from leep_jax import checks
+from leep_jax import validation
 from leep_jax.data import dataset as dataset_lib, images
 
 _DEEPEST = 40  # folders in each other
@@ -85,11 +85,13 @@ def _scan(
     with os.scandir(path) as found:
       entries = sorted(found, key=lambda entry: entry.name)
   except (OSError, ValueError) as e:
-    raise checks.InputError(
+    raise validation.InputError(
       f"cannot read folder {path}: {getattr(e, 'strerror', None) or e}"
     ) from e
   if depth > _DEEPEST:
-    raise checks.InputError(f"{path} lies more than {_DEEPEST} folders deep")
+    raise validation.InputError(
+      f"{path} lies more than {_DEEPEST} folders deep"
+    )
   files: list[str] = []
   folders: list[_Folder] = []
   left_out: Counter[str] = Counter()
@@ -274,52 +276,52 @@ def _refuse_splits(root, split, folder):
   as_classes = f"--split={above}."
   if not splits:
     if paths:
-      raise checks.InputError(
+      raise validation.InputError(
         f"{root} holds one sub-folder, {names[0]}, and the classes are further "
         f"in: write --split={_training(paths)}"
       )
     return
-  shown = checks.some(names)
+  shown = validation.some(names)
   if not paths:
-    raise checks.InputError(
+    raise validation.InputError(
       f"{root} holds the splits {shown}, but none of them a sub-folder per "
       "class: arrange the images as DIR/SPLIT/CLASS/FILE; if those are the "
       f"classes, write {as_classes}"
     )
   if _named_as_splits(names) or _hold_a_pair(full):
-    raise checks.InputError(
+    raise validation.InputError(
       f"{root} holds the splits {shown}, not classes: choose one, as in "
       f"--split={_training(paths)}; if those are the classes, write "
       f"{as_classes}"
     )
-  inside = checks.some(sorted(f.name for f in _unwrapped(full[0]).full))
-  raise checks.InputError(
+  inside = validation.some(sorted(f.name for f in _unwrapped(full[0]).full))
+  raise validation.InputError(
     f"{root} holds splits, or classes with sub-folders of the same names: "
     f"{shown} hold {inside}. For a split write --split={_training(paths)}; if "
-    f"{checks.some(names[:2])} are classes, {as_classes}"
+    f"{validation.some(names[:2])} are classes, {as_classes}"
   )
 
 
 def _open(path, split):
   """The folder of classes, and what is below it."""
   if not path:
-    raise checks.InputError("folder: has no path: write folder:DIR")
+    raise validation.InputError("folder: has no path: write folder:DIR")
   root = os.path.expanduser(path)
-  if checks.exists(root, "file"):
-    raise checks.InputError(
+  if validation.exists(root, "file"):
+    raise validation.InputError(
       f"{root} is a file: folder:DIR is for a folder with a sub-folder of "
       "images per class"
     )
-  if split in (None, ".") or not checks.exists(root, "dir"):
+  if split in (None, ".") or not validation.exists(root, "dir"):
     where = root
   else:
     where = os.path.join(root, split)
-  if not checks.exists(where, "dir"):
+  if not validation.exists(where, "dir"):
     hint = ""
     if where != root:
       there = [f.name for f in _scan_root(root).full]
-      hint = f"; {root} holds {checks.some(there) or 'no images'}"
-    raise checks.InputError(f"no folder at {where}{hint}")
+      hint = f"; {root} holds {validation.some(there) or 'no images'}"
+    raise validation.InputError(f"no folder at {where}{hint}")
   return where, _scan_root(where)
 
 
@@ -344,13 +346,13 @@ def load(path: str, split: str | None) -> dataset_lib.Dataset:
     beside = ""
     if folder.images:
       beside = f" ({len(folder.images):,} images lie beside them)"
-    raise checks.InputError(
+    raise validation.InputError(
       f"{where} has {len(folder.full)} sub-folders with images{beside}, but "
       "each class needs one, and there must be at least 2 classes"
     )
   if empty:
-    names = checks.some(inner.name for inner in empty)
-    raise checks.InputError(
+    names = validation.some(inner.name for inner in empty)
+    raise validation.InputError(
       f"sub-folder {names} of {where} has no images"
       f"{_by_kind(sum((f.left_out for f in empty), Counter()))}: move it away "
       "if it is no class"
@@ -366,7 +368,7 @@ def load(path: str, split: str | None) -> dataset_lib.Dataset:
   beside.pop(_BROKEN, None)  # each may be a class
   left_out -= beside
   if left_out:
-    checks.note(
+    validation.note(
       f"{left_out.total():,} files left out{_by_kind(left_out)} of {name}"
     )
   return _dataset(name, split, where, classes)
@@ -414,7 +416,7 @@ def _by_kind(counts):
   if not counts:
     return ""
   kinds = [f"{kind} {count:,}" for kind, count in counts.most_common()]
-  return f" ({checks.some(kinds, most=6)})"
+  return f" ({validation.some(kinds, most=6)})"
 
 
 def _note_names(name, classes):
@@ -426,9 +428,9 @@ def _note_names(name, classes):
     " and ".join(map(repr, same)) for same in by_key.values() if len(same) > 1
   ]
   if alike:
-    checks.note(
+    validation.note(
       f"classes of {name} whose names differ only in case, spaces or form of "
-      f"Unicode are counted as several: {checks.some(alike)}"
+      f"Unicode are counted as several: {validation.some(alike)}"
     )
 
 
@@ -436,9 +438,9 @@ def _note_parts(name, classes):
   """Says where classes hold splits, which are all read."""
   below = [[f.name for f in inner.full] for inner in classes]
   if all(len(b) > 1 and _named_as_splits(b) for b in below):
-    checks.note(
-      f"classes of {name} hold the splits {checks.some(below[0])}: images of "
-      "all of them are used"
+    validation.note(
+      f"classes of {name} hold the splits {validation.some(below[0])}: images "
+      "of all of them are used"
     )
 
 
@@ -461,7 +463,7 @@ def pair(
   """
   if split is not None and test_split is not None:
     return split, test_split
-  if not path or not checks.exists(os.path.expanduser(path), "dir"):
+  if not path or not validation.exists(os.path.expanduser(path), "dir"):
     return split, test_split  # refused when it is opened
   _, folder = _open(path, None)
   paths = [found for found in _below(folder) if found]
@@ -476,9 +478,9 @@ def pair(
     if train:
       split = train[0]
     elif test_split is not None or tests:
-      raise checks.InputError(
+      raise validation.InputError(
         f"folder:{path} has no folder train: which split is for training? It "
-        f"holds {checks.some(paths) or 'no splits'}"
+        f"holds {validation.some(paths) or 'no splits'}"
       )
   if split is not None and test_split is None and tests:
     test_split = tests[0]

@@ -10,7 +10,7 @@ import warnings
 
 import numpy as np
 
-from leep_jax import checks, files
+from leep_jax import files, validation
 
 SUFFIXES = frozenset({
   ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib",
@@ -74,11 +74,11 @@ def read(
     why = getattr(e, "strerror", None) or f"{e}"
     if os.path.islink(path) and not os.path.exists(path):
       why += ": a broken link?"
-    raise checks.DataError(f"cannot read {name}: {why}") from e
+    raise validation.DataError(f"cannot read {name}: {why}") from e
   try:
     return _decode(content)
   except _Bad as e:
-    raise checks.DataError(f"cannot decode {name}: {e}") from None
+    raise validation.DataError(f"cannot decode {name}: {e}") from None
 
 
 class _Bad(Exception):
@@ -149,7 +149,7 @@ def _decode_with_pillow(content):
   except _Bad:
     raise
   except Exception as e:  # Pillow's decoders raise all kinds
-    text = checks.reason(e)
+    text = validation.reason(e)
     if not _ends(content) or "truncated" in text:
       text = "it ends too early: was a copy cut off?"
     elif "cannot identify" in text:
@@ -221,19 +221,19 @@ def note_unit(name: str, arrays: Sequence[np.ndarray]) -> None:
     pixels = sum(array.size for array in some)
     if dtype == np.uint16 and pixels >= 1000 and high < 65536 / 8:
       bits = max(int(high).bit_length(), 1)
-      checks.note(
+      validation.note(
         f"images of {name} have 16 bits, but the largest of {pixels:,} "
         f"numbers is {high:.0f} of 65535, so they are nearly black: are they "
         f"of {bits if bits > 8 else 8} bits? Multiply them by "
         f"{1 << (16 - max(bits, 8))}"
       )
     elif dtype == np.uint8 and high == 1:
-      checks.note(
+      validation.note(
         f"images of {name} hold only 0 and 1 of 255, so they are black: if 1 "
         "is white, multiply them by 255"
       )
     elif dtype.kind == "f" and 0 < high <= 1.001 / 255:
-      checks.note(
+      validation.note(
         f"images of {name} are floats of at most {high:.9g}, so they are "
         "black: were they divided by 255 twice?"
       )
@@ -273,8 +273,8 @@ def note_files(name: str, paths: Sequence[str]) -> None:
   note_unit(name, stored)
   of = f"of {len(places)} images of {name} that were looked at"
   if transparent:
-    checks.note(f"{transparent} {of} have transparency, which is left out")
+    validation.note(f"{transparent} {of} have transparency, which is left out")
   if several:
-    checks.note(
+    validation.note(
       f"{several} {of} have several pages or frames: the first is read"
     )

@@ -5,8 +5,8 @@ import dataclasses
 
 import numpy as np
 
-from leep_jax import checks, splits
-from leep_jax.data import arrays, dataset as dataset_lib, folders, tfds
+from leep_jax import validation
+from leep_jax.data import arrays, dataset as dataset_lib, folders, splits, tfds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Kind:
 
 def _load_digits(asked):
   if asked.split not in (None, "all"):
-    raise checks.InputError(
+    raise validation.InputError(
       f"digits has no splits, but split is {asked.split!r}"
     )
   return arrays.digits()
@@ -128,7 +128,7 @@ def _ignored(labels):
   found = labels if isinstance(labels, (tuple, list)) else (labels,)
   for label in found:
     if isinstance(label, bool) or not isinstance(label, (int, np.integer)):
-      raise checks.InputError(
+      raise validation.InputError(
         f"ignore_label is {label!r}, but must be integers"
       )
   return tuple(found)
@@ -138,20 +138,22 @@ def _load(name, split, data_dir, target, ignored):
   """The data set, not empty."""
   kind, path = _kind(name)
   if data_dir is not None and not kind.in_data_dir:
-    raise checks.InputError(f"data_dir is for TFDS data sets, not for {name}")
+    raise validation.InputError(
+      f"data_dir is for TFDS data sets, not for {name}"
+    )
   if target is not None and not kind.has_targets:
-    raise checks.InputError(
+    raise validation.InputError(
       f"{name} has classes, but no real-valued targets {target!r}: those come "
       "from npz files and TFDS data sets"
     )
   if ignored and (not kind.has_integers or target is not None):
-    raise checks.InputError(
+    raise validation.InputError(
       f"{name} has no integer labels to ignore, as npz files and TFDS data "
       "sets have"
     )
   dataset = kind.load(_Asked(path, split, data_dir, target, ignored))
   if not len(dataset):
-    raise checks.InputError(f"data set {name} ({dataset.split}) is empty")
+    raise validation.InputError(f"data set {name} ({dataset.split}) is empty")
   return dataset
 
 
@@ -189,7 +191,7 @@ def load_pair(
   split, test_split = kind.pair(path, split, test_split)
   if test_split is not None:
     if split == test_split:
-      raise checks.InputError(
+      raise validation.InputError(
         f"split and test_split are both {split}: a model must not be tested on "
         "what it was trained on"
       )
@@ -223,7 +225,7 @@ def _same_classes(name, train, test):
     count = max(train.num_classes, test.num_classes)
     return (dataclasses.replace(d, num_classes=count) for d in (train, test))
   if train.class_names is None or test.class_names is None:
-    raise checks.InputError(
+    raise validation.InputError(
       f"{name}: the classes of {train.split} and {test.split} differ: only one "
       "of them has names"
     )
@@ -237,22 +239,22 @@ def _same_classes(name, train, test):
   ]
   if strange or len(set(places)) < len(places):
     missing = [c for i, c in enumerate(train.class_names) if i not in places]
-    raise checks.InputError(
+    raise validation.InputError(
       f"{name}: the classes of {train.split} and {test.split} differ: "
-      f"{checks.some(strange) or 'none'} only in {test.split}, "
-      f"{checks.some(missing) or 'none'} only in {train.split}"
+      f"{validation.some(strange) or 'none'} only in {test.split}, "
+      f"{validation.some(missing) or 'none'} only in {train.split}"
     )
   lacks = len(train.class_names) - len(places)
   renamed = [c for c in test.class_names if c not in exact]
   if lacks:
-    checks.note(
+    validation.note(
       f"{test.split} of {name} lacks {lacks} of the {len(train.class_names)} "
       f"classes of {train.split}"
     )
   if renamed:
-    checks.note(
+    validation.note(
       f"classes of {test.split} and {train.split} of {name} are the same but "
-      f"for case, spaces or form of Unicode: {checks.some(renamed)}"
+      f"for case, spaces or form of Unicode: {validation.some(renamed)}"
     )
   return train, _relabelled(test, np.asarray(places, np.int32), train)
 
@@ -282,7 +284,7 @@ def _check_apart(train, test):
     for other, other_start, other_end in test.ranges:
       first, last = max(start, other_start), min(end, other_end)
       if name == other and first < last:
-        raise checks.InputError(
+        raise validation.InputError(
           f"split {train.split} and test_split {test.split} share examples "
           f"{first} to {last - 1} of {name}: a model must not be tested on "
           "what it was trained on"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import os
 import re
 
-from leep_jax import checks
+from leep_jax import validation
 
 _TABLES = {
   ".csv", ".tsv", ".json", ".jsonl", ".parquet", ".arrow", ".xlsx", ".txt",
@@ -31,18 +31,18 @@ def check(name: str, kinds: Sequence[str], known: Sequence[str]) -> None:
     InputError: if it is empty, a URL, or has a prefix that is not read.
   """
   if not name.strip():
-    raise checks.InputError(
+    raise validation.InputError(
       f"the data set has no name: it is a TFDS name, {_forms(kinds)}"
     )
   if "://" in name:
     if name.lower().startswith("hf://"):
-      raise checks.InputError(_of_hub(name, kinds, known))
-    raise checks.InputError(
+      raise validation.InputError(_of_hub(name, kinds, known))
+    raise validation.InputError(
       f"{name} is an address: download it, and write {_forms(kinds)}"
     )
   base, bracket, rest = name.partition("[")
   if bracket and rest.endswith("]") and ":" not in base:
-    raise checks.InputError(
+    raise validation.InputError(
       f"unknown data set {name!r}: slices belong to --split, as in "
       f"--dataset={base} --split=train[{rest}"
     )
@@ -60,15 +60,17 @@ def check(name: str, kinds: Sequence[str], known: Sequence[str]) -> None:
   elif kind == "tfds":
     hint = f"TFDS names have none: write {rest}"
   elif kind in _HUBS:
-    raise checks.InputError(_of_hub(name, kinds, known))
+    raise validation.InputError(_of_hub(name, kinds, known))
   elif f".{kind}" in _TABLES:
-    raise checks.InputError(_of_table(name, kinds))
-  raise checks.InputError(f"unknown kind of data {prefix!r} in {name}; {hint}")
+    raise validation.InputError(_of_table(name, kinds))
+  raise validation.InputError(
+    f"unknown kind of data {prefix!r} in {name}; {hint}"
+  )
 
 
 def unknown(
   name: str, known: Sequence[str], kinds: Sequence[str]
-) -> checks.InputError:
+) -> validation.InputError:
   """Returns an error for a name that TFDS does not know.
 
   Args:
@@ -78,7 +80,7 @@ def unknown(
   """
   path = os.path.expanduser(name)
   suffix = os.path.splitext(name)[1].lower()
-  if checks.exists(path, "dir"):
+  if validation.exists(path, "dir"):
     text = _of_folder(name, path, kinds)
   elif suffix in _TABLES:
     text = _of_table(name, kinds)
@@ -86,15 +88,15 @@ def unknown(
     text = f"{name} is a file's name: write npz:{name}"
   elif suffix in _ARCHIVES:
     text = f"{name} is an archive: unpack it, and write {_forms(kinds)}"
-  elif suffix in _OTHER_FILES or checks.exists(path, "file"):
+  elif suffix in _OTHER_FILES or validation.exists(path, "file"):
     text = f"{name} is a file of a kind that is not read: write {_forms(kinds)}"
   elif name[:1] in ("/", ".", "~") or "\\" in name or name.count("/") > 2:
     text = f"no file or folder at {name}; paths are written {_forms(kinds)}"
   elif "/" in name:
     text = _of_hub(name, kinds, known)
   else:
-    return checks.unknown("data set", name, known)
-  return checks.InputError(text)
+    return validation.unknown("data set", name, known)
+  return validation.InputError(text)
 
 
 def _forms(kinds):
@@ -103,12 +105,12 @@ def _forms(kinds):
 
 
 def _of_folder(name, path, kinds):
-  if checks.exists(os.path.join(path, "dataset_info.json"), "file") or any(
-    checks.exists(os.path.join(path, version, "dataset_info.json"), "file")
+  if validation.exists(os.path.join(path, "dataset_info.json"), "file") or any(
+    validation.exists(os.path.join(path, version, "dataset_info.json"), "file")
     for version in _listed(path)
   ):
     whole = os.path.abspath(path)
-    if checks.exists(os.path.join(path, "dataset_info.json"), "file"):
+    if validation.exists(os.path.join(path, "dataset_info.json"), "file"):
       whole = os.path.dirname(whole)
     parent, base = os.path.split(whole)
     return (

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import checks
+from leep_jax import validation
 from leep_jax.data import dataset as dataset_lib, images, names
 
 _OF_LABELS = ("label", "labels", "target", "class", "category", "y")
@@ -33,8 +33,8 @@ def open_builder(name: str, data_dir: str | None, kinds: Sequence[str]) -> Any:
   known = set(tfds.list_builders(with_community_datasets=False))
   names.check(name, kinds, sorted(known))
   data_dir = os.path.expanduser(data_dir) if data_dir else None
-  if data_dir is not None and not checks.exists(data_dir, "dir"):
-    raise checks.InputError(f"no folder at data_dir {data_dir}")
+  if data_dir is not None and not validation.exists(data_dir, "dir"):
+    raise validation.InputError(f"no folder at data_dir {data_dir}")
   there = _data_sets(data_dir) if data_dir else []
   known |= set(there)
   base = name.split("/", maxsplit=1)[0].split(":", maxsplit=1)[0]
@@ -47,14 +47,14 @@ def open_builder(name: str, data_dir: str | None, kinds: Sequence[str]) -> Any:
   try:
     builder = tfds.builder(name, data_dir=data_dir)
   except Exception as e:  # a configuration or version that it has not
-    raise checks.InputError(
-      f"TFDS cannot open {name!r}: {checks.reason(e)}"
+    raise validation.InputError(
+      f"TFDS cannot open {name!r}: {validation.reason(e)}"
     ) from e
   if not builder.is_prepared():
-    hint = f"; {data_dir} holds {checks.some(there)}" if there else ""
-    if checks.exists(found, "dir") and "folder" in kinds:
+    hint = f"; {data_dir} holds {validation.some(there)}" if there else ""
+    if validation.exists(found, "dir") and "folder" in kinds:
       hint += f"; for the folder {found} here, write folder:{found}"
-    raise checks.InputError(
+    raise validation.InputError(
       f"TFDS data set {name!r} is not prepared in {builder.data_path}; run "
       f"`tfds build {name} --file_format=array_record --data_dir=DIR` where "
       f"TensorFlow is installed, then pass --data_dir=DIR{hint}"
@@ -68,14 +68,14 @@ def _data_sets(data_dir):
     with os.scandir(data_dir) as found:
       return sorted(e.name for e in found if e.name[0] != "." and e.is_dir())
   except OSError as e:
-    raise checks.InputError(
+    raise validation.InputError(
       f"cannot read data_dir {data_dir}: {e.strerror}"
     ) from e
 
 
 def _refuse_own_folder(base, data_dir):
   """Refuses a data set's own folder, where its parent is meant."""
-  if data_dir is None or checks.exists(os.path.join(data_dir, base), "dir"):
+  if data_dir is None or validation.exists(os.path.join(data_dir, base), "dir"):
     return
   here = pathlib.Path(data_dir)
   if not any(
@@ -88,7 +88,7 @@ def _refuse_own_folder(base, data_dir):
   for _ in range(3):  # the data set's, its configuration's, its version's
     if os.path.basename(folder) == base:
       parent = os.path.dirname(folder)
-      raise checks.InputError(
+      raise validation.InputError(
         f"data_dir {data_dir} is the data set's own folder: pass its parent, "
         f"--data_dir={parent}"
       )
@@ -99,20 +99,20 @@ def _source(builder, name, split, **options):
   try:
     return builder.as_data_source(split=split, **options)
   except NotImplementedError as e:
-    raise checks.InputError(
+    raise validation.InputError(
       f"TFDS data set {name!r} is stored as {builder.info.file_format}, which "
       "needs TensorFlow; prepare it with --file_format=array_record"
     ) from e
   except ValueError as e:
-    known = checks.some(builder.info.splits)
-    raise checks.InputError(
+    known = validation.some(builder.info.splits)
+    raise validation.InputError(
       f"cannot take split {split!r} of {name}: it has {known}; slices are "
       "written train[:20%] or test[100:200]"
     ) from e
   except Exception as e:  # files that are gone or damaged
-    raise checks.InputError(
+    raise validation.InputError(
       f"cannot read split {split!r} of {name} in {builder.data_path}: "
-      f"{checks.reason(e)}"
+      f"{validation.reason(e)}"
     ) from e
 
 
@@ -141,7 +141,7 @@ def load(
   name = _full_name(name, builder)
   features = builder.info.features
   if not hasattr(features, "items"):
-    raise checks.InputError(
+    raise validation.InputError(
       f"TFDS data set {name!r} has no named features, so no images"
     )
   image_key = _feature(features, tfds.features.Image, "image", name)
@@ -160,9 +160,10 @@ def load(
     try:
       rows = source.__getitems__(indices.tolist())
     except Exception as e:  # each decoder raises its own
-      which = checks.some(indices.tolist())
-      raise checks.DataError(
-        f"cannot read example {which} of {name} ({split}): {checks.reason(e)}"
+      which = validation.some(indices.tolist())
+      raise validation.DataError(
+        f"cannot read example {which} of {name} ({split}): "
+        f"{validation.reason(e)}"
       ) from e
     return (
       [images.to_8_bits(row[image_key]) for row in rows],
@@ -208,7 +209,7 @@ def _note_images(name, source, image_key):
     if image.shape[-1] == 4 and image[..., 3].min() < image[..., 3].max()
   ]  # fmt: skip
   if transparent:
-    checks.note(f"images of {name} have transparency, which is left out")
+    validation.note(f"images of {name} have transparency, which is left out")
   images.note_unit(name, [image[..., :3] for image in found])
 
 
@@ -233,7 +234,7 @@ def _ranges(builder, split):
 def _numeric_feature(features, name, dataset):
   """Checks that a TFDS feature holds one or more numbers."""
   if name not in features:
-    raise checks.unknown(f"feature of {dataset}", name, features)
+    raise validation.unknown(f"feature of {dataset}", name, features)
   feature = features[name]
   shape, dtype = feature.shape, feature.np_dtype
   if (
@@ -242,7 +243,7 @@ def _numeric_feature(features, name, dataset):
     or np.dtype(dtype).kind not in "fiub"
     or hasattr(feature, "names")
   ):
-    raise checks.InputError(
+    raise validation.InputError(
       f"feature {name!r} of {dataset} is {type(feature).__name__} of shape "
       f"{shape}, not real numbers [T]"
     )
@@ -258,13 +259,13 @@ def _feature(features, kind, name, dataset):
   if not found and name == "label":
     like = [k for k in _OF_LABELS if k in features]
     if like:
-      raise checks.InputError(
+      raise validation.InputError(
         _no_class_label(features[like[0]], like[0], dataset)
       )
-  raise checks.InputError(
+  which = validation.some(found) or f"its features: {validation.some(features)}"
+  raise validation.InputError(
     f"TFDS data set {dataset!r} has {len(found) or 'no'} {name} features "
-    f"({checks.some(found) or 'its features: ' + checks.some(features)}), so "
-    "it is not one labelled image classification task"
+    f"({which}), so it is not one labelled image classification task"
   )
 
 
@@ -366,8 +367,8 @@ def read_features(
       ]
       rows = [[int(found[path]) for path in paths] for found in examples]
     except Exception as e:  # damaged files
-      raise checks.DataError(
+      raise validation.DataError(
         f"cannot read examples {start} to {stop - 1} of {name} ({split}): "
-        f"{checks.reason(e)}"
+        f"{validation.reason(e)}"
       ) from e
     yield from rows

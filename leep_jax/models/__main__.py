@@ -11,16 +11,16 @@ import textwrap
 
 from absl import flags
 
-from leep_jax import command, hub
-from leep_jax.models import zoo
+from leep_jax import command
 from leep_jax.reports import tables
+from leep_jax.sources import catalog, hub
 
 FLAGS = flags.FlagValues()
 
 
 def _run() -> int:
   rows = [("name", "input", "params", "top-1", "licence")]
-  entries = zoo.entries()
+  entries = catalog.entries()
   for entry in entries:
     accuracy = "" if entry.accuracy is None else f"{entry.accuracy:.3f}"
     size, count = f"{entry.image_size}", f"{entry.parameters / 1e6:.2f} M"
@@ -41,7 +41,7 @@ def _run() -> int:
     print(f"{line.rstrip()}\n  {where}")
   print("\nSources that are not bundled were trained on ImageNet.")
   print("\nArchitectures, for ARCH@CHECKPOINT:")
-  print(textwrap.fill(", ".join(zoo.ARCHITECTURES), tables.WIDTH))
+  print(textwrap.fill(", ".join(catalog.ARCHITECTURES), tables.WIDTH))
   return 0
 
 

@@ -2,11 +2,17 @@
 
 from collections.abc import Callable, Mapping
 import dataclasses
+import re
 from typing import Any
 
 from flax import nnx
 
-from leep_jax import source as source_lib, weights
+from leep_jax.models.preprocessing import Preprocessing
+
+# Substitutions (pattern, replacement), applied in order to a name in a file:
+# they make the published name. Names with "#0", "#1", ... at their end are
+# pieces of one tensor, joined along the first axis.
+Names = tuple[tuple[str, str | Callable[[re.Match], str]], ...]
 
 # Of the red, green and blue values, in [0, 1], of ImageNet's training images.
 # Nearly all publishers of weights use these numbers.
@@ -26,7 +32,7 @@ class Architecture:
     preprocessing: of images, for a checkpoint without a configuration.
     min_image_size: smallest side of an image, in pixels.
     fixed_image_size: whether images must have the side of `preprocessing`.
-    names: what other publishers call its tensors, see `weights.Names`.
+    names: what other publishers call its tensors, see `Names`.
     options: what a checkpoint's configuration may say to `build`: `norm_eps`,
       `head_norm_eps`, `num_heads`, `tf_padding`.
     stated: what the configurations of such a network must say, by their keys,
@@ -45,10 +51,10 @@ class Architecture:
 
   build: Callable[..., nnx.Module]
   head: str
-  preprocessing: source_lib.Preprocessing
+  preprocessing: Preprocessing
   min_image_size: int
   fixed_image_size: bool = False
-  names: weights.Names = ()
+  names: Names = ()
   options: tuple[str, ...] = ()
   stated: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   timm: tuple[str, ...] = ()
@@ -56,7 +62,7 @@ class Architecture:
   pool: str = "avg"
 
 
-def imagenet(**fields: Any) -> source_lib.Preprocessing:
+def imagenet(**fields: Any) -> Preprocessing:
   """Returns the preprocessing of most networks trained on ImageNet.
 
   Args:
@@ -78,4 +84,4 @@ def imagenet(**fields: Any) -> source_lib.Preprocessing:
     "crop": 0.875,
     "interpolation": "bicubic",
   }
-  return source_lib.Preprocessing(**usual | fields)
+  return Preprocessing(**usual | fields)

@@ -14,8 +14,7 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
-from leep_jax import source as source_lib
-from leep_jax.models import layers
+from leep_jax.models import layers, preprocessing as preprocessing_lib
 from leep_jax.models.architecture import (
   IMAGENET_MEAN,
   IMAGENET_STD,
@@ -93,8 +92,8 @@ class CifarResNet(nnx.Module):
   Example:
     >>> from flax import nnx
     >>> import jax.numpy as jnp
-    >>> from leep_jax.models import zoo
-    >>> model = zoo.shapes("resnet20", 10)  # no values
+    >>> from leep_jax.sources import catalog
+    >>> model = catalog.shapes("resnet20", 10)  # no values
     >>> images = jnp.zeros((2, 32, 32, 3))
     >>> logits, features = nnx.eval_shape(lambda m: m(images), model)
     >>> logits.shape, features.shape
@@ -133,7 +132,7 @@ ARCHITECTURES = {
     build=functools.partial(CifarResNet, depth),
     # `linear` in the published weights, where ImageNet's ResNets have `fc`.
     head="linear.weight",
-    preprocessing=source_lib.Preprocessing(
+    preprocessing=preprocessing_lib.Preprocessing(
       image_size=32, mean=IMAGENET_MEAN, std=IMAGENET_STD
     ),
     min_image_size=8,

@@ -10,9 +10,8 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
-from leep_jax import weights
 from leep_jax.models import layers
-from leep_jax.models.architecture import Architecture, imagenet
+from leep_jax.models.architecture import Architecture, Names, imagenet
 
 
 # Unlike networks with BatchNorm, all convolutions have a bias, and padding is
@@ -98,8 +97,8 @@ class ConvNeXt(nnx.Module):
   Example:
     >>> from flax import nnx
     >>> import jax.numpy as jnp
-    >>> from leep_jax.models import zoo
-    >>> model = zoo.shapes("convnext_tiny", 10)  # no values
+    >>> from leep_jax.sources import catalog
+    >>> model = catalog.shapes("convnext_tiny", 10)  # no values
     >>> images = jnp.zeros((2, 64, 64, 3))
     >>> logits, features = nnx.eval_shape(lambda m: m(images), model)
     >>> logits.shape, features.shape
@@ -141,7 +140,7 @@ class ConvNeXt(nnx.Module):
     return self.head.fc(features), features
 
 
-_TRANSFORMERS: weights.Names = (
+_TRANSFORMERS: Names = (
   (r"^convnext\.embeddings\.patch_embeddings\.", "stem.0."),
   (r"^convnext\.embeddings\.layernorm\.", "stem.1."),
   (
@@ -174,7 +173,7 @@ def _features(match):
   )
 
 
-_TORCHVISION: weights.Names = (
+_TORCHVISION: Names = (
   (r"^features\.(\d+)\.(.*)$", _features),
   (r"^(stages\.\d+\.blocks\.\d+)\.block\.0\.", r"\1.conv_dw."),
   (r"^(stages\.\d+\.blocks\.\d+)\.block\.2\.", r"\1.norm."),

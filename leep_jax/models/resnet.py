@@ -11,9 +11,8 @@ import functools
 from flax import nnx
 import jax
 
-from leep_jax import weights
 from leep_jax.models import layers
-from leep_jax.models.architecture import Architecture, imagenet
+from leep_jax.models.architecture import Architecture, Names, imagenet
 
 
 class BasicBlock(nnx.Module):
@@ -101,8 +100,8 @@ class ResNet(nnx.Module):
   Example:
     >>> from flax import nnx
     >>> import jax.numpy as jnp
-    >>> from leep_jax.models import zoo
-    >>> model = zoo.shapes("resnet18", 10)  # no values
+    >>> from leep_jax.sources import catalog
+    >>> model = catalog.shapes("resnet18", 10)  # no values
     >>> images = jnp.zeros((2, 64, 64, 3))
     >>> logits, features = nnx.eval_shape(lambda m: m(images), model)
     >>> logits.shape, features.shape
@@ -167,7 +166,7 @@ def _layer(match):
 _KINDS = {"convolution": "0", "normalization": "1"}
 # A stage of transformers' has layers that are blocks here, each with `layer.0`,
 # `layer.1`, ... of a convolution and a norm.
-_TRANSFORMERS: weights.Names = (
+_TRANSFORMERS: Names = (
   (r"^resnet\.embedder\.embedder\.convolution\.", "conv1."),
   (r"^resnet\.embedder\.embedder\.normalization\.", "bn1."),
   (r"^resnet\.encoder\.stages\.(\d+)\.layers\.(\d+)\.(.*)$", _stage),

@@ -79,8 +79,8 @@ class SENet154(nnx.Module):
   Example:
     >>> from flax import nnx
     >>> import jax.numpy as jnp
-    >>> from leep_jax.models import zoo
-    >>> model = zoo.shapes("senet154", 10)  # no values
+    >>> from leep_jax.sources import catalog
+    >>> model = catalog.shapes("senet154", 10)  # no values
     >>> images = jnp.zeros((2, 64, 64, 3))
     >>> logits, features = nnx.eval_shape(lambda m: m(images), model)
     >>> logits.shape, features.shape

@@ -10,9 +10,9 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
-from leep_jax import checks, weights
+from leep_jax import validation
 from leep_jax.models import layers
-from leep_jax.models.architecture import Architecture, imagenet
+from leep_jax.models.architecture import Architecture, Names, imagenet
 
 _DEPTH = 12
 _HEAD_WIDTH = 64
@@ -24,10 +24,10 @@ class Attention(nnx.Module):
   """Multi-head self-attention; queries, keys and values from one product."""
 
   def __init__(self, width: int, num_heads: int | None, *, rngs: nnx.Rngs):
-    if num_heads is not None and width % checks.at_least_1(
+    if num_heads is not None and width % validation.at_least_1(
       "num_heads", num_heads
     ):
-      raise checks.InputError(
+      raise validation.InputError(
         f"num_heads is {num_heads}, but must divide the width {width}"
       )
     self.num_heads = num_heads
@@ -105,7 +105,7 @@ class VisionTransformer(nnx.Module):
 
 
 # transformers keeps queries, keys and values apart: pieces of one tensor.
-_TRANSFORMERS: weights.Names = (
+_TRANSFORMERS: Names = (
   (r"^vit\.embeddings\.cls_token$", "cls_token"),
   (r"^vit\.embeddings\.position_embeddings$", "pos_embed"),
   (r"^vit\.embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
@@ -126,7 +126,7 @@ _TRANSFORMERS: weights.Names = (
   (r"^vit\.layernorm\.", "norm."),
   (r"^classifier\.", "head."),
 )
-_TORCHVISION: weights.Names = (
+_TORCHVISION: Names = (
   (r"^class_token$", "cls_token"),
   (r"^conv_proj\.", "patch_embed.proj."),
   (r"^encoder\.pos_embedding$", "pos_embed"),
@@ -141,8 +141,8 @@ _TORCHVISION: weights.Names = (
 )
 
 # Google's npz files of Flax: kernels have the inputs first, and attention has
-# an axis of heads, which `weights.read_tensors` removes beforehand.
-_GOOGLE: weights.Names = (
+# an axis of heads, which `checkpoints.read_tensors` removes beforehand.
+_GOOGLE: Names = (
   (r"^cls$", "cls_token"),
   (r"^embedding\.", "patch_embed.proj."),
   (r"^Transformer\.posembed_input\.pos_embedding$", "pos_embed"),

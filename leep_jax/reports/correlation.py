@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import checks
+from leep_jax import validation
 from leep_jax.reports import bootstrap
 
 _LEVEL = 0.95
@@ -250,22 +250,22 @@ def relative_top_k(scores: Any, truths: Any, *, k: int) -> float:
   Reference: Li et al., "Ranking Neural Checkpoints", CVPR 2021.
   """
   x, y = _columns({"scores": scores, "truths": truths})
-  if checks.at_least_1("k", k) > len(y):
-    raise checks.InputError(f"k is {k}, but there are {len(y)} models")
+  if validation.at_least_1("k", k) > len(y):
+    raise validation.InputError(f"k is {k}, but there are {len(y)} models")
   missing = int(np.sum(~np.isfinite(y)))
   if missing:
-    raise checks.InputError(
+    raise validation.InputError(
       f"truths: {missing} of {len(y)} are missing, so the best model is not "
       "known: leave those models out?"
     )
   best = float(y.max())
   if best <= 0:
-    raise checks.UndefinedScore(
+    raise validation.UndefinedScore(
       f"the best truth is {best:g}: what is reached cannot be divided by it"
     )
   scored = np.isfinite(x)
   if not scored.any():
-    raise checks.UndefinedScore(f"none of {len(y)} models has a score")
+    raise validation.UndefinedScore(f"none of {len(y)} models has a score")
   order = np.lexsort((y[scored], -x[scored]))
   return float(y[scored][order[:k]].max()) / best
 
@@ -318,14 +318,14 @@ def levels(
   Reference: Nguyen, Hassner, Archambeau & Seeger, "LEEP: A New Measure to
   Evaluate Transferability of Learned Representations", ICML 2020, section 5.2.
   """
-  checks.at_least_1("count", count)
+  validation.at_least_1("count", count)
   (x, y), kept = complete({"scores": scores, "truths": truths})
   if not len(x):
-    raise checks.UndefinedScore(
+    raise validation.UndefinedScore(
       f"there are no levels: none of {len(kept)} rows has a score and a truth"
     )
   if _same(x):
-    raise checks.UndefinedScore(
+    raise validation.UndefinedScore(
       f"there are no levels: scores are all the same, {x[0]:g}"
     )
   indices = np.flatnonzero(kept)
@@ -376,7 +376,7 @@ def _columns(columns):
   first, *others = columns
   for name, array in zip(others, arrays[1:], strict=True):
     if len(array) != len(arrays[0]):
-      raise checks.InputError(
+      raise validation.InputError(
         f"{first} has {len(arrays[0])} values, but {name} has {len(array)}: "
         "one of each belongs to a row"
       )
@@ -384,24 +384,28 @@ def _columns(columns):
 
 
 def _column(name, values):
-  array = checks.as_array(name, values)
+  array = validation.as_array(name, values)
   if array.ndim != 1:
-    raise checks.InputError(f"{name} has shape {array.shape}, not [n]")
+    raise validation.InputError(f"{name} has shape {array.shape}, not [n]")
   if array.dtype == object:
-    array = checks.as_array(name, [np.nan if v is None else v for v in array])
+    array = validation.as_array(
+      name, [np.nan if v is None else v for v in array]
+    )
   if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
-    raise checks.InputError(f"{name} is {array.dtype}, not real numbers")
+    raise validation.InputError(f"{name} is {array.dtype}, not real numbers")
   return array.astype(np.float64)
 
 
 def _check_options(level, samples, seed):
   if not 0 < level < 1:
-    raise checks.InputError(
+    raise validation.InputError(
       f"level is {level!r}, but must be between 0 and 1: 0.95 for 95 %"
     )
-  checks.at_least_1("samples", samples)
+  validation.at_least_1("samples", samples)
   if not isinstance(seed, (int, np.integer)) or seed < 0:
-    raise checks.InputError(f"seed is {seed!r}, but must be an integer from 0")
+    raise validation.InputError(
+      f"seed is {seed!r}, but must be an integer from 0"
+    )
 
 
 def _undefined(**columns):

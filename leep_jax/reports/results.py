@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from etils import epath
 
-from leep_jax import checks
+from leep_jax import validation
 
 Row = Mapping[str, Any]
 
@@ -43,18 +43,20 @@ def check_path(
   path = pathlib.Path(path).expanduser()
   if path.suffix.lower() not in suffixes:
     *most, last = suffixes
-    raise checks.InputError(
+    raise validation.InputError(
       f"{what} {path} must end in {', '.join(most)} or {last}, not "
       f"{path.suffix!r}"
     )
   if path.is_dir():
-    raise checks.InputError(f"{what} {path} is a folder")
+    raise validation.InputError(f"{what} {path} is a folder")
   try:
     handle, name = _temporary(path)
     os.close(handle)
     os.unlink(name)
   except OSError as e:
-    raise checks.InputError(f"cannot write {what} {path}: {e.strerror}") from e
+    raise validation.InputError(
+      f"cannot write {what} {path}: {e.strerror}"
+    ) from e
   return path
 
 
@@ -141,9 +143,9 @@ def parse_rows(
       if i + 1 == len(lines):
         size -= len(line) + 1
         break
-      raise checks.InputError(
-        f"line {i + 1} of output {name} is no row ({checks.reason(e)}): is it "
-        "another file?"
+      raise validation.InputError(
+        f"line {i + 1} of output {name} is no row ({validation.reason(e)}): is "
+        "it another file?"
       ) from e
     if row.keys() == {"header"} and isinstance(row["header"], dict):
       header = row["header"]
@@ -152,7 +154,7 @@ def parse_rows(
   return rows, size
 
 
-class CannotWriteError(checks.InputError):
+class CannotWriteError(validation.InputError):
   """Rows cannot be written any more, so a command should stop."""
 
 
@@ -190,7 +192,7 @@ class Rows:
     self._file: IO[bytes] | None = None
     self._size = 0
     if self.path.suffix != ".jsonl":
-      raise checks.InputError(
+      raise validation.InputError(
         f"output {self.path} must end in .jsonl, not {self.path.suffix!r}"
       )
     try:
@@ -200,8 +202,8 @@ class Rows:
       self._read(self.path.read_bytes() if self.path.exists() else b"")
     except (OSError, ImportError) as e:  # of the package of an object store
       self.close()
-      raise checks.InputError(
-        f"cannot write output {self.path}: {checks.reason(e)}"
+      raise validation.InputError(
+        f"cannot write output {self.path}: {validation.reason(e)}"
       ) from e
     except BaseException:
       self.close()
@@ -212,7 +214,7 @@ class Rows:
     try:
       fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as e:
-      raise checks.InputError(
+      raise validation.InputError(
         f"output {self.path} is being written by another process"
       ) from e
 
@@ -252,7 +254,7 @@ class Rows:
       self._file.close()  # what is in its buffer would be written later
     with contextlib.suppress(OSError):
       os.truncate(self.path, self._size)
-    with contextlib.suppress(OSError, checks.InputError):
+    with contextlib.suppress(OSError, validation.InputError):
       self._lock()
 
   def close(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import checks
+from leep_jax import validation
 from leep_jax.reports import correlation, plots, results, tables
 
 SCORED = "score"  # the method of rows that hold scores
@@ -103,7 +103,7 @@ def _check_sources(rows):
   for row in rows:
     digest = row.get("source_digest"), row.get("forward_dtype")
     if known.setdefault(row["model"], digest) != digest:
-      raise checks.InputError(
+      raise validation.InputError(
         f"rows of {row['model']} are of two sources that differ in weights, "
         "preprocessing or type: report them apart"
       )
@@ -263,7 +263,7 @@ def write(
       for model in models:
         one = columns([p for p in complete if p["model"] == model], score)
         # Scores that are all the same have no levels.
-        with contextlib.suppress(checks.InputError):
+        with contextlib.suppress(validation.InputError):
           series[short[model]] = correlation.levels(*one)
       if series:
         plots.levels(

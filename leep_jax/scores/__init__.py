@@ -17,16 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import (
-  checks,
-  devices,
-  jackknife,
-  outputs as outputs_lib,
-  statistics,
-)
+from leep_jax import validation
+from leep_jax.engine import hosts, outputs as outputs_lib, statistics
 from leep_jax.scores import (
   gbc as _gbc,
   h_score as _h_score,
+  jackknife,
   leep as _leep,
   logme as _logme,
   n_leep as _n_leep,
@@ -265,7 +261,7 @@ def estimate_scores(
   names = tuple(SCORES if names is None else names)
   for name in names:
     if name not in SCORES:
-      raise checks.unknown("score", name, SCORES)
+      raise validation.unknown("score", name, SCORES)
   on_score = on_score or (lambda name: None)
   on_undefined = on_undefined or (lambda name, why: None)
   # Sums are cached for one number of groups.
@@ -288,7 +284,7 @@ def estimate_scores(
     readers = [name for name in possible if SCORES[name].needs == field]
     try:
       summed.sum_all(s for name in readers for s in SCORES[name].first_pass)
-    except checks.InputError as e:
+    except validation.InputError as e:
       if len(readers) == len(possible):  # no score has a value
         raise
       for name in readers:
@@ -313,7 +309,7 @@ def _estimate(score, outputs) -> jackknife.Estimate | str:
     return jackknife.estimate(
       score.parts(outputs), sizes, examples=outputs.examples
     )
-  except checks.UndefinedScore as e:
+  except validation.UndefinedScore as e:
     return str(e)
 
 
@@ -366,7 +362,7 @@ def uninformative(outputs: outputs_lib.Outputs) -> dict[str, Uninformative]:
   ):
     if len(outputs) > 1 and outputs.has(field):
       # Values that are refused are so by the scores, which say why.
-      with contextlib.suppress(checks.InputError):
+      with contextlib.suppress(validation.InputError):
         found[field] = judge(outputs.whole, len(outputs))
   return {field: what for field, what in found.items() if what is not None}
 
@@ -375,7 +371,7 @@ def _uninformative_probs(outputs, count):
   outputs.check("probs")
   row = np.asarray(next(outputs.store.chunks("probs"))[0], np.float64)
   # The first host's, for all of them.
-  row = devices.gather((row / row.sum()).astype(np.float32))[0]
+  row = hosts.gather((row / row.sum()).astype(np.float32))[0]
   sums = outputs.sum(statistics.spread, row)
   mean = sums["total"] / count
   spread = len(mean) * (sums["square"] / count - mean @ mean)

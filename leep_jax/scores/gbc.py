@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from leep_jax import checks, jackknife, outputs as outputs_lib, statistics
-from leep_jax.scores import moments as moments_lib
+from leep_jax import validation
+from leep_jax.engine import outputs as outputs_lib, statistics
+from leep_jax.scores import jackknife, moments as moments_lib
 
 DIMENSIONS = 64
 COVARIANCES = ("spherical", "diagonal")
@@ -104,7 +105,7 @@ def class_squares(
 
   Example:
     >>> import jax.numpy as jnp
-    >>> from leep_jax import statistics
+    >>> from leep_jax.engine import statistics
     >>> from leep_jax.scores import gbc
     >>> batch = statistics.Batch(
     ...   labels=jnp.array([0, 0]), weights=jnp.ones(2), num_classes=1,
@@ -143,7 +144,7 @@ def gbc_parts(
 
   Example:
     >>> import leep_jax
-    >>> from leep_jax import jackknife
+    >>> from leep_jax.scores import jackknife
     >>> from leep_jax.scores import gbc
     >>> outputs = leep_jax.Outputs.from_arrays(
     ...   features=[[0.0], [1.0], [0.0], [1.0]], labels=[0, 0, 1, 1])
@@ -151,8 +152,8 @@ def gbc_parts(
     -2.0
   """
   if covariance not in COVARIANCES:
-    raise checks.unknown("covariance", covariance, COVARIANCES)
-  checks.at_least_1("dimensions", dimensions)
+    raise validation.unknown("covariance", covariance, COVARIANCES)
+  validation.at_least_1("dimensions", dimensions)
   known = moments_lib.moments(outputs)
   variances, axes = moments_lib.principal_axes(known)
   axes = axes[:, :dimensions]

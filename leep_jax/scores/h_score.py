@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import checks, jackknife, outputs as outputs_lib, statistics
-from leep_jax.scores import moments as moments_lib
+from leep_jax import validation
+from leep_jax.engine import outputs as outputs_lib, statistics
+from leep_jax.scores import jackknife, moments as moments_lib
 
 
 def h_score(
@@ -127,7 +128,7 @@ def h_score_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
 
   Example:
     >>> import leep_jax
-    >>> from leep_jax import jackknife
+    >>> from leep_jax.scores import jackknife
     >>> from leep_jax.scores import h_score
     >>> outputs = leep_jax.Outputs.from_arrays(
     ...   features=[[0.0], [1.0], [1.0], [2.0]], labels=[0, 0, 1, 1])
@@ -171,7 +172,7 @@ def _parts_from_kernel(outputs):
     if not kept.all() and used.sum() >= kept.sum() - 1:
       # Any labels would give the upper bound, with each group left out. The
       # standard error would be 0, although nothing is known.
-      raise checks.UndefinedScore("h_score is its bound: n <= D")
+      raise validation.UndefinedScore("h_score is its bound: n <= D")
     counts = labels[kept].sum(axis=0)
     present = counts > 0
     projections = (labels[kept][:, present].T @ vectors[:, used]) ** 2
@@ -224,7 +225,7 @@ def regularized_h_score_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
 
   Example:
     >>> import leep_jax
-    >>> from leep_jax import jackknife
+    >>> from leep_jax.scores import jackknife
     >>> from leep_jax.scores import h_score
     >>> outputs = leep_jax.Outputs.from_arrays(
     ...   features=[[0.0], [1.0], [1.0], [2.0]], labels=[0, 0, 1, 1])

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import checks, jackknife, outputs as outputs_lib, statistics
-from leep_jax.scores import nce
+from leep_jax import validation
+from leep_jax.engine import outputs as outputs_lib, statistics
+from leep_jax.scores import jackknife, nce
 
 
 def leep(probs: Any, labels: Any, *, num_classes: int | None = None) -> float:
@@ -123,7 +124,7 @@ def leep_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
 
   Example:
     >>> import leep_jax
-    >>> from leep_jax import jackknife
+    >>> from leep_jax.scores import jackknife
     >>> from leep_jax.scores import leep
     >>> outputs = leep_jax.Outputs.from_arrays(
     ...   probs=[[0.5, 0.5]] * 4, labels=[0, 0, 1, 1])
@@ -165,7 +166,8 @@ def parts_of(
     statistics read the source's probabilities:
 
     >>> import leep_jax
-    >>> from leep_jax import jackknife, statistics
+    >>> from leep_jax.engine import statistics
+    >>> from leep_jax.scores import jackknife
     >>> from leep_jax.scores import leep
     >>> outputs = leep_jax.Outputs.from_arrays(
     ...   probs=[[0.5, 0.5]] * 4, labels=[0, 0, 1, 1])
@@ -230,7 +232,7 @@ def eep_accuracy_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
 
   Example:
     >>> import leep_jax
-    >>> from leep_jax import jackknife
+    >>> from leep_jax.scores import jackknife
     >>> from leep_jax.scores import leep
     >>> outputs = leep_jax.Outputs.from_arrays(
     ...   probs=[[0.9, 0.1], [0.8, 0.2], [0.2, 0.8], [0.7, 0.3]],
@@ -324,7 +326,7 @@ def leep_bounds(
     given = _outputs(head_probs, labels, num_classes)
     classes = given.num_source_classes or 0
     if classes <= outputs.labels.max():
-      raise checks.InputError(
+      raise validation.InputError(
         f"head_probs has {classes} columns, but labels contain "
         f"{outputs.labels.max()}"
       )
@@ -333,7 +335,7 @@ def leep_bounds(
     rows = rows / rows.sum(axis=1, keepdims=True)
     chosen = rows[np.arange(len(given)), given.labels]
     if not np.all(chosen > 0):
-      raise checks.UndefinedScore(
+      raise validation.UndefinedScore(
         f"head_probs give {np.sum(~(chosen > 0))} true labels probability 0: "
         "the log-likelihood is minus infinity"
       )
@@ -436,13 +438,13 @@ class EEP:
     Raises:
       InputError: if Z differs from the fit, or rows are not distributions.
     """
-    probs = checks.as_array("probs", probs)
+    probs = validation.as_array("probs", probs)
     if probs.ndim != 2 or not len(probs):
-      raise checks.InputError(f"probs have shape {probs.shape}, not [m, Z]")
+      raise validation.InputError(f"probs have shape {probs.shape}, not [m, Z]")
     # `Outputs` checks and reads the rows; the labels are not used.
     outputs = _outputs(probs, np.zeros(len(probs), np.int32), 1)
     if outputs.num_source_classes != self.conditional.shape[1]:
-      raise checks.InputError(
+      raise validation.InputError(
         f"probs have {outputs.num_source_classes} source classes, but the EEP "
         f"was fitted to {self.conditional.shape[1]}"
       )

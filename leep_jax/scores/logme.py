@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from leep_jax import checks, jackknife, outputs as outputs_lib, statistics
-from leep_jax.scores import moments as moments_lib
+from leep_jax import validation
+from leep_jax.engine import outputs as outputs_lib, statistics
+from leep_jax.scores import jackknife, moments as moments_lib
 
 # alpha / beta is searched from this many decades below the smallest eigenvalue
 # to as many above the largest: first on a grid, then by golden section search.
@@ -118,7 +119,7 @@ def logme_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
 
   Example:
     >>> import leep_jax
-    >>> from leep_jax import jackknife
+    >>> from leep_jax.scores import jackknife
     >>> from leep_jax.scores import logme
     >>> outputs = leep_jax.Outputs.from_arrays(
     ...   features=[[0.0], [1.0], [2.0], [4.0]], labels=[0, 0, 1, 1])
@@ -197,7 +198,7 @@ def residuals(
 
   Example:
     >>> import jax.numpy as jnp
-    >>> from leep_jax import statistics
+    >>> from leep_jax.engine import statistics
     >>> from leep_jax.scores import logme
     >>> batch = statistics.Batch(
     ...   labels=jnp.array([0, 0]), weights=jnp.ones(2), num_classes=1,
@@ -290,7 +291,7 @@ def _mean_evidence(outputs, values, inside, outside, zero, n):
   # rounding, and has no evidence.
   used = energy > 1e-12 * energy.max(initial=0)
   if not used.any():
-    raise checks.UndefinedScore("logme is infinite: all targets are 0")
+    raise validation.UndefinedScore("logme is infinite: all targets are 0")
   exact = used & (outside <= zero)
   # With as many dimensions as examples, any targets are fitted exactly. The
   # best beta is finite then, as the prior on the weights explains them.
@@ -299,7 +300,7 @@ def _mean_evidence(outputs, values, inside, outside, zero, n):
     what = f"target {which}"
     if outputs.targets is None:
       what = f"class {outputs.classes[which]}"
-    raise checks.UndefinedScore(
+    raise validation.UndefinedScore(
       f"logme is infinite: {len(values)} dimensions of features fit {what} "
       f"exactly on {n:.0f} examples"
     )

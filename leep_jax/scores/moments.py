@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import jackknife, outputs as outputs_lib, statistics
+from leep_jax.engine import outputs as outputs_lib, statistics
+from leep_jax.scores import jackknife
 
 # One pass in float32 gives six correct digits if the ratio of the smallest and
 # the largest eigenvalue of the correlation matrix, times the share of the sums

@@ -19,8 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from leep_jax import checks, jackknife, outputs as outputs_lib, statistics
-from leep_jax.scores import leep as leep_lib, moments as moments_lib
+from leep_jax import validation
+from leep_jax.engine import outputs as outputs_lib, statistics
+from leep_jax.scores import jackknife, leep as leep_lib, moments as moments_lib
 
 # Share of the variance, and Gaussians for each class, in the paper.
 VARIANCE = 0.8
@@ -147,7 +148,7 @@ def n_leep_parts(
 
   Example:
     >>> import leep_jax
-    >>> from leep_jax import jackknife
+    >>> from leep_jax.scores import jackknife
     >>> from leep_jax.scores import n_leep
     >>> outputs = leep_jax.Outputs.from_arrays(
     ...   features=[[0.0], [0.1], [5.0], [5.1]], labels=[0, 0, 1, 1])
@@ -156,7 +157,9 @@ def n_leep_parts(
     True
   """
   if not 0 < variance <= 1:
-    raise checks.InputError(f"variance is {variance}, but must be in (0, 1]")
+    raise validation.InputError(
+      f"variance is {variance}, but must be in (0, 1]"
+    )
   known = moments_lib.moments(outputs)
   shares, axes = moments_lib.principal_axes(known)
   # A little less than asked for: with `variance` 1, rounding of the cumulative
@@ -247,9 +250,11 @@ def fit_mixture(
     ("restarts", restarts),
     ("iterations", iterations),
   ):
-    checks.at_least_1(name, count)
+    validation.at_least_1(name, count)
   if not tolerance >= 0:
-    raise checks.InputError(f"tolerance is {tolerance}, but must be at least 0")
+    raise validation.InputError(
+      f"tolerance is {tolerance}, but must be at least 0"
+    )
   n = len(outputs)
   components = min(components, n)
   mixture = _start(outputs, keys, components, restarts, floor)
@@ -291,7 +296,7 @@ def expectation(
 
   Example:
     >>> import jax.numpy as jnp
-    >>> from leep_jax import statistics
+    >>> from leep_jax.engine import statistics
     >>> from leep_jax.scores import n_leep
     >>> batch = statistics.Batch(
     ...   labels=jnp.array([0, 0]), weights=jnp.ones(2), num_classes=1,
@@ -364,7 +369,7 @@ def mixture_joint(batch: statistics.Batch, *mixture: jax.Array) -> Any:
 
   Example:
     >>> import jax.numpy as jnp
-    >>> from leep_jax import statistics
+    >>> from leep_jax.engine import statistics
     >>> from leep_jax.scores import n_leep
     >>> batch = statistics.Batch(
     ...   labels=jnp.array([0, 1]), weights=jnp.ones(2), num_classes=2,
@@ -390,7 +395,7 @@ def mixture_log_likelihood(batch: statistics.Batch, *arguments: Any) -> Any:
 
   Example:
     >>> import jax.numpy as jnp
-    >>> from leep_jax import statistics
+    >>> from leep_jax.engine import statistics
     >>> from leep_jax.scores import n_leep
     >>> batch = statistics.Batch(
     ...   labels=jnp.array([0, 1]), weights=jnp.ones(2), num_classes=2,
@@ -416,7 +421,7 @@ def mixture_responsibilities(batch: statistics.Batch, *arguments: Any) -> Any:
 
   Example:
     >>> import jax.numpy as jnp
-    >>> from leep_jax import statistics
+    >>> from leep_jax.engine import statistics
     >>> from leep_jax.scores import n_leep
     >>> batch = statistics.Batch(
     ...   labels=jnp.array([0, 1]), weights=jnp.ones(2), num_classes=2,

@@ -4,7 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import checks, jackknife, outputs as outputs_lib, statistics
+from leep_jax import validation
+from leep_jax.engine import outputs as outputs_lib, statistics
+from leep_jax.scores import jackknife
 
 
 def nce(probs: Any, labels: Any, *, num_classes: int | None = None) -> float:
@@ -41,10 +43,10 @@ def nce(probs: Any, labels: Any, *, num_classes: int | None = None) -> float:
 
 
 def _nce_of_labels(source, target, num_classes):
-  target = checks.class_labels(target, num_classes=num_classes)
-  source = checks.class_labels(source)
+  target = validation.class_labels(target, num_classes=num_classes)
+  source = validation.class_labels(source)
   if len(source) != len(target):
-    raise checks.InputError(
+    raise validation.InputError(
       f"there are {len(source)} source labels, but {len(target)} target labels"
     )
   # Only pairs that occur are counted: labels may be any large integers.
@@ -72,7 +74,7 @@ def task_hardness(labels: Any) -> float:
   Reference: Tran, Nguyen & Hassner, "Transferability and Hardness of
   Supervised Classification Tasks", ICCV 2019, section 5.
   """
-  labels = checks.class_labels(labels)
+  labels = validation.class_labels(labels)
   return abs(_nce_of_labels(np.zeros_like(labels), labels, None))
 
 

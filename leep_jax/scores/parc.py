@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import checks, jackknife, outputs as outputs_lib
+from leep_jax import validation
+from leep_jax.engine import outputs as outputs_lib
+from leep_jax.scores import jackknife
 
 # Half a million pairs, which are sorted in about a tenth of a second.
 MAX_EXAMPLES = 1000
@@ -87,7 +89,7 @@ def parc_parts(
 
   Example:
     >>> import leep_jax
-    >>> from leep_jax import jackknife
+    >>> from leep_jax.scores import jackknife
     >>> from leep_jax.scores import parc
     >>> outputs = leep_jax.Outputs.from_arrays(
     ...   features=[[0, 1, 2], [0, 1, 3], [2, 1, 0], [3, 1, 0]],
@@ -95,7 +97,7 @@ def parc_parts(
     >>> round(jackknife.value(parc.parc_parts(outputs)), 3)
     0.853
   """
-  checks.at_least_1("max_examples", max_examples)
+  validation.at_least_1("max_examples", max_examples)
   outputs.check("features")
   chosen = np.arange(len(outputs))
   if len(outputs) > max_examples:
@@ -111,7 +113,7 @@ def parc_parts(
   rows = rows / np.where(largest > 0, largest, 1)  # else squares may overflow
   length = np.linalg.norm(rows, axis=1, keepdims=True)
   if not np.all(varies):
-    raise checks.UndefinedScore(
+    raise validation.UndefinedScore(
       f"parc is undefined: {np.sum(~varies)} of {len(rows)} examples have "
       "equal features, which correlate with nothing"
     )
@@ -140,7 +142,7 @@ def _rank_correlation(values, differ) -> float:
   """
   if differ.all() or not differ.any():
     what = "no two examples differ in" if not differ.any() else "no two share"
-    raise checks.UndefinedScore(f"parc is undefined: {what} a label")
+    raise validation.UndefinedScore(f"parc is undefined: {what} a label")
   # Runs of equal distances share their mean rank; ranks are centred.
   starts = np.flatnonzero(np.append(True, values[1:] != values[:-1]))
   sizes = np.diff(np.append(starts, len(values)))
@@ -148,7 +150,7 @@ def _rank_correlation(values, differ) -> float:
   centred = differ - differ.mean()
   spread = np.sqrt((ranks @ ranks) * (centred @ centred))
   if spread == 0:
-    raise checks.UndefinedScore(
+    raise validation.UndefinedScore(
       "parc is undefined: all examples are equally far apart"
     )
   return float(np.clip(ranks @ centred / spread, -1, 1))

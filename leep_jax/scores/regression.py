@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import checks, jackknife, outputs as outputs_lib
-from leep_jax.scores import moments as moments_lib
+from leep_jax import validation
+from leep_jax.engine import outputs as outputs_lib
+from leep_jax.scores import jackknife, moments as moments_lib
 
 RIDGE = 1.0
 
@@ -99,7 +100,7 @@ def lin_mse_parts(
 
   Example:
     >>> import leep_jax
-    >>> from leep_jax import jackknife
+    >>> from leep_jax.scores import jackknife
     >>> from leep_jax.scores import regression
     >>> outputs = leep_jax.Outputs.from_arrays(
     ...   features=[[0.0], [1.0], [2.0], [3.0]], targets=[1.0, 3.0, 5.0, 7.0])
@@ -107,7 +108,7 @@ def lin_mse_parts(
     -2.2222
   """
   if not ridge >= 0 or not np.isfinite(ridge):
-    raise checks.InputError(f"ridge is {ridge}, but must be at least 0")
+    raise validation.InputError(f"ridge is {ridge}, but must be at least 0")
   known = moments_lib.moments(outputs)
   unit = outputs.target_centre[1]
   # |A|^2 is of weights on the original features, f = scale u root. In terms of
@@ -146,7 +147,7 @@ def lab_mse_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
 
   Example:
     >>> import leep_jax
-    >>> from leep_jax import jackknife
+    >>> from leep_jax.scores import jackknife
     >>> from leep_jax.scores import regression
     >>> outputs = leep_jax.Outputs.from_arrays(
     ...   probs=[[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]], targets=[1.0, 4.0, 8.0])

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import checks, jackknife, outputs as outputs_lib
+from leep_jax import validation
+from leep_jax.engine import outputs as outputs_lib
+from leep_jax.scores import jackknife
 
 EPS = 1e-4
 # Features are read this many rows at a time, as they may be in a file that is
@@ -92,7 +94,7 @@ def trans_rate_parts(
 
   Example:
     >>> import leep_jax
-    >>> from leep_jax import jackknife
+    >>> from leep_jax.scores import jackknife
     >>> from leep_jax.scores import trans_rate
     >>> outputs = leep_jax.Outputs.from_arrays(
     ...   features=[[0, 0], [1, 0], [0, 1]], labels=[0, 1, 2])
@@ -100,7 +102,7 @@ def trans_rate_parts(
     8.3556
   """
   if not eps > 0 or not np.isfinite(eps):
-    raise checks.InputError(f"eps is {eps}, but must be above 0")
+    raise validation.InputError(f"eps is {eps}, but must be above 0")
   outputs.check("features")
   counts = outputs.group_counts
   features = np.asarray(outputs.features)

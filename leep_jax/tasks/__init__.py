@@ -3,7 +3,7 @@
 `task_scores` and `subset_scores` score many tasks from one source's outputs.
 """
 
-from leep_jax.splits import holdout
+from leep_jax.data.splits import holdout
 from leep_jax.tasks.samplers import (
   SAMPLERS,
   All,

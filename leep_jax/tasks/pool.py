@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import checks, splits
+from leep_jax import validation
+from leep_jax.data import splits
 from leep_jax.tasks import values
 
 
@@ -42,7 +43,7 @@ class Pool:
       InputError: if there are fewer.
     """
     if most > len(self.classes):
-      raise checks.InputError(
+      raise validation.InputError(
         f"classes is {values.text_of(given)}, but the number of those with "
         f"training and test examples is {len(self.classes)}"
       )
@@ -60,7 +61,7 @@ class Pool:
     counts = [len(self.train[c]) for c in self.classes.tolist()]
     fewest = int(np.argmin(counts))
     if counts[fewest] < least:
-      raise checks.InputError(
+      raise validation.InputError(
         f"class {self.classes[fewest]} has {counts[fewest]} examples to draw "
         f"from, but {needed} are needed"
       )
@@ -73,12 +74,12 @@ def of_two_sets(train_labels: Any, test_labels: Any) -> Pool:
     InputError: if they are no class labels, or one array.
   """
   if train_labels is test_labels:
-    raise checks.InputError(
+    raise validation.InputError(
       "training and test labels are one array: tasks would be tested on what "
       "they are trained on; split the set with holdout, or use few_shot"
     )
-  train = checks.class_labels(train_labels)
-  test = checks.class_labels(test_labels)
+  train = validation.class_labels(train_labels)
+  test = validation.class_labels(test_labels)
   indices, test_indices = map(splits.indices_by_class, (train, test))
   both = np.intersect1d(list(indices), list(test_indices))
   return Pool(train, test, indices, test_indices, both)
@@ -90,6 +91,6 @@ def of_one_set(labels: Any) -> Pool:
   Raises:
     InputError: if they are no class labels.
   """
-  labels = checks.class_labels(labels)
+  labels = validation.class_labels(labels)
   indices = splits.indices_by_class(labels)
   return Pool(labels, labels, indices, indices, np.array(list(indices)))

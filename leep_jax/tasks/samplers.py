@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from leep_jax import splits
+from leep_jax.data import splits
 from leep_jax.tasks import task as task_lib, values
 from leep_jax.tasks.pool import Pool
 from leep_jax.tasks.task import Task

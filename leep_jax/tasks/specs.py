@@ -10,7 +10,7 @@ import dataclasses
 import re
 from typing import Any
 
-from leep_jax import checks
+from leep_jax import validation
 from leep_jax.tasks import pool as pools, samplers, values
 from leep_jax.tasks.samplers import Sampler
 from leep_jax.tasks.task import Task
@@ -44,20 +44,20 @@ def sampler_of(spec: str) -> tuple[Sampler, Any]:
   """
   match = re.fullmatch(r"(\w+)\s*(?:\((.*)\))?", spec)
   if not match:
-    raise checks.InputError(
+    raise validation.InputError(
       "expected a sampler and its arguments, as small(classes=5,examples=50)"
     )
   name, text = match.groups()
   if name not in samplers.SAMPLERS:
-    raise checks.unknown("sampler", name, samplers.SAMPLERS)
+    raise validation.unknown("sampler", name, samplers.SAMPLERS)
   kind = samplers.SAMPLERS[name]
   given = _arguments(text or "")
   fields = [field.name for field in dataclasses.fields(kind)]
   if given and not fields:
-    raise checks.InputError(f"{name} takes no arguments, but has {text}")
+    raise validation.InputError(f"{name} takes no arguments, but has {text}")
   for key in given:
     if key not in ("count", *fields):
-      raise checks.unknown(f"argument of {name}", key, ("count", *fields))
+      raise validation.unknown(f"argument of {name}", key, ("count", *fields))
   count = given.pop("count", kind.default_count)
   return kind(**given), count
 
@@ -70,13 +70,13 @@ def _arguments(text):
   for part in re.split(r",(?![^\[]*\])", text):  # no comma inside a list
     name, equals, value = (x.strip() for x in part.partition("="))
     if not equals:
-      raise checks.InputError(f"{part.strip()!r} is not argument=value")
+      raise validation.InputError(f"{part.strip()!r} is not argument=value")
     if name in found:
-      raise checks.InputError(f"{name} is given twice")
+      raise validation.InputError(f"{name} is given twice")
     try:
       found[name] = values.value_of(value)
     except ValueError as e:
-      raise checks.InputError(
+      raise validation.InputError(
         f"{name} is {value!r}, but must be a number, a range low..high or a "
         "list [a,b,c]"
       ) from e
@@ -172,9 +172,9 @@ def parse(
       sampler, count = sampler_of(part)
       drawn = draw(sampler, train_labels, test_labels, count=count, seed=seed)
       if drawn[0].spec in specs:
-        raise checks.InputError(f"{drawn[0].spec} is asked for twice")
-    except checks.InputError as e:
-      raise checks.InputError(f"tasks {part!r}: {e}") from e
+        raise validation.InputError(f"{drawn[0].spec} is asked for twice")
+    except validation.InputError as e:
+      raise validation.InputError(f"tasks {part!r}: {e}") from e
     specs.add(drawn[0].spec)
     tasks += drawn
   return tasks
@@ -198,9 +198,9 @@ def from_row(
     name, spec, checksum = row["task"], row["sampler"], row["task_checksum"]
     seed, index = row["task_seed"], row["task_index"]
   except KeyError as e:
-    raise checks.InputError(f"the row of a task lacks {e.args[0]!r}") from e
+    raise validation.InputError(f"the row of a task lacks {e.args[0]!r}") from e
   if not spec:
-    raise checks.InputError(
+    raise validation.InputError(
       f"no sampler drew task {name}: it cannot be drawn again"
     )
   try:
@@ -208,12 +208,12 @@ def from_row(
     sampler, pool = _prepared(sampler, train_labels, test_labels)
     seed = values.integer("task_seed", seed, 0)
     index = values.integer("task_index", index, 0)
-  except checks.InputError as e:
-    raise checks.InputError(f"task {name}: {e}") from e
+  except validation.InputError as e:
+    raise validation.InputError(f"task {name}: {e}") from e
   task = dataclasses.replace(_named(sampler, pool, seed, index), name=name)
   found = task.row()["task_checksum"]
   if found != checksum:
-    raise checks.InputError(
+    raise validation.InputError(
       f"task {name} turns out another one, of checksum {found} and not "
       f"{checksum}: was it drawn from other labels, or by another NumPy?"
     )

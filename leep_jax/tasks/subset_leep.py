@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from leep_jax import devices
+from leep_jax.engine import programs
 
 # Most examples of one class in one matrix product, and how many more would cost
 # as much as starting another one.
@@ -42,7 +42,7 @@ def log_likelihoods(
   """
   mass = np.zeros((_size(len(mask)), joint.shape[1]), np.float32)
   mass[: len(mask)] = mask.astype(np.float64) @ joint
-  placed = devices.replicate((joint.astype(np.float32), mass))
+  placed = programs.replicate((joint.astype(np.float32), mass))
   tasks = [np.flatnonzero(column) for column in mask.T]
   groups: dict[int, list[int]] = {}
   for y, members in enumerate(tasks):
@@ -92,7 +92,7 @@ def _batches(probs, indices, tasks, classes, width):
     A batch whose memory is used again after the next one, and a list of class,
     number of examples, and index among the batch's blocks `[d * m]`.
   """
-  count, source = devices.device_count(), probs.shape[1]
+  count, source = programs.device_count(), probs.shape[1]
   rows = _block(np.array([len(indices[y]) for y in classes]))
   every = [(y, s) for y in classes for s in range(0, len(indices[y]), rows)]
   most = max(_CALL_BYTES // (4 * rows * source), 1)
@@ -187,4 +187,4 @@ def _block_sums(placed, batch):
   return jax.lax.fori_loop(0, batch["used"], add, state)[1:]
 
 
-_spread = devices.parallel(_block_sums, fused=True)
+_spread = programs.parallel(_block_sums, fused=True)

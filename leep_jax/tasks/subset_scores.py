@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import (
-  checks,
+from leep_jax import validation
+from leep_jax.engine import outputs as outputs_lib, statistics
+from leep_jax.scores import (
+  h_score as h_score_lib,
   jackknife,
-  outputs as outputs_lib,
-  statistics,
+  moments as moments_lib,
 )
-from leep_jax.scores import h_score as h_score_lib, moments as moments_lib
 from leep_jax.tasks import subset_leep
 
 # Subsets scored at a time: enough for matrix products to be efficient, and few
@@ -81,7 +81,7 @@ def nce_of_subsets(probs: Any, labels: Any, subsets: Any) -> np.ndarray:
   """
   if np.ndim(probs) != 1:
     return nce_of(_outputs(labels, subsets, probs=probs), subsets)
-  source = np.unique(checks.class_labels(probs), return_inverse=True)[1]
+  source = np.unique(validation.class_labels(probs), return_inverse=True)[1]
   outputs = _outputs(labels, subsets, features=source[:, None])
   target = np.searchsorted(outputs.classes, outputs.labels)
   counts = np.zeros((len(outputs.classes), source.max() + 1))
@@ -110,10 +110,10 @@ def h_score_of_subsets(features: Any, labels: Any, subsets: Any) -> np.ndarray:
 
 
 def _outputs(labels, subsets, **arrays):
-  labels = checks.class_labels(labels)
+  labels = validation.class_labels(labels)
   width = _shape(subsets)[1]
   if labels.max() >= width:
-    raise checks.InputError(
+    raise validation.InputError(
       f"subsets have {width} columns, but labels contain {labels.max()}: is "
       "there one column for each class?"
     )
@@ -124,13 +124,13 @@ def _outputs(labels, subsets, **arrays):
 
 def _shape(subsets):
   """The shape `[T, Y]` of what ought to be subsets."""
-  subsets = checks.as_array("subsets", subsets)
+  subsets = validation.as_array("subsets", subsets)
   if subsets.ndim != 2 or not subsets.shape[1]:
-    raise checks.InputError(
+    raise validation.InputError(
       f"subsets have shape {subsets.shape}, not [tasks, classes]"
     )
   if subsets.dtype != np.bool_:
-    raise checks.InputError(
+    raise validation.InputError(
       f"subsets are {subsets.dtype}, not booleans: are they lists of classes? "
       "Pass one column for each class, True where it is in"
     )
@@ -140,13 +140,13 @@ def _shape(subsets):
 def _mask(outputs, subsets):
   """Subsets over the classes that occur, `[T, Y]`; refuses bad ones."""
   if not outputs.has("labels"):
-    raise checks.InputError(
+    raise validation.InputError(
       f"{outputs.name} has targets that are real numbers: there are no classes "
       "to take subsets of"
     )
   width = _shape(subsets)[1]
   if width != outputs.num_classes:
-    raise checks.InputError(
+    raise validation.InputError(
       f"subsets have {width} columns, but {outputs.name} has "
       f"{outputs.num_classes} classes"
     )
@@ -159,7 +159,7 @@ def _mask(outputs, subsets):
     what = "is empty: it has no class"
     if wanted:
       what = f"has no example: none of its {wanted} class(es) occurs in labels"
-    raise checks.InputError(f"subset {task} of {len(mask)} {what}")
+    raise validation.InputError(f"subset {task} of {len(mask)} {what}")
   return mask
 
 
@@ -246,7 +246,7 @@ def h_score_of(outputs: outputs_lib.Outputs, subsets: Any) -> np.ndarray:
   outputs, mask = outputs.whole, _mask(outputs, subsets)
   features, labels = outputs.features, outputs.labels
   if features is None:
-    raise checks.InputError(f"{outputs.name} has no features")
+    raise validation.InputError(f"{outputs.name} has no features")
   outputs.check("features")
   few = mask @ outputs.class_counts <= features.shape[1]
   scores = np.zeros(len(mask))

@@ -12,7 +12,7 @@ import zlib
 
 import numpy as np
 
-from leep_jax import checks
+from leep_jax import validation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Task:
     found = np.minimum(np.searchsorted(ranked, wanted), len(ranked) - 1)
     odd = ranked[found] != wanted
     if odd.any():
-      raise checks.InputError(
+      raise validation.InputError(
         f"task {self.name}: example {int(indices[odd.argmax()])} is of class "
         f"{int(wanted[odd.argmax()])}, which is none of its {len(ranked)} "
         "classes: does the test set have classes that training has not?"
@@ -154,14 +154,14 @@ def check(tasks: Sequence[Task], train: np.ndarray, test: np.ndarray) -> None:
       classes; or trains on test examples, or on a set it was not drawn from.
   """
   if not tasks:
-    raise checks.InputError("there are no tasks to train")
+    raise validation.InputError("there are no tasks to train")
   for task in tasks:
     _check_one(task, train, test)
 
 
 def _check_one(task, train, test):
   if task.one_set and not np.array_equal(train, test):
-    raise checks.InputError(
+    raise validation.InputError(
       f"task {task.name} trains on examples of the test set, but another "
       "training set is given: pass the test set for both"
     )
@@ -170,39 +170,39 @@ def _check_one(task, train, test):
     ("test", task.test, test),
   ):
     if not len(indices):
-      raise checks.InputError(f"task {task.name} has no {what} examples")
+      raise validation.InputError(f"task {task.name} has no {what} examples")
     if np.min(indices) < 0 or np.max(indices) >= len(labels):
-      raise checks.InputError(
+      raise validation.InputError(
         f"task {task.name} names {what} example {int(np.max(indices))}, but "
         f"there are {len(labels)}"
       )
   own = task.train_labels(train)
   if len(own) != len(task.train):
-    raise checks.InputError(
+    raise validation.InputError(
       f"task {task.name} has {len(own)} noisy labels of {len(task.train)} "
       "training examples"
     )
   present = np.unique(own)
   if present[0] < 0 or present[-1] >= len(task.classes):
-    raise checks.InputError(
+    raise validation.InputError(
       f"task {task.name} has noisy labels {present[0]} to {present[-1]}, but "
       f"its own are 0 to {len(task.classes) - 1}"
     )
   if len(present) < 2:
-    raise checks.InputError(
+    raise validation.InputError(
       f"task {task.name} has one class in training: a classifier needs two"
     )
   tested = np.unique(task.test_labels(test))
   missing = np.setdiff1d(tested, present)
   if len(missing):
-    raise checks.InputError(
+    raise validation.InputError(
       f"task {task.name} is tested on class {task.classes[missing[0]]}, of "
       "which it has no training example"
     )
   if task.one_set:
     both = np.intersect1d(task.train, task.test)
     if len(both):
-      raise checks.InputError(
+      raise validation.InputError(
         f"task {task.name} is tested on {len(both)} of its training "
         f"examples, the first of them {int(both[0])}"
       )

@@ -14,12 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from leep_jax import (
-  checks,
-  devices,
-  outputs as outputs_lib,
-  scores as scores_lib,
-)
+from leep_jax import scores as scores_lib, validation
+from leep_jax.engine import outputs as outputs_lib, programs
 from leep_jax.tasks import subset_scores
 from leep_jax.tasks.task import Task
 
@@ -52,7 +48,7 @@ def score_tasks(
   """
   for name in names:
     if name not in scores_lib.SCORES:
-      raise checks.unknown("score", name, scores_lib.SCORES)
+      raise validation.unknown("score", name, scores_lib.SCORES)
   fast = {n for n in names if scores_lib.SCORES[n].missing(outputs) is None}
   rows: list[Row] = [{} for _ in tasks]
   by_class = _by_class(outputs, tasks)
@@ -107,7 +103,7 @@ def _sampled(outputs, tasks) -> list[dict[str, float]]:
   rows = -(-rows // 64) * 64  # few shapes
   classes = max(len(task.classes) for task in tasks)
   classes = 1 << (classes - 1).bit_length()
-  count = devices.device_count()
+  count = programs.device_count()
   most = max(1, _MOST_NUMBERS // (rows * probs.shape[1]))
   found: list[dict[str, float]] = []
   for start in range(0, len(tasks), most * count):
@@ -118,7 +114,7 @@ def _sampled(outputs, tasks) -> list[dict[str, float]]:
       labels[i, : len(task.train)] = task.train_labels(outputs.labels)
       gathered[i, : len(task.train)] = probs[task.train]
     batch = [
-      devices.split(x, -(-len(part) // count)) for x in (gathered, labels)
+      programs.split(x, -(-len(part) // count)) for x in (gathered, labels)
     ]
     sums, counts = _compiled(classes)((), batch)
     sums = _gather(sums, len(part)).astype(np.float64)
@@ -157,4 +153,4 @@ def _compiled(classes):
   def all_of(_, batch):
     return jax.vmap(one)(*batch)
 
-  return devices.parallel(all_of, fused=True)
+  return programs.parallel(all_of, fused=True)

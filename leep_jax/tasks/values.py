@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import checks
+from leep_jax import validation
 
 Number = int | float
 
@@ -60,7 +60,7 @@ def integer(name: str, value: Any, least: int) -> int:
     or not isinstance(value, (int, np.integer))
     or value < least
   ):
-    raise checks.InputError(
+    raise validation.InputError(
       f"{name} is {text_of(value)}, but must be an integer from {least}"
     )
   return int(value)
@@ -79,7 +79,7 @@ def fraction(value: Any) -> float:
   """
   number = isinstance(value, (int, float, np.integer, np.floating))
   if not number or not 0 <= value <= 1:
-    raise checks.InputError(
+    raise validation.InputError(
       f"fraction is {text_of(value)}, but must be a number from 0 to 1"
     )
   return float(value)
@@ -101,12 +101,12 @@ def interval(
   if not isinstance(value, tuple):
     value = value, value
   if len(value) != 2:
-    raise checks.InputError(
+    raise validation.InputError(
       f"{name} is {text_of(value)}, but a range has two ends, least and most"
     )
   low, high = map(check, value)
   if low > high:
-    raise checks.InputError(
+    raise validation.InputError(
       f"{name} is {text_of(value)}: is the range upside down?"
     )
   return low, high
@@ -123,7 +123,7 @@ def interval_or_list(
   if not isinstance(value, list):
     return interval(name, value, check)
   if not value:
-    raise checks.InputError(f"{name} is an empty list")
+    raise validation.InputError(f"{name} is an empty list")
   return [check(x) for x in value]
 
 

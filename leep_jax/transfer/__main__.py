@@ -24,9 +24,10 @@ from typing import Any
 from absl import flags
 import numpy as np
 
-from leep_jax import cache, checks, command, forward, tasks as tasks_lib
-from leep_jax.models import zoo
+from leep_jax import command, tasks as tasks_lib, validation
+from leep_jax.engine import cache, forward
 from leep_jax.reports import results, tables
+from leep_jax.sources import catalog
 from leep_jax.transfer import recipe_flags, trials
 
 FLAGS = flags.FlagValues()
@@ -175,7 +176,7 @@ def _run() -> int:
   methods = command.names(_METHOD, "method")
   for method in methods:
     if method not in trials.METHODS:
-      raise checks.unknown("method", method, trials.METHODS)
+      raise validation.unknown("method", method, trials.METHODS)
   _RECIPE.recipe()  # refused before anything is loaded
   models = _SOURCES.names()
   overrides = _SOURCES.overrides()
@@ -196,16 +197,16 @@ def _run() -> int:
       for model in models:
         try:
           trials.check_model(model, methods, _RECIPE.recipe())
-          source = zoo.load_source(model, overrides=overrides)
+          source = catalog.load_source(model, overrides=overrides)
           for method in methods:
             shown += _transfer(model, source, target, outputs, method, rows)
         except results.CannotWriteError:
           raise
-        except checks.DataError as e:  # would be so for every source
+        except validation.DataError as e:  # would be so for every source
           failed = True
           command.print_error(e)
           break
-        except checks.InputError as e:
+        except validation.InputError as e:
           failed = True
           command.print_error(e, about=model)
     except KeyboardInterrupt:

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from typing import Any
 
-from leep_jax import checks
+from leep_jax import validation
 
 
 class Checkpoints:
@@ -53,13 +53,13 @@ class Checkpoints:
       if self.epochs:
         found = dict(self._manager.restore(self.epochs, args=args)["what"])
     except Exception as e:  # Orbax raises several types
-      raise checks.InputError(
-        f"cannot read {self.folder} ({checks.reason(e)}): if it is damaged, "
-        "remove it to start anew"
+      raise validation.InputError(
+        f"cannot read {self.folder} ({validation.reason(e)}): if it is "
+        "damaged, remove it to start anew"
       ) from e
     for key, value in self._what.items():
       if found.get(key) != value:
-        raise checks.InputError(
+        raise validation.InputError(
           f"{self.folder} holds a training with {key} {found.get(key)!r}, not "
           f"{value!r}: remove it to start anew"
         )
@@ -106,6 +106,6 @@ def check_folder(folder: pathlib.Path) -> None:
     with tempfile.TemporaryFile(dir=folder):
       pass
   except OSError as e:
-    raise checks.InputError(
+    raise validation.InputError(
       f"cannot write checkpoints to {folder}: {e.strerror}"
     ) from e

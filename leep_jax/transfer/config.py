@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import optax
 
-from leep_jax import checks
+from leep_jax import validation
 
 SCHEDULES = ("constant", "cosine")
 
@@ -41,10 +41,10 @@ class Config:
   curve: int = 1
 
   def __post_init__(self):
-    checks.at_least_1("epochs", self.epochs)
-    checks.at_least_1("batch_size", self.batch_size)
+    validation.at_least_1("epochs", self.epochs)
+    validation.at_least_1("batch_size", self.batch_size)
     if self.schedule not in SCHEDULES:
-      raise checks.unknown("schedule", self.schedule, SCHEDULES)
+      raise validation.unknown("schedule", self.schedule, SCHEDULES)
     bounded("learning_rate", self.learning_rate)
     bounded("momentum", self.momentum, top=1)
     bounded("weight_decay", self.weight_decay)
@@ -115,14 +115,14 @@ class NetworkConfig(Config):
     if self.body_learning_rate is not None:
       bounded("body_learning_rate", self.body_learning_rate)
     if self.clip is not None and not 0 < self.clip < math.inf:
-      raise checks.InputError(
+      raise validation.InputError(
         f"clip is {self.clip!r}, but must be finite and above 0"
       )
     integer("shift", self.shift)
     if self.nesterov and not self.momentum:
-      raise checks.InputError("nesterov needs a momentum above 0")
+      raise validation.InputError("nesterov needs a momentum above 0")
     if self.dtype not in ("float32", "bfloat16"):
-      raise checks.unknown("dtype", self.dtype, ("float32", "bfloat16"))
+      raise validation.unknown("dtype", self.dtype, ("float32", "bfloat16"))
 
   @property
   def frozen(self) -> bool:
@@ -148,7 +148,7 @@ def bounded(name: str, value: float, *, top: float = math.inf) -> None:
     InputError: if so.
   """
   if not (isinstance(value, (int, float)) and 0 <= value < top):
-    raise checks.InputError(
+    raise validation.InputError(
       f"{name} is {value!r}, but must be at least 0 and below {top:g}"
     )
 
@@ -160,7 +160,7 @@ def integer(name: str, value: int) -> None:
     InputError: if so.
   """
   if not isinstance(value, int) or value < 0:
-    raise checks.InputError(
+    raise validation.InputError(
       f"{name} is {value!r}, but must be an integer from 0"
     )
 
@@ -172,6 +172,6 @@ def check_scratch(config: NetworkConfig) -> None:
     InputError: if the body is frozen.
   """
   if config.frozen:
-    raise checks.InputError(
+    raise validation.InputError(
       "body_learning_rate is 0, which leaves fresh weights as they are"
     )

@@ -19,8 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from leep_jax import checks, devices, tasks as tasks_lib
-from leep_jax.outputs import Outputs
+from leep_jax import tasks as tasks_lib, validation
+from leep_jax.engine import programs
+from leep_jax.engine.outputs import Outputs
 from leep_jax.transfer import metrics, runs as runs_lib
 from leep_jax.transfer.config import Config, NetworkConfig
 
@@ -65,7 +66,7 @@ def retrain_head(
   """
   check_outputs(train, test)
   if isinstance(config, NetworkConfig):
-    raise checks.InputError(
+    raise validation.InputError(
       "config is a NetworkConfig, but a head is trained by a Config"
     )
   runs = runs_lib.make(
@@ -80,7 +81,7 @@ def retrain_head(
     strict=True,
   )
   if features[1].shape[1] != width:
-    raise checks.InputError(
+    raise validation.InputError(
       f"{train.name} has {width} features, but {test.name} "
       f"{features[1].shape[1]}: are they of one source?"
     )
@@ -90,7 +91,7 @@ def retrain_head(
     )
     for run, own, test_own in zip(runs, *indices, strict=True)
   ]
-  placed = devices.replicate(features)
+  placed = programs.replicate(features)
   found: list[Any] = [None] * len(runs)
   total = sum(len(run.labels) for run in runs) * config.epochs
   done = 0
@@ -135,7 +136,7 @@ def check_outputs(*sets: Outputs) -> None:
   """
   for outputs in sets:
     if not outputs.has("features") or not outputs.has("labels"):
-      raise checks.InputError(
+      raise validation.InputError(
         f"{outputs.name} has no features of labelled examples to train a head "
         "on"
       )
@@ -168,7 +169,7 @@ def _train(group, config, placed, report) -> list[metrics.Transferred]:
   for start in range(0, config.epochs, at_once):
     part = slice(start, min(start + at_once, config.epochs))
     order = _orders(group, orders, part, steps, config.batch_size)
-    epochs = devices.replicate(measured[part])
+    epochs = programs.replicate(measured[part])
     batch = (state, real, test, epochs, *spread((*order, rates[:, part])))
     state, *curve = run_epochs(placed, batch)
     curves.append(curve)
@@ -257,7 +258,7 @@ def _compiled(momentum, weight_decay, classes):
   config = Config(momentum=momentum, weight_decay=weight_decay)
   arithmetic = _Arithmetic(config, classes)
   functions = arithmetic.train, arithmetic.evaluate
-  return tuple(devices.parallel(f, fused=True) for f in functions)
+  return tuple(programs.parallel(f, fused=True) for f in functions)
 
 
 @dataclasses.dataclass(frozen=True)

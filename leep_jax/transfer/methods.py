@@ -9,12 +9,9 @@ import hashlib
 import pathlib
 from typing import Any
 
-from leep_jax import (
-  checks,
-  data,
-  outputs as outputs_lib,
-  source as source_lib,
-)
+from leep_jax import data, validation
+from leep_jax.engine import outputs as outputs_lib
+from leep_jax.sources import source as source_lib
 from leep_jax.transfer import cnaps, config as config_lib
 from leep_jax.transfer.config import Config, NetworkConfig
 from leep_jax.transfer.head import retrain_head
@@ -136,7 +133,9 @@ def _cnaps(work):
 
 def _check_cnaps(recipe):
   if recipe.cnaps is None:
-    raise checks.InputError("cnaps is asked for, but no file of one is given")
+    raise validation.InputError(
+      "cnaps is asked for, but no file of one is given"
+    )
   cnaps.load(recipe.cnaps)
 
 

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from leep_jax import checks, tasks as tasks_lib
-from leep_jax.outputs import Outputs
+from leep_jax import tasks as tasks_lib, validation
+from leep_jax.engine.outputs import Outputs
 from leep_jax.transfer import config as config_lib, metrics, runs as runs_lib
 from leep_jax.transfer.head import check_outputs
 
@@ -61,7 +61,7 @@ def probe_head(
   check_outputs(train, test)
   config_lib.bounded("l2", l2)
   config_lib.bounded("tolerance", tolerance)
-  checks.at_least_1("iterations", iterations)
+  validation.at_least_1("iterations", iterations)
   runs = runs_lib.make(train.labels, test.labels, tasks, [0])
   features, test_features = (
     np.asarray(outputs.features, np.float32) for outputs in (train, test)

@@ -5,7 +5,7 @@ from typing import Any
 
 from absl import flags
 
-from leep_jax import checks
+from leep_jax import validation
 from leep_jax.transfer import config
 from leep_jax.transfer.config import Config, NetworkConfig
 from leep_jax.transfer.methods import Recipe
@@ -68,7 +68,7 @@ class RecipeFlags:
     Raises:
       InputError: if a value is unknown or out of bounds.
     """
-    checks.at_least_1("seeds", self._seeds.value)
+    validation.at_least_1("seeds", self._seeds.value)
     config.bounded("l2", self._l2.value)
     return Recipe(
       head=self._of(Config),

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from leep_jax import checks, devices, tasks as tasks_lib
+from leep_jax import tasks as tasks_lib, validation
+from leep_jax.engine import programs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,14 +66,14 @@ def make(
     tasks = [tasks_lib.all_examples(labels, test_labels)]
   for seed in seeds:
     if not isinstance(seed, (int, np.integer)) or seed < 0:
-      raise checks.InputError(
+      raise validation.InputError(
         f"seeds contain {seed!r}, but must be integers from 0"
       )
   tasks_lib.check(tasks, labels, test_labels)
   runs: list[Run] = []
   for task in tasks:
     if len(task.train) < batch_size:
-      raise checks.InputError(
+      raise validation.InputError(
         f"batch_size is {batch_size}, but task {task.name} has "
         f"{len(task.train)} training examples"
       )
@@ -94,7 +95,7 @@ def groups(
     most: runs a device may hold at all.
   """
   left = sorted(runs, key=lambda run: (run.steps(batch_size), run.classes))
-  count = devices.device_count()
+  count = programs.device_count()
   while left:
     steps = 2 * left[0].steps(batch_size)
     group: list[Run] = []
@@ -136,8 +137,8 @@ def initial_heads(
 
 def spread(tree: Any, count: int) -> Any:
   """Spreads arrays `[T, ...]` of that many runs to `[d, t, ...]`."""
-  rows = -(-count // devices.device_count())
-  return jax.tree.map(lambda x: devices.split(np.asarray(x), rows), tree)
+  rows = -(-count // programs.device_count())
+  return jax.tree.map(lambda x: programs.split(np.asarray(x), rows), tree)
 
 
 def gather(array: Any, count: int) -> np.ndarray:

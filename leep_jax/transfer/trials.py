@@ -16,13 +16,9 @@ import flax
 import jax
 import optax
 
-from leep_jax import (
-  checks,
-  devices,
-  source as source_lib,
-  tasks as tasks_lib,
-  version,
-)
+from leep_jax import tasks as tasks_lib, validation, version
+from leep_jax.engine import programs
+from leep_jax.sources import source as source_lib
 from leep_jax.transfer import cnaps, runs
 from leep_jax.transfer.methods import METHODS, ComputeOutputs, Recipe, Work
 from leep_jax.transfer.target import Target
@@ -74,7 +70,7 @@ def check_model(model: str, methods: Sequence[str], recipe: Recipe) -> None:
   if "cnaps" in methods and recipe.cnaps is not None:
     backbone = cnaps.card(recipe.cnaps).get("backbone", model)
     if backbone != model:
-      raise checks.InputError(
+      raise validation.InputError(
         f"{recipe.cnaps} adapts {backbone}, not {model}: name that source"
       )
 
@@ -82,7 +78,7 @@ def check_model(model: str, methods: Sequence[str], recipe: Recipe) -> None:
 def made_by() -> dict[str, Any]:
   """Returns what rows say of the machine and the versions."""
   return {
-    "device": f"{devices.device_count()} {jax.devices()[0].device_kind}",
+    "device": f"{programs.device_count()} {jax.devices()[0].device_kind}",
     "jax": jax.__version__,
     "flax": flax.__version__,
     "optax": optax.__version__,

@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 
 import leep_jax
-from leep_jax import checks
+from leep_jax import validation
 from leep_jax.reports import bootstrap, correlation
 
 STATISTICS = ("pearson", "kendall", "weighted_kendall", "spearman")
@@ -356,7 +356,7 @@ def test_levels_are_those_of_scipy(rng, count):
   ],
 )
 def test_no_levels(scores, truths, message):
-  with pytest.raises(checks.UndefinedScore, match=message):
+  with pytest.raises(validation.UndefinedScore, match=message):
     correlation.levels(scores, truths)
 
 

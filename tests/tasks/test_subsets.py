@@ -7,7 +7,7 @@ import oracles
 import pytest
 
 import leep_jax
-from leep_jax import devices, statistics, storage
+from leep_jax.engine import programs, statistics, storage
 from leep_jax.tasks import subset_leep, subset_scores
 
 FUNCTIONS = {
@@ -110,7 +110,7 @@ def test_same_of_kept_outputs(name, rng, tmp_path, device_count):
     storage.DeviceArrays(
       [
         (
-          {field: values.reshape(devices.device_count(), -1, values.shape[1])},
+          {field: values.reshape(programs.device_count(), -1, values.shape[1])},
           600,
         )
       ]

@@ -18,8 +18,9 @@ import test_data
 
 from experiments import train_cnaps
 import leep_jax
-from leep_jax import checks, tasks
-from leep_jax.models import cifar_resnet, zoo
+from leep_jax import tasks, validation
+from leep_jax.models import cifar_resnet
+from leep_jax.sources import catalog
 from leep_jax.transfer import checkpoints, cnaps
 from leep_jax.transfer.cnaps import adaptation, model as model_lib, training
 
@@ -33,7 +34,7 @@ CONFIG = cnaps.Config(
 @functools.cache
 def _made():
   model = cnaps.Cnaps(
-    zoo.build("resnet8", 4, seed=7),
+    catalog.build("resnet8", 4, seed=7),
     architecture="resnet8",
     preprocessing=leep_jax.Preprocessing(
       image_size=SIZE, mean=(0.5, 0.4, 0.3), std=(0.3, 0.2, 0.1)
@@ -375,7 +376,7 @@ def test_a_loss_that_is_not_finite_is_a_mistake(pool, tmp_path, monkeypatch):
   monkeypatch.setattr(training, "make_step", poisoned)
   kept = checkpoints.Checkpoints(tmp_path / "kept", {})
   with pytest.raises(
-    checks.InputError, match="the loss of epoch 1 is nan, not finite"
+    validation.InputError, match="the loss of epoch 1 is nan, not finite"
   ):
     cnaps.meta_train(make(), *pool, config=CONFIG, checkpoints=kept)
   assert not (tmp_path / "kept").exists()
@@ -398,10 +399,10 @@ def test_saved_models_are_read_again(model, tmp_path):
 
 
 def test_files_of_another_kind(tmp_path):
-  with pytest.raises(checks.InputError, match="no checkpoint file at"):
+  with pytest.raises(validation.InputError, match="no checkpoint file at"):
     cnaps.load(tmp_path / "none.safetensors")
-  source = zoo.bundled()["fashion_mnist_resnet8"]
-  with pytest.raises(checks.InputError, match="is no CNAPs model"):
+  source = catalog.bundled()["fashion_mnist_resnet8"]
+  with pytest.raises(validation.InputError, match="is no CNAPs model"):
     cnaps.load(source)
 
 
@@ -425,14 +426,14 @@ def test_bundled_sources_are_backbones():
   ],
 )
 def test_backbones_that_are_not(name, message):
-  with pytest.raises(checks.InputError, match=message):
+  with pytest.raises(validation.InputError, match=message):
     cnaps.create(name)
 
 
 def test_other_networks_are_refused(tmp_path):
   path = tmp_path / "x.safetensors"
   path.write_bytes(b"")
-  with pytest.raises(checks.InputError, match="is no CIFAR ResNet, whose"):
+  with pytest.raises(validation.InputError, match="is no CIFAR ResNet, whose"):
     cnaps.create(f"resnet50@{path}")
 
 
@@ -461,7 +462,7 @@ def test_what_cannot_be_evaluated(model, change, message):
     "query_images": np.zeros((2, *SHAPE), np.uint8),
     "query_labels": [0, 1],
   }
-  with pytest.raises(checks.InputError, match=message):
+  with pytest.raises(validation.InputError, match=message):
     cnaps.evaluate(model, *(good | change).values())
 
 
@@ -480,7 +481,7 @@ def test_what_cannot_be_evaluated(model, change, message):
   ],
 )
 def test_configurations_that_cannot_be(options, message):
-  with pytest.raises(checks.InputError, match=message):
+  with pytest.raises(validation.InputError, match=message):
     cnaps.Config(**options)
 
 
@@ -493,7 +494,7 @@ def test_configurations_that_cannot_be(options, message):
 )
 def test_data_too_small_for_a_task(pool, options, message):
   config = dataclasses.replace(CONFIG, **options)
-  with pytest.raises(checks.InputError, match=message):
+  with pytest.raises(validation.InputError, match=message):
     cnaps.sample_episode(0, pool[1], config=config)
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import leep_jax
-from leep_jax import devices, tasks, transfer
-from leep_jax.models import network
+from leep_jax import tasks, transfer
+from leep_jax.engine import programs
+from leep_jax.sources import network
 from leep_jax.transfer import augment as augment_lib
 
 
@@ -83,7 +84,7 @@ CONFIGS = [
 def test_eight_devices_are_as_one(source, sets, config):
   found = []
   for count in (1, 8):
-    with devices.limit(count):
+    with programs.limit(count):
       found += transfer.fine_tune(
         source, *sets, config=config, keep_params=True
       )
@@ -210,11 +211,11 @@ def test_equals_a_plain_loop(source, sets, one_device, options):
 def test_side_by_side_is_as_alone(source, sets):
   many = [task(i, n) for i in range(5) for n in (5, 9)]
   config = transfer.NetworkConfig(epochs=2, batch_size=4, curve=0)
-  with devices.limit(4):
+  with programs.limit(4):
     group = transfer.fine_tune(
       source, *sets, tasks=many, config=config, keep_params=True
     )
-  with devices.limit(1):
+  with programs.limit(1):
     for i in (0, 3, 9):
       (alone,) = transfer.fine_tune(
         source, *sets, tasks=[many[i]], config=config, keep_params=True
@@ -253,7 +254,7 @@ def test_interrupted_training_goes_on(source, sets, tmp_path, count):
     if done > 0.7 * total:
       raise Stop
 
-  with devices.limit(count):
+  with programs.limit(count):
     (*_, whole) = transfer.fine_tune(source, *sets, tasks=many, **options)
     with pytest.raises(Stop):
       transfer.fine_tune(
@@ -310,7 +311,7 @@ def test_runs_go_on_in_other_company(source, sets, tmp_path):
     if done > total / 2:
       raise Stop
 
-  with devices.limit(4):
+  with programs.limit(4):
     whole = transfer.fine_tune(source, *sets, tasks=many, config=config)
     with pytest.raises(Stop):
       transfer.fine_tune(
@@ -318,7 +319,7 @@ def test_runs_go_on_in_other_company(source, sets, tmp_path):
         save_seconds=0, progress=stop,
       )  # fmt: skip
   assert len(list(tmp_path.iterdir())) == 4
-  with devices.limit(1):
+  with programs.limit(1):
     part = transfer.fine_tune(
       source, *sets, tasks=many[1:], config=config, directory=tmp_path
     )
@@ -357,7 +358,7 @@ def test_a_run_that_diverges_lets_others_finish(source, sets):
     init=init,
   )
   config = transfer.NetworkConfig(epochs=3, batch_size=16)
-  with devices.limit(1):
+  with programs.limit(1):
     good, bad, last = transfer.train_from_scratch(
       broken, *sets, config=config, seeds=[0, 1, 2]
     )

@@ -7,7 +7,7 @@ import test_transfer
 
 import leep_jax
 from leep_jax import tasks, transfer
-from leep_jax.models import zoo
+from leep_jax.sources import catalog
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +72,11 @@ def test_a_dead_feature_and_separable_classes(data):
   assert (found.accuracy, found.binary_f1) == (1, 1)
 
 
-@pytest.mark.parametrize("name", zoo.names())
+@pytest.mark.parametrize("name", catalog.names())
 def test_leep_is_below_the_optimal_log_likelihood(name):
   """Property 1, on outputs of real sources."""
   dataset = leep_jax.load_dataset("digits", limit=600)
-  outputs = leep_jax.compute_outputs(zoo.load_source(name), dataset)
+  outputs = leep_jax.compute_outputs(catalog.load_source(name), dataset)
   pair = tasks.all_examples(outputs.labels, outputs.labels)
   for task in (None, [pair]):
     (found,) = transfer.probe_head(outputs, outputs, tasks=task)

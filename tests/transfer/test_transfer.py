@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import leep_jax
-from leep_jax import devices, tasks, transfer
+from leep_jax import tasks, transfer
+from leep_jax.engine import programs
 from leep_jax.transfer import head, metrics
 
 WIDTH = 16
@@ -148,7 +149,7 @@ def test_a_task_does_not_know_of_its_group(data):
 def test_more_devices_change_rounding_alone(data):
   many, config = mixed(data)[:11], transfer.Config(epochs=3)
   spread = head.retrain_head(*data, tasks=many, config=config, seeds=[0, 1])
-  with devices.limit(1):
+  with programs.limit(1):
     one = head.retrain_head(*data, tasks=many, config=config, seeds=[0, 1])
   assert [(r.task, r.seed) for r in spread] == [(r.task, r.seed) for r in one]
   for a, b in zip(spread, one, strict=True):
@@ -253,13 +254,13 @@ def test_what_cannot_be_trained(data):
 
 
 def test_one_compilation_for_all_learning_rates(data):
-  before = devices.compile_seconds()
+  before = programs.compile_seconds()
   for rate in (0.0123, 0.0456):
     config = transfer.Config(epochs=2, learning_rate=rate)
     head.retrain_head(*data, config=config)
     seconds, before = (
-      devices.compile_seconds() - before,
-      (devices.compile_seconds()),
+      programs.compile_seconds() - before,
+      (programs.compile_seconds()),
     )
   assert seconds == 0
 

@@ -14,7 +14,8 @@ import pytest
 
 from experiments import meta_transfer
 import leep_jax
-from leep_jax import devices, transfer
+from leep_jax import transfer
+from leep_jax.engine import programs
 from leep_jax.transfer import __main__ as command, trials
 
 NET = "--model=test_transfer_command:make"
@@ -33,7 +34,7 @@ def npz(tmp_path):
 
 
 def run(capsys, *flags):
-  with devices.limit(1):
+  with programs.limit(1):
     status = command.main(["transfer", *flags])
   captured = capsys.readouterr()
   return status, captured.out, captured.err

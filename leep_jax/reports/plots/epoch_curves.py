@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import checks
+from leep_jax import validation
 from leep_jax.reports.plots import style
 
 
@@ -90,7 +90,7 @@ def curves_grid(
   style.check_plot(path)
   every = [panel for row in panels for panel in row]
   if not every or not all(panel.series for panel in every):
-    raise checks.InputError("there are no curves to draw")
+    raise validation.InputError("there are no curves to draw")
   names = dict.fromkeys(name for panel in every for name in panel.series)
   styles = {}
   for i, name in enumerate(names):
@@ -135,15 +135,15 @@ def _draw_curves(axes, panel, styles, zero):
 
 
 def _runs(name, values):
-  array = checks.as_array(f"curve {name!r}", values)
+  array = validation.as_array(f"curve {name!r}", values)
   if array.ndim == 1:
     array = array[None]
   if array.ndim != 2 or not array.size:
-    raise checks.InputError(
+    raise validation.InputError(
       f"curve {name!r} has shape {np.shape(values)}, not [runs, epochs]"
     )
   if array.dtype.kind not in "fiub" or not np.isfinite(array).all():
-    raise checks.InputError(
+    raise validation.InputError(
       f"curve {name!r} holds values that are missing or no numbers: leave out "
       "runs that were not finished"
     )

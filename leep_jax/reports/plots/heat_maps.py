@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import checks
+from leep_jax import validation
 from leep_jax.reports.plots import style
 
 
@@ -38,7 +38,7 @@ def matrix(
 
   style.check_plot(path)
   if not names:
-    raise checks.InputError("there are no tasks to draw")
+    raise validation.InputError("there are no tasks to draw")
   values = np.asarray(values, float)
   count = len(names)
   few = count <= 12

@@ -5,7 +5,7 @@ import dataclasses
 import math
 import os
 
-from leep_jax import checks
+from leep_jax import validation
 from leep_jax.reports import correlation as correlation_lib
 from leep_jax.reports.plots import style
 
@@ -75,7 +75,7 @@ def levels_grid(
   style.check_plot(path)
   every = [panel for row in panels for panel in row]
   if not every or not all(any(panel.series.values()) for panel in every):
-    raise checks.InputError("there are no levels to draw")
+    raise validation.InputError("there are no levels to draw")
   names = dict.fromkeys(name for panel in every for name in panel.series)
   styles = {
     name: {
@@ -98,7 +98,7 @@ def _draw_levels(axes, panel, styles, *, alone):
   series = panel.series
   counts = {len(found) for found in series.values()}
   if len(counts) > 1:
-    raise checks.InputError(
+    raise validation.InputError(
       f"series have {' and '.join(map(str, sorted(counts)))} levels: bars "
       "beside each other are of the same level"
     )

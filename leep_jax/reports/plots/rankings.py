@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import checks
+from leep_jax import validation
 from leep_jax.reports.plots import style
 
 
@@ -41,7 +41,7 @@ def ranking(
   """
   style.check_plot(path)
   if not names:
-    raise checks.InputError("there are no sources to draw")
+    raise validation.InputError("there are no sources to draw")
   numbers = np.array([np.nan if v is None else v for v in values], float)
   defined = np.isfinite(numbers)
   order = np.argsort(np.where(defined, -numbers, np.inf), kind="stable")

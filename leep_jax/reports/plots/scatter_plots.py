@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import checks
+from leep_jax import validation
 from leep_jax.reports import correlation as correlation_lib
 from leep_jax.reports.plots import style
 
@@ -72,7 +72,7 @@ def scatter(
   style.check_plot(path)
   panel = Panel(scores, truths, score, truth, "", groups, correlation)
   if not _points(panel)[0].size:
-    raise checks.InputError("there are no points to draw")
+    raise validation.InputError("there are no points to draw")
   _scatter([[panel]], title, path)
 
 
@@ -97,7 +97,7 @@ def scatter_grid(
   """
   style.check_plot(path)
   if not any(panels):
-    raise checks.InputError("there are no panels to draw")
+    raise validation.InputError("there are no panels to draw")
   _scatter(panels, title, path)
 
 
@@ -131,7 +131,7 @@ def _points(panel):
   if groups is None:
     return x, y, np.full(len(x), "")
   if len(groups) != len(kept):
-    raise checks.InputError(
+    raise validation.InputError(
       f"groups has {len(groups)} names, but there are {len(kept)} points"
     )
   return x, y, np.array([str(name) for name in groups])[kept]

@@ -6,7 +6,7 @@ from flax import nnx
 import jax
 import numpy as np
 
-from leep_jax import checks
+from leep_jax import validation
 from leep_jax.transfer.cnaps import padding
 from leep_jax.transfer.cnaps.model import Adapted, Cnaps
 
@@ -47,15 +47,15 @@ def log_probs(
     InputError: if there are no images, they are of another shape or range, or
       as many as there are labels, or all of one class.
   """
-  labels = checks.class_labels(support_labels)
+  labels = validation.class_labels(support_labels)
   check_images("support_images", support_images)
   check_images("query_images", query_images)
   if len(support_images) != len(labels):
-    raise checks.InputError(
+    raise validation.InputError(
       f"there are {len(support_images)} support images and {len(labels)} labels"
     )
   if len(np.unique(labels)) < 2:
-    raise checks.InputError(
+    raise validation.InputError(
       "the support set has one class: a classifier needs two"
     )
   ways = int(labels.max()) + 1
@@ -84,9 +84,9 @@ def check_images(name: str, images: np.ndarray) -> None:
   Raises:
     InputError: if so.
   """
-  images = checks.as_array(name, images)
+  images = validation.as_array(name, images)
   if images.ndim != 4 or images.shape[3] not in (1, 3):
-    raise checks.InputError(
+    raise validation.InputError(
       f"{name} have shape {images.shape}, not [n, H, W, 3] or [n, H, W, 1]"
     )
-  checks.images(name, images)
+  validation.images(name, images)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import optax
 
-from leep_jax import checks
+from leep_jax import validation
 from leep_jax.transfer.cnaps import padding
 
 
@@ -46,28 +46,28 @@ class Config:
 
   def __post_init__(self):
     for name in ("epochs", "episodes", "tasks_per_step", "support", "queries"):
-      checks.at_least_1(name, getattr(self, name))
+      validation.at_least_1(name, getattr(self, name))
     for name, least in (("ways", 2), ("shots", 1)):
       low, high = getattr(self, name)
       if not least <= low <= high:
-        raise checks.InputError(
+        raise validation.InputError(
           f"{name} are {low} to {high}, but must be from {least}, the fewest "
           "first"
         )
     for name in ("support", "queries"):
       least = self.ways[1] * (self.shots[0] if name == "support" else 1)
       if getattr(self, name) < least:
-        raise checks.InputError(
+        raise validation.InputError(
           f"{name} is {getattr(self, name)}, but the largest task needs {least}"
         )
     for name in ("learning_rate", "film_penalty"):
       value = getattr(self, name)
       if not 0 <= value < math.inf:
-        raise checks.InputError(
+        raise validation.InputError(
           f"{name} is {value!r}, but must be finite and at least 0"
         )
     if not 0 <= self.seed < 2**32:
-      raise checks.InputError(
+      raise validation.InputError(
         f"seed is {self.seed!r}, but must be an integer from 0 to {2**32 - 1}"
       )
 
@@ -119,7 +119,7 @@ def sample_episode(
   groups = classes[rng.choice(len(classes), p=chances / chances.sum())]
   low, high = config.ways
   if len(groups) < low:
-    raise checks.InputError(
+    raise validation.InputError(
       f"a data set has {len(groups)} classes, but tasks have {low} or more"
     )
   ways = int(rng.integers(low, min(high, len(groups)) + 1))
@@ -129,7 +129,7 @@ def sample_episode(
   low, high = config.shots
   high = min(high, config.support // ways, smallest - max(queries))
   if high < low:
-    raise checks.InputError(
+    raise validation.InputError(
       f"a class has {smallest} images, but a task of {ways} classes takes "
       f"{max(queries) + low} of each"
     )

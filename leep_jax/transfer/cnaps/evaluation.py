@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import checks, tasks as tasks_lib
+from leep_jax import tasks as tasks_lib, validation
 from leep_jax.transfer import metrics
 from leep_jax.transfer.cnaps.adaptation import log_probs
 from leep_jax.transfer.cnaps.model import Cnaps
@@ -43,14 +43,14 @@ def evaluate(
       images.
   """
   started = time.monotonic()
-  labels = checks.class_labels(query_labels)
+  labels = validation.class_labels(query_labels)
   if len(query_images) != len(labels):
-    raise checks.InputError(
+    raise validation.InputError(
       f"there are {len(query_images)} query images and {len(labels)} labels"
     )
   missing = np.setdiff1d(labels, np.asarray(support_labels))
   if len(missing):
-    raise checks.InputError(
+    raise validation.InputError(
       f"queries are of class {int(missing[0])}, of which there is no support "
       "image"
     )

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import checks, source as source_lib, weights as weights_lib
+from leep_jax import validation
+from leep_jax.models.preprocessing import Preprocessing
+from leep_jax.sources import checkpoints as checkpoints_lib
 from leep_jax.transfer.cnaps.model import Cnaps, assemble
 
 
@@ -31,7 +33,9 @@ def save(
     **card,
   }
   with np.errstate(over="ignore"):  # `load` refuses what is not finite
-    weights_lib.save(model, path, metadata={"leep_jax": json.dumps(content)})
+    checkpoints_lib.save(
+      model, path, metadata={"leep_jax": json.dumps(content)}
+    )
 
 
 def load(path: str | pathlib.Path) -> Cnaps:
@@ -40,25 +44,25 @@ def load(path: str | pathlib.Path) -> Cnaps:
   Raises:
     InputError: if there is none, it is damaged, or of another kind.
   """
-  tensors, metadata = weights_lib.read_tensors(path)
+  tensors, metadata = checkpoints_lib.read_tensors(path)
   try:
     card = json.loads(metadata["leep_jax"])
     if card["method"] != "cnaps":
       raise ValueError(f"its method is {card['method']!r}")
-    preprocessing = source_lib.Preprocessing(
+    preprocessing = Preprocessing(
       **{key: card[key] for key in ("image_size", "mean", "std")}
     )
     classes = len(tensors["backbone.linear.bias"])
     model = assemble(card["architecture"], classes, preprocessing)
   except (KeyError, TypeError, ValueError) as e:
-    raise checks.InputError(
-      f"{path} is no CNAPs model ({checks.reason(e)}): was it written by "
+    raise validation.InputError(
+      f"{path} is no CNAPs model ({validation.reason(e)}): was it written by "
       "transfer.cnaps.save?"
     ) from e
-  weights_lib.load_into(model, tensors, origin=str(path))
+  checkpoints_lib.load_into(model, tensors, origin=str(path))
   return model
 
 
 def card(path: str | pathlib.Path) -> dict[str, Any]:
   """Returns what `save` kept in a file's header."""
-  return json.loads(weights_lib.read_metadata(path)["leep_jax"])
+  return json.loads(checkpoints_lib.read_metadata(path)["leep_jax"])

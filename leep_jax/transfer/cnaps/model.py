@@ -7,11 +7,13 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
-from leep_jax import (
-  checks,
-  source as source_lib,
+from leep_jax import validation
+from leep_jax.models import (
+  cifar_resnet,
+  layers,
+  preprocessing as preprocessing_lib,
 )
-from leep_jax.models import cifar_resnet, layers, zoo
+from leep_jax.sources import catalog
 
 _ENCODED = 64  # numbers in z_G, in z_AR and in hidden layers
 _CHANNELS = 32  # of the set encoder's convolutions
@@ -122,7 +124,7 @@ class Cnaps(nnx.Module):
     backbone: cifar_resnet.CifarResNet,
     *,
     architecture: str,
-    preprocessing: source_lib.Preprocessing,
+    preprocessing: preprocessing_lib.Preprocessing,
     rngs: nnx.Rngs,
   ):
     self.backbone = backbone
@@ -181,7 +183,7 @@ class Cnaps(nnx.Module):
 def assemble(
   architecture: str,
   num_classes: int,
-  preprocessing: source_lib.Preprocessing,
+  preprocessing: preprocessing_lib.Preprocessing,
   *,
   seed: int = 0,
 ) -> Cnaps:
@@ -193,7 +195,7 @@ def assemble(
     preprocessing: what the backbone is fed.
     seed: of the adaptation networks.
   """
-  backbone = zoo.build(architecture, num_classes)
+  backbone = catalog.build(architecture, num_classes)
   assert isinstance(backbone, cifar_resnet.CifarResNet)
   model = Cnaps(
     backbone,
@@ -211,21 +213,21 @@ def create(backbone: str, *, seed: int = 0) -> Cnaps:
   It predicts as the nearest class mean in the backbone's features.
 
   Args:
-    backbone: name of a source for `zoo.load_source`, of a CIFAR ResNet.
+    backbone: name of a source for `catalog.load_source`, of a CIFAR ResNet.
     seed: of the adaptation networks.
 
   Raises:
     InputError: if there is no such source, or it is another network.
   """
-  known = {entry.name: entry.architecture for entry in zoo.entries()}
+  known = {entry.name: entry.architecture for entry in catalog.entries()}
   architecture = known.get(backbone, backbone.partition("@")[0])
-  zoo.check_source(backbone)
+  catalog.check_source(backbone)
   if architecture not in cifar_resnet.ARCHITECTURES:
-    raise checks.InputError(
+    raise validation.InputError(
       f"{backbone} is no CIFAR ResNet, whose blocks are what is modulated: "
       f"take one of {', '.join(cifar_resnet.ARCHITECTURES)}"
     )
-  source = zoo.load_source(backbone)
+  source = catalog.load_source(backbone)
   classes = source.state["linear"]["bias"].shape[0]
   model = assemble(architecture, classes, source.preprocessing, seed=seed)
   nnx.update(model.backbone, source.state)

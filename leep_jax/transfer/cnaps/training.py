@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from leep_jax import checks
+from leep_jax import validation
 from leep_jax.transfer import checkpoints as checkpoints_lib
 from leep_jax.transfer.cnaps import padding
 from leep_jax.transfer.cnaps.adaptation import check_images
@@ -146,7 +146,7 @@ def meta_train(
       losses.append(loss)
     mean_loss = float(np.mean(jax.device_get(losses)))
     if not math.isfinite(mean_loss):
-      raise checks.InputError(
+      raise validation.InputError(
         f"the loss of epoch {epoch + 1} is {mean_loss:g}, not finite: is "
         f"learning_rate {config.learning_rate:g} too high?"
       )

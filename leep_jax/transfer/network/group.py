@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from leep_jax import devices, source as source_lib
+from leep_jax.engine import programs
+from leep_jax.sources import source as source_lib
 from leep_jax.transfer import metrics, runs as runs_lib
 from leep_jax.transfer.checkpoints import Checkpoints
 from leep_jax.transfer.network import batches
@@ -37,7 +38,7 @@ class Group:
     self.job, self.group = job, group
     self.source, self.config = job.source, job.config
     self.images = [images for images, _ in job.sets]
-    self.placement = Placement(len(group), len(group) < devices.device_count())
+    self.placement = Placement(len(group), len(group) < programs.device_count())
     self.real = np.array([np.arange(classes) < run.classes for run in group])
     self.steps = max(run.steps(self.config.batch_size) for run in group)
     self.steps_a_call = 1
@@ -70,7 +71,7 @@ class Group:
     """
     started = time.monotonic()
     count = self.placement.device_count(self.config.batch_size)
-    with devices.limit(count):
+    with programs.limit(count):
       confusion, nll, curves, params = self._run(checkpoints, report)
     seconds = (time.monotonic() - started) / len(self.group)
     return [
@@ -207,7 +208,7 @@ class Group:
 
   def _measure(self, measure, state):
     """Confusion `[T, Y, Y]` and summed negative log-likelihood `[T]`."""
-    put, count = self.placement, devices.device_count()
+    put, count = self.placement, programs.device_count()
     rows = min(_TEST_ROWS, max(len(run.test_labels) for run in self.group))
     if put.data_parallel:
       rows = -(-rows // count) * count
@@ -235,7 +236,7 @@ def _width(source, weights, images):
 
   def features(weights, images):
     images = source.preprocessing(images)
-    return network.apply(*weights, images, train=False, together=False)[0]
+    return network.apply(*weights, images, train=False)[0]
 
   shape = jax.eval_shape(features, weights, images[:1]).shape
   return shape[1]

@@ -10,7 +10,8 @@ import pathlib
 import jax
 import numpy as np
 
-from leep_jax import checks, data, source as source_lib
+from leep_jax import data, validation
+from leep_jax.sources import source as source_lib
 from leep_jax.transfer import checkpoints as checkpoints_lib, runs as runs_lib
 from leep_jax.transfer.checkpoints import Checkpoints
 from leep_jax.transfer.config import NetworkConfig
@@ -50,7 +51,7 @@ class Job:
         source, or the folder cannot be written to.
     """
     if not isinstance(config, NetworkConfig):
-      raise checks.InputError(
+      raise validation.InputError(
         f"config is a {type(config).__name__}, but a network is trained by a "
         "NetworkConfig"
       )
@@ -104,12 +105,12 @@ def _load(source, sets):
         fit = preprocessing.fit
         source = dataclasses.replace(source, preprocessing=preprocessing.fitted)
       dataset = dataset.load(fit=fit)
-    images, labels = np.asarray(dataset[0]), checks.class_labels(dataset[1])
+    images, labels = np.asarray(dataset[0]), validation.class_labels(dataset[1])
     if len(images) != len(labels):
-      raise checks.InputError(
+      raise validation.InputError(
         f"there are {len(images)} images but {len(labels)} labels"
       )
-    images = checks.images(
+    images = validation.images(
       "images", images, normalised=preprocessing.takes_any_range
     )
     source.check_images(images.shape)

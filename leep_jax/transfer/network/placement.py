@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from leep_jax import devices
+from leep_jax.engine import programs
 from leep_jax.transfer import runs as runs_lib
 
 
@@ -29,7 +29,7 @@ class Placement:
     Args:
       batch_size: examples of a step.
     """
-    count = devices.device_count()
+    count = programs.device_count()
     if self.data_parallel:
       return largest_divisor(batch_size, count)
     return count
@@ -37,20 +37,20 @@ class Placement:
   def put_state(self, state: Any) -> Any:
     """Returns a state `[T, ...]` on the devices."""
     if self.data_parallel:
-      return devices.replicate(jax.tree.map(lambda x: np.asarray(x)[0], state))
+      return programs.replicate(jax.tree.map(lambda x: np.asarray(x)[0], state))
     return runs_lib.spread(state, self.count)
 
   def put_scalars(self, tree: Any) -> Any:
     """Returns arrays `[T, ...]` of runs on the devices."""
     if self.data_parallel:
-      return devices.replicate(jax.tree.map(lambda x: x[0], tree))
+      return programs.replicate(jax.tree.map(lambda x: x[0], tree))
     return runs_lib.spread(tree, self.count)
 
   def put_examples(self, tree: Any) -> Any:
     """Returns arrays `[T, S, B, ...]` of S batches on the devices."""
     if not self.data_parallel:
       return runs_lib.spread(tree, self.count)
-    count = devices.device_count()
+    count = programs.device_count()
 
     def split(x):
       x = x[0]
@@ -70,7 +70,7 @@ class Placement:
 
   def first_examples(self, batch_size: int) -> np.ndarray:
     """Returns the index in a batch of the first example of each device."""
-    count = devices.device_count()
+    count = programs.device_count()
     if not self.data_parallel:
       return np.zeros(count, np.int32)
     return np.arange(count, dtype=np.int32) * (batch_size // count)

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from leep_jax import devices
+from leep_jax.engine import programs
 from leep_jax.transfer import runs as runs_lib
 from leep_jax.transfer.augment import augment, keys
 from leep_jax.transfer.config import NetworkConfig
@@ -43,23 +43,18 @@ def compiled(
   fused = config.dtype == "float32"
   if data_parallel:
     return (
-      devices.together(arithmetic.run_steps, fused=fused, donate=True),
-      devices.together(arithmetic.evaluate, fused=fused),
+      programs.parallel(arithmetic.run_steps, fused=fused, donate=True),
+      programs.parallel(arithmetic.evaluate, fused=fused),
     )
   return (
-    devices.parallel(arithmetic.steps_of_runs, fused=fused, donate=True),
-    devices.parallel(arithmetic.evaluate_runs, fused=fused),
+    programs.parallel(arithmetic.steps_of_runs, fused=fused, donate=True),
+    programs.parallel(arithmetic.evaluate_runs, fused=fused),
   )
-
-
-def _own(tree):
-  """The sum over devices, where a run is on one."""
-  return tree
 
 
 @dataclasses.dataclass(frozen=True)
 class _Arithmetic:
-  """What one device computes; `add` sums a pytree over the devices of a run."""
+  """What one device computes."""
 
   apply: Callable[..., Any]
   preprocessing: Callable[[Any], Any]
@@ -71,14 +66,19 @@ class _Arithmetic:
     dtype = self.config.dtype
     body, (kernel, bias) = params
     images = self.preprocessing(images).astype(dtype)
-    with jax.default_matmul_precision(devices.precision(dtype)):
-      features, rest = self.apply(
-        body, rest, images, train=train, together=self.data_parallel and train
-      )
-    with jax.default_matmul_precision(devices.precision("float32")):
+    options: dict[str, Any] = {}
+    if train and self.data_parallel:
+      options["synchronise"] = programs.synchronise_batch_norm
+    with jax.default_matmul_precision(programs.precision(dtype)):
+      features, rest = self.apply(body, rest, images, train=train, **options)
+    with jax.default_matmul_precision(programs.precision("float32")):
       logits = features.astype(jnp.float32) @ kernel.T + bias[None]
     logits = runs_lib.mask_logits(logits, real[None])
     return jax.nn.log_softmax(logits), rest
+
+  def add(self, tree):
+    """Sums a pytree over the devices that train one run."""
+    return programs.add_over_devices(tree) if self.data_parallel else tree
 
   def augmented(self, images, root, first):
     """Images of a step, augmented by keys of their own."""
@@ -104,7 +104,7 @@ class _Arithmetic:
       for part, rate in zip(updates, rates[::-1], strict=True)
     )
 
-  def one_step(self, state, batch, first, real, add):
+  def one_step(self, state, batch, first, real):
     """A step of a run; also its loss, 0 where the run has no more steps."""
     (images, labels, weights), (root, rates, active) = batch
     frozen = self.config.frozen
@@ -121,7 +121,7 @@ class _Arithmetic:
 
     trained = params[1] if frozen else params
     (loss, rest), gradient = jax.value_and_grad(loss_of, has_aux=True)(trained)
-    loss, gradient = add((loss, gradient))
+    loss, gradient = self.add((loss, gradient))
     updates, optimizer = self.config.optimizer().update(
       gradient, state["optimizer"], trained
     )
@@ -141,12 +141,12 @@ class _Arithmetic:
     loss = jnp.where(active, jnp.where(alive, loss, jnp.nan), 0)
     return {**chosen, "alive": alive}, loss
 
-  def run_steps(self, state, batch, add):
+  def run_steps(self, state, batch):
     """Steps of one run, from arrays `[K, ...]`; also their losses `[K]`."""
     examples, scalars, first, real = batch
 
     def step(state, part):
-      return self.one_step(state, part, first, real, add)
+      return self.one_step(state, part, first, real)
 
     if examples[1].shape[0] > 1:
       return jax.lax.scan(step, state, (examples, scalars))
@@ -154,7 +154,7 @@ class _Arithmetic:
     state, loss = step(state, jax.tree.map(lambda x: x[0], (examples, scalars)))
     return state, loss[None]
 
-  def evaluate(self, state, batch, add):
+  def evaluate(self, state, batch):
     """Adds a batch to the confusion `[Y, Y]` and the summed loss."""
     examples, real, totals = batch
     images, labels, weights = jax.tree.map(lambda x: x[0], examples)
@@ -162,18 +162,18 @@ class _Arithmetic:
     logs, _ = self.log_probs(params, rest, images, real, train=False)
     true = jax.nn.one_hot(labels, len(real)) * weights[:, None]
     said = jax.nn.one_hot(logs.argmax(axis=1), len(real))
-    sums = add((true.T @ said, -jnp.sum(runs_lib.picked(logs, true))))
+    sums = self.add((true.T @ said, -jnp.sum(runs_lib.picked(logs, true))))
     return jax.tree.map(jnp.add, totals, sums)
 
   def steps_of_runs(self, state, batch):
     """`run_steps` of t runs."""
     examples, scalars, first, real = batch
     return jax.vmap(
-      lambda state, e, s, r: self.run_steps(state, (e, s, first, r), _own)
+      lambda state, e, s, r: self.run_steps(state, (e, s, first, r))
     )(state, examples, scalars, real)
 
   def evaluate_runs(self, state, batch):
     """`evaluate` of t runs."""
-    return jax.vmap(lambda state, *batch: self.evaluate(state, batch, _own))(
+    return jax.vmap(lambda state, *batch: self.evaluate(state, batch))(
       state, *batch
     )

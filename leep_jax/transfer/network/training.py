@@ -8,13 +8,9 @@ from typing import Any
 
 import jax
 
-from leep_jax import (
-  checks,
-  data,
-  devices,
-  source as source_lib,
-  tasks as tasks_lib,
-)
+from leep_jax import data, tasks as tasks_lib, validation
+from leep_jax.engine import programs
+from leep_jax.sources import source as source_lib
 from leep_jax.transfer import config as config_lib, metrics, runs as runs_lib
 from leep_jax.transfer.config import NetworkConfig
 from leep_jax.transfer.network.group import Group
@@ -112,7 +108,7 @@ def train_from_scratch(
   """
   init = _network(source).init
   if init is None:
-    raise checks.InputError(
+    raise validation.InputError(
       f"{source.name} cannot be trained from scratch: it does not say how "
       "fresh weights are drawn (init of models.network.from_nnx)"
     )
@@ -132,9 +128,9 @@ def train_from_scratch(
 
 def _network(source) -> source_lib.Network:
   if source.network is None:
-    raise checks.InputError(
+    raise validation.InputError(
       f"{source.name} can be applied but not trained: make it with "
-      "leep_jax.models.network.from_nnx, or give its Source a network"
+      "leep_jax.sources.network.from_nnx, or give its Source a network"
     )
   return source.network
 
@@ -185,7 +181,7 @@ def _train_all(
 
 def _groups(runs, batch_size, most) -> Iterator[list[runs_lib.Run]]:
   """Groups of at least as many runs as devices, and else single runs."""
-  count = devices.device_count()
+  count = programs.device_count()
   if len(runs) < count:
     yield from ([run] for run in runs)
     return

@@ -10,7 +10,7 @@ import re
 import jax
 import numpy as np
 
-from leep_jax import checks
+from leep_jax import validation
 
 _TREE = ("_METADATA", "manifest.ocdbt")
 _STEP = "_CHECKPOINT_METADATA"
@@ -39,7 +39,7 @@ def find(folder: pathlib.Path) -> pathlib.Path | None:
     named = [folder / name for name in _ITEMS if folder / name in items]
     if len(items) > 1 and not named:
       some = ", ".join(path.name for path in items[:3])
-      raise checks.InputError(
+      raise validation.InputError(
         f"{folder} has {len(items)} items ({some}): name the folder of one"
       )
     return (named or items)[0]
@@ -54,7 +54,7 @@ def find(folder: pathlib.Path) -> pathlib.Path | None:
     if inside is not None:
       return inside
   if (folder / _STEP).exists():
-    raise checks.InputError(
+    raise validation.InputError(
       f"{folder} has Orbax's {_STEP} but no arrays: cannot read it as an Orbax "
       "checkpoint; was it written to its end?"
     )
@@ -82,8 +82,8 @@ def read(path: pathlib.Path) -> dict[tuple[str, ...], np.ndarray]:
       args = ocp.args.PyTreeRestore(restore_args=as_numpy)
       state = checkpointer.restore(path.resolve(), args=args)
   except Exception as e:  # Orbax raises many types
-    why = checks.reason(e).replace("\n", " ")[:200]
-    raise checks.InputError(
+    why = validation.reason(e).replace("\n", " ")[:200]
+    raise validation.InputError(
       f"cannot read {path} as an Orbax checkpoint ({why}): was it written to "
       "its end?"
     ) from e
@@ -98,7 +98,7 @@ def read(path: pathlib.Path) -> dict[tuple[str, ...], np.ndarray]:
     elif parts and array.dtype.kind in "fV" and "rngs" not in parts:
       found[parts] = array
   if left_out:
-    checks.note(
+    validation.note(
       f"{path}: left out {len(left_out)} values of an optimizer "
       f"({', '.join(sorted(left_out)[:3])[:200]}, ...)"
     )

@@ -21,16 +21,9 @@ import zlib
 import jax
 import numpy as np
 
-from leep_jax import (
-  checks,
-  data,
-  devices,
-  forward,
-  outputs as outputs_lib,
-  source,
-  version,
-)
-from leep_jax.models import zoo
+from leep_jax import data, validation, version
+from leep_jax.engine import forward, outputs as outputs_lib, programs
+from leep_jax.sources import catalog, source
 
 _CHECKSUMS = "checksums.json"
 _CHUNK = 1 << 24  # bytes
@@ -55,11 +48,11 @@ def source_digest(model: source.Source) -> str:
     about = (*about, model.without_probs)
   digest = hashlib.sha256(repr(about).encode())
   constants: Sequence[Any] = ()
-  if not _is_of_the_zoo(model):
+  if not _is_listed(model):
     traced, constants = _traced(model)
-    digest.update(devices.without_addresses(traced.text).encode())
+    digest.update(programs.without_addresses(traced.text).encode())
   if not jax.tree.leaves((model.state, list(constants))):
-    raise checks.InputError(
+    raise validation.InputError(
       f"{model.name} hands over no weights: what is kept of it could not be "
       "told from that of other weights; pass them as its state"
     )
@@ -75,13 +68,13 @@ def source_digest(model: source.Source) -> str:
   return digest.hexdigest()[:16]
 
 
-def _is_of_the_zoo(model):
-  """Whether `zoo.load_source` made it of a checkpoint.
+def _is_listed(model):
+  """Whether `catalog.load_source` made it of a checkpoint.
 
   Its options then name what the package computes, whose version is in every
   key.
   """
-  return model.options.partition(" ")[0] in zoo.ARCHITECTURES
+  return model.options.partition(" ")[0] in catalog.ARCHITECTURES
 
 
 def _traced(model):
@@ -93,13 +86,13 @@ def _traced(model):
   for size in sorted({max(size, model.min_image_size) for size in sizes}):
     shape = jax.ShapeDtypeStruct((2, size, size, channels), np.float32)
     try:
-      return devices.trace(model.apply, model.state, shape)
+      return programs.trace(model.apply, model.state, shape)
     except Exception as e:  # whatever the user's own code raises
       failure = e
-  raise checks.InputError(
+  raise validation.InputError(
     f"{model.name} cannot be traced with images of {min(sizes)} to "
     f"{max(sizes)} pixels ({type(failure).__name__}: "
-    f"{checks.reason(failure)}): give its preprocessing an image_size"
+    f"{validation.reason(failure)}): give its preprocessing an image_size"
   )
 
 
@@ -148,7 +141,7 @@ class Cache:
         self._make(entry, about, model, dataset, dtype, options)
         found = self._open(entry, about)
     if found is None:
-      raise checks.InputError(
+      raise validation.InputError(
         f"{entry} is damaged again as soon as it is written: is the disk "
         "failing?"
       )
@@ -168,7 +161,7 @@ class Cache:
       self.folder.mkdir(parents=True, exist_ok=True)
       lock = open(self.folder / f".{entry.name}.lock", "ab")
     except OSError as e:
-      raise checks.InputError(
+      raise validation.InputError(
         f"cannot write cache_dir {self.folder}: {e.strerror}"
       ) from e
     with lock:
@@ -206,8 +199,8 @@ class Cache:
       return outputs_lib.Outputs.load(entry)
     except (OSError, ValueError, KeyError, TypeError) as e:
       self._on_note(
-        f"cached outputs {entry} are damaged ({checks.reason(e)}): they are "
-        "computed again"
+        f"cached outputs {entry} are damaged ({validation.reason(e)}): they "
+        "are computed again"
       )
       shutil.rmtree(entry, ignore_errors=True)
       return None
@@ -230,7 +223,7 @@ class Cache:
       made.chmod(0o777 & ~mask)  # those of NewFolder are private
       made.rename(entry)
     except OSError as e:
-      raise checks.InputError(
+      raise validation.InputError(
         f"cannot write cache_dir {self.folder}: {e.strerror or e}"
       ) from e
     finally:

@@ -1,25 +1,15 @@
-"""A source model as the rest of the package sees it: one pure function.
-
-A source is a pure function of a state and normalised images, with the
-preprocessing that its weights were trained with. Whoever has a Flax, Haiku or
-plain JAX model builds a `Source` from it and is served as the bundled models.
-"""
+"""What a network expects of an image: size, crop and normalisation."""
 
 from collections.abc import Callable
 import dataclasses
 import math
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from leep_jax import checks, resize
-
-# apply(state, images [B, H, W, C]) -> logits [B, Z], or (logits, features
-# [B, D]); images are float32 or bfloat16.
-Apply = Callable[[Any, jax.Array], Any]
-
+from leep_jax import validation
+from leep_jax.models import resize
 
 # How a crop that cannot be centred begins.
 _ORIGINS: dict[str, Callable[[float], int]] = {
@@ -41,7 +31,7 @@ def _check_unit(mean, std):
   name, value = next(iter(wrong.items()))
   # Caffe's networks subtract a mean from 0..255 and divide by nothing.
   both = len(wrong) == 2 or (name == "mean" and set(std) == {1})
-  raise checks.InputError(
+  raise validation.InputError(
     f"{name} {value:g} is on the scale 0..255: divide by 255"
     f"{', and std too' if both else ''}; here pixels are in [0, 1] before they "
     "are normalised"
@@ -69,6 +59,16 @@ class Preprocessing:
     crop_origin: how half a pixel at the crop's top left corner is rounded:
       "round" to the even number, as torchvision and timm do, or "floor", as
       transformers does.
+
+  Example:
+    >>> import numpy as np
+    >>> import leep_jax
+    >>> preprocessing = leep_jax.Preprocessing(
+    ...   image_size=2, mean=(0.5,) * 3, std=(0.5,) * 3, crop=0.5
+    ... )
+    >>> photos = np.full((1, 8, 6, 3), 255, np.uint8)  # white
+    >>> preprocessing(photos).shape, float(preprocessing(photos).min())
+    ((1, 2, 2, 3), 1.0)
   """
 
   image_size: int | None = None
@@ -88,34 +88,34 @@ class Preprocessing:
       or not all(0 < v < math.inf for v in self.std)
       or not np.all(np.isfinite(self.mean))
     ):
-      raise checks.InputError(
+      raise validation.InputError(
         f"mean {self.mean} and std {self.std} must have one finite number a "
         "channel, those of std above 0"
       )
     _check_unit(self.mean, self.std)
     if self.image_size is not None:
-      checks.at_least_1("image_size", self.image_size)
+      validation.at_least_1("image_size", self.image_size)
     real = isinstance(self.crop, (int, float, np.integer, np.floating))
     if not (real and 0 < self.crop <= 1):
-      raise checks.InputError(
+      raise validation.InputError(
         f"crop is {self.crop!r}, but must be above 0 and at most 1: is it in "
         "percent or pixels?"
       )
     object.__setattr__(self, "crop", float(self.crop))
     if self.interpolation not in list(resize.INTERPOLATIONS):
-      raise checks.unknown(
+      raise validation.unknown(
         "interpolation", str(self.interpolation), resize.INTERPOLATIONS
       )
     if not isinstance(self.squash, bool):
-      raise checks.InputError(
+      raise validation.InputError(
         f"squash is {self.squash!r}, but must be True or False: is it text "
         "from a file?"
       )
     if self.crop_origin not in _ORIGINS:
-      raise checks.unknown("crop_origin", str(self.crop_origin), _ORIGINS)
+      raise validation.unknown("crop_origin", str(self.crop_origin), _ORIGINS)
     if self.image_size is None and (self.crop != 1 or self.squash):
       option = "squash is True" if self.squash else f"crop is {self.crop:g}"
-      raise checks.InputError(
+      raise validation.InputError(
         f"{option}, but image_size is None: which size should images have?"
       )
 
@@ -198,11 +198,11 @@ class Preprocessing:
 
     side = self.image_size
     if side is None:
-      raise checks.InputError(
+      raise validation.InputError(
         "image_size is None: which size should the image be brought to?"
       )
     if image.ndim != 3 or image.dtype != np.uint8 or not image.size:
-      raise checks.InputError(
+      raise validation.InputError(
         f"an image is {image.dtype} of shape {image.shape}, not uint8 of "
         "shape [H, W, C]"
       )
@@ -233,89 +233,3 @@ class Preprocessing:
 
 def _shrinks(size, new_size):
   return any(new < old for old, new in zip(size, new_size, strict=True))
-
-
-class Weights(NamedTuple):
-  """What a network has learnt, its last fully connected layer left out of it.
-
-  Attributes:
-    params: pytree of the arrays that training changes by their gradients.
-    rest: pytree of all others: BatchNorm's running statistics, and the last
-      layer, which is not used.
-  """
-
-  params: Any
-  rest: Any
-
-
-@dataclasses.dataclass(frozen=True)
-class Network:
-  """A source's network up to its features, in a form that can be trained.
-
-  Attributes:
-    weights: those of the source.
-    apply: pure function `(params, rest, images, *, train, together) ->
-      (features [B, D], rest)` of normalised images, whose type is that of the
-      arithmetic. With `train`, BatchNorm takes the batch's statistics and
-      updates those in `rest`; with `together` too, the batch's part on this
-      device is one of several (`devices.join_batch_norm`).
-    init: `seed -> Weights`, freshly drawn; None where it is unknown.
-  """
-
-  weights: Weights
-  apply: Callable[..., tuple[jax.Array, Any]]
-  init: Callable[[int], Weights] | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-  """A pre-trained classifier.
-
-  Attributes:
-    name: what tables and rows call it.
-    apply: pure function `(state, images) -> logits [B, Z]`, or
-      `-> (logits [B, Z], features [B, D])`; a source without features has no
-      feature scores.
-    state: pytree of arrays handed to `apply`.
-    preprocessing: what turns raw images into the network's input.
-    min_image_size: smallest side, in pixels, of an image it can be fed.
-    network: the same network, to be fine-tuned or trained from scratch; None
-      where it can only be applied. `models.network.from_nnx` gives both.
-    options: what besides weights and preprocessing decides its outputs, such
-      as how convolutions pad.
-    without_probs: why its outputs are no distribution over labels of which
-      one is true, as those of a network without a head or with a sigmoid for
-      each of several labels; empty where they are. Scores of features are
-      then all there is, and `apply` may return None for the logits.
-  """
-
-  name: str
-  apply: Apply
-  state: Any
-  preprocessing: Preprocessing = Preprocessing()
-  min_image_size: int = 1
-  network: Network | None = None
-  options: str = ""
-  without_probs: str = ""
-
-  def check_images(self, shape: tuple[int, ...]) -> None:
-    """Refuses images that the source cannot be fed.
-
-    Args:
-      shape: of images, `[B, H, W, C]`.
-
-    Raises:
-      InputError: if it is another, or they are too small.
-    """
-    channels = len(self.preprocessing.mean)
-    if len(shape) != 4 or shape[3] not in (1, channels):
-      hint = ": are channels first?" if shape[1:2] == (channels,) else ""
-      raise checks.InputError(
-        f"images have shape {shape}, not [B, H, W, 1 or {channels}]{hint}"
-      )
-    side = self.preprocessing.image_size or min(shape[1:3])
-    if side < self.min_image_size:
-      raise checks.InputError(
-        f"images are {side} pixels a side, but {self.name} takes at least "
-        f"{self.min_image_size}"
-      )

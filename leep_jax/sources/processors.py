@@ -10,7 +10,8 @@ import math
 import numbers
 from typing import Any
 
-from leep_jax import checks, config_keys
+from leep_jax import validation
+from leep_jax.sources import config_keys
 
 # Pillow's numbers, which transformers writes as `resample`.
 _RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
@@ -103,12 +104,14 @@ def read(
     )
   for key in ("do_resize", "do_center_crop", "do_rescale", "do_normalize"):
     if not isinstance(options[key], bool):
-      raise checks.InputError(f"{key} is {options[key]!r}, not true or false")
+      raise validation.InputError(
+        f"{key} is {options[key]!r}, not true or false"
+      )
   fields = _normalisation(options, origin) | {
     "interpolation": _interpolation(options["resample"])
   }
   if not options["do_resize"]:
-    raise checks.InputError(
+    raise validation.InputError(
       "do_resize is false: the network was fed images of the size they had, "
       "but here they are brought to one size; if size "
       f"{options.get('size')} is right for yours, set do_resize to true"
@@ -120,7 +123,7 @@ def read(
   side, asked = fields.get("image_size"), model.get("image_size")
   if not stated.keys() & {"size", "crop_size"} and isinstance(asked, int):
     if side not in (None, asked):
-      checks.note(
+      validation.note(
         f"{origin}: no size in preprocessor_config.json, so that images are "
         f"{side} pixels a side, as {name} makes them by default; config.json "
         f"says image_size {asked}: --image_size={asked} feeds that"
@@ -145,7 +148,7 @@ def _class_name(stated, model):
   base = str(name).replace("FeatureExtractor", "ImageProcessor")
   base = base.removesuffix("Fast").removesuffix("Pil")
   if base not in _CLASSES:
-    raise checks.InputError(
+    raise validation.InputError(
       f"image_processor_type is {name!r}, which prepares images in ways that "
       f"are not known here; known are {', '.join(sorted(_CLASSES))}"
     )
@@ -155,7 +158,7 @@ def _class_name(stated, model):
 def _check_keys(stated, name, origin):
   for key, why in config_keys.PROCESSOR_REFUSED.items():
     if stated.get(key):
-      raise checks.InputError(
+      raise validation.InputError(
         f"{key} is {stated[key]!r}, but that is not done here: {why}"
       )
   known = (
@@ -175,7 +178,7 @@ def tell_unknown(
   keys = [key for key in stated if key not in known and stated[key] is not None]
   if keys:
     more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-    checks.note(
+    validation.note(
       f"{origin} says {', '.join(map(str, keys[:3]))}{more}, which is not "
       "known here and changes nothing"
     )
@@ -191,7 +194,9 @@ def channels(name: str, values: Any) -> tuple[float, ...]:
     values = [values]
   for value in values:
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-      raise checks.InputError(f"{name} is {values!r}, not one number a channel")
+      raise validation.InputError(
+        f"{name} is {values!r}, not one number a channel"
+      )
   return tuple(map(float, values)) * (3 if len(values) == 1 else 1)
 
 
@@ -201,7 +206,7 @@ def _normalisation(options, origin):
   if options["do_rescale"]:
     (factor, *_) = channels("rescale_factor", options["rescale_factor"])
     if not 0 < factor < math.inf:
-      raise checks.InputError(
+      raise validation.InputError(
         f"rescale_factor is {factor:g}, but must be above 0"
       )
     scale *= factor
@@ -210,7 +215,7 @@ def _normalisation(options, origin):
     mean = channels("image_mean", options["image_mean"])
     std = channels("image_std", options["image_std"])
     if scale > 100 and 0 < max(mean) <= 1 and max(std) <= 1:
-      checks.note(
+      validation.note(
         f"{origin}: image_mean {mean[0]:g} and image_std {std[0]:g} are on the "
         f"scale 0..1, but the network is fed pixels of 0..{scale:g}, as "
         "do_rescale and rescale_factor say: were they divided by 255 before? "
@@ -224,7 +229,7 @@ def _normalisation(options, origin):
 
 def _interpolation(how):
   if isinstance(how, bool) or how not in range(len(_RESAMPLE)):
-    raise checks.InputError(
+    raise validation.InputError(
       f"resample is {how!r}, but Pillow's filters are 0 to {len(_RESAMPLE) - 1}"
     )
   return _RESAMPLE[how]
@@ -234,7 +239,7 @@ def _size(name, size, *, square):
   """A height and a width, or the shorter side and None."""
   if isinstance(size, (list, tuple)):
     if len(size) != 2:
-      raise checks.InputError(f"{name} is {size}, not a height and a width")
+      raise validation.InputError(f"{name} is {size}, not a height and a width")
     size = dict(zip(("height", "width"), size, strict=True))
   elif not isinstance(size, dict):
     keys = ("height", "width") if square else ("shortest_edge",)
@@ -244,7 +249,7 @@ def _size(name, size, *, square):
     return size["height"], size["width"]
   if set(size) == {"shortest_edge"}:
     return size["shortest_edge"], None
-  raise checks.InputError(
+  raise validation.InputError(
     f"{name} has {', '.join(map(str, size)) or 'no keys'}, but known are "
     "height and width, or shortest_edge"
   )
@@ -257,18 +262,20 @@ def square(what: str, height: Any, width: Any) -> int:
     InputError: if it is none, or not of whole pixels.
   """
   if height != width:
-    raise checks.InputError(
+    raise validation.InputError(
       f"{what} is {height} x {width}, but images are made square"
     )
-  return checks.at_least_1(what, height)
+  return validation.at_least_1(what, height)
 
 
 def _crop_size(options):
   if "crop_size" not in options:
-    raise checks.InputError("do_center_crop is true, but crop_size is missing")
+    raise validation.InputError(
+      "do_center_crop is true, but crop_size is missing"
+    )
   height, width = _size("crop_size", options["crop_size"], square=True)
   if width is None:
-    raise checks.InputError(
+    raise validation.InputError(
       "crop_size has shortest_edge, but height and width are known"
     )
   return square("crop_size", height, width)
@@ -284,13 +291,13 @@ def _geometry(options, *, convnext):
     return _convnext(options, edge, width is None, cropped)
   if cropped is None:
     if width is None:
-      raise checks.InputError(
+      raise validation.InputError(
         f"size is shortest_edge {edge} without a crop (do_center_crop), but "
         "images are made square"
       )
     return {"image_size": edge, "crop": 1.0, "squash": True}
   if cropped > edge:
-    raise checks.InputError(
+    raise validation.InputError(
       f"crop_size is {cropped}, but size is {edge}: transformers would add a "
       "black border, which is not done here"
     )
@@ -305,12 +312,12 @@ def _geometry(options, *, convnext):
 def _convnext(options, edge, by_shorter_side, cropped):
   """ConvNeXt's own rules: a crop is a part of the image, below 384 pixels."""
   if not by_shorter_side:
-    raise checks.InputError(
+    raise validation.InputError(
       "size has height and width, but ConvNextImageProcessor takes "
       "shortest_edge"
     )
   if cropped not in (None, edge):
-    raise checks.InputError(
+    raise validation.InputError(
       f"crop_size is {cropped}, but size is {edge}: ConvNextImageProcessor "
       "would crop twice, which is not done here"
     )

@@ -23,14 +23,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from leep_jax import (
-  checks,
-  devices,
+from leep_jax import validation
+from leep_jax.engine import (
+  hosts,
   outputs as outputs_lib,
-  source as source_lib,
+  programs,
   statistics,
   storage,
 )
+from leep_jax.sources import source as source_lib
 
 KEEP = ("auto", "device", "host", "disk")
 # An output of the compiled pass, `[B]`: what an image's logits look like
@@ -77,7 +78,7 @@ def compute_outputs(
     progress: called with the number of examples done after each batch.
     regression: whether an iterable pairs images with real-valued targets `[B,
       T]` or `[B]` instead of labels; a `data.Dataset` knows.
-    over_hosts: whether the hosts of a job (see `devices.start`) share a
+    over_hosts: whether the hosts of a job (see `hosts.start`) share a
       `data.Dataset` that all of them can read: each runs a part of it, and
       scores are those of all examples.
 
@@ -91,20 +92,20 @@ def compute_outputs(
     LostHost: if another host has died.
   """
   if dtype not in ("float32", "bfloat16"):
-    raise checks.unknown("dtype", str(dtype), ("float32", "bfloat16"))
+    raise validation.unknown("dtype", str(dtype), ("float32", "bfloat16"))
   if keep not in KEEP:
-    raise checks.unknown("keep", str(keep), KEEP)
+    raise validation.unknown("keep", str(keep), KEEP)
   if directory is not None and keep != "disk":
-    raise checks.InputError(f'a directory needs keep="disk", not {keep!r}')
+    raise validation.InputError(f'a directory needs keep="disk", not {keep!r}')
   if batch_size is not None:
-    checks.at_least_1("batch_size", batch_size)
-  if over_hosts and devices.hosts() > 1:
+    validation.at_least_1("batch_size", batch_size)
+  if over_hosts and hosts.count() > 1:
     if directory is not None:
-      raise checks.InputError(
+      raise validation.InputError(
         "a directory cannot hold outputs of several hosts"
       )
     part = _host_part(dataset)
-    return devices.agree(
+    return hosts.agree(
       lambda: compute_outputs(
         source,
         part,
@@ -124,8 +125,8 @@ def compute_outputs(
     preprocessing = source.preprocessing
     size = preprocessing.image_size
     batch_size = batch_size or _default_batch_size(size, dataset)
-    batch_size = -(-batch_size // devices.device_count())
-    batch_size *= devices.device_count()
+    batch_size = -(-batch_size // programs.device_count())
+    batch_size *= programs.device_count()
     fit = None
     if dataset.image_shape is None and size is not None:
       fit = preprocessing.fit
@@ -157,21 +158,21 @@ def _identity(dataset):
 def _host_part(dataset):
   """This host's share of a data set."""
   if not hasattr(dataset, "indices"):
-    raise checks.InputError(
+    raise validation.InputError(
       f"hosts can share a Dataset, whose examples have numbers, but not a "
       f"{type(dataset).__name__}"
     )
-  counts = np.concatenate(devices.gather(np.asarray([len(dataset)])))
+  counts = np.concatenate(hosts.gather(np.asarray([len(dataset)])))
   if counts.min() != counts.max():
-    raise checks.InputError(
+    raise validation.InputError(
       f"hosts see from {counts.min()} to {counts.max()} examples of "
       f"{dataset.name}, but must see the same: do all read the same data?"
     )
-  if counts[0] < devices.hosts():
-    raise checks.InputError(
-      f"{counts[0]} examples are too few for {devices.hosts()} hosts"
+  if counts[0] < hosts.count():
+    raise validation.InputError(
+      f"{counts[0]} examples are too few for {hosts.count()} hosts"
     )
-  share = devices.share(len(dataset))
+  share = hosts.share(len(dataset))
   return dataclasses.replace(dataset, indices=dataset.indices[share])
 
 
@@ -180,18 +181,18 @@ def _pairs(loader) -> Iterator[tuple[np.ndarray, Any]]:
   try:
     batches = iter(loader)
   except TypeError as e:
-    raise checks.InputError(
+    raise validation.InputError(
       f"the data set is a {type(loader).__name__}, which cannot be iterated: "
       "pass a Dataset, or batches (images, labels)"
     ) from e
   for batch in batches:
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
       size = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
-      raise checks.InputError(
+      raise validation.InputError(
         f"a batch is a {type(batch).__name__}{size}, not a pair (images, "
         "labels)"
       )
-    images = checks.as_array("images", batch[0])
+    images = validation.as_array("images", batch[0])
     if len(np.atleast_1d(images)):
       # Copied: a loader may reuse its buffer while devices still read it.
       yield np.array(images), batch[1]
@@ -203,8 +204,8 @@ def _default_batch_size(image_size, dataset):
   pixels = (1 << 18) if jax.default_backend() == "cpu" else (1 << 24)
   rows = pixels // max(stored, (image_size or 1) ** 2)
   rows = min(max(rows, 16), 1024)
-  return min(rows, -(-len(dataset) // devices.device_count())) * (
-    devices.device_count()
+  return min(rows, -(-len(dataset) // programs.device_count())) * (
+    programs.device_count()
   )
 
 
@@ -214,7 +215,7 @@ def _forward(source, dtype):
   without_probs = bool(source.without_probs)
 
   def forward(state, images):
-    with jax.default_matmul_precision(devices.precision(dtype)):
+    with jax.default_matmul_precision(programs.precision(dtype)):
       outputs = apply(state, preprocessing(images).astype(dtype))
     if not isinstance(outputs, (tuple, list)):
       outputs = (outputs,)
@@ -248,9 +249,9 @@ def _forward(source, dtype):
 
 @dataclasses.dataclass(frozen=True)
 class _Traced:
-  """A traced forward pass, in the form that `devices.parallel` takes."""
+  """A traced forward pass, in the form that `programs.parallel` takes."""
 
-  forward: devices.Traced
+  forward: programs.Traced
 
   def __call__(self, placed, images):
     state, constants = placed
@@ -264,8 +265,8 @@ def _forward_all(
   try:
     state = jax.tree.map(jnp.asarray, source.state)
   except Exception as e:  # whatever is no array raises its own
-    raise checks.InputError(
-      f"the state of {source.name} is not all arrays: {checks.reason(e)}"
+    raise validation.InputError(
+      f"the state of {source.name} is not all arrays: {validation.reason(e)}"
     ) from e
   if dtype != "float32":
     state = jax.tree.map(
@@ -276,29 +277,29 @@ def _forward_all(
   rows, shape = 0, None
   check_logits = _LogitsCheck(source.name)
   ahead: collections.deque[tuple[Any, np.ndarray]] = collections.deque()
-  check = checks.real_targets if regression else checks.class_labels
+  check = validation.real_targets if regression else validation.class_labels
   for images, labels in batches:
     labels = check(labels)
     if images.dtype != np.uint8:
       normalised = source.preprocessing.takes_any_range
-      images = checks.images("images", images, normalised=normalised)
+      images = validation.images("images", images, normalised=normalised)
       images = images.astype(np.float32, copy=False)
     if len(images) != len(labels):
-      raise checks.InputError(
+      raise validation.InputError(
         f"a batch has {len(images)} images but {len(labels)} "
         f"{'targets' if regression else 'labels'}"
       )
-    rows = max(rows, -(-len(images) // devices.device_count()))
+    rows = max(rows, -(-len(images) // programs.device_count()))
     first = shape is None
     if (rows, *images.shape[1:]) != shape:
       shape = (rows, *images.shape[1:])
       traced, constants = _trace(source, forward, state, images, rows)
-      spread = devices.parallel(_Traced(traced))
-      placed = devices.replicate((state, constants))
-    outputs = spread(placed, devices.split(images, rows))
+      spread = programs.parallel(_Traced(traced))
+      placed = programs.replicate((state, constants))
+    outputs = spread(placed, programs.split(images, rows))
     if first and len(images) > 1 and not _in_evaluation(source.apply):
       repeated = np.broadcast_to(images[:1], images.shape)
-      alone = spread(placed, devices.split(np.array(repeated), rows))
+      alone = spread(placed, programs.split(np.array(repeated), rows))
       _tell_training_mode(source, outputs, alone, len(images), dtype)
     ahead.append((outputs, labels))
     if len(ahead) > 1:
@@ -333,7 +334,7 @@ class _LogitsCheck:
 
   def _refuse_distributions(self):
     if self._all & statistics.IS_DISTRIBUTION:
-      raise checks.InputError(
+      raise validation.InputError(
         f"{self._name} returns probabilities, not logits: every row is "
         "non-negative and sums to 1 (or 100 %), and a softmax would be taken a "
         "second time. Return what comes before its softmax, or jnp.log(probs)"
@@ -346,7 +347,7 @@ class _LogitsCheck:
     self._refuse_distributions()
     confident = self._any & statistics.IS_CONFIDENT
     if self._all & statistics.IN_UNIT_RANGE and confident:
-      checks.note(
+      validation.note(
         f"all logits of {self._name} are from 0 to 1: are they a sigmoid's, "
         "one for each of several labels? LEEP and NCE need logits of labels of "
         "which one is true; for scores of features alone, set without_probs of "
@@ -369,7 +370,7 @@ def _tell_training_mode(source, outputs, alone, count, dtype):
     copies = storage.on_host(alone[key])[:count]
     unit = max(np.abs(mixed).max(), np.abs(copies).max())
     if np.abs(copies - mixed).max() > _SAME_ALONE[dtype] * unit:
-      checks.note(
+      validation.note(
         f"{source.name} gives an image other {key} among other images than "
         "among copies of itself: is the network in training mode (batch "
         "statistics, dropout)? Its scores change with the batch size; set "
@@ -386,14 +387,14 @@ def _trace(source, forward, state, images, rows):
   source.check_images(images.shape)
   example = jax.ShapeDtypeStruct((rows, *images.shape[1:]), images.dtype)
   try:
-    traced, constants = devices.trace(forward, state, example)
+    traced, constants = programs.trace(forward, state, example)
   except Exception as e:  # whatever the user's own code raises
-    raise checks.InputError(
+    raise validation.InputError(
       f"{source.name} cannot be applied to images {images.shape}: "
-      f"{type(e).__name__}: {checks.reason(e)}"
+      f"{type(e).__name__}: {validation.reason(e)}"
     ) from e
   if not traced.shapes:
-    raise checks.InputError(
+    raise validation.InputError(
       f"{source.name} returns neither logits nor features"
     )
   what_of = {"probs": "logits", "outputs": "logits", "features": "features"}
@@ -401,7 +402,7 @@ def _trace(source, forward, state, images, rows):
     if key not in what_of:
       continue
     if len(shape.shape) != 2 or shape.shape[0] != rows:
-      raise checks.InputError(
+      raise validation.InputError(
         f"{source.name} returns {what_of[key]} of shape {shape.shape} for "
         f"{rows} images, not [{rows}, K]"
       )
@@ -409,7 +410,7 @@ def _trace(source, forward, state, images, rows):
       hint = ""
       if shape.shape[1]:
         hint = ": is it the logit s of a sigmoid? Return (0, s)"
-      raise checks.InputError(
+      raise validation.InputError(
         f"{source.name} returns {shape.shape[1]} {what_of[key]} an "
         f"image, which tell nothing{hint}"
       )
@@ -422,8 +423,8 @@ def _collect(
   """Keeps what the forward pass yields where `keep` says."""
   first = next(forwarded, None)
   if first is None:
-    raise checks.InputError("there are no examples: the data set is empty")
-  on_device, on_host = devices.memory_budget()
+    raise validation.InputError("there are no examples: the data set is empty")
+  on_device, on_host = programs.memory_budget()
   if keep == "auto" and count is not None:
     keep = _where_it_fits(first[0], count, on_device, on_host)
   labels: list[np.ndarray] = []
@@ -465,8 +466,8 @@ def _truth(parts):
   try:
     values = np.concatenate(parts)
   except ValueError as e:
-    raise checks.InputError(
-      f"batches differ in their number of targets ({checks.reason(e)})"
+    raise validation.InputError(
+      f"batches differ in their number of targets ({validation.reason(e)})"
     ) from e
   return {"targets" if values.ndim == 2 else "labels": values}
 
@@ -487,7 +488,7 @@ def _collect_on_disk(source, parts, labels, directory, num_classes):
       else:
         if num_classes is None:
           num_classes = int(truth["labels"].max()) + 1
-        checks.class_labels(truth["labels"], num_classes=num_classes)
+        validation.class_labels(truth["labels"], num_classes=num_classes)
       folder.finish(
         truth,
         num_classes=num_classes,
@@ -510,6 +511,6 @@ def _collect_on_disk(source, parts, labels, directory, num_classes):
 def _where_it_fits(arrays, count, on_device, on_host):
   width = sum(x.shape[-1] * x.dtype.itemsize for x in arrays.values())
   total = count * width
-  if total // devices.device_count() <= on_device:
+  if total // programs.device_count() <= on_device:
     return "device"
   return "host" if total <= on_host else "disk"

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from leep_jax import checks
+from leep_jax import validation
 
 GROUPS = 20
 LEVEL = 0.95
@@ -114,7 +114,9 @@ class Estimate:
       InputError: if `level` is not between 0 and 1.
     """
     if not 0 < level < 1:
-      raise checks.InputError(f"level is {level}, but must be between 0 and 1")
+      raise validation.InputError(
+        f"level is {level}, but must be between 0 and 1"
+      )
     error = self.standard_error
     if error is None:
       return None
@@ -139,13 +141,13 @@ def paired_difference(first: Estimate, second: Estimate) -> Estimate:
     InputError: if examples, their order or groups are not the same.
   """
   if not np.array_equal(first.sizes, second.sizes):
-    raise checks.InputError(
+    raise validation.InputError(
       f"scores of {first.sizes.sum():.0f} and {second.sizes.sum():.0f} "
       f"examples in {len(first.sizes)} and {len(second.sizes)} groups are no "
       "pair: both sources need the same examples"
     )
   if not _same_examples(first.examples, second.examples):
-    raise checks.InputError(
+    raise validation.InputError(
       "scores of the same number of examples, but with other labels, in "
       "another order or of other data, are no pair: does a loader shuffle, or "
       "were data changed in between? Compute both on the same examples in one "
@@ -224,7 +226,7 @@ def estimate(
     rest = jax.tree.map(np.subtract, parts.total, parts.of_group(group))
     try:
       return parts.finalise(rest)
-    except checks.UndefinedScore:
+    except validation.UndefinedScore:
       return math.nan
 
   deleted = [without(g) for g in range(len(sizes))] if len(sizes) > 1 else []

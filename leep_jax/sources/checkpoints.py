@@ -9,7 +9,7 @@ architecture, beside the network. Whatever matches nothing is listed, on either
 side.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import json
 import pathlib
 import re
@@ -20,12 +20,9 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from leep_jax import checks, file_kinds, orbax
-
-# Substitutions (pattern, replacement), applied in order to a name in a file:
-# they make the published name. Names with "#0", "#1", ... at their end are
-# pieces of one tensor, joined along the first axis.
-Names = tuple[tuple[str, str | Callable[[re.Match], str]], ...]
+from leep_jax import validation
+from leep_jax.models.architecture import Names
+from leep_jax.sources import file_kinds, orbax
 
 # What wrappers of PyTorch put before every name.
 _WRAPPERS: Names = ((r"^((module|_orig_mod|model|state_dict)\.)+", ""),)
@@ -83,22 +80,22 @@ def read_tensors(
   if orbax.is_tree(path):
     return _read_orbax(path), {}
   if not path.is_file():
-    raise checks.InputError(f"no checkpoint file at {path}")
+    raise validation.InputError(f"no checkpoint file at {path}")
   if path.name.endswith(".index.json"):
     return _read_parts(path), {}
   kind = file_kinds.kind_of(path)
   if kind is not None and not kind.readable:
     raise kind.refusal(path)
   if kind is not None and kind.name == "npz":
-    return _of_flax(checks.read_npz(path)), {}
+    return _of_flax(validation.read_npz(path)), {}
   try:
     with safetensors.safe_open(path, framework="np") as file:
       metadata = file.metadata() or {}
       return {k: file.get_tensor(k) for k in file.keys()}, metadata
   except Exception as e:  # safetensors raises several types
-    raise checks.InputError(
-      f"cannot read {path} as safetensors ({checks.reason(e)}): is the file "
-      "damaged, or a download cut short?"
+    raise validation.InputError(
+      f"cannot read {path} as safetensors ({validation.reason(e)}): is the "
+      "file damaged, or a download cut short?"
     ) from e
 
 
@@ -125,7 +122,7 @@ def find(folder: pathlib.Path) -> pathlib.Path:
   if len(found) == 1:
     return found[0]
   if found:
-    raise checks.InputError(
+    raise validation.InputError(
       f"{folder} has {len(found)} checkpoints "
       f"({', '.join(p.name for p in found)}), none called model.safetensors: "
       "name one of them"
@@ -133,7 +130,7 @@ def find(folder: pathlib.Path) -> pathlib.Path:
   refusal = file_kinds.folder_refusal(folder)
   if refusal is not None:
     raise refusal
-  raise checks.InputError(
+  raise validation.InputError(
     f"{folder} has no checkpoint: no model.safetensors, no Orbax metadata"
   )
 
@@ -170,8 +167,9 @@ def _read_parts(path):
     if outside:
       raise ValueError(f"{outside[0]} is not beside it")
   except (OSError, ValueError, TypeError, KeyError, AttributeError) as e:
-    raise checks.InputError(
-      f"cannot read {path} as the index of a checkpoint ({checks.reason(e)})"
+    raise validation.InputError(
+      f"cannot read {path} as the index of a checkpoint "
+      f"({validation.reason(e)})"
     ) from e
   tensors: dict[str, np.ndarray] = {}
   for part in parts:
@@ -272,7 +270,7 @@ def strip_prefix(
     return tensors, []
   best, *others = [prefix for prefix, count in fits.items() if count == most]
   if others and not others[0].startswith(best):
-    raise checks.InputError(
+    raise validation.InputError(
       f"the file holds the network twice, under {best} and {others[0]}: write "
       "a file with the tensors of one"
     )
@@ -369,10 +367,10 @@ def load_into(
   left_over = [name for name, _ in found.values()]
   if headless and not missing and all(_HEADS.search(n) for n in left_over):
     if left_over:
-      checks.note(f"{origin}: left out {some(left_over)}, of another head")
+      validation.note(f"{origin}: left out {some(left_over)}, of another head")
     left_over = []
   if missing or wrong or left_over:
-    raise checks.InputError(
+    raise validation.InputError(
       f"{origin} does not fit the architecture; "
       + _told(missing, left_over, wrong)
     )

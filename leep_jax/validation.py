@@ -65,8 +65,8 @@ def some(names: Iterable[object], *, most: int = 3) -> str:
   """Returns the first few names, and how many more there are.
 
   Example:
-    >>> from leep_jax import checks
-    >>> checks.some(["a", "b", "c", "d", "e"])
+    >>> from leep_jax import validation
+    >>> validation.some(["a", "b", "c", "d", "e"])
     'a, b, c and 2 more'
   """
   shown = [f"{name}" for name in names]

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import checks
+from leep_jax import validation
 
 
 def holdout(
@@ -28,21 +28,23 @@ def holdout(
     InputError: if the fraction is out of range, or no class has two examples.
   """
   if not 0 < fraction < 1:
-    raise checks.InputError(
+    raise validation.InputError(
       f"fraction is {fraction!r}, but must be above 0 and below 1"
     )
   if not isinstance(seed, (int, np.integer)) or seed < 0:
-    raise checks.InputError(f"seed is {seed}, but must be an integer from 0")
+    raise validation.InputError(
+      f"seed is {seed}, but must be an integer from 0"
+    )
   rng = np.random.default_rng(seed)
   train, test = [], []
-  for indices in indices_by_class(checks.class_labels(labels)).values():
+  for indices in indices_by_class(validation.class_labels(labels)).values():
     size = max(round(fraction * len(indices)), 1)
     size = min(size, len(indices) - 1)
     shuffled = rng.permutation(indices)
     test.append(shuffled[:size])
     train.append(shuffled[size:])
   if not any(map(len, test)):
-    raise checks.InputError(
+    raise validation.InputError(
       f"no class has two examples, so none of {len(train)} can be held out for "
       "test: are these class labels?"
     )

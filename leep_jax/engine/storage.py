@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import checks, devices, statistics
+from leep_jax import validation
+from leep_jax.engine import programs, statistics
 
 # Bytes of one array that a device gets in one call of a compiled program. With
 # so many, the cost of the call itself does not matter.
@@ -46,7 +47,7 @@ class BatchContext:
 
   Example:
     >>> import numpy as np
-    >>> from leep_jax import storage
+    >>> from leep_jax.engine import storage
     >>> context = storage.BatchContext(
     ...   labels=np.array([0, 1, 1], np.int32), num_classes=2)
     >>> store = storage.HostArrays({"probs": np.full((3, 4), 0.25)})
@@ -67,14 +68,14 @@ def _make_batch(arrays, context, start, count, rows):
   labels = context.labels[start : start + count]
   targets = context.targets
   if targets is not None:
-    targets = devices.split(targets[start : start + count], rows)
+    targets = programs.split(targets[start : start + count], rows)
   return statistics.Batch(
-    labels=devices.split(labels, rows),
-    weights=devices.split(np.ones(count, np.float32), rows),
+    labels=programs.split(labels, rows),
+    weights=programs.split(np.ones(count, np.float32), rows),
     num_classes=context.num_classes,
     targets=targets,
     # One for each device, which knows its own rows alone.
-    start=start + rows * np.arange(devices.device_count(), dtype=np.int32),
+    start=start + rows * np.arange(programs.device_count(), dtype=np.int32),
     **arrays,
   )
 
@@ -84,7 +85,7 @@ class Store(abc.ABC):
 
   Example:
     >>> import numpy as np
-    >>> from leep_jax import storage
+    >>> from leep_jax.engine import storage
     >>> store = storage.HostArrays({"features": np.zeros((10, 3))})
     >>> isinstance(store, storage.Store), store.shape("features")
     (True, (10, 3))
@@ -138,7 +139,7 @@ class HostArrays(Store):
 
   Example:
     >>> import numpy as np
-    >>> from leep_jax import storage
+    >>> from leep_jax.engine import storage
     >>> store = storage.HostArrays({"features": np.arange(6.0).reshape(3, 2)})
     >>> store.is_wide("features")  # float64
     True
@@ -181,7 +182,7 @@ class HostArrays(Store):
     Each size is compiled anew, so there are few: powers of two and, where all
     examples fit in one call, four steps between them, as padding costs time.
     """
-    enough = -(-len(self._arrays[keys[0]]) // devices.device_count())
+    enough = -(-len(self._arrays[keys[0]]) // programs.device_count())
     # In bytes of float32; 64 rows at least, however wide they are.
     width = max(self.shape(key)[1] * 4 for key in keys)
     most = max(times * _CHUNK_BYTES // width, 64)
@@ -190,13 +191,13 @@ class HostArrays(Store):
     return min(-(-enough // unit) * unit, 1 << (most.bit_length() - 1))
 
   def chunks(self, key):
-    step = self._rows([key]) * devices.device_count()
+    step = self._rows([key]) * programs.device_count()
     for start in range(0, self.shape(key)[0], step):
       yield self._arrays[key][start : start + step]
 
   def batches(self, keys, context):
     rows = self._rows(keys, times=_GROUPED_FACTOR if context.grouped else 1)
-    step = rows * devices.device_count()
+    step = rows * programs.device_count()
     for start in range(0, len(context.labels), step):
       arrays = {}
       for key in keys:
@@ -204,7 +205,7 @@ class HostArrays(Store):
         # Before float32 takes the digits that a large mean leaves.
         if key == "features" and self.is_wide(key):
           array = array - context.centre
-        arrays[key] = devices.split(_device_ready(array), rows)
+        arrays[key] = programs.split(_device_ready(array), rows)
       count = min(step, len(context.labels) - start)
       yield _make_batch(arrays, context, start, count, rows)
 
@@ -225,7 +226,7 @@ class DeviceArrays(Store):
 
   Example:
     >>> import jax.numpy as jnp
-    >>> from leep_jax import storage
+    >>> from leep_jax.engine import storage
     >>> part = {"features": jnp.ones((2, 4, 3))}  # 4 rows for each of 2 devices
     >>> store = storage.DeviceArrays([(part, 7)])  # of which 1 is padding
     >>> store.shape("features")
@@ -272,7 +273,7 @@ def on_host(array: Any) -> np.ndarray:
 
   Example:
     >>> import jax.numpy as jnp
-    >>> from leep_jax import storage
+    >>> from leep_jax.engine import storage
     >>> storage.on_host(jnp.ones((2, 4, 3))).shape
     (8, 3)
   """
@@ -289,7 +290,7 @@ class FileArray:
   Example:
     >>> import pathlib, tempfile
     >>> import numpy as np
-    >>> from leep_jax import storage
+    >>> from leep_jax.engine import storage
     >>> with tempfile.TemporaryDirectory() as folder:
     ...   path = pathlib.Path(folder) / "features.npy"
     ...   np.save(path, np.arange(6.0).reshape(3, 2))
@@ -337,7 +338,7 @@ class NewFolder:
   Example:
     >>> import pathlib, tempfile
     >>> import numpy as np
-    >>> from leep_jax import storage
+    >>> from leep_jax.engine import storage
     >>> with tempfile.TemporaryDirectory() as temporary:
     ...   path = pathlib.Path(temporary) / "outputs"
     ...   with storage.NewFolder(path) as folder:
@@ -359,14 +360,16 @@ class NewFolder:
     if self.path.exists() and (
       not self.path.is_dir() or any(self.path.iterdir())
     ):
-      raise checks.InputError(f"{self.path} exists: outputs are written once")
+      raise validation.InputError(
+        f"{self.path} exists: outputs are written once"
+      )
     try:
       self.path.parent.mkdir(parents=True, exist_ok=True)
       self._partial = pathlib.Path(
         tempfile.mkdtemp(prefix=f".{self.path.name}-", dir=self.path.parent)
       )
     except OSError as e:
-      raise checks.InputError(f"cannot write outputs: {e}") from e
+      raise validation.InputError(f"cannot write outputs: {e}") from e
     return self
 
   def append(self, key: str, rows: np.ndarray) -> None:
@@ -439,7 +442,7 @@ def gather(parts: Iterable[Part], count: int) -> dict[str, np.ndarray]:
 
   Example:
     >>> import jax.numpy as jnp
-    >>> from leep_jax import storage
+    >>> from leep_jax.engine import storage
     >>> parts = [({"features": jnp.ones((2, 4, 3))}, 8)] * 2
     >>> storage.gather(parts, 16)["features"].shape
     (16, 3)

@@ -3,16 +3,19 @@
 All networks of this package become sources here, and so can a user's own.
 """
 
-from collections.abc import Callable
-import functools
+from collections.abc import Callable, Sequence
+import dataclasses
+from typing import Any
 
 from flax import nnx
 import jax
 import jax.numpy as jnp
 
-from leep_jax import checks, devices, source as source_lib
+from leep_jax import validation
+from leep_jax.models import preprocessing as preprocessing_lib
+from leep_jax.sources import source as source_lib
 
-_NO_PREPROCESSING = source_lib.Preprocessing()
+_NO_PREPROCESSING = preprocessing_lib.Preprocessing()
 
 
 def from_nnx(
@@ -20,7 +23,7 @@ def from_nnx(
   model: nnx.Module,
   *,
   head: str,
-  preprocessing: source_lib.Preprocessing = _NO_PREPROCESSING,
+  preprocessing: preprocessing_lib.Preprocessing = _NO_PREPROCESSING,
   min_image_size: int = 1,
   init: Callable[[int], nnx.Module] | None = None,
 ) -> source_lib.Source:
@@ -44,7 +47,7 @@ def from_nnx(
     >>> from flax import nnx
     >>> import jax.numpy as jnp
     >>> import leep_jax
-    >>> from leep_jax.models import network
+    >>> from leep_jax.sources import network
     >>> class Linear(nnx.Module):
     ...   def __init__(self, *, rngs):
     ...     self.fc = nnx.Linear(12, 5, rngs=rngs)
@@ -58,12 +61,11 @@ def from_nnx(
   """
   model = nnx.clone(model)
   model.eval()
-  # A pure function of its state is all that the rest of the package sees.
   graph, state = nnx.split(model)
-  within = _within(head)
-  if not any(within(path) for path, _ in nnx.to_flat_state(state)):
+  body = _Body(graph, tuple(head.split(".")))
+  if not any(body.holds_head(path) for path, _ in nnx.to_flat_state(state)):
     known = sorted({str(path[0]) for path, _ in nnx.to_flat_state(state)})
-    raise checks.InputError(
+    raise validation.InputError(
       f"{name} has no layer {head!r}: its parts are {', '.join(known)}"
     )
 
@@ -71,41 +73,6 @@ def from_nnx(
     return nnx.merge(graph, state)(images)
 
   apply.in_evaluation = True  # type: ignore[attr-defined]
-
-  # Trained with a head of its own, a network does not need that of the source.
-  # Running means are no parameters, and are updated by the forward pass.
-  def trained(path, variable):
-    return isinstance(variable, nnx.Param) and not within(path)
-
-  def split(module):
-    return nnx.split(module, trained, ...)
-
-  @functools.lru_cache(maxsize=16)
-  def definition(train, together, dtype):
-    """The graph definition of the network in one mode, without values."""
-    module = nnx.merge(graph, state)
-    if train:
-      module.set_attributes(use_running_average=False, raise_if_not_found=False)
-    set_dtype(module, dtype)
-    if together:
-      devices.join_batch_norm(module)
-    return split(module)[0]
-
-  def train_apply(params, rest, images, *, train, together):
-    defined = definition(train, together, images.dtype.name)
-    low = jax.tree.map(lambda x: x.astype(images.dtype), params)
-    rest = jax.tree.map(jnp.asarray, rest)  # BatchNorm sets parts of it
-    module = nnx.merge(defined, low, rest, copy=True)
-    # Calling the module updates its running means in place; they are returned,
-    # as the caller sees a pure function.
-    _, features = module(images)
-    leaves = jax.tree.leaves(split(module)[2])
-    return features, jax.tree.unflatten(jax.tree.structure(rest), leaves)
-
-  def weights(module):
-    module.eval()
-    return source_lib.Weights(*split(module)[1:])
-
   return source_lib.Source(
     name=name,
     apply=apply,
@@ -113,11 +80,69 @@ def from_nnx(
     preprocessing=preprocessing,
     min_image_size=min_image_size,
     network=source_lib.Network(
-      weights=weights(model),
-      apply=train_apply,
-      init=None if init is None else lambda seed: weights(init(seed)),
+      weights=body.weights(model),
+      apply=body,
+      init=None if init is None else lambda seed: body.weights(init(seed)),
     ),
   )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Body:
+  """A network up to its features, as `Network.apply` describes.
+
+  Attributes:
+    graph: definition of the whole module.
+    head: path of its last layer, whose parameters are not trained: a run has a
+      head of its own.
+  """
+
+  graph: nnx.GraphDef[nnx.Module]
+  head: tuple[str, ...]
+
+  def holds_head(self, path: Sequence[Any]) -> bool:
+    """Tells whether the parameter at a path is the head's."""
+    return tuple(map(str, path[: len(self.head)])) == self.head
+
+  def split(self, module: nnx.Module) -> tuple[Any, Any, Any]:
+    """Returns the definition, what gradients change, and the other arrays.
+
+    Running means are no parameters: the forward pass updates them.
+    """
+
+    def trained(path, variable):
+      return isinstance(variable, nnx.Param) and not self.holds_head(path)
+
+    return nnx.split(module, trained, ...)
+
+  def weights(self, module: nnx.Module) -> source_lib.Weights:
+    """Returns the arrays of a module, which is put in evaluation mode."""
+    module.eval()
+    return source_lib.Weights(*self.split(module)[1:])
+
+  def __call__(
+    self,
+    params: Any,
+    rest: Any,
+    images: jax.Array,
+    *,
+    train: bool,
+    synchronise: Callable[[nnx.Module], None] | None = None,
+  ) -> tuple[jax.Array, Any]:
+    """Returns features `[B, D]` and the updated `rest`."""
+    low = jax.tree.map(lambda x: x.astype(images.dtype), params)
+    rest = jax.tree.map(jnp.asarray, rest)  # BatchNorm sets parts of it
+    module = nnx.merge(self.graph, low, rest, copy=True)
+    if train:
+      module.set_attributes(use_running_average=False, raise_if_not_found=False)
+    set_dtype(module, images.dtype.name)
+    if synchronise is not None:
+      synchronise(module)
+    # Calling the module updates its running means in place; they are returned,
+    # as the caller sees a pure function.
+    _, features = module(images)
+    leaves = jax.tree.leaves(self.split(module)[2])
+    return features, jax.tree.unflatten(jax.tree.structure(rest), leaves)
 
 
 def set_dtype(model: nnx.Module, dtype: str) -> None:
@@ -133,7 +158,8 @@ def set_dtype(model: nnx.Module, dtype: str) -> None:
   Example:
     >>> from flax import nnx
     >>> import jax.numpy as jnp
-    >>> from leep_jax.models import layers, network
+    >>> from leep_jax.models import layers
+    >>> from leep_jax.sources import network
     >>> norm = layers.batch_norm(3, rngs=nnx.Rngs(0))
     >>> network.set_dtype(norm, "bfloat16")
     >>> norm(jnp.ones((2, 4, 4, 3), jnp.bfloat16)).dtype.name
@@ -142,9 +168,3 @@ def set_dtype(model: nnx.Module, dtype: str) -> None:
   for _, module in nnx.iter_modules(model):
     if isinstance(module, nnx.BatchNorm):
       module.dtype = jnp.dtype(dtype)
-
-
-def _within(head):
-  """Returns a function that tells whether a path is that of the head."""
-  parts = tuple(head.split("."))
-  return lambda path: tuple(map(str, path[: len(parts)])) == parts

@@ -16,27 +16,28 @@ from flax import nnx
 import jax
 import numpy as np
 
-from leep_jax import (
-  checks,
-  configs,
-  file_kinds,
-  hub,
-  source as source_lib,
-  weights,
-)
+from leep_jax import validation
 from leep_jax.models import (
   cifar_resnet,
   convnext,
   darknet,
   efficientnet,
   mobilenet_v1,
-  network,
   resnet,
   senet,
   vit,
 )
 from leep_jax.models.architecture import Architecture
-from leep_jax.models.published import PUBLISHED, Entry
+from leep_jax.models.preprocessing import Preprocessing
+from leep_jax.sources import (
+  checkpoints,
+  configs,
+  file_kinds,
+  hub,
+  network,
+  source as source_lib,
+)
+from leep_jax.sources.published import PUBLISHED, Entry
 
 ARCHITECTURES: dict[str, Architecture] = {
   name: architecture
@@ -76,13 +77,13 @@ class Overrides:
 
   def __post_init__(self):
     if self.num_classes is not None:
-      checks.at_least_1("num_classes", self.num_classes)
+      validation.at_least_1("num_classes", self.num_classes)
     # Refused here, before anything is loaded; what is not given is made to fit.
     given = self.preprocessing()
     for one, other in (("mean", "std"), ("std", "mean")):
       if one in given:
         given.setdefault(other, (0.5,) * len(given[one]))
-    source_lib.Preprocessing(**{"image_size": 1, **given})
+    Preprocessing(**{"image_size": 1, **given})
 
   def preprocessing(self) -> dict[str, Any]:
     """Returns the fields of `Preprocessing` that are replaced."""
@@ -135,7 +136,7 @@ def build(
     **options: those of `Architecture.options`.
   """
   if arch not in ARCHITECTURES:
-    raise checks.unknown("architecture", arch, ARCHITECTURES)
+    raise validation.unknown("architecture", arch, ARCHITECTURES)
   constructor = ARCHITECTURES[arch].build
   model = constructor(num_classes, rngs=nnx.Rngs(seed), **options)
   model.eval()
@@ -153,7 +154,7 @@ class _OneKey:
 
 
 def shapes(arch: str, num_classes: int, **options: Any) -> nnx.Module:
-  """Returns what `build` does without values: for `weights.load_into`."""
+  """Returns what `build` does without values: for `checkpoints.load_into`."""
 
   def make():
     model = ARCHITECTURES[arch].build(num_classes, rngs=_OneKey(), **options)
@@ -192,7 +193,7 @@ def _resolve(name: str) -> tuple[str, str]:
   known = in_lower_case.get(name.lower(), name)
   if known in bundled():
     path = os.fspath(bundled()[known])
-    return json.loads(weights.read_metadata(path)["leep_jax"])[
+    return json.loads(checkpoints.read_metadata(path)["leep_jax"])[
       "architecture"
     ], path
   for entry in PUBLISHED:
@@ -224,50 +225,50 @@ def check_source(name: str) -> None:
   if path:
     if arch in bundled():
       own, _ = _resolve(arch)
-      raise checks.InputError(
+      raise validation.InputError(
         f"{arch} is a bundled source, with weights of its own: for the weights "
         f"in {path} pass {own}@{path}"
       )
     if arch not in ARCHITECTURES and not (hub.is_hub(path) and not arch):
-      raise checks.unknown("architecture", arch, ARCHITECTURES)
+      raise validation.unknown("architecture", arch, ARCHITECTURES)
     if hub.is_hub(path):
       hub.check(path)
     elif path.startswith(("https:", "http:")):
-      raise checks.InputError(
+      raise validation.InputError(
         f"{name} is published as a pickle at {path}: download and convert it "
         f"({file_kinds.CONVERT}), then pass {arch}@OUT.safetensors"
         if name in (row.name for row in PUBLISHED)
         else f"{path} is not fetched: download it, then pass {arch}@FILE"
       )
     elif re.match(r"\w+://", path):
-      raise checks.InputError(
+      raise validation.InputError(
         f"{path} is not fetched: download it, then pass {arch}@FILE"
       )
     elif not os.path.exists(os.path.expanduser(path)):
       index = os.path.expanduser(f"{path}.index")  # what TensorFlow names
       if os.path.exists(index):
-        weights.read_tensors(index)
-      raise checks.InputError(f"no checkpoint at {path}")
+        checkpoints.read_tensors(index)
+      raise validation.InputError(f"no checkpoint at {path}")
   elif name.lower() in _aliases():
     arch = _aliases()[name.lower()]
     known = "" if arch == name else f" ({arch} here)"
-    raise checks.InputError(
+    raise validation.InputError(
       f"{name}{known} is an architecture, not trained weights: pass "
       f"{arch}@CHECKPOINT.safetensors or {arch}@hf://OWNER/NAME"
     )
   elif re.match(r"\w+://", name) and not hub.is_hub(name):
-    raise checks.InputError(
+    raise validation.InputError(
       f"{name} is an address, which is not fetched: download it, then pass "
       "ARCH@FILE"
     )
   elif name.endswith((".safetensors", ".npz")) or os.path.exists(name):
-    raise checks.InputError(
+    raise validation.InputError(
       f"{name} is a checkpoint without an architecture: pass ARCH@{name}, "
       f"ARCH being one of {', '.join(ARCHITECTURES)}"
     )
   elif ":" not in name:
     # Other weights of a name that is much alike are not what is meant.
-    raise checks.unknown(
+    raise validation.unknown(
       "model", name, [row.name for row in entries()], cutoff=_ALIKE
     )
 
@@ -280,13 +281,13 @@ def _architecture_of(name: str, folder: pathlib.Path) -> str:
     fitting = [_aliases().get(kind.lower(), "")]
   else:
     kind = str(config.transformers)
-    tensors, _ = weights.read_tensors(weights.find(folder))
+    tensors, _ = checkpoints.read_tensors(checkpoints.find(folder))
     fitting = [
       arch
       for arch, architecture in ARCHITECTURES.items()
       if config.transformers
       and architecture.transformers == kind
-      and weights.fits(
+      and checkpoints.fits(
         shapes(arch, 1),
         tensors,
         names=architecture.names,
@@ -295,7 +296,7 @@ def _architecture_of(name: str, folder: pathlib.Path) -> str:
       )
     ]
   if len(fitting) != 1 or not fitting[0]:
-    raise checks.InputError(
+    raise validation.InputError(
       f"{name} is of the network {kind!r}, of none of the sizes known here; "
       "python -m leep_jax.models lists the architectures: if one has its "
       f"tensors, pass ARCH@{name}"
@@ -333,8 +334,8 @@ def load_source(
 
 def _from_checkpoint(name, arch, path, overrides):
   architecture = ARCHITECTURES[arch]
-  file = weights.find(path) if path.is_dir() else path
-  tensors, metadata = weights.read_tensors(file)
+  file = checkpoints.find(path) if path.is_dir() else path
+  tensors, metadata = checkpoints.read_tensors(file)
   kind = architecture.transformers
   named = any(name.startswith(f"{kind}.") for name in tensors)
   config = configs.read(
@@ -342,25 +343,29 @@ def _from_checkpoint(name, arch, path, overrides):
     model_type=kind if named else None,  # whose names they are
   )
   _check_network(arch, config)
-  tensors, beside = weights.strip_prefix(
+  tensors, beside = checkpoints.strip_prefix(
     tensors,
     shapes(arch, 1),
     names=architecture.names,
     added=f"{architecture.transformers}." if architecture.transformers else "",
   )
   if beside:
-    checks.note(f"{file}: left out {weights.some(beside)}, beside the network")
-  renamed = weights.rename(tensors, architecture.names)
+    validation.note(
+      f"{file}: left out {checkpoints.some(beside)}, beside the network"
+    )
+  renamed = checkpoints.rename(tensors, architecture.names)
   _, head = renamed.get(architecture.head, ("", np.empty(())))
   num_classes = (*head.shape, 1)[0]
   if not num_classes:
-    raise checks.InputError(f"{file} has no classes: its head is {head.shape}")
+    raise validation.InputError(
+      f"{file} has no classes: its head is {head.shape}"
+    )
   for wanted, who in (
     (overrides.num_classes, "asked for"),
     (config.num_classes, "in its configuration"),
   ):
     if wanted is not None and head.shape and wanted != num_classes:
-      raise checks.InputError(
+      raise validation.InputError(
         f"{file} has {num_classes} classes ({architecture.head} "
         f"{head.shape}), but {wanted} are {who}"
       )
@@ -371,10 +376,10 @@ def _from_checkpoint(name, arch, path, overrides):
   }
   if overrides.tf_padding is not None:
     if "tf_padding" not in architecture.options:
-      raise checks.InputError(f"{arch} has no choice of tf_padding")
+      raise validation.InputError(f"{arch} has no choice of tf_padding")
     options["tf_padding"] = overrides.tf_padding
   model = shapes(arch, num_classes, **options)
-  has_head = weights.load_into(
+  has_head = checkpoints.load_into(
     model,
     tensors,
     names=architecture.names,
@@ -388,13 +393,13 @@ def _from_checkpoint(name, arch, path, overrides):
     architecture.preprocessing, **stated | overrides.preprocessing()
   )
   if len(preprocessing.mean) != len(architecture.preprocessing.mean):
-    raise checks.InputError(
+    raise validation.InputError(
       f"mean {preprocessing.mean} has {len(preprocessing.mean)} numbers, but "
       f"{arch} takes images of {len(architecture.preprocessing.mean)} channels"
     )
   fixed = architecture.preprocessing.image_size
   if architecture.fixed_image_size and preprocessing.image_size != fixed:
-    raise checks.InputError(
+    raise validation.InputError(
       f"image_size is {preprocessing.image_size}, but {arch} takes images of "
       f"{fixed} pixels alone"
     )
@@ -417,7 +422,7 @@ def _from_checkpoint(name, arch, path, overrides):
 def _without_head(source, head):
   """The source of features alone that a network without its last layer is."""
   why = f"the checkpoint has no head ({head})"
-  checks.note(f"{source.name}: {why}: scores of features alone are defined")
+  validation.note(f"{source.name}: {why}: scores of features alone are defined")
   whole = source.apply
 
   def apply(state, images):
@@ -435,7 +440,7 @@ def _check_network(arch, config):
     (config.pool, (architecture.pool, "")),
   ):
     if stated is not None and stated not in known:
-      raise checks.InputError(
+      raise validation.InputError(
         f"the checkpoint's configuration says {stated!r}, but {arch} is "
         f"{' or '.join(filter(None, known)) or 'not published there'}"
       )
@@ -443,7 +448,7 @@ def _check_network(arch, config):
     has: Any = architecture.stated.get(key)
     bound = isinstance(has, range)
     if value not in (has if bound else [has]):
-      raise checks.InputError(
+      raise validation.InputError(
         f"the checkpoint's configuration says {key} is {value}, but {arch} has "
         f"{f'at most {has[-1]}' if bound else has}"
       )
@@ -455,8 +460,8 @@ def _card(text, file):
     card = json.loads(text)
     return {key: card[key] for key in ("image_size", "mean", "std")}
   except (ValueError, TypeError, KeyError) as e:
-    raise checks.InputError(
-      f"the card inside {file} cannot be read: {checks.reason(e)}"
+    raise validation.InputError(
+      f"the card inside {file} cannot be read: {validation.reason(e)}"
     ) from e
 
 
@@ -468,16 +473,16 @@ def _from_factory(name, overrides):
       factory = getattr(factory, part)
     source = factory()
   except (Exception, SystemExit) as e:  # whatever the user's code raises
-    raise checks.InputError(
+    raise validation.InputError(
       f"cannot make a source with {name}: {type(e).__name__}: "
-      f"{checks.reason(e)}"
+      f"{validation.reason(e)}"
     ) from e
   if not isinstance(source, source_lib.Source):
-    raise checks.InputError(
+    raise validation.InputError(
       f"{name} returned a {type(source).__name__}, not a leep_jax.Source"
     )
   if overrides.num_classes is not None or overrides.tf_padding is not None:
-    raise checks.InputError(
+    raise validation.InputError(
       f"num_classes and tf_padding are for checkpoints, not for {name}"
     )
   changed = overrides.preprocessing()

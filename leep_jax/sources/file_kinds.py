@@ -13,7 +13,7 @@ import struct
 from typing import Any
 import zipfile
 
-from leep_jax import checks
+from leep_jax import validation
 
 CONVERT = "python -m leep_jax.convert FILE OUT.safetensors"
 _RUNS = f"which can run code when read; convert it: {CONVERT}"
@@ -72,9 +72,9 @@ class Kind:
   advice: str = ""
   readable: bool = False
 
-  def refusal(self, path: Any) -> checks.InputError:
+  def refusal(self, path: Any) -> validation.InputError:
     """Returns the error that refuses such a file and says what to do."""
-    return checks.InputError(f"{path} is {self.name}{self.advice}")
+    return validation.InputError(f"{path} is {self.name}{self.advice}")
 
 
 def _header_size(file: Beginning) -> int | None:
@@ -266,7 +266,9 @@ def kind_of(path: str | os.PathLike[str]) -> Kind | None:
       opened.seek(max(0, size - 8))
       tail = opened.read(8)
   except (OSError, ValueError) as e:
-    raise checks.InputError(f"cannot read {path}: {checks.reason(e)}") from e
+    raise validation.InputError(
+      f"cannot read {path}: {validation.reason(e)}"
+    ) from e
   members = None
   if head.startswith(b"PK"):
     try:
@@ -278,7 +280,7 @@ def kind_of(path: str | os.PathLike[str]) -> Kind | None:
   return next((kind for kind in KINDS if kind.tells(file)), None)
 
 
-def folder_refusal(folder: pathlib.Path) -> checks.InputError | None:
+def folder_refusal(folder: pathlib.Path) -> validation.InputError | None:
   """Returns what is to be said of a folder that holds no checkpoint.
 
   Args:
@@ -288,7 +290,7 @@ def folder_refusal(folder: pathlib.Path) -> checks.InputError | None:
     An error with advice if a known kind of file lies in it, or else None.
   """
   if (folder / "saved_model.pb").exists():
-    return checks.InputError(
+    return validation.InputError(
       f"{folder} is a TensorFlow SavedModel, not read here: {_SOURCE}"
     )
   files = sorted(p for p in folder.iterdir() if p.is_file())

@@ -12,7 +12,9 @@ import pathlib
 import re
 from typing import Any
 
-from leep_jax import checks, config_keys, processors, source as source_lib
+from leep_jax import validation
+from leep_jax.models import preprocessing as preprocessing_lib
+from leep_jax.sources import config_keys, processors
 
 # What timm does where nothing is stated.
 _TIMM_SIZE = (3, 224, 224)
@@ -80,10 +82,10 @@ def read(folder: pathlib.Path, *, model_type: str | None = None) -> Config:
         config = {**config, "model_type": model_type}
       found = _transformers(config, images, str(folder))
     # Refused here, where it is known who says so.
-    source_lib.Preprocessing(**{"image_size": 1, **found.preprocessing})
+    preprocessing_lib.Preprocessing(**{"image_size": 1, **found.preprocessing})
     return found
-  except checks.InputError as e:
-    raise checks.InputError(f"configuration in {folder}: {e}") from e
+  except validation.InputError as e:
+    raise validation.InputError(f"configuration in {folder}: {e}") from e
   except (
     ArithmeticError,
     TypeError,
@@ -91,9 +93,9 @@ def read(folder: pathlib.Path, *, model_type: str | None = None) -> Config:
     LookupError,
     AttributeError,
   ) as e:
-    raise checks.InputError(
+    raise validation.InputError(
       f"the configuration in {folder} cannot be understood: "
-      f"{type(e).__name__}: {checks.reason(e)}"
+      f"{type(e).__name__}: {validation.reason(e)}"
     ) from e
 
 
@@ -103,12 +105,12 @@ def _read_json(path):
   try:
     content = json.loads(path.read_text(encoding="utf-8"))
   except (OSError, ValueError) as e:
-    raise checks.InputError(
-      f"cannot read {path} as JSON ({checks.reason(e)}): is the download cut "
-      "short?"
+    raise validation.InputError(
+      f"cannot read {path} as JSON ({validation.reason(e)}): is the download "
+      "cut short?"
     ) from e
   if not isinstance(content, dict):
-    raise checks.InputError(f"{path} holds no JSON object")
+    raise validation.InputError(f"{path} holds no JSON object")
   return content
 
 
@@ -120,7 +122,7 @@ def _stated(mapping):
 def _refuse(stated, table):
   for key, why in table.items():
     if stated.get(key):
-      raise checks.InputError(
+      raise validation.InputError(
         f"{key} is {_short(stated[key])}, but that is not done here: {why}"
       )
 
@@ -129,13 +131,13 @@ def _refuse_other_inputs(stated):
   """Refuses images that are prepared in ways that are not done here."""
   for key in _CHANNELS:
     if stated.get(key) is not None and str(stated[key]).upper() != "RGB":
-      raise checks.InputError(
+      raise validation.InputError(
         f"{key} is {_short(stated[key])}, but images are fed as RGB here: give "
         "the channels of the first layer in that order"
       )
   for key in _OTHER_PREPROCESSING:
     if stated.get(key):
-      raise checks.InputError(
+      raise validation.InputError(
         f"{key} is {_short(stated[key])}, which is not read here: take it out, "
         "and pass --mean and --std, divided by 255, and --image_size"
       )
@@ -164,7 +166,7 @@ def _head(config, classes):
     "regression": "its outputs are numbers, not classes",
   }
   if problem not in known:
-    raise checks.unknown("problem_type", str(problem), filter(None, known))
+    raise validation.unknown("problem_type", str(problem), filter(None, known))
   if known[problem]:
     return f"problem_type is {problem} in its configuration: {known[problem]}"
   for key in ("function_to_apply", "classifier_activation", "head_activation"):
@@ -187,14 +189,14 @@ def _head(config, classes):
 def _count(classes):
   if classes in (None, 0) and not isinstance(classes, bool):
     return None  # with 0, timm writes a network without a head
-  return checks.at_least_1("num_classes", classes)
+  return validation.at_least_1("num_classes", classes)
 
 
 def _network(stated, family, who):
   """Checks constants; returns options and sizes that a family knows."""
   for key, values in family.constants.items():
     if key in stated and _plain(stated[key]) not in map(_plain, values):
-      raise checks.InputError(
+      raise validation.InputError(
         f"{key} is {_short(stated[key])}, but {who} is computed with "
         f"{' or '.join(map(str, values))}"
       )
@@ -212,19 +214,21 @@ def _network(stated, family, who):
 def _option(key, value):
   if key == "pad_type":
     if value not in config_keys.PAD_TYPES:
-      raise checks.InputError(
+      raise validation.InputError(
         f"pad_type is {value!r}, but known are '', 'same'"
       )
     return config_keys.PAD_TYPES[value]
   if key == "tf_padding":
     if not isinstance(value, bool):
-      raise checks.InputError(f"tf_padding is {value!r}, not true or false")
+      raise validation.InputError(f"tf_padding is {value!r}, not true or false")
   elif key.endswith("eps"):
     real = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not (real and 0 <= value < 1):
-      raise checks.InputError(f"{key} is {value!r}, but must be from 0 below 1")
+      raise validation.InputError(
+        f"{key} is {value!r}, but must be from 0 below 1"
+      )
   else:
-    checks.at_least_1(key, value)
+    validation.at_least_1(key, value)
   return value
 
 
@@ -271,7 +275,7 @@ def _model_args(args, name):
   for key, value in args.items():
     # Those two are of any network, and are looked at elsewhere.
     if key not in known | {"num_classes", "global_pool"}:
-      raise checks.InputError(
+      raise validation.InputError(
         f"model_args {{{key!r}: {_short(value)}}} change the network in ways "
         f"that are not known here for {name}"
       )
@@ -300,17 +304,17 @@ def _timm_preprocessing(stated, args, *, evaluated):
   if evaluated:
     crop = stated.get("test_crop_pct") or crop
   if not isinstance(size, (list, tuple)) or len(size) != 3:
-    raise checks.InputError(
+    raise validation.InputError(
       f"input_size is {_short(size)}, not channels, height and width"
     )
   channels, height, width = size
   if channels != 3:
-    raise checks.InputError(
+    raise validation.InputError(
       f"input_size has {channels} channels, but networks here take 3"
     )
   mode = stated.get("crop_mode") or "center"
   if mode not in ("center", "squash"):
-    raise checks.InputError(
+    raise validation.InputError(
       f"crop_mode is {mode!r}, but known are center and squash"
     )
   # "random" is drawn anew for each training image; evaluation is bilinear.

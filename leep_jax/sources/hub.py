@@ -13,7 +13,8 @@ import re
 from typing import Any
 import warnings
 
-from leep_jax import checks, file_kinds
+from leep_jax import validation
+from leep_jax.sources import file_kinds
 
 _SCHEME = "hf://"
 _MODEL = "model.safetensors"
@@ -130,7 +131,7 @@ def fetch(name: str) -> pathlib.Path:
     if weights == _INDEX:
       for shard in _shards(path):
         if shard not in files:
-          raise checks.InputError(
+          raise validation.InputError(
             f"{name} has no {shard}, which its {_INDEX} names: is the upload "
             "incomplete?"
           )
@@ -169,7 +170,7 @@ def _parse(name: str) -> tuple[str, str]:
   elif at and (not _REVISION.fullmatch(revision) or ".." in revision):
     cause = f"{revision!r} is no branch, tag or commit"
   if cause or not is_hub(name):
-    raise checks.InputError(
+    raise validation.InputError(
       f"{name!r} is not hf://OWNER/NAME or hf://OWNER/NAME@REVISION"
       + (f": {cause}" if cause else "")
     )
@@ -230,7 +231,7 @@ def _download(name: str, commit: str, file: Any) -> pathlib.Path:
       found = hashlib.file_digest(opened, "sha256").hexdigest()
     if found != file.lfs.sha256:
       _discard(path)
-      raise checks.InputError(
+      raise validation.InputError(
         f"{what} of {name} arrived with sha256 {found[:12]}…, not "
         f"{file.lfs.sha256[:12]}…, and was removed: start again; if it comes "
         "back so, does a proxy or mirror alter it?"
@@ -253,29 +254,29 @@ def _shards(index: pathlib.Path) -> list[str]:
     # A path could lead out of the folder.
     odd = [s for s in shards if "/" in s or not s.endswith(".safetensors")]
   except (ValueError, TypeError, KeyError, AttributeError) as e:
-    raise checks.InputError(
-      f"{index} is no index of shards ({checks.reason(e)}): is it damaged?"
+    raise validation.InputError(
+      f"{index} is no index of shards ({validation.reason(e)}): is it damaged?"
     ) from e
   if odd or not shards:
-    raise checks.InputError(
+    raise validation.InputError(
       f"{index} names {odd[0] if odd else 'no file'!r}, not a .safetensors "
       "beside it"
     )
   return shards
 
 
-def _no_weights(name: str, files: Iterable[str]) -> checks.InputError:
+def _no_weights(name: str, files: Iterable[str]) -> validation.InputError:
   """Returns the error for a repository that holds no safetensors."""
   files = sorted(files)
   pickles = [file for file in files if file.endswith(_PICKLES)]
   if pickles:
-    return checks.InputError(
+    return validation.InputError(
       f"{name} has no {_MODEL} but {pickles[0]}, which looks like a pickle and "
       "can run code when read; download it and convert it: "
       f"{file_kinds.CONVERT}"
     )
   holds = ", ".join(files[:5]) + (", …" if len(files) > 5 else "")
-  return checks.InputError(
+  return validation.InputError(
     f"{name} has no {_MODEL}; it has {holds or 'no files'}: is it a model, "
     "with weights for PyTorch?"
   )
@@ -283,7 +284,7 @@ def _no_weights(name: str, files: Iterable[str]) -> checks.InputError:
 
 def _refusal(
   name: str, error: Exception, *, file: str | None = None
-) -> checks.InputError:
+) -> validation.InputError:
   """Returns what an exception of huggingface_hub means to the user.
 
   Args:
@@ -301,7 +302,7 @@ def _refusal(
     error = error.__cause__
   response = getattr(error, "response", None)
   status = getattr(response, "status_code", None)
-  why = checks.reason(error)
+  why = validation.reason(error)
   if isinstance(error, errors.GatedRepoError):
     text = (
       f"{name} is gated: ask for access at {at}/{repo} and set HF_TOKEN to a "
@@ -338,4 +339,4 @@ def _refusal(
       f"cache, {cache}: offline, or HF_ENDPOINT wrong? Pass ARCH@DIR, or "
       "HF_HUB_CACHE with a cache that has it"
     )
-  return checks.InputError(text)
+  return validation.InputError(text)

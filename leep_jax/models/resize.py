@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from leep_jax import checks
+from leep_jax import validation
 
 # The fraction bits of Pillow's weights for 8-bit images.
 _BITS = 22
@@ -77,7 +77,7 @@ def matrix(size: int, new_size: int, interpolation: str) -> np.ndarray:
     InputError: if there is no such interpolation.
   """
   if interpolation not in INTERPOLATIONS:
-    raise checks.unknown("interpolation", interpolation, INTERPOLATIONS)
+    raise validation.unknown("interpolation", interpolation, INTERPOLATIONS)
   kernel, support = INTERPOLATIONS[interpolation]
   scale = size / new_size
   if kernel is None:

@@ -22,7 +22,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from leep_jax import checks, devices, statistics, storage
+from leep_jax import validation
+from leep_jax.engine import (
+  hosts,
+  programs,
+  statistics,
+  storage,
+  sums as sums_lib,
+)
 
 _FAULTS = {
   "probs": statistics.probs_faults,
@@ -74,9 +81,9 @@ class Outputs:
     self.targets = targets
     if targets is not None:
       labels = np.zeros(len(targets), np.int32)
-    self.labels = checks.class_labels(labels, num_classes=num_classes)
+    self.labels = validation.class_labels(labels, num_classes=num_classes)
     if num_classes is None:
-      checks.tell_unused_classes(self.labels)
+      validation.tell_unused_classes(self.labels)
     self.num_classes = int(num_classes or self.labels.max() + 1)
     # Sums are over the classes that occur: others have no part in any score.
     self.classes, self._codes, self.class_counts = _compact(self.labels)
@@ -117,31 +124,33 @@ class Outputs:
       InputError: if shapes, lengths or labels are not as above.
     """
     if labels is None and targets is None:
-      raise checks.InputError(f"{name} has neither labels nor targets")
+      raise validation.InputError(f"{name} has neither labels nor targets")
     if labels is not None and targets is not None:
-      raise checks.InputError(
+      raise validation.InputError(
         f"{name} has both labels (classes) and targets (real numbers): pass "
         "one of them"
       )
     if labels is not None:
-      labels = checks.class_labels(labels, num_classes=num_classes)
+      labels = validation.class_labels(labels, num_classes=num_classes)
     else:
-      targets = checks.real_targets(targets)
+      targets = validation.real_targets(targets)
     if probs is not None and logits is not None:
-      raise checks.InputError(f"{name} has both probs and logits: pass one")
+      raise validation.InputError(f"{name} has both probs and logits: pass one")
     count = len(targets if labels is None else labels)
     what = "targets" if labels is None else "labels"
     arrays = {}
     if logits is not None:
-      probs = _softmax(checks.rows("logits", logits, count, what), name)
+      probs = _softmax(validation.rows("logits", logits, count, what), name)
     if probs is not None:
-      arrays["probs"] = checks.rows("probs", probs, count, what)
+      arrays["probs"] = validation.rows("probs", probs, count, what)
     if features is not None:
-      arrays["features"] = checks.rows("features", features, count, what)
+      arrays["features"] = validation.rows("features", features, count, what)
     if outputs is not None:
-      arrays["outputs"] = checks.rows("outputs", outputs, count, what)
+      arrays["outputs"] = validation.rows("outputs", outputs, count, what)
     if not arrays:
-      raise checks.InputError(f"{name} has neither probs, logits nor features")
+      raise validation.InputError(
+        f"{name} has neither probs, logits nor features"
+      )
     return cls(
       storage.HostArrays(arrays),
       labels,
@@ -173,14 +182,14 @@ class Outputs:
     parts: dict[str, list[np.ndarray]] = {}
     keys: set[str] | None = None
     if not isinstance(batches, Iterable):
-      raise checks.InputError(
+      raise validation.InputError(
         f"batches of {name} are a {type(batches).__name__}, which cannot be "
         "iterated"
       )
     for batch in batches:
       if not isinstance(batch, dict):
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-          raise checks.InputError(
+          raise validation.InputError(
             f"a batch of {name} is a {type(batch).__name__}, neither a "
             "dictionary nor a pair (probs, labels)"
           )
@@ -189,16 +198,16 @@ class Outputs:
         "probs", "logits", "features", "outputs", "labels", "targets",
       }  # fmt: skip
       if unknown or not {"labels", "targets"} & set(batch):
-        raise checks.InputError(
+        raise validation.InputError(
           f"a batch of {name} has {', '.join(sorted(batch))}; it needs labels "
           "(or targets) and probs or logits or features"
         )
-      batch = {key: checks.as_array(key, v) for key, v in batch.items()}
+      batch = {key: validation.as_array(key, v) for key, v in batch.items()}
       lengths = {key: len(np.atleast_1d(v)) for key, v in batch.items()}
       if len(set(lengths.values())) > 1:
-        raise checks.InputError(f"a batch of {name} has lengths {lengths}")
+        raise validation.InputError(f"a batch of {name} has lengths {lengths}")
       if keys is not None and set(batch) != keys:
-        raise checks.InputError(
+        raise validation.InputError(
           f"a batch of {name} has {', '.join(sorted(batch))}, an earlier one "
           f"{', '.join(sorted(keys))}"
         )
@@ -207,11 +216,11 @@ class Outputs:
         # Copied: whoever yields batches may reuse a buffer.
         parts.setdefault(key, []).append(np.array(value))
     if not parts:
-      raise checks.InputError(f"there are no examples: {name} had no batch")
+      raise validation.InputError(f"there are no examples: {name} had no batch")
     try:
       arrays = {key: np.concatenate(value) for key, value in parts.items()}
     except ValueError as e:
-      raise checks.InputError(
+      raise validation.InputError(
         f"batches of {name} do not fit together: {e}"
       ) from e
     return cls.from_arrays(**arrays, num_classes=num_classes, name=name)
@@ -235,13 +244,13 @@ class Outputs:
         for key in manifest.get("truth", ["labels"])
       }
     except (OSError, ValueError, KeyError) as e:
-      raise checks.InputError(
-        f"no outputs to load in {root} ({checks.reason(e)})"
+      raise validation.InputError(
+        f"no outputs to load in {root} ({validation.reason(e)})"
       ) from e
     for key, array in arrays.items():
       for what, values in truth.items():
         if array.shape[0] != len(values):
-          raise checks.InputError(
+          raise validation.InputError(
             f"{root} is damaged: {array.shape[0]} rows of {key}, but "
             f"{len(values)} {what}"
           )
@@ -304,12 +313,12 @@ class Outputs:
     Raises:
       LostHost: if a host has died.
     """
-    if devices.hosts() == 1:
+    if hosts.count() == 1:
       return self
     ((key, mine),) = self.truth.items()
-    parts = devices.gather(mine)
-    start = sum(map(len, parts[: devices.host()]))
-    counts = devices.gather(np.asarray([self.num_classes]))
+    parts = hosts.gather(mine)
+    start = sum(map(len, parts[: hosts.index()]))
+    counts = hosts.gather(np.asarray([self.num_classes]))
     truth: dict[str, Any] = {key: np.concatenate(parts)}
     return Outputs(
       self.store,
@@ -322,7 +331,7 @@ class Outputs:
 
   def _refuse_over_hosts(self, what):
     if self.over_hosts:
-      raise checks.InputError(
+      raise validation.InputError(
         f"{self.name} cannot be {what} where hosts keep parts of it: run on "
         "one host"
       )
@@ -357,11 +366,11 @@ class Outputs:
       return self.store.array(key)
     size = 4 * len(self) * self.store.shape(key)[1]
     if size > _GATHERED_BYTES:
-      raise checks.UndefinedScore(
+      raise validation.UndefinedScore(
         f"it needs the {key} of all examples in one place, {size / 2**30:.1f} "
         "GiB, but they are on several hosts: score it on one host"
       )
-    return np.concatenate(devices.gather(self.store.array(key)))
+    return np.concatenate(hosts.gather(self.store.array(key)))
 
   def has(self, field: str) -> bool:
     """Whether there are `probs`, `features`, `labels` or `targets`.
@@ -385,11 +394,11 @@ class Outputs:
       InputError: if there are too few examples for one of each group on each
         of several hosts.
     """
-    checks.at_least_1("groups", groups)
-    if self.over_hosts and len(self) < groups * devices.hosts():
-      raise checks.InputError(
+    validation.at_least_1("groups", groups)
+    if self.over_hosts and len(self) < groups * hosts.count():
+      raise validation.InputError(
         f"{len(self)} examples are too few for {groups} groups on each of "
-        f"{devices.hosts()} hosts: use fewer hosts or groups"
+        f"{hosts.count()} hosts: use fewer hosts or groups"
       )
     same = self.with_features(self.store)
     same._checked, same._memo = self._checked, self._memo
@@ -506,8 +515,8 @@ class Outputs:
     try:
       truth = {key: values[indices] for key, values in self.truth.items()}
     except (IndexError, TypeError) as e:
-      raise checks.InputError(
-        f"cannot select from {len(self)} examples: {checks.reason(e)}"
+      raise validation.InputError(
+        f"cannot select from {len(self)} examples: {validation.reason(e)}"
       ) from e
     arrays = {k: self.store.array(k)[indices] for k in self.store.keys()}
     return self._of(storage.HostArrays(arrays), truth)
@@ -625,7 +634,7 @@ class Outputs:
     """
     self.check(field)
     shift, truth = self._truth({field})
-    placed = devices.replicate((arguments, shift))
+    placed = programs.replicate((arguments, shift))
     spread = _mapped(field, function)
     parts = []
     for batch in self.store.batches([field], truth):
@@ -663,13 +672,13 @@ class Outputs:
     fields = {function.reads for function in functions}
     for field in fields:
       if not self.has(field):
-        raise checks.InputError(f"{self.name} has no {field}")
+        raise validation.InputError(f"{self.name} has no {field}")
     unchecked = sorted(fields - self._checked)
     guards = tuple(
       _FAULTS[field] for field in unchecked if _FAULTS[field] not in functions
     )
     centre, truth = self._truth(fields)
-    results = devices.sum_batches(
+    results = sums_lib.sum_batches(
       guards + functions,
       self._batches(sorted(fields), truth),
       ((),) * len(guards) + tuple(arguments),
@@ -683,7 +692,7 @@ class Outputs:
       _refuse(field, faults, len(self), self.name)
     self._checked.update(unchecked)
     if not all(np.all(np.isfinite(x)) for x in jax.tree.leaves(results)):
-      raise checks.InputError(
+      raise validation.InputError(
         f"{' and '.join(sorted(fields))} of {self.name} are so large that "
         "their sums overflow float32"
       )
@@ -709,7 +718,7 @@ def _host_features(outputs):
 def _target_centre(outputs):
   """Computes `Outputs.target_centre`."""
   if outputs.targets is None:
-    raise checks.InputError(f"{outputs.name} has no targets")
+    raise validation.InputError(f"{outputs.name} has no targets")
   mean = outputs.targets.mean(axis=0)
   scale = np.abs(outputs.targets - mean).max(axis=0)
   return mean, np.where(scale > 0, scale, 1)
@@ -727,8 +736,8 @@ def _feature_centre(outputs):
   usable = np.isfinite(scale) and scale > np.finfo(np.float32).tiny
   scale = scale if usable else np.float32(1)
   if outputs.over_hosts:  # they need the same: that of the first
-    shift = devices.gather(shift)[0]
-    scale = devices.gather(np.asarray([scale]))[0][0]
+    shift = hosts.gather(shift)[0]
+    scale = hosts.gather(np.asarray([scale]))[0][0]
   return shift, scale
 
 
@@ -744,7 +753,7 @@ def _mapped(field, function):
       rows = (rows.astype(np.float32) - shift[None]) / scale
     return function(rows, *arguments)
 
-  return devices.parallel(apply)
+  return programs.parallel(apply)
 
 
 def _compact(labels):
@@ -764,14 +773,14 @@ def _refuse(field, faults, count, name):
   """Raises for the faults that a first look counted."""
   if faults["not_finite"]:
     beyond = ", or values beyond float32" if field == "features" else ""
-    raise checks.InputError(
+    raise validation.InputError(
       f"{field} of {name}: {faults['not_finite']:.0f} of {count} rows hold "
       f"NaN or infinity{beyond}"
     )
   if field != "probs":
     return
   if faults["negative"]:
-    raise checks.InputError(
+    raise validation.InputError(
       f"probs of {name}: {faults['negative']:.0f} of {count} rows hold "
       "negative entries: are these logits? Pass them as logits"
     )
@@ -788,7 +797,7 @@ def _refuse(field, faults, count, name):
       hint = "are these percentages? Divide by 100"
     else:
       hint = "are these logits? Pass them as logits"
-    raise checks.InputError(
+    raise validation.InputError(
       f"probs of {name}: {faults['off']:.0f} of {count} rows do not sum to 1, "
       f"but to {mean:.4g} on average: {hint}"
     )
@@ -806,7 +815,7 @@ def _softmax(logits: np.ndarray, name: str) -> np.ndarray:
     part = logits[start : start + 4096].astype(np.float64)
     top = part.max(axis=1, keepdims=True)
     if not np.all(np.isfinite(top)):  # the largest shows NaN and infinity
-      raise checks.InputError(
+      raise validation.InputError(
         f"logits of {name}: {np.sum(~np.isfinite(top))} of {len(part)} rows "
         f"from row {start} hold NaN or infinity"
       )
@@ -815,7 +824,7 @@ def _softmax(logits: np.ndarray, name: str) -> np.ndarray:
     part = np.exp(part - top)
     probs[start : start + 4096] = part / part.sum(axis=1, keepdims=True)
   if len(logits) and bits & statistics.IS_DISTRIBUTION:
-    raise checks.InputError(
+    raise validation.InputError(
       f"logits of {name} are probabilities: every row is non-negative and sums "
       "to 1 (or 100 %). Pass them as probs, each row divided by its sum"
     )

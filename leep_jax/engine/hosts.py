@@ -1,0 +1,201 @@
+"""Many processes that run one job: start-up, gathering, agreement.
+
+A *host* is one of the processes of a job: each has devices of its own, and all
+of them run the same program. The functions here are collective: every host must
+call them, in the same order.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import jax
+from jax.experimental import multihost_utils
+import numpy as np
+
+from leep_jax import validation
+
+# A host that has been silent for so long is taken to have died: the others
+# then stop.
+_SILENCE = 30  # seconds
+# Upper bound on what one collective brings to each host, from all of them.
+_GATHERED_BYTES = 256 << 20
+_Result = TypeVar("_Result")
+
+
+class LostHost(RuntimeError):
+  """What hosts do together has failed: this host cannot go on either."""
+
+
+def start(
+  *,
+  coordinator: str | None = None,
+  processes: int | None = None,
+  process: int | None = None,
+) -> None:
+  """Joins this process to the others of a job, before anything uses JAX.
+
+  Without arguments JAX finds the others: on TPU pods, Slurm, Kubernetes and
+  Open MPI. If a host dies, JAX stops the others in about half a minute.
+
+  Args:
+    coordinator: `HOST:PORT`, an address of the first process and a free port
+      there that the others reach.
+    processes: how many there are; nothing is done for 1.
+    process: which of them this is, from 0.
+
+  Raises:
+    InputError: if only some of the arguments are given, they do not fit, no
+      job is found, or it cannot be joined.
+  """
+  given = (coordinator, processes, process)
+  if any(x is None for x in given) and any(x is not None for x in given):
+    raise validation.InputError(
+      "one process of several needs all of coordinator, processes and process"
+    )
+  if coordinator is not None and processes is not None and process is not None:
+    validation.at_least_1("processes", processes)
+    if not 0 <= process < processes:
+      raise validation.InputError(
+        f"process is {process}, but must be from 0 to {processes - 1}: there "
+        f"are {processes} processes"
+      )
+    name, _, port = coordinator.rpartition(":")
+    if not name or not port.isdecimal():
+      raise validation.InputError(
+        f"coordinator is {coordinator!r}, but must be HOST:PORT"
+      )
+    if processes == 1:
+      return
+  jax.config.update("jax_cpu_collectives_implementation", "gloo")
+  try:
+    jax.distributed.initialize(
+      coordinator,
+      processes,
+      process,
+      heartbeat_timeout_seconds=_SILENCE,
+      shutdown_timeout_seconds=_SILENCE,
+    )
+  except Exception as e:  # JAX and each kind of cluster raise their own
+    if coordinator is None and isinstance(e, ValueError):
+      raise validation.InputError(
+        "found no job of several processes (TPU pod, Slurm, Kubernetes, Open "
+        "MPI): elsewhere give coordinator, processes and process"
+      ) from e
+    raise validation.InputError(
+      f"cannot join the other processes: {validation.reason(e)}"
+    ) from e
+
+
+def count() -> int:
+  """Returns how many hosts the job has."""
+  return jax.process_count()
+
+
+def index() -> int:
+  """Returns which of the hosts this is, from 0."""
+  return jax.process_index()
+
+
+def share(count: int) -> slice:
+  """Returns which of `count` examples are this host's: neighbours.
+
+  Shares differ by at most one example.
+  """
+  return slice(index() * count // count(), (index() + 1) * count // count())
+
+
+def _exchange(data: np.ndarray) -> Iterator[np.ndarray]:
+  """Yields pieces `[H, m]` of the bytes `[k]` of H hosts, each a collective.
+
+  k must be the same on all hosts.
+  """
+  size = max(_GATHERED_BYTES // count() // 8, 1) * 8  # whole float64 numbers
+  for first in range(0, len(data), size):
+    try:
+      piece = multihost_utils.process_allgather(data[first : first + size])
+    except Exception as e:  # each kind of network raises its own
+      raise LostHost(
+        f"what {count()} hosts do together failed ({validation.reason(e)}): "
+        "has one of them stopped?"
+      ) from e
+    yield piece
+
+
+def gather(values: np.ndarray) -> list[np.ndarray]:
+  """Returns every host's array, in the order of hosts.
+
+  Args:
+    values: `[m, ...]`; between hosts only m may differ.
+
+  Raises:
+    LostHost: if a host has died.
+  """
+  if count() == 1:
+    return [values]
+  data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+  (sizes,) = _exchange(np.asarray([data.size], np.int64).view(np.uint8))
+  sizes = sizes.view(np.int64)[:, 0]
+  data = np.append(data, np.zeros(sizes.max() - data.size, np.uint8))
+  empty = np.zeros((count(), 0), np.uint8)
+  rows = np.concatenate([empty, *_exchange(data)], axis=1)
+  return [
+    row[:size].copy().view(values.dtype).reshape(-1, *values.shape[1:])
+    for row, size in zip(rows, sizes, strict=True)
+  ]
+
+
+def agree(work: Callable[[], _Result]) -> _Result:
+  """Returns this host's `work()` when all hosts have done theirs.
+
+  Whatever may fail on one host alone, such as reading a file, belongs inside:
+  else the others would wait for that host.
+
+  Raises:
+    InputError: on all hosts, if the work has failed on one of several.
+    LostHost: if a host has died.
+  """
+  if count() == 1:
+    return work()
+  failed, said = None, ""
+  try:
+    result = work()
+  except LostHost:
+    raise
+  except Exception as e:
+    failed, said = e, validation.reason(e)
+    if not isinstance(e, validation.InputError):
+      said = f"{type(e).__name__}: {said}"
+  # All hosts raise the same kind of error, or they would go on differently.
+  is_data = isinstance(failed, validation.DataError)
+  kinds = np.concatenate(gather(np.asarray([is_data], np.uint8)))
+  parts = gather(np.frombuffer(said.encode(), np.uint8))
+  texts = [part.tobytes().decode() for part in parts]
+  for i, text in enumerate(texts):
+    if text:
+      where = "" if len(set(texts)) == 1 else f"host {i}: "
+      kind = validation.DataError if kinds[i] else validation.InputError
+      raise kind(f"{where}{text}") from failed
+  return result
+
+
+def on_first_host(work: Callable[[], None]) -> None:
+  """Does work on the first host while the others wait.
+
+  Raises:
+    InputError: on all hosts, if it has failed.
+    LostHost: if a host has died.
+  """
+  agree(work if index() == 0 else lambda: None)
+
+
+def add(sums):
+  """Adds a pytree of float64 arrays over hosts, the same to the last bit."""
+  leaves, structure = jax.tree.flatten(sums)
+  flat = np.concatenate([x.ravel() for x in leaves])
+  parts = [x.view(np.float64).sum(axis=0) for x in _exchange(flat.view("u1"))]
+  ends = np.cumsum([x.size for x in leaves])
+  total = np.split(np.concatenate(parts), ends[:-1])
+  return jax.tree.unflatten(
+    structure,
+    [x.reshape(leaf.shape) for x, leaf in zip(total, leaves, strict=True)],
+  )

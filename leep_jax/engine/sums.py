@@ -1,0 +1,213 @@
+"""Exact sums of statistics over batches, devices, hosts and groups.
+
+Every device keeps running sums of its own, in float32 with compensation, in
+donated buffers; one collective at the end adds the devices.
+"""
+
+import collections
+from collections.abc import Callable, Iterable
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from leep_jax.engine import hosts, programs, statistics
+
+# How many batches may wait for the devices: what waits takes memory.
+_RUN_AHEAD = 1
+
+
+def sum_batches(
+  functions: tuple[Callable[..., Any], ...],
+  batches: Iterable[statistics.Batch],
+  arguments: tuple[tuple[Any, ...], ...],
+  *,
+  centre: tuple[np.ndarray, np.float32] | None = None,
+  groups: int = 1,
+  over_hosts: bool = False,
+) -> tuple[Any, ...]:
+  """Adds statistics over batches and devices, in one pass.
+
+  Args:
+    functions: statistics to add up.
+    batches: with leading axes `[d, b]`, on the host or the devices.
+    arguments: for each statistic, the arrays it takes after the batch.
+    centre: shift `[D]` to subtract from the features, and scale to divide
+      them by, both float32.
+    groups: G; an example belongs to the group of its place among all, modulo
+      G, however it is batched.
+    over_hosts: whether the batches are a part of those of all hosts, which
+      add them to the same sums; all statistics meet in one collective.
+
+  Returns:
+    For each statistic its sums, float64 arrays `[G, ...]` on the host.
+
+  Raises:
+    ValueError: if there is no batch.
+    InputError: if this fails on one of several hosts.
+    LostHost: if a host has died.
+  """
+  add = functools.partial(
+    _sum_here, functions, batches, arguments, centre, groups
+  )
+  if over_hosts and hosts.count() > 1:
+    return hosts.add(hosts.agree(add))
+  return add()
+
+
+def _sum_here(functions, batches, arguments, centre, groups):
+  """`sum_batches` over the devices of this host."""
+  step, finish = _compile(functions, groups)
+  placed = programs.replicate((arguments, centre))
+  running = None
+  ahead: collections.deque[jax.Array] = collections.deque()
+  for batch in batches:
+    if running is None:
+      running = _zeros(functions, batch, arguments, centre, groups)
+    running, done = step(running, batch, placed)
+    # Devices work while the host reads on, but only so far: what waits for
+    # them takes memory.
+    ahead.append(done)
+    if len(ahead) > _RUN_AHEAD:
+      ahead.popleft().block_until_ready()
+  if running is None:
+    raise ValueError("there is no batch to add up")
+  # The result is the same on every device: one is read.
+  parts = jax.tree.map(lambda x: x.addressable_data(0), finish(running))
+  parts = jax.device_get(parts)
+  return jax.tree.map(
+    lambda *p: sum(np.asarray(x, np.float64)[0] for x in p), *parts
+  )
+
+
+@functools.lru_cache(maxsize=256)
+def _compile(functions, groups):
+  """Returns the pmapped step, with donated running sums, and the last sum."""
+
+  def step(running, batch, placed):
+    def add(_, group):
+      return None, _scan(functions, *group, *placed)
+
+    first = batch.start % groups
+    batch = dataclasses.replace(batch, start=None)
+    if groups == 1:  # without the copies of a loop
+      _, new = add(None, (jax.tree.map(lambda x: x[0], running), batch))
+      new = jax.tree.map(lambda x: x[None], new)
+    else:  # one after the other: only one has its statistics in the making
+      apart = _regroup(batch, first, groups)
+      _, new = jax.lax.scan(add, None, (running, apart))
+    return new, batch.weights[0]
+
+  def finish(running):
+    total, lost = running
+    # Each float32 is split in two halves of 12 bits: where devices hold like
+    # amounts, as equal shares of the data do, the sums of halves are exact.
+    high = jax.tree.map(_high_bits, total)
+    low = jax.tree.map(jnp.subtract, total, high)
+    return programs.add_over_devices((high, low, lost))
+
+  return (
+    programs.parallel(step, fused=True, donate=True),
+    programs.parallel(finish, fused=True),
+  )
+
+
+def _regroup(batch, first, groups):
+  """A batch `[b, ...]` as `[G, m, ...]`, padded so that groups are in place.
+
+  Its first example is of the group `first`.
+  """
+  examples = batch.labels.shape[0]
+  size = -(-(examples + groups - 1) // groups)
+
+  def place(x):
+    padded = jnp.zeros((size * groups, *x.shape[1:]), x.dtype)
+    padded = jax.lax.dynamic_update_slice_in_dim(padded, x, first, 0)
+    return jnp.moveaxis(padded.reshape(size, groups, *x.shape[1:]), 1, 0)
+
+  return jax.tree.map(place, batch)
+
+
+def _high_bits(x):
+  bits = jax.lax.bitcast_convert_type(x, jnp.int32) & ~0xFFF
+  return jax.lax.bitcast_convert_type(bits, jnp.float32)
+
+
+def _add_up(functions, batch, arguments, centre):
+  """The statistics of one batch on one device, as float32."""
+  used = batch.weights[:, None] > 0
+  if batch.odd_padding and batch.probs is not None:
+    batch = dataclasses.replace(batch, probs=jnp.where(used, batch.probs, 0))
+  if batch.features is not None:
+    shift, scale = centre
+    features = (batch.features.astype(jnp.float32) - shift[None]) / scale
+    batch = dataclasses.replace(batch, features=jnp.where(used, features, 0))
+  sums = tuple(
+    function(batch, *extra)
+    for function, extra in zip(functions, arguments, strict=True)
+  )
+  return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), sums)
+
+
+def _scan(functions, running, batch, arguments, centre):
+  """Adds a batch in pieces of so many examples, with compensation."""
+
+  def add(running, piece):
+    sums = _add_up(functions, piece, arguments, centre)
+    total, lost = running
+    new = jax.tree.map(jnp.add, total, sums)
+    lost = jax.tree.map(_add_rounding, lost, total, sums, new)
+    return (new, lost), None
+
+  examples = batch.labels.shape[0]
+  most = min(function.max_batch for function in functions)
+  if examples <= most:
+    return add(running, batch)[0]
+  pieces, rest = divmod(examples, most)
+  whole = pieces * most
+  shape = (pieces, most)
+  head = jax.tree.map(lambda x: x[:whole].reshape(*shape, *x.shape[1:]), batch)
+  running, _ = jax.lax.scan(add, running, head)
+  if rest:
+    running, _ = add(running, jax.tree.map(lambda x: x[whole:], batch))
+  return running
+
+
+def _add_rounding(lost, a, b, total):
+  """Adds what `total = a + b` rounded away (two-sum of Knuth)."""
+  virtual = total - a
+  return lost + ((a - (total - virtual)) + (b - virtual))
+
+
+def _zeros(functions, batch, arguments, centre, groups):
+  """Running sums of zero, shaped as the statistics of a batch, `[G, ...]`."""
+  leaves, structure = jax.tree.flatten((batch, arguments, centre))
+  shapes = _shapes(
+    functions, structure, tuple((x.shape, jnp.result_type(x)) for x in leaves)
+  )
+
+  def zeros():
+    return jax.tree.map(
+      lambda s: np.zeros(
+        (programs.device_count(), groups, *s.shape), np.float32
+      ),
+      shapes,
+    )
+
+  return zeros(), zeros()
+
+
+@functools.lru_cache(maxsize=256)
+def _shapes(functions, structure, leaves):
+  """Shapes of the statistics of one device's batch."""
+  batch, arguments, centre = jax.tree.unflatten(
+    structure, [jax.ShapeDtypeStruct(*leaf) for leaf in leaves]
+  )
+  one = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batch
+  )
+  abstract = functools.partial(_add_up, functions)
+  return jax.eval_shape(abstract, one, arguments, centre)
