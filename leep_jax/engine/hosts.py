@@ -96,12 +96,19 @@ def index() -> int:
   return jax.process_index()
 
 
-def share(count: int) -> slice:
-  """Returns which of `count` examples are this host's: neighbours.
+def share(examples: int) -> slice:
+  """Returns which of so many examples are this host's: neighbours.
 
   Shares differ by at most one example.
+
+  Example:
+    >>> from leep_jax.engine import hosts
+    >>> hosts.share(100)  # of one host
+    slice(0, 100, None)
   """
-  return slice(index() * count // count(), (index() + 1) * count // count())
+  return slice(
+    index() * examples // count(), (index() + 1) * examples // count()
+  )
 
 
 def _exchange(data: np.ndarray) -> Iterator[np.ndarray]:
