@@ -15,10 +15,10 @@ import leep_jax
 from leep_jax import scores as scores_lib, validation
 from leep_jax.engine import programs, statistics, storage, sums as sums_lib
 from leep_jax.scores import (
+  gaussian_mixture,
   jackknife,
   leep as leep_lib,
   logme as logme_lib,
-  n_leep as n_leep_lib,
   nce as nce_lib,
 )
 
@@ -763,7 +763,7 @@ def mixtures(rng, n=400):
   keys = rng.integers(0, 2**32, n, dtype=np.uint32)
 
   def fit(iterations):
-    return n_leep_lib.fit_mixture(
+    return gaussian_mixture.fit(
       outputs,
       keys,
       components=4,
