@@ -36,8 +36,6 @@ INCOMPLETE = {
   "models.resize",
   "models.vit",
   "score",
-  "scores.jackknife",
-  "scores.nce",
   "sources.catalog",
   "sources.checkpoints",
   "sources.config_keys",

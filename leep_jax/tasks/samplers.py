@@ -33,7 +33,7 @@ def _rng(seed, index):
   return np.random.default_rng(sequence)
 
 
-def _task(classes, train, test, **drawn):
+def _task(classes, train, test, **drawn) -> Task:
   """A task without a name; `train` and `test` are lists of indices by class."""
   return Task(
     "",
@@ -170,7 +170,7 @@ def _check_few(pool, classes, examples):
   pool.check_examples(examples, examples)
 
 
-def _few(pool, rng, classes, examples):
+def _few(pool, rng, classes, examples) -> Task:
   """A task of `classes` times `examples`."""
   # The first of a permutation of all: with the same `rng`, more examples
   # contain the fewer.
