@@ -77,7 +77,7 @@ def test_like_amounts_on_devices_are_added_exactly(rng):
 @pytest.mark.parametrize("groups", [1, 5])
 def test_one_collective_per_pass_and_donated_sums(groups, rng):
   values = rng.random(4096, dtype=np.float32)
-  step, finish = sums_lib._compile((total,), groups)
+  step, finish = sums_lib.compiled((total,), groups)
   sums_lib.sum_batches((total,), batches(values, 64), ((),), groups=groups)
   steps = [c.as_text() for c in step.programs()]
   last = [c.as_text() for c in finish.programs()]

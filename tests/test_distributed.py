@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from leep_jax import data, score, scores, validation
-from leep_jax.engine import forward, hosts, programs, statistics
+from leep_jax.engine import forward, hosts, programs, sharing, statistics
 from leep_jax.sources import catalog
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -144,7 +144,7 @@ np.savez(
   deleted=[e.deleted for e in estimates.values()],
 )
 
-lib._GATHERED_BYTES = 1000
+hosts._ROWS_BYTES = 1000
 outputs._memo.clear()  # what is known would not be asked for again
 why = {}
 scores.estimate_scores(
@@ -336,7 +336,7 @@ def test_alone_nothing_changes(one):
   hosts.start(coordinator="localhost:1", processes=1, process=0)
   assert (hosts.count(), hosts.index()) == (1, 0)
   assert hosts.share(7) == slice(0, 7)
-  assert one.join_hosts() is one
+  assert sharing.join(one) is one
   assert programs.all_device_count() == programs.device_count()
   with pytest.raises(OSError, match="disk on fire"):
     hosts.on_first_host(_fail)

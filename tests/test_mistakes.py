@@ -172,14 +172,14 @@ def test_leep_by_a_tensor_of_examples_and_all_pairs_of_labels(groups, rng):
   wrong_bytes = 4 * tensor.size
   right = np.log(tensor.sum(axis=2)[np.arange(n), labels]).mean()
   outputs = leep_jax.Outputs.from_arrays(probs=probs, labels=labels)
-  sums_lib._compile.cache_clear()
+  programs.forget_programs()
   with programs.limit(1):
     estimate = leep_jax.estimate_scores(outputs, names=["leep"], groups=groups)
   assert estimate["leep"].value == pytest.approx(right, abs=1e-6)
   function = leep_lib.statistics.responsibilities
   if groups == 1:
     function = leep_lib.statistics.log_likelihood
-  step, _ = sums_lib._compile((function,), groups)
+  step, _ = sums_lib.compiled((function,), groups)
   (compiled,) = step.programs()
   memory = compiled.memory_analysis()
   assert memory.temp_size_in_bytes < 0.2 * wrong_bytes

@@ -19,6 +19,8 @@ from leep_jax import validation
 _SILENCE = 30  # seconds
 # Upper bound on what one collective brings to each host, from all of them.
 _GATHERED_BYTES = 256 << 20
+# The largest array whose rows `gather_rows` brings to every host.
+_ROWS_BYTES = 1 << 30
 _Result = TypeVar("_Result")
 
 
@@ -149,6 +151,33 @@ def gather(values: np.ndarray) -> list[np.ndarray]:
     row[:size].copy().view(values.dtype).reshape(-1, *values.shape[1:])
     for row, size in zip(rows, sizes, strict=True)
   ]
+
+
+def gather_rows(array: np.ndarray, rows: int, name: str) -> np.ndarray:
+  """Returns the rows of all hosts in one array, in the order of hosts.
+
+  Args:
+    array: `[m, K]` float32, this host's rows.
+    rows: of all hosts together.
+    name: what the error calls the array.
+
+  Raises:
+    UndefinedScore: if the result would be larger than 1 GiB.
+    LostHost: if a host has died.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.engine import hosts
+    >>> hosts.gather_rows(np.ones((3, 2)), 3, "features").shape  # of one host
+    (3, 2)
+  """
+  size = 4 * rows * array.shape[1]
+  if size > _ROWS_BYTES:
+    raise validation.UndefinedScore(
+      f"it needs the {name} of all examples in one place, {size / 2**30:.1f} "
+      "GiB, but they are on several hosts: score it on one host"
+    )
+  return np.concatenate(gather(array))
 
 
 def agree(work: Callable[[], _Result]) -> _Result:

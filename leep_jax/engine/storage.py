@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from leep_jax import validation
-from leep_jax.engine import programs, statistics
+from leep_jax.engine import batch as batch_lib, programs
 
 # Bytes of one array that a device gets in one call of a compiled program. With
 # so many, the cost of the call itself does not matter.
@@ -69,7 +69,7 @@ def _make_batch(arrays, context, start, count, rows):
   targets = context.targets
   if targets is not None:
     targets = programs.split(targets[start : start + count], rows)
-  return statistics.Batch(
+  return batch_lib.Batch(
     labels=programs.split(labels, rows),
     weights=programs.split(np.ones(count, np.float32), rows),
     num_classes=context.num_classes,
@@ -114,7 +114,7 @@ class Store(abc.ABC):
   @abc.abstractmethod
   def batches(
     self, keys: list[str], context: BatchContext
-  ) -> Iterator[statistics.Batch]:
+  ) -> Iterator[batch_lib.Batch]:
     """Yields batches `[d, b, ...]` of some arrays, in order.
 
     Args:
@@ -216,7 +216,7 @@ def _device_ready(array):
   The device widens half precision itself: half the bytes are copied to it, and
   statistics know which rounding to expect.
   """
-  half = array.dtype.name in statistics.ROW_SUM_TOLERANCE
+  half = array.dtype.name in batch_lib.ROW_SUM_TOLERANCE
   with np.errstate(over="ignore"):  # the first pass refuses infinity
     return array if half else array.astype(np.float32, copy=False)
 
@@ -321,7 +321,7 @@ def _widen(rows, *, is_probs):
   Rounding may leave rows of probabilities that do not sum to 1. As float32 they
   would be refused, so they are scaled here, where the reason is still known.
   """
-  tolerance = statistics.ROW_SUM_TOLERANCE[rows.dtype.name]
+  tolerance = batch_lib.ROW_SUM_TOLERANCE[rows.dtype.name]
   rows = rows.astype(np.float32)
   if is_probs:
     total = rows.sum(axis=1, keepdims=True)

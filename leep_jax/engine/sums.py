@@ -14,15 +14,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from leep_jax.engine import hosts, programs, statistics
+from leep_jax.engine import hosts, programs
+from leep_jax.engine.batch import Batch, Statistic
 
 # How many batches may wait for the devices: what waits takes memory.
 _RUN_AHEAD = 1
 
 
 def sum_batches(
-  functions: tuple[Callable[..., Any], ...],
-  batches: Iterable[statistics.Batch],
+  functions: tuple[Statistic, ...],
+  batches: Iterable[Batch],
   arguments: tuple[tuple[Any, ...], ...],
   *,
   centre: tuple[np.ndarray, np.float32] | None = None,
@@ -60,7 +61,7 @@ def sum_batches(
 
 def _sum_here(functions, batches, arguments, centre, groups):
   """`sum_batches` over the devices of this host."""
-  step, finish = _compile(functions, groups)
+  step, finish = compiled(functions, groups)
   placed = programs.replicate((arguments, centre))
   running = None
   ahead: collections.deque[jax.Array] = collections.deque()
@@ -83,36 +84,57 @@ def _sum_here(functions, batches, arguments, centre, groups):
   )
 
 
-@functools.lru_cache(maxsize=256)
-def _compile(functions, groups):
-  """Returns the pmapped step, with donated running sums, and the last sum."""
+def compiled(
+  functions: tuple[Statistic, ...], groups: int
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+  """Returns the programs of a pass: one adds a batch, one adds devices.
 
-  def step(running, batch, placed):
+  Args:
+    functions: statistics to sum.
+    groups: G.
+  """
+  return (
+    programs.parallel(_Step(functions, groups), fused=True, donate=True),
+    programs.parallel(_finish, fused=True),
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Step:
+  """Adds a batch to the running sums of one device.
+
+  Equal steps share a compiled program (see `programs.parallel`).
+  """
+
+  functions: tuple[Statistic, ...]
+  groups: int
+
+  def __call__(self, running, batch, placed):
     def add(_, group):
-      return None, _scan(functions, *group, *placed)
+      return None, _scan(self.functions, *group, *placed)
 
-    first = batch.start % groups
+    first = batch.start % self.groups
     batch = dataclasses.replace(batch, start=None)
-    if groups == 1:  # without the copies of a loop
+    if self.groups == 1:  # without the copies that a loop makes
       _, new = add(None, (jax.tree.map(lambda x: x[0], running), batch))
       new = jax.tree.map(lambda x: x[None], new)
-    else:  # one after the other: only one has its statistics in the making
-      apart = _regroup(batch, first, groups)
-      _, new = jax.lax.scan(add, None, (running, apart))
+    else:
+      # A loop over groups, not vmap: only one group's statistics are then in
+      # memory besides the running sums.
+      regrouped = _regroup(batch, first, self.groups)
+      _, new = jax.lax.scan(add, None, (running, regrouped))
+    # The weights are returned as something small to wait for.
     return new, batch.weights[0]
 
-  def finish(running):
-    total, lost = running
-    # Each float32 is split in two halves of 12 bits: where devices hold like
-    # amounts, as equal shares of the data do, the sums of halves are exact.
-    high = jax.tree.map(_high_bits, total)
-    low = jax.tree.map(jnp.subtract, total, high)
-    return programs.add_over_devices((high, low, lost))
 
-  return (
-    programs.parallel(step, fused=True, donate=True),
-    programs.parallel(finish, fused=True),
-  )
+def _finish(running):
+  """Sums the running sums of all devices."""
+  total, lost = running
+  # Each float32 is split into two halves of 12 bits. Devices hold sums of
+  # similar size, as shares of the data are equal: the sums of halves are exact.
+  high = jax.tree.map(_high_bits, total)
+  low = jax.tree.map(jnp.subtract, total, high)
+  return programs.add_over_devices((high, low, lost))
 
 
 def _regroup(batch, first, groups):

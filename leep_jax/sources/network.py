@@ -113,7 +113,8 @@ class _Body:
     def trained(path, variable):
       return isinstance(variable, nnx.Param) and not self.holds_head(path)
 
-    return nnx.split(module, trained, ...)
+    graph, *states = nnx.split(module, trained, ...)
+    return graph, states[0], states[1]
 
   def weights(self, module: nnx.Module) -> source_lib.Weights:
     """Returns the arrays of a module, which is put in evaluation mode."""
