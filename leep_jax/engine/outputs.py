@@ -5,9 +5,8 @@ memory, host memory or files. Examples can be selected, and statistics summed
 over them. Sums that take no other arguments are cached, so that scores share
 them. `forward.compute_outputs` makes an `Outputs` from a source and a data set.
 
-Where several hosts run one job, each may keep a part of the arrays. Labels are
-then those of all examples, and sums cover all of them and are the same on every
-host. All hosts must call the same methods in the same order.
+Several hosts of a job may each keep a part of the arrays. Labels and sums are
+then those of all examples, and all hosts must call the same methods in order.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -284,7 +283,7 @@ class Outputs:
     """
     start = self.share.start
     mine = slice((group - start) % self.groups, None, self.groups)
-    features = self.once(_host_features)[mine]
+    features = self.once(_features)[mine]
     part = self.with_features(storage.HostArrays({"features": features}))
     part._checked = self._checked
     rows = slice(group, None, self.groups)
@@ -344,15 +343,12 @@ class Outputs:
 
   @property
   def feature_centre(self) -> tuple[np.ndarray, np.float32]:
-    """Shift `[D]` and scale: sums over features are of (f - shift) / scale.
-
-    See `centring.feature_centre`.
-    """
+    """Shift `[D]` and scale of features, `centring.feature_centre`."""
     return self.once(_feature_centre)
 
   @property
   def target_centre(self) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and scale `[T]`: sums over targets are of (t - mean) / scale."""
+    """Mean and scale `[T]` of targets, `centring.target_centre`."""
     return self.once(_target_centre)
 
   def feature_chunks(self) -> Iterator[np.ndarray]:
@@ -496,9 +492,9 @@ def _target_centre(outputs):
   return centring.target_centre(outputs.targets, name=outputs.name)
 
 
+def _features(outputs):
+  return outputs.store.array("features")
+
+
 def _digest(outputs):
   return examples.digest(outputs.truth, data=outputs.data)
-
-
-def _host_features(outputs):
-  return outputs.store.array("features")
