@@ -21,7 +21,7 @@ from leep_jax import data, score, scores, validation
 from leep_jax.engine import forward, hosts, programs, sharing, statistics
 from leep_jax.sources import catalog
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 SOURCE = "fashion_mnist_resnet8"
 LIMIT = 301  # which two hosts do not share evenly
 DEFAULT = ("leep", "nce", "eep_accuracy", "h_score")

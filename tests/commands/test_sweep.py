@@ -148,7 +148,7 @@ def same(row, other):
 
 
 def start(arguments):
-  environment = dict(os.environ, PYTHONPATH=os.path.dirname(__file__))
+  environment = dict(os.environ, PYTHONPATH=os.path.dirname(networks.__file__))
   environment["XLA_FLAGS"] = ""
   return subprocess.Popen(
     [sys.executable, "-m", "leep_jax.sweep", *arguments],

@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 import leep_jax
 from leep_jax import data, task_matrix, validation
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 LOG2 = np.log(2)
 
 

@@ -1,5 +1,6 @@
-"""ResNets as transformers names them, and Google's ViT files."""
+"""Names that other publishers have for tensors, and Google's ViT files."""
 
+import json
 import re
 
 from flax import nnx
@@ -7,10 +8,50 @@ import jax
 import numpy as np
 import publishers
 import pytest
+import references
 import safetensors.numpy
+import tensor_names
 
 import leep_jax
 from leep_jax.sources import catalog, checkpoints
+
+
+@pytest.mark.parametrize(
+  ("arch", "name_of"),
+  [
+    ("convnext_tiny", tensor_names.torchvision_convnext),
+    ("convnext_tiny", tensor_names.transformers_convnext),
+    ("vit_small_16", tensor_names.torchvision_vit),
+    ("vit_small_16", tensor_names.transformers_vit),
+    ("vit_small_16", tensor_names.new_transformers_vit),
+    ("efficientnet_b0", tensor_names.torchvision_efficientnet),
+    ("mobilenet_v1_025", tensor_names.transformers_mobilenet),
+    ("resnet18", lambda name: f"module.{name}"),
+  ],
+)
+def test_names_of_other_publishers(arch, name_of):
+  _, tensors = references.golden(arch)
+  theirs = tensor_names.spoken(tensors, name_of)
+  assert not set(theirs) & set(tensors) - {
+    "classifier.weight",
+    "classifier.bias",
+  }
+  table = catalog.ARCHITECTURES[arch].names
+  model = catalog.shapes(arch, 1000)
+  checkpoints.load_into(model, theirs, names=table, origin="theirs")
+  got = checkpoints.published(model)
+  for name, value in tensors.items():
+    if not name.endswith("num_batches_tracked"):
+      np.testing.assert_array_equal(got[name], value)
+
+
+@pytest.mark.parametrize("arch", references.GOLDEN)
+def test_published_names_are_left_alone(arch):
+  reference = json.loads(references.GOLDEN[arch].read_text())
+  names = {n: np.empty(0) for n in reference["tensors"]}
+  renamed = checkpoints.rename(names, catalog.ARCHITECTURES[arch].names)
+  assert all(name == original for name, (original, _) in renamed.items())
+
 
 _DEPTHS = {18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 6, 3],
            101: [3, 4, 23, 3], 152: [3, 8, 36, 3]}  # fmt: skip

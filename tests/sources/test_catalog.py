@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
-import test_models
+import tensor_names
 
 from experiments.benchmarks import precision
 import leep_jax
@@ -501,7 +501,7 @@ def test_other_networks_with_the_same_tensors_are_refused(checkpoint, tmp_path):
 def test_names_of_transformers_bring_its_padding(tmp_path, rng):
   model = catalog.build("mobilenet_v1_025", 3, norm_eps=1e-3, tf_padding=True)
   theirs = {
-    test_models.transformers_mobilenet(name): np.ascontiguousarray(value)
+    tensor_names.transformers_mobilenet(name): np.ascontiguousarray(value)
     for name, value in checkpoints.published(model).items()
   }
   path = tmp_path / "lone.safetensors"

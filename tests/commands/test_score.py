@@ -20,7 +20,7 @@ from leep_jax.engine import forward
 from leep_jax.reports import tables
 from leep_jax.sources import catalog
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 COLUMNS = {
   "model", "dataset", "split", "num_examples", "num_source_classes",
   "num_features", "note",

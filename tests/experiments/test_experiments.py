@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-import test_data
+import tfds_sets
 
 from experiments import train_source, transfer_methods
 from experiments.benchmarks import engine, timing
@@ -20,7 +20,7 @@ from leep_jax.sources import catalog, checkpoints
 from leep_jax.transfer import checkpoints as checkpoints_lib
 
 
-class TrainTest(test_data.Tiny):
+class TrainTest(tfds_sets.Tiny):
   """Two splits, as training needs them."""
 
   SHAPE = (16, 16, 3)
@@ -61,7 +61,7 @@ def train(folder, output, *flags):
 def tiny(tmp_path_factory):
   """The folder of a data set of 40 and 20 images."""
   folder = tmp_path_factory.mktemp("tfds")
-  test_data.prepare(TrainTest, folder)
+  tfds_sets.prepare(TrainTest, folder)
   return folder
 
 

@@ -2,17 +2,16 @@
 
 import json
 
+import hub_server
 import huggingface_hub
 import numpy as np
 import pytest
-import test_hub
-import test_models
+import tensor_names
 
 import leep_jax
 from leep_jax import validation
 from leep_jax.sources import catalog, checkpoints, hub
 
-server = test_hub.server
 HF = "hf://google/vit-base-patch16-224"
 
 
@@ -93,13 +92,13 @@ def test_timms_configuration_tells_the_architecture(server):
   model = catalog.build("resnet18", 3)
   tensors = checkpoints.published(model)
   serve(server, {"architecture": "resnet18", "num_classes": 3}, tensors)
-  for name in (test_hub.NAME, test_hub.REPO, f"hf-hub:{test_hub.REPO}"):
+  for name in (hub_server.NAME, hub_server.REPO, f"hf-hub:{hub_server.REPO}"):
     assert leep_jax.load_source(name).options.startswith("resnet18 ")
   serve(server, {"architecture": "resnet18d", "num_classes": 3}, tensors)
   with pytest.raises(
     validation.InputError, match="'resnet18d', of none of the"
   ):
-    leep_jax.load_source(test_hub.REPO)
+    leep_jax.load_source(hub_server.REPO)
 
 
 @pytest.mark.parametrize("multiplier", [25, 50])
@@ -107,14 +106,14 @@ def test_sizes_tell_the_architecture(server, multiplier):
   arch = f"mobilenet_v1_0{multiplier}"
   model = catalog.build(arch, 3, norm_eps=1e-3, tf_padding=True)
   tensors = {
-    test_models.transformers_mobilenet(name): value
+    tensor_names.transformers_mobilenet(name): value
     for name, value in checkpoints.published(model).items()
   }
   serve(server, {"model_type": "mobilenet_v1"}, tensors)
-  assert leep_jax.load_source(test_hub.REPO).options.startswith(f"{arch} ")
+  assert leep_jax.load_source(hub_server.REPO).options.startswith(f"{arch} ")
   serve(server, {"model_type": "swin"}, tensors)
   with pytest.raises(validation.InputError, match="network 'swin', of none"):
-    leep_jax.load_source(test_hub.REPO)
+    leep_jax.load_source(hub_server.REPO)
 
 
 def test_without_a_connection_the_repository_is_named(server):
