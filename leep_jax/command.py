@@ -1,6 +1,6 @@
 """What the commands of the package share: flags, mistakes, exit statuses."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import os
 import sys
@@ -11,7 +11,7 @@ from absl import flags, logging
 
 from leep_jax import data, validation
 from leep_jax.engine import programs
-from leep_jax.reports import tables
+from leep_jax.reports import results, tables
 from leep_jax.sources import catalog
 
 
@@ -339,6 +339,46 @@ def print_error(error: object, *, about: str = "") -> None:
   if about not in text:
     text = f"{about}: {text}"
   print(f"error: {validation.one_line(text)}", file=sys.stderr)
+
+
+def for_each_source(models: Sequence[str], run: Callable[[str], object]) -> int:
+  """Runs a function on each source, going on after one that is refused.
+
+  Args:
+    models: names of sources.
+    run: called with each name.
+
+  Returns:
+    The exit status: 2 if a source was refused, 130 when interrupted, else 0.
+
+  Raises:
+    CannotWriteError: if `run` does: no later row could be written either.
+
+  Example:
+    >>> from leep_jax import command
+    >>> command.for_each_source(["a", "b"], print)
+    a
+    b
+    0
+  """
+  status = 0
+  try:
+    for model in models:
+      try:
+        run(model)
+      except results.CannotWriteError:
+        raise
+      except validation.DataError as e:
+        # Every other source would meet the same mistake in the data.
+        print_error(e)
+        return 2
+      except validation.InputError as e:
+        status = 2
+        print_error(e, about=model)
+  except KeyboardInterrupt:
+    print("\ninterrupted", file=sys.stderr)
+    return 130
+  return status
 
 
 @contextlib.contextmanager

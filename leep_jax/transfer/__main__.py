@@ -177,10 +177,9 @@ def _run() -> int:
   for method in methods:
     if method not in trials.METHODS:
       raise validation.unknown("method", method, trials.METHODS)
-  _RECIPE.recipe()  # refused before anything is loaded
+  recipe = _RECIPE.recipe()  # refused before anything is loaded
   models = _SOURCES.names()
   overrides = _SOURCES.overrides()
-  failed = False
   with contextlib.ExitStack() as stack:
     rows: Any = results.NoRows()
     if _OUTPUT.value is not None:
@@ -190,35 +189,23 @@ def _run() -> int:
     labels = train.labels(), test.labels()
     tasks = tasks_lib.parse(_TASKS.value, *labels, seed=_SEED.value)
     target, outputs = trials.Target(train, test, tasks), _Outputs()
-    trials.check(target, methods, _RECIPE.recipe())
+    trials.check(target, methods, recipe)
     shown: list[dict[str, Any]] = []
-    status = 0
-    try:
-      for model in models:
-        try:
-          trials.check_model(model, methods, _RECIPE.recipe())
-          source = catalog.load_source(model, overrides=overrides)
-          for method in methods:
-            shown += _transfer(model, source, target, outputs, method, rows)
-        except results.CannotWriteError:
-          raise
-        except validation.DataError as e:  # would be so for every source
-          failed = True
-          command.print_error(e)
-          break
-        except validation.InputError as e:
-          failed = True
-          command.print_error(e, about=model)
-    except KeyboardInterrupt:
-      print("\ninterrupted", file=sys.stderr)
-      status = 130
+
+    def run(model):
+      trials.check_model(model, methods, recipe)
+      source = catalog.load_source(model, overrides=overrides)
+      for method in methods:
+        shown.extend(_transfer(model, source, target, outputs, method, rows))
+
+    status = command.for_each_source(models, run)
     there = len(shown) - (len(rows.rows) - before)
     if there > 0:
       verb = "was" if there == 1 else "were"
       print(f"{tables.count(there, 'row')} {verb} there already.")
     if shown:
       _report(shown)
-  return status or (2 if failed else 0)
+  return status
 
 
 def main(argv: list[str]) -> int:
