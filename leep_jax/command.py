@@ -442,3 +442,24 @@ def main(
   except BrokenPipeError:  # whoever read the table has seen enough of it
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def script(main: Callable[[list[str]], int]) -> Callable[[], int]:
+  """Returns a command as `[project.scripts]` of pyproject.toml names it.
+
+  Args:
+    main: takes the program's name and its flags; returns the exit status.
+
+  Returns:
+    A function that takes no arguments, as entry points do: it reads `sys.argv`.
+
+  Example:
+    >>> from leep_jax import command
+    >>> command.script(lambda argv: 0)()
+    0
+  """
+
+  def run():
+    return main(sys.argv)
+
+  return run
