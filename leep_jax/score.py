@@ -22,11 +22,10 @@ from typing import Any
 
 from absl import flags
 
-from leep_jax import command, data, scores as scores_lib, validation
+from leep_jax import command, data, progress, scores as scores_lib, validation
 from leep_jax.engine import forward, hosts, outputs as outputs_lib, programs
 from leep_jax.reports import plots, results, score_report, tables
 from leep_jax.scores import jackknife
-from leep_jax.sources import catalog
 
 # Flags of this command alone, so that several commands can be imported.
 FLAGS = flags.FlagValues()
@@ -116,7 +115,7 @@ def _score(
   asked: "_AskedScores",
   dataset: tuple[str, str],
   make_outputs: Callable[[], outputs_lib.Outputs],
-  progress: command.Progress,
+  count: progress.Progress,
 ) -> score_report.ScoredSource:
   """Scores one source; times it without compilation."""
   start, compiled = time.perf_counter(), programs.compile_seconds()
@@ -128,7 +127,7 @@ def _score(
       outputs,
       names=asked.names(outputs),
       groups=_GROUPS.value,
-      on_score=progress.scoring,
+      on_score=count.scoring,
       on_undefined=undefined.__setitem__,
     )
     for score in estimates:
@@ -139,7 +138,7 @@ def _score(
         estimates[score] = None
         undefined[score] = what.why
   finally:
-    progress.clear()
+    count.clear()
   seconds = time.perf_counter() - start
   seconds -= programs.compile_seconds() - compiled
   row = score_report.make_row(
@@ -197,11 +196,11 @@ def _score_models(models, overrides, asked, dataset, on_row, on_error):
   for name in models:
     try:
       source = hosts.agree(
-        functools.partial(catalog.load_source, name, overrides=overrides)
+        functools.partial(command.load_source, name, overrides=overrides)
       )
       mine = hosts.share(len(dataset))
-      progress = command.Progress(
-        tables.short(name, 30), mine.stop - mine.start
+      count = progress.Progress(
+        tables.short(name, 30), total=mine.stop - mine.start
       )
       compute = functools.partial(
         forward.compute_outputs,
@@ -209,11 +208,11 @@ def _score_models(models, overrides, asked, dataset, on_row, on_error):
         dataset,
         batch_size=_BATCH_SIZE.value,
         dtype=_DTYPE.value,
-        progress=progress,
+        progress=count,
         over_hosts=True,
       )
       where = (dataset.name, dataset.split)
-      scored = _score(name, asked, where, compute, progress)
+      scored = _score(name, asked, where, compute, count)
     except validation.DataError as e:  # would be the same for every source
       on_error(f"{e}")
       return
@@ -246,10 +245,9 @@ def _score_predictions(paths, asked, on_row, on_error):
       continue
     on_row(scored)
     if first is not None and not scored.has_same_targets(first):
-      print(
+      progress.write(
         f"note: {first.row['model']} and {path} hold different labels, so "
-        "their scores do not compare sources",
-        file=sys.stderr,
+        "their scores do not compare sources"
       )
     first = first or scored
 
@@ -273,9 +271,9 @@ def _score_file(path, asked):
       for key, array in arrays.items()
     }
   outputs = outputs_lib.Outputs.from_arrays(**arrays, name=path)
-  progress = command.Progress(tables.short(path, 30), len(outputs))
+  count = progress.Progress(tables.short(path, 30), total=len(outputs))
   where = ("predictions", "all")
-  return _score(path, asked, where, lambda: outputs, progress)
+  return _score(path, asked, where, lambda: outputs, count)
 
 
 def _print(text: str) -> None:

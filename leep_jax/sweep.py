@@ -34,13 +34,13 @@ from etils import epath
 from leep_jax import (
   command,
   data,
+  progress,
   scores as scores_lib,
   tasks as tasks_lib,
   validation,
 )
 from leep_jax.engine import cache, forward
 from leep_jax.reports import results, sweep_report, tables
-from leep_jax.sources import catalog
 from leep_jax.tasks import task_scores
 from leep_jax.transfer import recipe_flags, trials
 
@@ -178,7 +178,7 @@ class _Sweep:
 
   def outputs(self, source, dataset):
     """Outputs on one set, kept or computed now."""
-    progress = command.LateProgress(
+    count = progress.Progress(
       f"{tables.short(source.name, 30)} {dataset.split}"
     )
     try:
@@ -186,10 +186,10 @@ class _Sweep:
         source,
         dataset,
         dtype=_DTYPE_OF_SCORES.value,
-        progress=lambda done: progress(done, len(dataset)),
+        progress=lambda done: count(done, len(dataset)),
       )
     finally:
-      progress.clear()
+      count.clear()
 
   def about(self, model, source):
     """What rows say of a source."""
@@ -256,7 +256,7 @@ class _Sweep:
     self._tell_other_digests(model, about["source_digest"])
     self._score(about, source, wanted[sweep_report.SCORED])
     for method in self.methods:
-      progress = command.LateProgress(f"{tables.short(model, 30)} {method}")
+      count = progress.Progress(f"{tables.short(model, 30)} {method}")
       try:
         trials.run(
           source,
@@ -267,11 +267,11 @@ class _Sweep:
           recipe=self.recipe,
           outputs=self.outputs,
           on_row=self.rows.append,
-          progress=progress,
+          progress=count,
           checkpoints=self.checkpoints,
         )
       finally:
-        progress.clear()
+        count.clear()
 
   def _tell_other_digests(self, model, digest):
     """Notes rows of a source of this name that computed something else."""
@@ -295,16 +295,16 @@ class _Sweep:
       for what in scores_lib.uninformative(outputs).values():
         if what.constant:
           validation.note(f"{source.name}: {what.why}")
-      progress = command.LateProgress(
-        f"{tables.short(source.name, 30)} scores", what="tasks"
+      count = progress.Progress(
+        f"{tables.short(source.name, 30)} scores", unit="tasks"
       )
       try:
         for start in range(0, len(chosen), _AT_ONCE):
-          self._score_some(about, outputs, chosen, start, progress)
+          self._score_some(about, outputs, chosen, start, count)
       finally:
-        progress.clear()
+        count.clear()
 
-  def _score_some(self, about, outputs, tasks, start, progress):
+  def _score_some(self, about, outputs, tasks, start, count):
     """Scores some tasks together; a row is there as soon as its scores are."""
     some = tasks[start : start + _AT_ONCE]
     started = time.perf_counter()
@@ -320,7 +320,7 @@ class _Sweep:
       }
       started = now
       self.rows.append(row)
-      progress(start + i + 1, len(tasks))
+      count(start + i + 1, len(tasks))
 
     task_scores.score_tasks(outputs, some, names=self.names, on_row=on_row)
 
@@ -330,7 +330,7 @@ def _dry_run(sweep, models, overrides):
   seconds = 0.0
   for model in models:
     try:
-      source = catalog.load_source(model, overrides=overrides)
+      source = command.load_source(model, overrides=overrides)
       wanted = sweep.wanted(model, source)
     except validation.InputError as e:
       print(f"error: {e}" if model in f"{e}" else f"error: {model}: {e}")
@@ -417,7 +417,7 @@ def _run_sources(sweep, models, overrides):
   status = command.for_each_source(
     models,
     lambda model: sweep.run(
-      model, catalog.load_source(model, overrides=overrides)
+      model, command.load_source(model, overrides=overrides)
     ),
   )
   count = len(sweep.rows.rows)
@@ -452,7 +452,7 @@ def _run() -> int:
       recipe=recipe,
       cache=cache.Cache(
         _CACHE_DIR.value or pathlib.Path(_OUTPUT.value) / "cache",
-        on_note=lambda text: print(f"note: {text}", file=sys.stderr),
+        on_note=lambda text: progress.write(f"note: {text}"),
       ),
       rows=rows,
       others=others,

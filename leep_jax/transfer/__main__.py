@@ -24,10 +24,9 @@ from typing import Any
 from absl import flags
 import numpy as np
 
-from leep_jax import command, tasks as tasks_lib, validation
+from leep_jax import command, progress, tasks as tasks_lib, validation
 from leep_jax.engine import cache, forward
 from leep_jax.reports import results, tables
-from leep_jax.sources import catalog
 from leep_jax.transfer import recipe_flags, trials
 
 FLAGS = flags.FlagValues()
@@ -73,15 +72,15 @@ class _Outputs:
     key = (source.name, id(dataset))
     if key not in self._kept:
       self._kept = {k: v for k, v in self._kept.items() if k[0] == source.name}
-      progress = command.Progress(
-        f"{tables.short(source.name, 30)} {dataset.split}", len(dataset)
+      count = progress.Progress(
+        f"{tables.short(source.name, 30)} {dataset.split}", total=len(dataset)
       )
       try:
         self._kept[key] = forward.compute_outputs(
-          source, dataset, progress=progress
+          source, dataset, progress=count
         )
       finally:
-        progress.clear()
+        count.clear()
     return self._kept[key]
 
 
@@ -93,15 +92,15 @@ def _transfer(model, source, target, outputs, method, rows):
   recipe = _RECIPE.recipe()
   asked = trials.asked(target, about, method, recipe)
   wanted = trials.missing(target, about, method, recipe, rows.rows)
-  progress = command.LateProgress(f"{tables.short(model, 30)} {method}")
+  count = progress.Progress(f"{tables.short(model, 30)} {method}")
   try:
     trials.run(
       source, target, wanted, method=method, about=about, recipe=recipe,
-      outputs=outputs, on_row=rows.append, progress=progress,
+      outputs=outputs, on_row=rows.append, progress=count,
       checkpoints=_CHECKPOINTS.value,
     )  # fmt: skip
   finally:
-    progress.clear()
+    count.clear()
   return [row for row in rows.rows if trials.key(row) in asked]
 
 
@@ -194,7 +193,7 @@ def _run() -> int:
 
     def run(model):
       trials.check_model(model, methods, recipe)
-      source = catalog.load_source(model, overrides=overrides)
+      source = command.load_source(model, overrides=overrides)
       for method in methods:
         shown.extend(_transfer(model, source, target, outputs, method, rows))
 
