@@ -198,13 +198,15 @@ def without_addresses(text: str) -> str:
 
 
 def trace(
-  function: Callable[..., Any], *args: Any
+  function: Callable[..., Any], *args: Any, over_devices: bool = False
 ) -> tuple[Traced, list[jax.Array]]:
   """Returns what a function computes, and the arrays that it refers to.
 
   Args:
     function: pure, of pytrees of arrays.
     *args: arrays, or their shapes (`jax.ShapeDtypeStruct`).
+    over_devices: whether the function calls `add_over_devices`. It is then
+      traced for as many devices as this process feeds.
 
   Example:
     >>> import jax.numpy as jnp
@@ -215,7 +217,10 @@ def trace(
     [3.0, 3.0]
   """
   start = time.perf_counter()
-  closed, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
+  axes = [(_AXIS, device_count())] if over_devices else None
+  closed, shapes = jax.make_jaxpr(function, axis_env=axes, return_shape=True)(
+    *args
+  )
   _Program.seconds += time.perf_counter() - start
   return Traced(str(closed.jaxpr), closed.jaxpr, shapes), closed.consts
 
