@@ -1,18 +1,17 @@
 """What the commands of the package share: flags, mistakes, exit statuses."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import os
 import sys
-import time
 import warnings
 
 from absl import flags, logging
 
-from leep_jax import data, validation
+from leep_jax import data, progress, validation
 from leep_jax.engine import programs
-from leep_jax.reports import tables
-from leep_jax.sources import catalog
+from leep_jax.reports import results, tables
+from leep_jax.sources import catalog, source as source_lib
 
 
 class SourceFlags:
@@ -188,12 +187,13 @@ class DataFlags:
     Raises:
       InputError: as `data.load_dataset`.
     """
-    return data.load_dataset(
-      self._dataset.value,
-      limit=self._limit.value,
-      target=target,
-      **self._options(),
-    )
+    with progress.step(f"{self._dataset.value}: loading"):
+      return data.load_dataset(
+        self._dataset.value,
+        limit=self._limit.value,
+        target=target,
+        **self._options(),
+      )
 
   def _options(self):
     return {
@@ -232,76 +232,14 @@ class PairFlags(DataFlags):
     Raises:
       InputError: as `data.load_pair`.
     """
-    return data.load_pair(
-      self._dataset.value,
-      test_split=self._test_split.value,
-      limit=self._limit.value,
-      test_limit=self._test_limit.value,
-      **self._options(),
-    )
-
-
-class Progress:
-  """A line on standard error that counts examples; only on a terminal."""
-
-  def __init__(self, label: str, total: int, *, what: str = "images"):
-    """Shows that compilation has begun.
-
-    Args:
-      label: what is under way.
-      total: number of examples to come.
-      what: is counted.
-    """
-    self._label, self._total, self._what = label, total, what
-    self._shown = sys.stderr.isatty()
-    self._start = time.perf_counter()
-    self._show(f"{label}: compiling")
-
-  def _show(self, text):
-    if self._shown:
-      print(
-        f"\r\033[K{text[: tables.WIDTH - 1]}",
-        end="",
-        file=sys.stderr,
-        flush=True,
+    with progress.step(f"{self._dataset.value}: loading"):
+      return data.load_pair(
+        self._dataset.value,
+        test_split=self._test_split.value,
+        limit=self._limit.value,
+        test_limit=self._test_limit.value,
+        **self._options(),
       )
-
-  def __call__(self, done: int) -> None:
-    """Shows how many examples are done, how fast, and the time left."""
-    rate = done / (time.perf_counter() - self._start)
-    left = (self._total - done) / rate
-    self._show(
-      f"{self._label}: {done:,}/{self._total:,} {self._what}  {rate:,.0f}/s  "
-      f"{left:.0f} s left"
-    )
-
-  def scoring(self, name: str) -> None:
-    """Shows which score is being computed."""
-    self._show(f"{self._label}: {name}")
-
-  def clear(self) -> None:
-    """Takes the line away."""
-    self._show("")
-
-
-class LateProgress:
-  """A `Progress` that begins when it is first told how much there is."""
-
-  def __init__(self, label: str, *, what: str = "images"):
-    """Remembers what is under way, and what is counted."""
-    self._label, self._what = label, what
-    self._shown: Progress | None = None
-
-  def __call__(self, done: int, total: int) -> None:
-    """Shows how many examples of all are done."""
-    if self._shown is None:
-      self._shown = Progress(self._label, total, what=self._what)
-    self._shown(done)
-
-  def clear(self) -> None:
-    """Takes the line away."""
-    if self._shown is not None:
-      self._shown.clear()
 
 
 def names(flag: flags.FlagHolder, what: str) -> list[str]:
@@ -338,7 +276,72 @@ def print_error(error: object, *, about: str = "") -> None:
   text = f"{error}"
   if about not in text:
     text = f"{about}: {text}"
-  print(f"error: {validation.one_line(text)}", file=sys.stderr)
+  progress.write(f"error: {validation.one_line(text)}")
+
+
+def load_source(
+  name: str, *, overrides: catalog.Overrides
+) -> source_lib.Source:
+  """Loads a source, and shows that this is under way.
+
+  Args:
+    name: of the source, see `catalog.load_source`.
+    overrides: what replaces the configuration of its checkpoint.
+
+  Raises:
+    InputError: as `catalog.load_source`.
+
+  Example:
+    >>> from leep_jax import command
+    >>> from leep_jax.sources import catalog
+    >>> source = command.load_source(
+    ...   "fashion_mnist_resnet8", overrides=catalog.Overrides()
+    ... )
+    >>> source.name
+    'fashion_mnist_resnet8'
+  """
+  with progress.step(f"{tables.short(name, 30)}: loading"):
+    return catalog.load_source(name, overrides=overrides)
+
+
+def for_each_source(models: Sequence[str], run: Callable[[str], object]) -> int:
+  """Runs a function on each source, going on after one that is refused.
+
+  Args:
+    models: names of sources.
+    run: called with each name.
+
+  Returns:
+    The exit status: 2 if a source was refused, 130 when interrupted, else 0.
+
+  Raises:
+    CannotWriteError: if `run` does: no later row could be written either.
+
+  Example:
+    >>> from leep_jax import command
+    >>> command.for_each_source(["a", "b"], print)
+    a
+    b
+    0
+  """
+  status = 0
+  try:
+    for model in models:
+      try:
+        run(model)
+      except results.CannotWriteError:
+        raise
+      except validation.DataError as e:
+        # Every other source would meet the same mistake in the data.
+        print_error(e)
+        return 2
+      except validation.InputError as e:
+        status = 2
+        print_error(e, about=model)
+  except KeyboardInterrupt:
+    print("\ninterrupted", file=sys.stderr)
+    return 130
+  return status
 
 
 @contextlib.contextmanager
@@ -352,7 +355,7 @@ def _notes_printed() -> Iterator[None]:
       usual(message, category, filename, lineno, file, line)
     elif text not in told:
       told.add(text)
-      print(f"note: {text}", file=sys.stderr)
+      progress.write(f"note: {text}")
 
   with warnings.catch_warnings():
     warnings.simplefilter("always", validation.InputNote)
@@ -402,3 +405,24 @@ def main(
   except BrokenPipeError:  # whoever read the table has seen enough of it
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def script(main: Callable[[list[str]], int]) -> Callable[[], int]:
+  """Returns a command as `[project.scripts]` of pyproject.toml names it.
+
+  Args:
+    main: takes the program's name and its flags; returns the exit status.
+
+  Returns:
+    A function that takes no arguments, as entry points do: it reads `sys.argv`.
+
+  Example:
+    >>> from leep_jax import command
+    >>> command.script(lambda argv: 0)()
+    0
+  """
+
+  def run():
+    return main(sys.argv)
+
+  return run

@@ -22,6 +22,7 @@ Exit status 0; 2 for a mistake in what was asked (one line on standard error),
 """
 
 import contextlib
+import dataclasses
 import pathlib
 import sys
 import time
@@ -33,13 +34,13 @@ from etils import epath
 from leep_jax import (
   command,
   data,
+  progress,
   scores as scores_lib,
   tasks as tasks_lib,
   validation,
 )
 from leep_jax.engine import cache, forward
 from leep_jax.reports import results, sweep_report, tables
-from leep_jax.sources import catalog
 from leep_jax.tasks import task_scores
 from leep_jax.transfer import recipe_flags, trials
 
@@ -135,7 +136,7 @@ def read_rows(folder: Any) -> list[dict[str, Any]]:
 
 
 def _worker():
-  """Number and count of workers."""
+  """Index and count of workers."""
   index, slash, count = _WORKER.value.partition("/")
   if not (slash and index.isdigit() and count.isdigit()):
     raise validation.InputError(
@@ -149,20 +150,35 @@ def _worker():
   return int(index), int(count)
 
 
+@dataclasses.dataclass(frozen=True)
 class _Sweep:
-  """What every source goes through."""
+  """Scores and trains sources, each for the same tasks by the same methods.
 
-  def __init__(
-    self, target, names, methods, recipe, kept, rows, mine, others, folder
-  ):
-    self.checkpoints = str(folder / "checkpoints")
-    self.target, self.names, self.methods = target, names, methods
-    self.recipe, self.cache, self.rows = recipe, kept, rows
-    self._mine, self._others = mine, others
+  Attributes:
+    target: data and tasks.
+    names: of scores.
+    methods: of transfer.
+    recipe: how methods train.
+    cache: of the outputs of sources.
+    rows: of this worker, to append to.
+    others: rows of other workers, read at the start.
+    worker: index and count of workers.
+    checkpoints: folder of trainings that are under way.
+  """
+
+  target: trials.Target
+  names: list[str]
+  methods: list[str]
+  recipe: Any
+  cache: cache.Cache
+  rows: Any
+  others: list[dict[str, Any]]
+  worker: tuple[int, int]
+  checkpoints: str
 
   def outputs(self, source, dataset):
     """Outputs on one set, kept or computed now."""
-    progress = command.LateProgress(
+    count = progress.Progress(
       f"{tables.short(source.name, 30)} {dataset.split}"
     )
     try:
@@ -170,10 +186,10 @@ class _Sweep:
         source,
         dataset,
         dtype=_DTYPE_OF_SCORES.value,
-        progress=lambda done: progress(done, len(dataset)),
+        progress=lambda done: count(done, len(dataset)),
       )
     finally:
-      progress.clear()
+      count.clear()
 
   def about(self, model, source):
     """What rows say of a source."""
@@ -186,9 +202,9 @@ class _Sweep:
   def wanted(self, model, source):
     """Tasks to score, and tasks and seeds to train for, by method."""
     about = self.about(model, source)
-    there = [*self.rows.rows, *self._others]
+    there = [*self.rows.rows, *self.others]
     done = {trials.key(row) for row in there}
-    found = {
+    found: dict[str, Any] = {
       sweep_report.SCORED: [
         task
         for task in self.target.tasks
@@ -207,16 +223,15 @@ class _Sweep:
     return found
 
   def needed(self, source, wanted):
-    """Sets whose outputs are wanted and not kept yet."""
+    """Sets whose outputs are wanted and not cached yet."""
     used: dict[str, data.Dataset] = {}
     for method, found in wanted.items():
+      # Scores read the training set. Heads are trained and tested on outputs.
+      # The other methods read images.
+      reads = {sweep_report.SCORED: 1, "retrain_head": 2, "probe": 2}
       for trial in found:
         task = trial if method == sweep_report.SCORED else trial[0]
-        sets = self.target.sets(task.one_set)
-        if method == sweep_report.SCORED:
-          sets = sets[:1]
-        elif method not in ("retrain_head", "probe"):
-          sets = ()
+        sets = self.target.sets(task.one_set)[: reads.get(method, 0)]
         used |= {dataset.split: dataset for dataset in sets}
     return [
       dataset
@@ -225,7 +240,7 @@ class _Sweep:
     ]
 
   def _is_mine(self, model, task):
-    index, count = self._mine
+    index, count = self.worker
     return tasks_lib.share(f"{model} {task.name}", count) == index
 
   def _score_row(self, about, task):
@@ -241,7 +256,7 @@ class _Sweep:
     self._tell_other_digests(model, about["source_digest"])
     self._score(about, source, wanted[sweep_report.SCORED])
     for method in self.methods:
-      progress = command.LateProgress(f"{tables.short(model, 30)} {method}")
+      count = progress.Progress(f"{tables.short(model, 30)} {method}")
       try:
         trials.run(
           source,
@@ -252,11 +267,11 @@ class _Sweep:
           recipe=self.recipe,
           outputs=self.outputs,
           on_row=self.rows.append,
-          progress=progress,
+          progress=count,
           checkpoints=self.checkpoints,
         )
       finally:
-        progress.clear()
+        count.clear()
 
   def _tell_other_digests(self, model, digest):
     """Notes rows of a source of this name that computed something else."""
@@ -280,16 +295,16 @@ class _Sweep:
       for what in scores_lib.uninformative(outputs).values():
         if what.constant:
           validation.note(f"{source.name}: {what.why}")
-      progress = command.LateProgress(
-        f"{tables.short(source.name, 30)} scores", what="tasks"
+      count = progress.Progress(
+        f"{tables.short(source.name, 30)} scores", unit="tasks"
       )
       try:
         for start in range(0, len(chosen), _AT_ONCE):
-          self._score_some(about, outputs, chosen, start, progress)
+          self._score_some(about, outputs, chosen, start, count)
       finally:
-        progress.clear()
+        count.clear()
 
-  def _score_some(self, about, outputs, tasks, start, progress):
+  def _score_some(self, about, outputs, tasks, start, count):
     """Scores some tasks together; a row is there as soon as its scores are."""
     some = tasks[start : start + _AT_ONCE]
     started = time.perf_counter()
@@ -305,7 +320,7 @@ class _Sweep:
       }
       started = now
       self.rows.append(row)
-      progress(start + i + 1, len(tasks))
+      count(start + i + 1, len(tasks))
 
     task_scores.score_tasks(outputs, some, names=self.names, on_row=on_row)
 
@@ -315,7 +330,7 @@ def _dry_run(sweep, models, overrides):
   seconds = 0.0
   for model in models:
     try:
-      source = catalog.load_source(model, overrides=overrides)
+      source = command.load_source(model, overrides=overrides)
       wanted = sweep.wanted(model, source)
     except validation.InputError as e:
       print(f"error: {e}" if model in f"{e}" else f"error: {model}: {e}")
@@ -364,75 +379,90 @@ def _run_report(folder):
   print(f"\nwritten to {written}")
 
 
+def _known(flag, what, table):
+  """The names of a list flag, each of which a table must have."""
+  names = command.names(flag, what)
+  for name in names:
+    if name not in table:
+      raise validation.unknown(what, name, table)
+  return names
+
+
+def _target():
+  """The data and the tasks that the flags name."""
+  train, test = _DATA.load_pair()
+  tasks = tasks_lib.parse(
+    _TASKS.value, train.labels(), test.labels(), seed=_SEED.value
+  )
+  return trials.Target(train, test, tasks)
+
+
+def _open_rows(stack, folder, worker):
+  """Rows of this worker, to append to, and those of all other workers."""
+  rows: Any = results.NoRows()
+  others = []
+  if not _DRY_RUN.value:
+    rows = stack.enter_context(
+      results.Rows(folder / f"rows-{worker[0]}-of-{worker[1]}.jsonl")
+    )
+  for file in sorted(folder.glob("rows-*.jsonl")):
+    if _DRY_RUN.value or file != rows.path:
+      others += results.parse_rows(file.read_bytes(), name=str(file))[0]
+  return rows, others
+
+
+def _run_sources(sweep, models, overrides):
+  """Scores and trains what is missing; returns the exit status."""
+  before = len(sweep.rows.rows)
+  status = command.for_each_source(
+    models,
+    lambda model: sweep.run(
+      model, command.load_source(model, overrides=overrides)
+    ),
+  )
+  count = len(sweep.rows.rows)
+  print(
+    f"{_OUTPUT.value}: {tables.count(count, 'row')}, {count - before} of them "
+    "new"
+  )
+  return status
+
+
 def _run() -> int:
   if not _OUTPUT.value:
     raise validation.InputError("--output is missing: which folder is it?")
   if _REPORT.value:
     _run_report(_OUTPUT.value)
     return 0
-  names = command.names(_SCORES, "score")
-  for name in names:
-    if name not in scores_lib.SCORES:
-      raise validation.unknown("score", name, scores_lib.SCORES)
-  methods = [] if not _TRANSFER.value else command.names(_TRANSFER, "method")
-  for method in methods:
-    if method not in trials.METHODS:
-      raise validation.unknown("method", method, trials.METHODS)
-  recipe, mine = _RECIPE.recipe(), _worker()
+  names = _known(_SCORES, "score", scores_lib.SCORES)
+  methods: list[str] = []
+  if _TRANSFER.value:
+    methods = _known(_TRANSFER, "method", trials.METHODS)
+  recipe, worker = _RECIPE.recipe(), _worker()
   models, overrides = _SOURCES.names(), _SOURCES.overrides()
-  train, test = _DATA.load_pair()
-  target = trials.Target(
-    train,
-    test,
-    tasks_lib.parse(
-      _TASKS.value, train.labels(), test.labels(), seed=_SEED.value
-    ),
-  )
+  target = _target()
   trials.check(target, methods, recipe)
   folder = epath.Path(_OUTPUT.value).expanduser()
-  failed, status = False, 0
   with contextlib.ExitStack() as stack:
-    rows: Any = results.NoRows()
-    others = []
-    if not _DRY_RUN.value:
-      rows = stack.enter_context(
-        results.Rows(folder / f"rows-{mine[0]}-of-{mine[1]}.jsonl")
-      )
-    for file in sorted(folder.glob("rows-*.jsonl")):
-      if _DRY_RUN.value or file != rows.path:
-        others += results.parse_rows(file.read_bytes(), name=str(file))[0]
-    kept = cache.Cache(
-      _CACHE_DIR.value or pathlib.Path(_OUTPUT.value) / "cache",
-      on_note=lambda text: print(f"note: {text}", file=sys.stderr),
-    )
+    rows, others = _open_rows(stack, folder, worker)
     sweep = _Sweep(
-      target, names, methods, recipe, kept, rows, mine, others, folder
+      target=target,
+      names=names,
+      methods=methods,
+      recipe=recipe,
+      cache=cache.Cache(
+        _CACHE_DIR.value or pathlib.Path(_OUTPUT.value) / "cache",
+        on_note=lambda text: progress.write(f"note: {text}"),
+      ),
+      rows=rows,
+      others=others,
+      worker=worker,
+      checkpoints=str(folder / "checkpoints"),
     )
     if _DRY_RUN.value:
       _dry_run(sweep, models, overrides)
       return 0
-    before = len(rows.rows)
-    try:
-      for model in models:
-        try:
-          sweep.run(model, catalog.load_source(model, overrides=overrides))
-        except results.CannotWriteError:
-          raise
-        except validation.DataError as e:  # would be so for every source
-          failed = True
-          command.print_error(e)
-          break
-        except validation.InputError as e:
-          failed = True
-          command.print_error(e, about=model)
-    except KeyboardInterrupt:
-      print("\ninterrupted", file=sys.stderr)
-      status = 130
-    print(
-      f"{_OUTPUT.value}: {tables.count(len(rows.rows), 'row')}, "
-      f"{len(rows.rows) - before} of them new"
-    )
-  return status or (2 if failed else 0)
+    return _run_sources(sweep, models, overrides)
 
 
 def main(argv: list[str]) -> int:
@@ -444,5 +474,7 @@ def main(argv: list[str]) -> int:
   return command.main(argv, FLAGS, __doc__ or "", _run)
 
 
+script = command.script(main)  # `leep-sweep`
+
 if __name__ == "__main__":
-  sys.exit(main(sys.argv))
+  sys.exit(script())

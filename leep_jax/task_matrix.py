@@ -255,5 +255,7 @@ def main(argv: list[str]) -> int:
   return command.main(argv, FLAGS, __doc__ or "", _run)
 
 
+script = command.script(main)  # `leep-task-matrix`
+
 if __name__ == "__main__":
-  sys.exit(main(sys.argv))
+  sys.exit(script())

@@ -24,9 +24,9 @@ class Net(nnx.Module):
     return self.head(features), features
 
 
-def make_source(**options):
+def make_source(*, seed=0, **options):
   options = {"head": "head", "preprocessing": PREPROCESSING, **options}
-  return network.from_nnx("net", Net(), init=Net, **options)
+  return network.from_nnx("net", Net(seed), init=Net, **options)
 
 
 def images_of(seed, count):

@@ -252,13 +252,15 @@ def without_addresses(text: str) -> str:
 
 
 def trace(
-  function: Callable[..., Any], *args: Any
+  function: Callable[..., Any], *args: Any, over_devices: bool = False
 ) -> tuple[Traced, list[jax.Array]]:
   """Returns the operations of a function, and the arrays that it refers to.
 
   Args:
     function: pure, of pytrees of arrays.
     *args: its arguments: arrays, or shapes (`jax.ShapeDtypeStruct`).
+    over_devices: whether the function calls `add_over_devices`. It is then
+      traced for the devices of this process.
 
   Example:
     >>> import jax.numpy as jnp
@@ -269,7 +271,10 @@ def trace(
     [3.0, 3.0]
   """
   start = time.perf_counter()
-  closed, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
+  axes = [(_AXIS, device_count())] if over_devices else None
+  closed, shapes = jax.make_jaxpr(function, axis_env=axes, return_shape=True)(
+    *args
+  )
   _Program.seconds += time.perf_counter() - start
   return Traced(str(closed.jaxpr), closed.jaxpr, shapes), closed.consts
 

@@ -54,5 +54,7 @@ def main(argv: list[str]) -> int:
   return command.main(argv, FLAGS, __doc__ or "", _run)
 
 
+script = command.script(main)  # `leep-models`
+
 if __name__ == "__main__":
-  sys.exit(main(sys.argv))
+  sys.exit(script())

@@ -24,10 +24,9 @@ from typing import Any
 from absl import flags
 import numpy as np
 
-from leep_jax import command, tasks as tasks_lib, validation
+from leep_jax import command, progress, tasks as tasks_lib, validation
 from leep_jax.engine import cache, forward
 from leep_jax.reports import results, tables
-from leep_jax.sources import catalog
 from leep_jax.transfer import recipe_flags, trials
 
 FLAGS = flags.FlagValues()
@@ -73,15 +72,15 @@ class _Outputs:
     key = (source.name, id(dataset))
     if key not in self._kept:
       self._kept = {k: v for k, v in self._kept.items() if k[0] == source.name}
-      progress = command.Progress(
-        f"{tables.short(source.name, 30)} {dataset.split}", len(dataset)
+      count = progress.Progress(
+        f"{tables.short(source.name, 30)} {dataset.split}", total=len(dataset)
       )
       try:
         self._kept[key] = forward.compute_outputs(
-          source, dataset, progress=progress
+          source, dataset, progress=count
         )
       finally:
-        progress.clear()
+        count.clear()
     return self._kept[key]
 
 
@@ -93,15 +92,15 @@ def _transfer(model, source, target, outputs, method, rows):
   recipe = _RECIPE.recipe()
   asked = trials.asked(target, about, method, recipe)
   wanted = trials.missing(target, about, method, recipe, rows.rows)
-  progress = command.LateProgress(f"{tables.short(model, 30)} {method}")
+  count = progress.Progress(f"{tables.short(model, 30)} {method}")
   try:
     trials.run(
       source, target, wanted, method=method, about=about, recipe=recipe,
-      outputs=outputs, on_row=rows.append, progress=progress,
+      outputs=outputs, on_row=rows.append, progress=count,
       checkpoints=_CHECKPOINTS.value,
     )  # fmt: skip
   finally:
-    progress.clear()
+    count.clear()
   return [row for row in rows.rows if trials.key(row) in asked]
 
 
@@ -177,10 +176,9 @@ def _run() -> int:
   for method in methods:
     if method not in trials.METHODS:
       raise validation.unknown("method", method, trials.METHODS)
-  _RECIPE.recipe()  # refused before anything is loaded
+  recipe = _RECIPE.recipe()  # refused before anything is loaded
   models = _SOURCES.names()
   overrides = _SOURCES.overrides()
-  failed = False
   with contextlib.ExitStack() as stack:
     rows: Any = results.NoRows()
     if _OUTPUT.value is not None:
@@ -190,35 +188,23 @@ def _run() -> int:
     labels = train.labels(), test.labels()
     tasks = tasks_lib.parse(_TASKS.value, *labels, seed=_SEED.value)
     target, outputs = trials.Target(train, test, tasks), _Outputs()
-    trials.check(target, methods, _RECIPE.recipe())
+    trials.check(target, methods, recipe)
     shown: list[dict[str, Any]] = []
-    status = 0
-    try:
-      for model in models:
-        try:
-          trials.check_model(model, methods, _RECIPE.recipe())
-          source = catalog.load_source(model, overrides=overrides)
-          for method in methods:
-            shown += _transfer(model, source, target, outputs, method, rows)
-        except results.CannotWriteError:
-          raise
-        except validation.DataError as e:  # would be so for every source
-          failed = True
-          command.print_error(e)
-          break
-        except validation.InputError as e:
-          failed = True
-          command.print_error(e, about=model)
-    except KeyboardInterrupt:
-      print("\ninterrupted", file=sys.stderr)
-      status = 130
+
+    def run(model):
+      trials.check_model(model, methods, recipe)
+      source = command.load_source(model, overrides=overrides)
+      for method in methods:
+        shown.extend(_transfer(model, source, target, outputs, method, rows))
+
+    status = command.for_each_source(models, run)
     there = len(shown) - (len(rows.rows) - before)
     if there > 0:
       verb = "was" if there == 1 else "were"
       print(f"{tables.count(there, 'row')} {verb} there already.")
     if shown:
       _report(shown)
-  return status or (2 if failed else 0)
+  return status
 
 
 def main(argv: list[str]) -> int:
@@ -230,5 +216,7 @@ def main(argv: list[str]) -> int:
   return command.main(argv, FLAGS, __doc__ or "", _run)
 
 
+script = command.script(main)  # `leep-transfer`
+
 if __name__ == "__main__":
-  sys.exit(main(sys.argv))
+  sys.exit(script())

@@ -252,12 +252,11 @@ def _loss_and_gradient(params, x, labels, weights, real):
   return -jnp.sum(picked * weights, axis=1), (gradient, slope.sum(axis=1))
 
 
-@functools.lru_cache(maxsize=64)
 def _compiled(momentum, weight_decay, classes):
   """Training for some epochs, and the last evaluation, over devices."""
   config = Config(momentum=momentum, weight_decay=weight_decay)
   arithmetic = _Arithmetic(config, classes)
-  functions = arithmetic.train, arithmetic.evaluate
+  functions = _Train(arithmetic), _Evaluate(arithmetic)
   return tuple(programs.parallel(f, fused=True) for f in functions)
 
 
@@ -341,6 +340,28 @@ class _Arithmetic:
     """`measure` of the test set."""
     params, real, test = batch
     return self.measure(placed[1], params, real, test)
+
+
+# Compiled programs are kept under the function. Unlike bound methods, these are
+# equal where their values are, so no program is compiled twice.
+@dataclasses.dataclass(frozen=True)
+class _Train:
+  """`_Arithmetic.train`, known by its values."""
+
+  arithmetic: _Arithmetic
+
+  def __call__(self, placed, batch):
+    return self.arithmetic.train(placed, batch)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Evaluate:
+  """`_Arithmetic.evaluate`, known by its values."""
+
+  arithmetic: _Arithmetic
+
+  def __call__(self, placed, batch):
+    return self.arithmetic.evaluate(placed, batch)
 
 
 def _beside(vector, array):

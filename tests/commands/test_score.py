@@ -15,7 +15,7 @@ import oracles
 import pytest
 
 import leep_jax
-from leep_jax import command as command_lib, score
+from leep_jax import score
 from leep_jax.engine import forward
 from leep_jax.reports import tables
 from leep_jax.sources import catalog
@@ -554,14 +554,3 @@ def test_a_reader_that_leaves_early_loses_no_rows(predictions):
     process.wait(timeout=120)
     assert "Traceback" not in process.stderr.read()
   assert len((predictions / "rows.jsonl").read_text().splitlines()) == 1
-
-
-def test_progress_is_for_terminals_only(capsys, monkeypatch):
-  progress = command_lib.Progress("m", 10)
-  progress(5)
-  assert capsys.readouterr().err == ""
-  monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-  progress = command_lib.Progress("m", 10)
-  progress(5)
-  progress.clear()
-  assert "m: 5/10 images" in capsys.readouterr().err

@@ -14,7 +14,6 @@ from leep_jax.transfer.checkpoints import Checkpoints
 from leep_jax.transfer.network import batches
 from leep_jax.transfer.network.job import Job
 from leep_jax.transfer.network.placement import Placement, largest_divisor
-from leep_jax.transfer.network.programs import compiled
 from leep_jax.transfer.runs import Run
 
 # Steps that are one call; a CPU runs them one by one (see `programs`).
@@ -83,12 +82,9 @@ class Group:
     epochs, config = self.config.epochs, self.config
     state, curves, start = self._start(checkpoints)
     state = self.placement.put_state(state)
-    step, measure = compiled(
-      self.source.network.apply,
-      self.source.preprocessing,
-      config,
-      self.placement.data_parallel,
-    )
+    data_parallel = self.placement.data_parallel
+    step = self.job.compiled.step(data_parallel=data_parallel)
+    measure = self.job.compiled.measure(data_parallel=data_parallel)
     rngs = [run.orders() for run in self.group]
     for _ in range(start):  # as if they had been drawn from in this call
       self._examples(rngs)

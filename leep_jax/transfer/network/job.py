@@ -15,6 +15,7 @@ from leep_jax.sources import source as source_lib
 from leep_jax.transfer import checkpoints as checkpoints_lib, runs as runs_lib
 from leep_jax.transfer.checkpoints import Checkpoints
 from leep_jax.transfer.config import NetworkConfig
+from leep_jax.transfer.network.programs import Compiled
 
 Images = tuple[np.ndarray, np.ndarray]
 
@@ -58,6 +59,10 @@ class Job:
     self.init, self.method, self.config = init, method, config
     self.keep_params = keep_params
     self.source, self.sets = _load(source, sets)
+    assert source.network is not None  # `fine_tune` refuses such a source
+    self.compiled = Compiled(
+      source.network.apply, self.source.preprocessing, config
+    )
     self.save_seconds = save_seconds
     self.directory = None
     if directory is not None:

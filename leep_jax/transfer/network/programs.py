@@ -10,11 +10,11 @@ runs, of which `real [Y]` are the run's own; per device t runs.
 
 from collections.abc import Callable
 import dataclasses
-import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from leep_jax.engine import programs
@@ -22,34 +22,142 @@ from leep_jax.transfer import runs as runs_lib
 from leep_jax.transfer.augment import augment, keys
 from leep_jax.transfer.config import NetworkConfig
 
+_TABLE_BYTES = 1 << 16  # more may be weights, which no program may keep
 
-@functools.lru_cache(maxsize=16)
-def compiled(
-  apply: Callable[..., Any],
-  preprocessing: Callable[[Any], Any],
-  config: NetworkConfig,
-  data_parallel: bool,
-) -> tuple[Callable[..., Any], Callable[..., Any]]:
-  """Returns some steps of training, and a part of an evaluation, over devices.
 
-  Args:
-    apply: of `source.Network`.
-    preprocessing: what turns raw images into the network's input.
-    config: how to train.
-    data_parallel: whether all devices train one run, each on its part of a
-      batch, or each its own runs.
+@dataclasses.dataclass(frozen=True)
+class _Table:
+  """A small NumPy array as a value, such as the mean of each channel."""
+
+  content: bytes
+  dtype: np.dtype
+  shape: tuple[int, ...]
+
+  @classmethod
+  def of(cls, constant):
+    """Returns the table, or None for what may be a network's weights."""
+    if isinstance(constant, jax.Array) or constant.nbytes > _TABLE_BYTES:
+      return None
+    array = np.asarray(constant)
+    return cls(array.tobytes(), array.dtype, array.shape)
+
+  def array(self):
+    return np.frombuffer(self.content, self.dtype).reshape(self.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Program:
+  """A traced function, in the form that `programs.parallel` takes.
+
+  Two are equal if they compute the same, so a source that is loaded again
+  compiles nothing.
+
+  Attributes:
+    traced: the operations.
+    tables: for each array that the function closes over its value, or None for
+      one that is handed in. XLA divides by a constant in another way than by an
+      argument: values known to the compiler keep results as they are without
+      tracing, to the last bit.
   """
-  arithmetic = _Arithmetic(apply, preprocessing, config, data_parallel)
-  fused = config.dtype == "float32"
-  if data_parallel:
-    return (
-      programs.parallel(arithmetic.run_steps, fused=fused, donate=True),
-      programs.parallel(arithmetic.evaluate, fused=fused),
+
+  traced: programs.Traced
+  tables: tuple[_Table | None, ...]
+
+  def __call__(self, state, batch, given):
+    given = iter(given)
+    constants = [t.array() if t else next(given) for t in self.tables]
+    return self.traced(constants, state, batch)
+
+
+class Compiled:
+  """Functions of a source that run over devices, traced once for each shape.
+
+  What they close over, such as the weights in a user's own function, belongs to
+  this object and is freed with it: no compiled program refers to it.
+  """
+
+  def __init__(
+    self,
+    apply: Callable[..., Any],
+    preprocessing: Callable[[Any], Any],
+    config: NetworkConfig,
+  ):
+    """Takes what decides the arithmetic.
+
+    Args:
+      apply: of `source.Network`.
+      preprocessing: turns raw images into the network's input.
+      config: how to train.
+    """
+    self._source = apply, preprocessing
+    self._config = config
+    self._found: dict[Any, Callable[..., Any]] = {}
+
+  def step(self, *, data_parallel: bool) -> Callable[..., Any]:
+    """Returns some steps of training: `(state, batch) -> (state, losses)`.
+
+    The memory of the state is given to the new one.
+
+    Args:
+      data_parallel: whether all devices train one run, each on its part of a
+        batch, or each its own runs.
+    """
+    arithmetic = _Arithmetic(*self._source, self._config, data_parallel)
+    return self._compile(
+      arithmetic.run_steps if data_parallel else arithmetic.steps_of_runs,
+      donate=True,
     )
-  return (
-    programs.parallel(arithmetic.steps_of_runs, fused=fused, donate=True),
-    programs.parallel(arithmetic.evaluate_runs, fused=fused),
-  )
+
+  def measure(self, *, data_parallel: bool) -> Callable[..., Any]:
+    """Returns a part of an evaluation: `(state, batch) -> totals`.
+
+    Args:
+      data_parallel: as for `step`.
+    """
+    arithmetic = _Arithmetic(*self._source, self._config, data_parallel)
+    return self._compile(
+      arithmetic.evaluate if data_parallel else arithmetic.evaluate_runs
+    )
+
+  def _compile(self, function, *, donate=False):
+    """A function over devices; all its calls have the shapes of the first."""
+    program: Callable[..., Any] | None = None
+
+    def run(state, batch):
+      nonlocal program
+      # Flattening the arguments at each step to look the program up would cost
+      # more than a step of a small network.
+      if program is None:
+        program = self._find(function, (state, batch), donate)
+      return program(state, batch)
+
+    return run
+
+  def _find(self, function, args, donate):
+    """The program of a function for arguments `[d, ...]` of some shapes."""
+    leaves, structure = jax.tree.flatten(args)
+    key = (
+      function.__name__,
+      programs.device_count(),
+      structure,
+      *((x.shape, x.dtype) for x in leaves),
+    )
+    if key not in self._found:
+      shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), args
+      )
+      traced, constants = programs.trace(function, *shapes, over_devices=True)
+      tables = tuple(map(_Table.of, constants))
+      program = programs.parallel(
+        _Program(traced, tables),
+        fused=self._config.dtype == "float32",
+        donate=donate,
+      )
+      given = programs.replicate(
+        [c for c, table in zip(constants, tables, strict=True) if not table]
+      )
+      self._found[key] = lambda state, batch: program(state, batch, given)
+    return self._found[key]
 
 
 @dataclasses.dataclass(frozen=True)
