@@ -9,7 +9,6 @@ opened.
 
 from collections.abc import Callable, Sequence
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -18,6 +17,7 @@ import shutil
 from typing import Any
 import zlib
 
+import filelock
 import jax
 import numpy as np
 
@@ -187,14 +187,16 @@ class Cache:
     """Holds the lock of an entry; other processes wait for it."""
     try:
       self.folder.mkdir(parents=True, exist_ok=True)
-      lock = open(self.folder / f".{entry.name}.lock", "ab")
+      lock = filelock.FileLock(self.folder / f".{entry.name}.lock")
+      lock.acquire()
     except OSError as e:
       raise validation.InputError(
         f"cannot write cache_dir {self.folder}: {e.strerror}"
       ) from e
-    with lock:
-      fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
       yield
+    finally:
+      lock.release()
 
   def _entry(self, about):
     text = json.dumps(about, sort_keys=True)

@@ -9,11 +9,11 @@ import pytest
 
 import leep_jax
 from leep_jax.engine import statistics
-from leep_jax.scores import gbc, logme, n_leep
+from leep_jax.scores import gaussian_mixture, gbc, logme, n_leep
 
 ALL = [
   function
-  for module in (statistics, gbc, logme, n_leep)
+  for module in (statistics, gaussian_mixture, gbc, logme, n_leep)
   for _, function in inspect.getmembers(module, inspect.isfunction)
   if hasattr(function, "reads")
 ]
@@ -39,7 +39,7 @@ ARGUMENTS = {
     jnp.ones((2, 2)),
     jnp.ones(2),
   ),
-  n_leep.expectation: tuple(jnp.stack([x, 2 * x]) for x in MIXTURE),
+  gaussian_mixture.expectation: tuple(jnp.stack([x, 2 * x]) for x in MIXTURE),
   n_leep.mixture_joint: MIXTURE,
   n_leep.mixture_log_likelihood: (*MIXTURE, TABLE),
   n_leep.mixture_responsibilities: (*MIXTURE, TABLE),

@@ -8,7 +8,7 @@ import sklearn.mixture
 import leep_jax
 from leep_jax.engine import programs
 from leep_jax.scores import (
-  n_leep as n_leep_lib,
+  gaussian_mixture,
 )
 
 
@@ -27,7 +27,7 @@ def mixtures(rng, n=400):
   keys = rng.integers(0, 2**32, n, dtype=np.uint32)
 
   def fit(iterations):
-    return n_leep_lib.fit_mixture(
+    return gaussian_mixture.fit(
       outputs,
       keys,
       components=4,
