@@ -32,7 +32,6 @@ INCOMPLETE = {
   "engine.programs",
   "engine.statistics",
   "engine.sums",
-  "files",
   "models.resize",
   "models.vit",
   "reports.bootstrap",
@@ -49,15 +48,11 @@ INCOMPLETE = {
   "score",
   "scores.jackknife",
   "scores.nce",
-  "sources.catalog",
-  "sources.checkpoints",
   "sources.config_keys",
   "sources.configs",
-  "sources.file_kinds",
   "sources.hub",
   "sources.orbax",
   "sources.processors",
-  "sources.published",
   "sources.source",
   "sweep",
   "task_matrix",
@@ -93,7 +88,6 @@ INCOMPLETE = {
   "transfer.runs",
   "transfer.target",
   "transfer.trials",
-  "validation",
 }
 
 

@@ -10,7 +10,7 @@ import test_models
 
 import leep_jax
 from leep_jax import validation
-from leep_jax.sources import catalog, checkpoints, hub
+from leep_jax.sources import catalog, hub, matching
 
 server = test_hub.server
 HF = "hf://google/vit-base-patch16-224"
@@ -39,7 +39,7 @@ HF = "hf://google/vit-base-patch16-224"
   ],
 )  # fmt: skip
 def test_spellings(name, expected):
-  assert catalog._resolve(name) == expected
+  assert catalog.parse(name)[1] == expected
   catalog.check_source(name)
 
 
@@ -91,7 +91,7 @@ def serve(server, config, tensors):
 
 def test_timms_configuration_tells_the_architecture(server):
   model = catalog.build("resnet18", 3)
-  tensors = checkpoints.published(model)
+  tensors = matching.published(model)
   serve(server, {"architecture": "resnet18", "num_classes": 3}, tensors)
   for name in (test_hub.NAME, test_hub.REPO, f"hf-hub:{test_hub.REPO}"):
     assert leep_jax.load_source(name).options.startswith("resnet18 ")
@@ -108,7 +108,7 @@ def test_sizes_tell_the_architecture(server, multiplier):
   model = catalog.build(arch, 3, norm_eps=1e-3, tf_padding=True)
   tensors = {
     test_models.transformers_mobilenet(name): value
-    for name, value in checkpoints.published(model).items()
+    for name, value in matching.published(model).items()
   }
   serve(server, {"model_type": "mobilenet_v1"}, tensors)
   assert leep_jax.load_source(test_hub.REPO).options.startswith(f"{arch} ")

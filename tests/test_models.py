@@ -18,7 +18,7 @@ import safetensors.numpy
 
 import leep_jax
 from leep_jax.models import layers
-from leep_jax.sources import catalog, checkpoints
+from leep_jax.sources import catalog, matching
 
 GOLDEN = {
   path.stem: path
@@ -290,8 +290,8 @@ def test_names_of_other_publishers(arch, name_of):
   }
   table = catalog.ARCHITECTURES[arch].names
   model = catalog.shapes(arch, 1000)
-  checkpoints.load_into(model, theirs, names=table, origin="theirs")
-  got = checkpoints.published(model)
+  matching.load_into(model, theirs, names=table, origin="theirs")
+  got = matching.published(model)
   for name, value in tensors.items():
     if not name.endswith("num_batches_tracked"):
       np.testing.assert_array_equal(got[name], value)
@@ -301,7 +301,7 @@ def test_names_of_other_publishers(arch, name_of):
 def test_published_names_are_left_alone(arch):
   reference = json.loads(GOLDEN[arch].read_text())
   names = {n: np.empty(0) for n in reference["tensors"]}
-  renamed = checkpoints.rename(names, catalog.ARCHITECTURES[arch].names)
+  renamed = matching.rename(names, catalog.ARCHITECTURES[arch].names)
   assert all(name == original for name, (original, _) in renamed.items())
 
 

@@ -10,7 +10,7 @@ import pytest
 import safetensors.numpy
 
 import leep_jax
-from leep_jax.sources import catalog, checkpoints
+from leep_jax.sources import catalog, matching
 
 _DEPTHS = {18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 6, 3],
            101: [3, 4, 23, 3], 152: [3, 8, 36, 3]}  # fmt: skip
@@ -53,12 +53,12 @@ def test_all_names_of_deeper_resnets(depth):
   _, model = resnet_of_transformers(depth)
   ours = catalog.shapes(f"resnet{depth}", 5)
   wanted = {
-    checkpoints.published_name(path)
+    matching.published_name(path)
     for path, _ in nnx.to_flat_state(nnx.state(ours))
   }
   theirs = {k: v.numpy() for k, v in model.state_dict().items()}
   names = catalog.ARCHITECTURES[f"resnet{depth}"].names
-  assert set(checkpoints.rename(theirs, names)) == wanted
+  assert set(matching.rename(theirs, names)) == wanted
 
 
 def of_google(tensors, heads):
@@ -114,7 +114,7 @@ def test_vit_files_of_google(tmp_path, before):
   for i, (_, variable) in enumerate(nnx.to_flat_state(nnx.state(model))):
     noise = jax.random.normal(jax.random.fold_in(key, i), variable.shape)
     variable.set_value(variable.get_value() + 0.1 * noise)
-  theirs = of_google(checkpoints.published(model), heads=6)
+  theirs = of_google(matching.published(model), heads=6)
   path = tmp_path / "S_16.npz"
   np.savez(path, **{before + name: value for name, value in theirs.items()})
   state = leep_jax.load_source(f"vit_small_16@{path}").state
@@ -126,7 +126,7 @@ def test_vit_files_of_google(tmp_path, before):
 
 def test_a_file_of_google_with_a_layer_before_its_head(tmp_path):
   model = catalog.build("vit_small_16", 3)
-  theirs = of_google(checkpoints.published(model), heads=6)
+  theirs = of_google(matching.published(model), heads=6)
   theirs["pre_logits/kernel"] = np.zeros((384, 384), np.float32)
   np.savez(tmp_path / "S_16.npz", **theirs)
   with pytest.raises(leep_jax.InputError, match="not of this.*pre_logits"):

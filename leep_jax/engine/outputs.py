@@ -83,7 +83,7 @@ class Outputs:
       labels = np.zeros(len(targets), np.int32)
     self.labels = validation.class_labels(labels, num_classes=num_classes)
     if num_classes is None:
-      validation.tell_unused_classes(self.labels)
+      validation.note_unused_classes(self.labels)
     self.num_classes = int(num_classes or self.labels.max() + 1)
     # Sums are over the classes that occur: others have no part in any score.
     self.classes, self._codes, self.class_counts = _compact(self.labels)
