@@ -25,7 +25,6 @@ INCOMPLETE = {
   "data.names",
   "data.splits",
   "data.tfds",
-  "files",
   "models.resize",
   "models.vit",
   "reports.bootstrap",
@@ -42,15 +41,11 @@ INCOMPLETE = {
   "score",
   "scores.jackknife",
   "scores.nce",
-  "sources.catalog",
-  "sources.checkpoints",
   "sources.config_keys",
   "sources.configs",
-  "sources.file_kinds",
   "sources.hub",
   "sources.orbax",
   "sources.processors",
-  "sources.published",
   "sources.source",
   "sweep",
   "task_matrix",
@@ -86,7 +81,6 @@ INCOMPLETE = {
   "transfer.runs",
   "transfer.target",
   "transfer.trials",
-  "validation",
 }
 
 

@@ -92,7 +92,7 @@ class Outputs:
       labels = np.zeros(len(targets), np.int32)
     self.labels = validation.class_labels(labels, num_classes=num_classes)
     if num_classes is None:
-      validation.tell_unused_classes(self.labels)
+      validation.note_unused_classes(self.labels)
     self.num_classes = int(num_classes or self.labels.max() + 1)
     # Classes without examples would add rows of zeros to every sum.
     self.classes, self.codes, self.class_counts = examples.compact(self.labels)

@@ -114,7 +114,8 @@ class _Body:
       return isinstance(variable, nnx.Param) and not self.holds_head(path)
 
     graph, *states = nnx.split(module, trained, ...)
-    return graph, states[0], states[1]
+    params, rest = states
+    return graph, params, rest
 
   def weights(self, module: nnx.Module) -> source_lib.Weights:
     """Returns the arrays of a module, which is put in evaluation mode."""

@@ -10,7 +10,7 @@ import pytest
 
 import leep_jax
 from leep_jax import convert
-from leep_jax.sources import checkpoints
+from leep_jax.sources import checkpoints, matching
 
 torch = pytest.importorskip("torch")
 
@@ -158,7 +158,7 @@ def test_the_advice_on_a_pickle_works(tmp_path):
   model = leep_jax.sources.catalog.build("resnet8", 3)
   state = {
     f"module.{name}": torch.tensor(value)
-    for name, value in checkpoints.published(model).items()
+    for name, value in matching.published(model).items()
   }
   torch.save({"state_dict": state, "epoch": 1}, tmp_path / "model.pth.tar")
   with pytest.raises(leep_jax.InputError, match="leep_jax.convert FILE OUT"):

@@ -15,7 +15,7 @@ import tensor_names
 from experiments.benchmarks import precision
 import leep_jax
 from leep_jax.models import __main__ as models_main, architecture
-from leep_jax.sources import catalog, checkpoints
+from leep_jax.sources import catalog, checkpoints, matching
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_save_and_load_are_inverse(checkpoint, rng):
   assert tensors["conv1.weight"].shape == (16, 3, 3, 3)
   assert tensors["linear.weight"].shape == (3, 64)
   fresh = catalog.build("resnet8", 3)
-  checkpoints.load_into(fresh, tensors, origin="file")
+  matching.load_into(fresh, tensors, origin="file")
   for got, expected in zip(
     jax.tree.leaves(nnx.state(fresh)),
     jax.tree.leaves(nnx.state(model)),
@@ -254,7 +254,7 @@ def test_a_model_that_could_not_be_filled_is_unchanged(checkpoint):
   model = catalog.build("resnet8", 3)
   before = jax.tree.map(np.asarray, nnx.state(model))
   with pytest.raises(leep_jax.InputError):
-    checkpoints.load_into(model, tensors, origin="file")
+    matching.load_into(model, tensors, origin="file")
   jax.tree.map(np.testing.assert_array_equal, nnx.state(model), before)
 
 
@@ -502,7 +502,7 @@ def test_names_of_transformers_bring_its_padding(tmp_path, rng):
   model = catalog.build("mobilenet_v1_025", 3, norm_eps=1e-3, tf_padding=True)
   theirs = {
     tensor_names.transformers_mobilenet(name): np.ascontiguousarray(value)
-    for name, value in checkpoints.published(model).items()
+    for name, value in matching.published(model).items()
   }
   path = tmp_path / "lone.safetensors"
   safetensors.numpy.save_file(theirs, path)

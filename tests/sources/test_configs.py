@@ -11,7 +11,14 @@ import pytest
 
 import leep_jax
 from leep_jax import validation
-from leep_jax.sources import catalog, checkpoints, config_keys, configs
+from leep_jax.sources import (
+  catalog,
+  checkpoints,
+  config_keys,
+  configs,
+  loading,
+  matching,
+)
 
 
 def write(folder, config=None, images=None):
@@ -546,7 +553,7 @@ def test_every_key_that_timm_writes_is_known(tmp_path, name, arch):
   _hub.save_config_for_hf(model, tmp_path / "config.json")
   found = configs.read(tmp_path)
   assert (found.timm, found.num_classes) == (name, 5)
-  catalog._check_network(arch, found)
+  loading.check_network(arch, found)
   for key in timm.models.PretrainedCfg.__dataclass_fields__:
     assert key in (
       config_keys.TIMM_USED
@@ -576,7 +583,7 @@ def test_heads_are_computed_as_transformers_does(tmp_path, rng):
   logits, _ = source.apply(source.state, images)
   np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
   six = catalog.build("vit_small_16", 5, norm_eps=1e-12)
-  checkpoints.load_into(
+  matching.load_into(
     six,
     checkpoints.read_tensors(tmp_path / "model.safetensors")[0],
     names=catalog.ARCHITECTURES["vit_small_16"].names,
@@ -625,7 +632,7 @@ def test_heads_are_computed_as_transformers_does(tmp_path, rng):
 def test_other_sizes_are_refused(tmp_path, arch, config, message):
   found = write(tmp_path, config)
   with pytest.raises(leep_jax.InputError, match=message):
-    catalog._check_network(arch, found)
+    loading.check_network(arch, found)
 
 
 def test_sources_say_why_they_have_no_probabilities(tmp_path):

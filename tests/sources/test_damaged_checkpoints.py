@@ -10,7 +10,7 @@ import pytest
 
 import leep_jax
 from leep_jax import validation
-from leep_jax.sources import catalog, checkpoints
+from leep_jax.sources import catalog, checkpoints, matching
 
 _TRIES = 25
 
@@ -31,7 +31,7 @@ def good(tmp_path_factory):
     "pretrained_cfg": {"input_size": [3, 32, 32], "mean": [0.5, 0.5, 0.5]},
   }
   (hub / "config.json").write_text(json.dumps(config))
-  np.savez(folder / "model.npz", **checkpoints.published(model))
+  np.savez(folder / "model.npz", **matching.published(model))
   with ocp.StandardCheckpointer() as checkpointer:
     checkpointer.save(folder / "orbax", nnx.state(model))
   for path in (hub, folder / "model.npz", folder / "orbax"):

@@ -12,7 +12,8 @@ import pytest
 import safetensors.numpy
 
 import leep_jax
-from leep_jax.sources import checkpoints, file_kinds
+from leep_jax import file_kinds
+from leep_jax.sources import checkpoints
 
 
 def zipped(*names):
@@ -130,4 +131,4 @@ def test_prefix_of_a_tensorflow_checkpoint(tmp_path):
 
 def test_no_kind_is_told_of_what_is_unknown(tmp_path):
   (tmp_path / "a").write_bytes(b"\xffunknown")
-  assert file_kinds.kind_of(tmp_path / "a") is None
+  assert file_kinds.of_checkpoint(tmp_path / "a") is None

@@ -10,7 +10,7 @@ import tensor_names
 
 import leep_jax
 from leep_jax import validation
-from leep_jax.sources import catalog, checkpoints, hub
+from leep_jax.sources import catalog, hub, matching
 
 HF = "hf://google/vit-base-patch16-224"
 
@@ -38,7 +38,7 @@ HF = "hf://google/vit-base-patch16-224"
   ],
 )  # fmt: skip
 def test_spellings(name, expected):
-  assert catalog._resolve(name) == expected
+  assert catalog.parse(name)[1] == expected
   catalog.check_source(name)
 
 
@@ -90,7 +90,7 @@ def serve(server, config, tensors):
 
 def test_timms_configuration_tells_the_architecture(server):
   model = catalog.build("resnet18", 3)
-  tensors = checkpoints.published(model)
+  tensors = matching.published(model)
   serve(server, {"architecture": "resnet18", "num_classes": 3}, tensors)
   for name in (hub_server.NAME, hub_server.REPO, f"hf-hub:{hub_server.REPO}"):
     assert leep_jax.load_source(name).options.startswith("resnet18 ")
@@ -107,7 +107,7 @@ def test_sizes_tell_the_architecture(server, multiplier):
   model = catalog.build(arch, 3, norm_eps=1e-3, tf_padding=True)
   tensors = {
     tensor_names.transformers_mobilenet(name): value
-    for name, value in checkpoints.published(model).items()
+    for name, value in matching.published(model).items()
   }
   serve(server, {"model_type": "mobilenet_v1"}, tensors)
   assert leep_jax.load_source(hub_server.REPO).options.startswith(f"{arch} ")

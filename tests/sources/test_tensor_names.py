@@ -13,7 +13,7 @@ import safetensors.numpy
 import tensor_names
 
 import leep_jax
-from leep_jax.sources import catalog, checkpoints
+from leep_jax.sources import catalog, matching
 
 
 @pytest.mark.parametrize(
@@ -38,8 +38,8 @@ def test_names_of_other_publishers(arch, name_of):
   }
   table = catalog.ARCHITECTURES[arch].names
   model = catalog.shapes(arch, 1000)
-  checkpoints.load_into(model, theirs, names=table, origin="theirs")
-  got = checkpoints.published(model)
+  matching.load_into(model, theirs, names=table, origin="theirs")
+  got = matching.published(model)
   for name, value in tensors.items():
     if not name.endswith("num_batches_tracked"):
       np.testing.assert_array_equal(got[name], value)
@@ -49,7 +49,7 @@ def test_names_of_other_publishers(arch, name_of):
 def test_published_names_are_left_alone(arch):
   reference = json.loads(references.GOLDEN[arch].read_text())
   names = {n: np.empty(0) for n in reference["tensors"]}
-  renamed = checkpoints.rename(names, catalog.ARCHITECTURES[arch].names)
+  renamed = matching.rename(names, catalog.ARCHITECTURES[arch].names)
   assert all(name == original for name, (original, _) in renamed.items())
 
 
@@ -94,12 +94,12 @@ def test_all_names_of_deeper_resnets(depth):
   _, model = resnet_of_transformers(depth)
   ours = catalog.shapes(f"resnet{depth}", 5)
   wanted = {
-    checkpoints.published_name(path)
+    matching.published_name(path)
     for path, _ in nnx.to_flat_state(nnx.state(ours))
   }
   theirs = {k: v.numpy() for k, v in model.state_dict().items()}
   names = catalog.ARCHITECTURES[f"resnet{depth}"].names
-  assert set(checkpoints.rename(theirs, names)) == wanted
+  assert set(matching.rename(theirs, names)) == wanted
 
 
 def of_google(tensors, heads):
@@ -155,7 +155,7 @@ def test_vit_files_of_google(tmp_path, before):
   for i, (_, variable) in enumerate(nnx.to_flat_state(nnx.state(model))):
     noise = jax.random.normal(jax.random.fold_in(key, i), variable.shape)
     variable.set_value(variable.get_value() + 0.1 * noise)
-  theirs = of_google(checkpoints.published(model), heads=6)
+  theirs = of_google(matching.published(model), heads=6)
   path = tmp_path / "S_16.npz"
   np.savez(path, **{before + name: value for name, value in theirs.items()})
   state = leep_jax.load_source(f"vit_small_16@{path}").state
@@ -167,7 +167,7 @@ def test_vit_files_of_google(tmp_path, before):
 
 def test_a_file_of_google_with_a_layer_before_its_head(tmp_path):
   model = catalog.build("vit_small_16", 3)
-  theirs = of_google(checkpoints.published(model), heads=6)
+  theirs = of_google(matching.published(model), heads=6)
   theirs["pre_logits/kernel"] = np.zeros((384, 384), np.float32)
   np.savez(tmp_path / "S_16.npz", **theirs)
   with pytest.raises(leep_jax.InputError, match="not of this.*pre_logits"):

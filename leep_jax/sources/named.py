@@ -1,6 +1,16 @@
-"""Published sources that have a name here; fetched when they are asked for."""
+"""Sources with a name of their own: bundled ones, and published ones.
+
+Bundled sources are files of this package; `bundled` finds them. Published ones
+are the rows of `PUBLISHED`, and are fetched when they are loaded.
+"""
 
 import dataclasses
+import json
+import pathlib
+
+from leep_jax.sources import architectures
+
+_BUNDLED_DIR = pathlib.Path(__file__).parent / "bundled"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -8,15 +18,22 @@ class Entry:
   """What is known of a source before it is loaded.
 
   Attributes:
-    name: what `--model` calls it.
+    name: of the source, as `--model` takes it.
     architecture: name of the network.
-    origin: `bundled`, `hf://owner/name`, or where to download and convert it.
-    data: what it was trained on.
+    origin: `bundled`; `hf://owner/name`; or an address from which the user has
+      to download and convert the weights.
+    data: name of the data set that it was trained on.
     licence: of the weights.
     image_size: side of the network's input, in pixels.
-    parameters: how many it has.
+    parameters: number of parameters.
     accuracy: published top-1 accuracy on the test or validation set of its own
       data, 0 to 1: the baseline that ranks sources by their accuracy.
+
+  Example:
+    >>> from leep_jax.sources import catalog
+    >>> entry = {e.name: e for e in catalog.entries()}["resnet50.tv_in1k"]
+    >>> entry.architecture, entry.origin, entry.accuracy
+    ('resnet50', 'hf://timm/resnet50.tv_in1k', 0.76156)
   """
 
   name: str
@@ -42,11 +59,12 @@ _SENET = (
   "https://github.com/rwightman/pytorch-image-models/releases/download/"
   "v0.1-weights/legacy_senet154-e9eb9fe6.pth"
 )
-# Accuracies at this input size, which is that of evaluation where it is another
-# than that of training. timm: results/results-imagenet.csv of
-# huggingface/pytorch-image-models at 7479d451. MobileNets trained in
+# Where the numbers are from. Accuracies of timm's: results/results-imagenet.csv
+# of huggingface/pytorch-image-models at 7479d451. Of MobileNets trained in
 # TensorFlow: research/slim/nets/mobilenet_v1.md of tensorflow/models at
-# 02c04f49. Licences: the cards on the hub; senet154's is timm's default.
+# 02c04f49. Licences: the cards on the hub; senet154's is timm's default. Some
+# networks are evaluated on larger images than they were trained on: sizes and
+# accuracies are those of the evaluation.
 PUBLISHED: tuple[Entry, ...] = (
   _imagenet(
     "resnet18.tv_in1k",
@@ -202,3 +220,53 @@ PUBLISHED: tuple[Entry, ...] = (
     "not stated",
   ),
 )
+
+
+def bundled() -> dict[str, pathlib.Path]:
+  """Returns the checkpoints of the bundled sources, by the sources' names.
+
+  Example:
+    >>> from leep_jax.sources import catalog
+    >>> catalog.bundled()["cifar10_resnet14"].name
+    'cifar10_resnet14.safetensors'
+  """
+  return {p.stem: p for p in sorted(_BUNDLED_DIR.glob("*.safetensors"))}
+
+
+def names() -> tuple[str, ...]:
+  """Returns the names of the bundled sources.
+
+  Example:
+    >>> from leep_jax.sources import catalog
+    >>> "cifar10_resnet14" in catalog.names()
+    True
+  """
+  return tuple(bundled())
+
+
+def entries() -> tuple[Entry, ...]:
+  """Returns what is known of all bundled and published sources.
+
+  Example:
+    >>> from leep_jax.sources import catalog
+    >>> {entry.data for entry in catalog.entries()} >= {"imagenet2012"}
+    True
+  """
+  rows = []
+  for name, path in bundled().items():
+    card = json.loads(path.with_suffix(".json").read_text())
+    rows.append(
+      Entry(
+        name=name,
+        architecture=card["architecture"],
+        origin="bundled",
+        data=card["data"].partition(",")[0],
+        licence=card["licence"],
+        image_size=card["image_size"],
+        parameters=architectures.parameter_count(
+          card["architecture"], len(card["class_names"])
+        ),
+        accuracy=card["test_accuracy"],
+      )
+    )
+  return (*rows, *PUBLISHED)
