@@ -27,7 +27,6 @@ INCOMPLETE = {
   "data.tfds",
   "models.resize",
   "models.vit",
-  "reports.bootstrap",
   "reports.correlation",
   "reports.plots.epoch_curves",
   "reports.plots.heat_maps",

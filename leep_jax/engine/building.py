@@ -57,7 +57,7 @@ def from_arrays(
   if labels is not None:
     labels = validation.class_labels(labels, num_classes=num_classes)
     count, what = len(labels), "labels"
-  else:
+  if targets is not None:
     targets = validation.real_targets(targets)
     count, what = len(targets), "targets"
   if probs is not None and logits is not None:
