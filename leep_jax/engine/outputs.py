@@ -188,14 +188,14 @@ class Outputs:
     building.write(
       directory,
       self.store,
-      self.truth,
+      self.targets_by_name,
       num_classes=self.num_classes,
       name=self.name,
       without_probs=self.without_probs,
     )
 
   @property
-  def truth(self) -> dict[str, np.ndarray]:
+  def targets_by_name(self) -> dict[str, np.ndarray]:
     """The labels or the targets, in a dictionary under that name."""
     if self.targets is not None:
       return {"targets": self.targets}
@@ -242,7 +242,7 @@ class Outputs:
       field: one of these, or `outputs`: a regressor's outputs or `probs`.
     """
     if field in ("labels", "targets"):
-      return field in self.truth
+      return field in self.targets_by_name
     if field == "outputs":
       return bool({"outputs", "probs"} & set(self.store.keys()))
     return field in self.store.keys()
@@ -268,7 +268,7 @@ class Outputs:
     return view
 
   @property
-  def whole(self) -> "Outputs":
+  def ungrouped(self) -> "Outputs":
     """A view of the same outputs with sums over all examples only."""
     return self if self.groups == 1 else self.grouped(1)
 
@@ -283,7 +283,7 @@ class Outputs:
     """
     start = self.share.start
     mine = slice((group - start) % self.groups, None, self.groups)
-    features = self.once(_features)[mine]
+    features = self.cached(_features)[mine]
     part = self.with_features(storage.HostArrays({"features": features}))
     part._checked = self._checked
     rows = slice(group, None, self.groups)
@@ -297,7 +297,7 @@ class Outputs:
     part.groups = 1
     return part
 
-  def once(
+  def cached(
     self,
     function: Callable[["Outputs"], Any],
     *,
@@ -317,7 +317,7 @@ class Outputs:
   @property
   def examples(self) -> str:
     """A digest of labels (or targets) and data set: `examples.digest`."""
-    return self.once(_digest)
+    return self.cached(_digest)
 
   @property
   def group_of(self) -> np.ndarray:
@@ -344,12 +344,12 @@ class Outputs:
   @property
   def feature_centre(self) -> tuple[np.ndarray, np.float32]:
     """Shift `[D]` and scale of features, `centring.feature_centre`."""
-    return self.once(_feature_centre)
+    return self.cached(_feature_centre)
 
   @property
   def target_centre(self) -> tuple[np.ndarray, np.ndarray]:
     """Mean and scale `[T]` of targets, `centring.target_centre`."""
-    return self.once(_target_centre)
+    return self.cached(_target_centre)
 
   def feature_chunks(self) -> Iterator[np.ndarray]:
     """Yields the features in order, in chunks `[m, D]` on the host."""
@@ -368,7 +368,7 @@ class Outputs:
     """
     self._refuse_over_hosts("selected from")
     try:
-      truth: dict[str, Any] = {k: v[indices] for k, v in self.truth.items()}
+      targets = {k: v[indices] for k, v in self.targets_by_name.items()}
     except (IndexError, TypeError) as e:
       raise validation.InputError(
         f"cannot select from {len(self)} examples: {validation.reason(e)}"
@@ -376,7 +376,7 @@ class Outputs:
     arrays = {k: self.store.array(k)[indices] for k in self.store.keys()}
     return Outputs(
       storage.HostArrays(arrays),
-      **truth,
+      **targets,
       num_classes=self.num_classes,
       name=self.name,
       without_probs=self.without_probs,
@@ -424,7 +424,7 @@ class Outputs:
       InputError: as `group_sums`.
     """
     if field not in self._checked:
-      self.whole.sum(row_checks.FAULTS[field])
+      self.ungrouped.sum(row_checks.FAULTS[field])
 
   def sum_all(self, functions: Iterable[Statistic]) -> None:
     """Sums several statistics in one pass; the sums are cached.
@@ -497,4 +497,4 @@ def _features(outputs):
 
 
 def _digest(outputs):
-  return examples.digest(outputs.truth, data=outputs.data)
+  return examples.digest(outputs.targets_by_name, data=outputs.data)

@@ -60,7 +60,7 @@ def join(outputs: outputs_lib.Outputs) -> outputs_lib.Outputs:
   """
   if hosts.count() == 1:
     return outputs
-  ((key, mine),) = outputs.truth.items()
+  ((key, mine),) = outputs.targets_by_name.items()
   parts = hosts.gather(mine)
   start = sum(map(len, parts[: hosts.index()]))
   counts = hosts.gather(np.asarray([outputs.num_classes]))

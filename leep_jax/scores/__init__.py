@@ -280,7 +280,7 @@ def estimate_scores(
   for field in ("probs", "features"):
     # D x D moments of every group would not fit in memory at once: here they
     # are summed over all examples, and later for one group after another.
-    summed = outputs if field == "probs" else outputs.whole
+    summed = outputs if field == "probs" else outputs.ungrouped
     readers = [name for name in possible if SCORES[name].needs == field]
     try:
       summed.sum_all(s for name in readers for s in SCORES[name].first_pass)
@@ -292,7 +292,7 @@ def estimate_scores(
         possible.remove(name)
   for name in possible:
     on_score(name)
-    found = outputs.once(
+    found = outputs.cached(
       functools.partial(_estimate, SCORES[name]), key=("estimate", name)
     )
     if isinstance(found, jackknife.Estimate):
@@ -363,7 +363,7 @@ def uninformative(outputs: outputs_lib.Outputs) -> dict[str, Uninformative]:
     if len(outputs) > 1 and outputs.has(field):
       # Values that are refused are so by the scores, which say why.
       with contextlib.suppress(validation.InputError):
-        found[field] = judge(outputs.whole, len(outputs))
+        found[field] = judge(outputs.ungrouped, len(outputs))
   return {field: what for field, what in found.items() if what is not None}
 
 

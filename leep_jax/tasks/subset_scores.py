@@ -174,7 +174,7 @@ def nce_of(outputs: outputs_lib.Outputs, subsets: Any) -> np.ndarray:
     InputError: as `nce_of_subsets`.
   """
   mask = _mask(outputs, subsets)
-  return _nce(outputs.whole.sum(statistics.dummy_label_counts), mask)
+  return _nce(outputs.ungrouped.sum(statistics.dummy_label_counts), mask)
 
 
 def _nce(counts, mask):
@@ -213,7 +213,7 @@ def leep_of(outputs: outputs_lib.Outputs, subsets: Any) -> np.ndarray:
   Raises:
     InputError: as `leep_of_subsets`.
   """
-  outputs, mask = outputs.whole, _mask(outputs, subsets)
+  outputs, mask = outputs.ungrouped, _mask(outputs, subsets)
   joint = outputs.sum(statistics.joint)
   probs = outputs.probs
   assert probs is not None  # else there is no joint mass
@@ -243,7 +243,7 @@ def h_score_of(outputs: outputs_lib.Outputs, subsets: Any) -> np.ndarray:
   Raises:
     InputError: as `h_score_of_subsets`.
   """
-  outputs, mask = outputs.whole, _mask(outputs, subsets)
+  outputs, mask = outputs.ungrouped, _mask(outputs, subsets)
   features, labels = outputs.features, outputs.labels
   if features is None:
     raise validation.InputError(f"{outputs.name} has no features")

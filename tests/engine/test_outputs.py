@@ -294,7 +294,7 @@ def test_something_is_computed_once(rng):
     calls.append(given)
     return len(calls)
 
-  assert outputs.once(count) == outputs.once(count) == 1
+  assert outputs.cached(count) == outputs.cached(count) == 1
   assert calls == [outputs]
 
 
