@@ -15,7 +15,7 @@ import sklearn.linear_model
 import sklearn.mixture
 
 import leep_jax
-from leep_jax.scores import n_leep as n_leep_lib
+from leep_jax.scores import gaussian_mixture
 
 
 def softmax(logits):
@@ -157,9 +157,9 @@ def posterior_of_fit(features, labels):
   outputs = leep_jax.Outputs.from_arrays(features=features, labels=labels)
   points = reduced(features)
   known = leep_jax.Outputs.from_arrays(features=points, labels=labels)
-  (log_weights, centres, precisions), _ = n_leep_lib.fit_mixture(
+  (log_weights, centres, precisions), _ = gaussian_mixture.fit(
     known,
-    n_leep_lib.hashes(outputs),
+    gaussian_mixture.hashes(outputs),
     components=5 * len(np.unique(labels)),
   )
   model = sklearn.mixture.GaussianMixture(

@@ -26,7 +26,17 @@ ORDER = re.findall(
   r"^\| `([\w/]+)(?:\.py|/)` \|", (ROOT.parent / "BUILD.md").read_text(), re.M
 )
 # Packages whose files and functions are short; the others are to follow.
-SHORT = ("reports", "tasks", "transfer")
+SHORT = (
+  "data",
+  "engine",
+  "models",
+  "reports",
+  "scores",
+  "sources",
+  "tasks",
+  "transfer",
+  "validation",
+)
 # Modules that `python -m` runs, and what they share; they are short too.
 COMMANDS = [
   path

@@ -29,7 +29,7 @@ import sklearn.mixture
 from experiments.benchmarks import timing
 import leep_jax
 from leep_jax.engine import statistics
-from leep_jax.scores import n_leep
+from leep_jax.scores import gaussian_mixture
 
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Repetitions of each timing.")
 _SIZE, _WIDTH, _CLASSES = 50_000, 512, 100
@@ -144,9 +144,9 @@ def mixture(repeats: int, *, restarts: int) -> None:
   reached = []
 
   def ours():
-    _, likelihood = n_leep.fit_mixture(
+    _, likelihood = gaussian_mixture.fit(
       placed,
-      n_leep.hashes(kept),
+      gaussian_mixture.hashes(kept),
       components=components,
       restarts=restarts,
       iterations=steps,

@@ -161,7 +161,7 @@ def correlate(
     pearson=float(pearson),
     p_value=float(p_value),
     interval=bootstrap.bca_interval(
-      _pearson, _pearson_without_one, (x, y), level, samples, seed
+      _pearson, (x, y), level=level, samples=samples, seed=seed
     ),
     fisher_interval=_fisher(float(pearson), n, level),
     kendall=float(scipy.stats.kendalltau(x, y).statistic),
@@ -213,11 +213,10 @@ def difference(
     value = pearson_a - pearson_b
     interval = bootstrap.bca_interval(
       lambda a, b, y: _pearson(a, y) - _pearson(b, y),
-      lambda a, b, y: _pearson_without_one(a, y) - _pearson_without_one(b, y),
       (a, b, y),
-      level,
-      samples,
-      seed,
+      level=level,
+      samples=samples,
+      seed=seed,
     )
   return Difference(
     n=len(y),
@@ -440,20 +439,6 @@ def _pearson(x, y):
   xx, yy, xy = (
     np.einsum("...n,...n->...", *pair) for pair in ((x, x), (y, y), (x, y))
   )
-  return _quotient(xy, xx, yy, varied)
-
-
-def _pearson_without_one(x, y):
-  """r without each row in turn, `[n]`, from the sums over all."""
-  x, y = x - x.mean(), y - y.mean()
-  more = len(x) / (len(x) - 1)
-  xx, yy, xy = (a @ b - more * a * b for a, b in ((x, x), (y, y), (x, y)))
-  # What is left of a sum of squares may be rounding alone.
-  varied = (xx > 1e-12 * (x @ x)) & (yy > 1e-12 * (y @ y))
-  return _quotient(xy, xx, yy, varied)
-
-
-def _quotient(xy, xx, yy, varied):
   scale = np.sqrt(np.where(varied, xx * yy, 1))
   return np.where(varied, np.clip(xy / scale, -1, 1), np.nan)
 

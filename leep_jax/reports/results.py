@@ -7,7 +7,6 @@ renames it. `Rows` adds to a file row by row, each safe once it is appended.
 from collections.abc import Iterable, Mapping
 import contextlib
 import csv
-import fcntl
 import io
 import json
 import os
@@ -16,6 +15,7 @@ import tempfile
 from typing import IO, Any
 
 from etils import epath
+import filelock
 
 from leep_jax import validation
 
@@ -190,6 +190,7 @@ class Rows:
     self.path = epath.Path(path).expanduser()
     self.rows: list[dict[str, Any]] = []
     self._file: IO[bytes] | None = None
+    self._lock: filelock.BaseFileLock | None = None
     self._size = 0
     if self.path.suffix != ".jsonl":
       raise validation.InputError(
@@ -198,7 +199,8 @@ class Rows:
     try:
       if "://" not in os.fspath(path):
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock()
+        self._take_lock()
+        self._file = open(self.path, "ab")
       self._read(self.path.read_bytes() if self.path.exists() else b"")
     except (OSError, ImportError) as e:  # of the package of an object store
       self.close()
@@ -209,11 +211,15 @@ class Rows:
       self.close()
       raise
 
-  def _lock(self):
-    self._file = open(self.path, "ab")
+  def _take_lock(self):
+    # A file of its own, beside the rows: taking a lock empties its file. It
+    # stays, as who waits for a lock must find the file that another holds.
+    lock = self.path.with_name(f".{self.path.name}.lock")
+    # Shared by threads: rows may be closed by another than opened them.
+    self._lock = filelock.FileLock(os.fspath(lock), thread_local=False)
     try:
-      fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as e:
+      self._lock.acquire(timeout=0)
+    except filelock.Timeout as e:
       raise validation.InputError(
         f"output {self.path} is being written by another process"
       ) from e
@@ -254,13 +260,15 @@ class Rows:
       self._file.close()  # what is in its buffer would be written later
     with contextlib.suppress(OSError):
       os.truncate(self.path, self._size)
-    with contextlib.suppress(OSError, validation.InputError):
-      self._lock()
+    with contextlib.suppress(OSError):
+      self._file = open(self.path, "ab")
 
   def close(self) -> None:
     """Lets others have the file."""
     if self._file is not None:
       self._file.close()
+    if self._lock is not None:
+      self._lock.release()
 
   def __enter__(self) -> "Rows":
     return self

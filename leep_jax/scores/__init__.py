@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable
 import contextlib
 import dataclasses
 import functools
-from typing import Any
 
 import numpy as np
 
 from leep_jax import validation
 from leep_jax.engine import hosts, outputs as outputs_lib, statistics
+from leep_jax.engine.batch import Statistic
 from leep_jax.scores import (
   gbc as _gbc,
   h_score as _h_score,
@@ -62,7 +62,7 @@ class Score:
   parts: Callable[[outputs_lib.Outputs], jackknife.Parts]
   needs: str
   target_kinds: tuple[str, ...] = ("labels",)
-  first_pass: tuple[Callable[..., Any], ...] = ()
+  first_pass: tuple[Statistic, ...] = ()
 
   def missing(self, outputs: outputs_lib.Outputs) -> str | None:
     """Returns what the outputs lack for this score, or None if nothing."""

@@ -169,8 +169,51 @@ def moments(outputs: outputs_lib.Outputs) -> Moments:
 
 
 def _moments(outputs):
-  ungrouped, n = outputs.whole, len(outputs)
-  sums = ungrouped.sum(statistics.moments)
+  coordinates = _coordinates(outputs)
+
+  def of_group(group):
+    examples = outputs.features_of_group(group)
+    return _sums(coordinates, outputs, examples, group)
+
+  # Several scores ask for the same groups.
+  if outputs.groups * len(coordinates.root) ** 2 <= _MAX_CACHED:
+    of_group = functools.cache(of_group)
+  shift, unit = outputs.feature_centre
+  return Moments(
+    total=_sums(coordinates, outputs, outputs.whole, None),
+    of_group=of_group,
+    mean=coordinates.mean,
+    basis=coordinates.basis,
+    root=coordinates.root,
+    offset=coordinates.mean + shift / float(unit),
+    scale=float(unit),
+  )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Coordinates:
+  """The coordinates u = (f - mean) basis, and how their moments are summed.
+
+  Attributes:
+    mean: `[D]`.
+    basis: `[D, K]`.
+    root: `[K, D]`; u root is f - mean.
+    used: `[D]` booleans, which features are not constant.
+    factors: `[K]`, where u are the used features times these: their moments
+      follow from those of f. None where u are linear combinations of features.
+  """
+
+  mean: np.ndarray
+  basis: np.ndarray
+  root: np.ndarray
+  used: np.ndarray
+  factors: np.ndarray | None
+
+
+def _coordinates(outputs) -> _Coordinates:
+  """Chooses coordinates by a first pass, in which float32 sums are accurate."""
+  n = len(outputs)
+  sums = outputs.whole.sum(statistics.moments)
   gram, total = sums["gram"], sums["class_sums"].sum(axis=0)
   # Rounded to the float32 that the devices will subtract, so that all sums are
   # about the same point.
@@ -194,53 +237,46 @@ def _moments(outputs):
     factors = np.sqrt(n) / scale
     basis[used] = np.diag(factors)
     root[:, used] = np.diag(1 / factors)
+    return _Coordinates(mean, basis, root, used, factors)
+  # Small eigenvalues are differences of large float32 sums, and have few
+  # correct digits. A second pass over u, which the first brings near unit
+  # covariance, sums all directions with the same relative accuracy.
+  floor = max(rounding(len(values)) * values[-1], np.finfo(np.float64).tiny)
+  length = np.sqrt(np.maximum(values, floor))
+  basis[used] = vectors / length / scale[:, None] * np.sqrt(n)
+  # The devices multiply by the rounded basis, so its inverse is the root.
+  basis = basis.astype(np.float32).astype(np.float64)
+  root[:, used] = np.linalg.inv(basis[used] * scale[:, None]) * scale
+  return _Coordinates(mean, basis, root, used, None)
 
-    def sums_of(examples, group):
-      sums = {**examples.sum(statistics.moments), **label_sums(group)}
-      return _standardised(sums, mean, used, factors)
 
-  else:
-    # Small eigenvalues are differences of large float32 sums, and have few
-    # correct digits. A second pass over u, which the first brings near unit
-    # covariance, sums all directions with the same relative accuracy.
-    floor = max(rounding(len(values)) * values[-1], np.finfo(np.float64).tiny)
-    length = np.sqrt(np.maximum(values, floor))
-    basis[used] = vectors / length / scale[:, None] * np.sqrt(n)
-    # The devices multiply by the rounded basis, so its inverse is the root.
-    rounded = basis.astype(np.float32)
-    basis = rounded.astype(np.float64)
-    root[:, used] = np.linalg.inv(basis[used] * scale[:, None]) * scale
+def _sums(coordinates, outputs, examples, group):
+  """Sums over u as `Moments.total`, of one group or, for None, of all.
 
-    def sums_of(examples, group):
-      centre = mean.astype(np.float32)
-      sums = examples.sum(statistics.whitened_moments, centre, rounded)
-      return {**sums, **label_sums(group)}
-
-  def label_sums(group):
-    """Sums that need no pass over features: of a group or, for None, of all."""
-    known = {"counts": outputs.group_counts}
-    if outputs.targets is not None:
-      known.update(outputs.once(_target_sums))
-    return {
-      k: v.sum(axis=0) if group is None else v[group] for k, v in known.items()
-    }
-
-  def of_group(group):
-    return sums_of(outputs.features_of_group(group), group)
-
-  # Several scores ask for the same groups.
-  if outputs.groups * len(scale) ** 2 <= _MAX_CACHED:
-    of_group = functools.cache(of_group)
-  shift, unit = outputs.feature_centre
-  return Moments(
-    total=sums_of(ungrouped, None),
-    of_group=of_group,
-    mean=mean,
-    basis=basis,
-    root=root,
-    offset=mean + shift / float(unit),
-    scale=float(unit),
+  Args:
+    coordinates: u.
+    outputs: all examples.
+    examples: those of the group, or all, without groups.
+    group: its number, or None.
+  """
+  known = {"counts": outputs.group_counts}
+  if outputs.targets is not None:
+    known.update(outputs.once(_target_sums))
+  # These need no pass over the features.
+  labels = {
+    k: v.sum(axis=0) if group is None else v[group] for k, v in known.items()
+  }
+  if coordinates.factors is not None:
+    sums = {**examples.sum(statistics.moments), **labels}
+    return _standardised(
+      sums, coordinates.mean, coordinates.used, coordinates.factors
+    )
+  sums = examples.sum(
+    statistics.whitened_moments,
+    coordinates.mean.astype(np.float32),
+    coordinates.basis.astype(np.float32),
   )
+  return {**sums, **labels}
 
 
 def _standardised(sums, mean, used, factors):

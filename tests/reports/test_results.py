@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -102,6 +104,23 @@ def test_two_processes_never_write_one_file(tmp_path):
   with results.Rows(path), refused:
     results.Rows(path)
   results.Rows(path).close()
+
+
+def test_a_file_is_free_when_its_process_is_dead(tmp_path):
+  """Also if it was killed and could not let go of the file."""
+  path = tmp_path / "rows.jsonl"
+  path.write_text('{"a": 1}\n')
+  hold = "import filelock, sys; lock = filelock.FileLock(sys.argv[1]); "
+  hold += "lock.acquire(); print(flush=True); sys.stdin.read()"
+  command = [sys.executable, "-c", hold, str(tmp_path / ".rows.jsonl.lock")]
+  pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+  with subprocess.Popen(command, **pipes) as other:
+    other.stdout.readline()
+    with pytest.raises(leep_jax.InputError, match="by another process"):
+      results.Rows(path)
+    other.kill()
+  with results.Rows(path) as rows:
+    assert rows.rows == [{"a": 1}]
 
 
 def test_rows_that_cannot_be_written(tmp_path, monkeypatch):

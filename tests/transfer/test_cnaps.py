@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
-import test_data
+import tfds_sets
 
 from experiments import train_cnaps
 import leep_jax
@@ -498,7 +498,7 @@ def test_data_too_small_for_a_task(pool, options, message):
     cnaps.sample_episode(0, pool[1], config=config)
 
 
-class Classes(test_data.Tiny):
+class Classes(tfds_sets.Tiny):
   """50 classes, each of one shade, of which five are held out."""
 
   SHAPE = (16, 16, 1)
@@ -521,7 +521,7 @@ class Classes(test_data.Tiny):
 def command(tmp_path_factory):
   """Runs the command on small data: `run(output, *flags) -> status`."""
   folder = tmp_path_factory.mktemp("tfds")
-  test_data.prepare(Classes, folder)
+  tfds_sets.prepare(Classes, folder)
 
   def run(output, *flags):
     return train_cnaps.main(

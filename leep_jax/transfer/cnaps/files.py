@@ -9,7 +9,7 @@ import numpy as np
 
 from leep_jax import validation
 from leep_jax.models.preprocessing import Preprocessing
-from leep_jax.sources import checkpoints as checkpoints_lib
+from leep_jax.sources import checkpoints as checkpoints_lib, matching
 from leep_jax.transfer.cnaps.model import Cnaps, assemble
 
 
@@ -84,7 +84,7 @@ def load(path: str | pathlib.Path) -> Cnaps:
       f"{path} is no CNAPs model ({validation.reason(e)}): was it written by "
       "transfer.cnaps.save?"
     ) from e
-  checkpoints_lib.load_into(model, tensors, origin=str(path))
+  matching.load_into(model, tensors, origin=str(path))
   return model
 
 
