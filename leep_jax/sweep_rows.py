@@ -125,13 +125,14 @@ class Sweep:
     """Returns the sets whose outputs are needed and not cached yet."""
     used: dict[str, data.Dataset] = {}
     for method, found in wanted.items():
-      # Scores read the training set. Heads are trained and tested on outputs.
-      # The other methods read images.
-      reads = {sweep_report.SCORED: 1, "retrain_head": 2, "probe": 2}
+      scores = method == sweep_report.SCORED
+      if not scores and not trials.METHODS[method].reads_outputs:
+        continue
       for trial in found:
-        task = trial if method == sweep_report.SCORED else trial[0]
-        sets = self.target.sets(task.one_set)[: reads.get(method, 0)]
-        used |= {dataset.split: dataset for dataset in sets}
+        task = trial if scores else trial[0]
+        sets = self.target.sets(task.one_set)
+        # Scores are of the training set alone; heads are tested too.
+        used |= {x.split: x for x in (sets[:1] if scores else sets)}
     return [
       dataset
       for dataset in used.values()

@@ -5,10 +5,7 @@ r"""Trains transferred models, whose performance scores predict.
       --dataset=fashion_mnist --data_dir=DIR --tasks='small(count=20)' \
       --method=retrain_head,fine_tune,scratch --seeds=3 --output=rows.jsonl
 
-Methods: retrain_head (softmax regression on frozen features), probe (the same
-to its optimum), fine_tune (the whole network), scratch (its architecture from
-initial weights), cnaps (adaptation by a meta-trained network). Prints the mean
-over tasks and seeds.
+Prints the mean over tasks and seeds for each source and method of --method.
 
 With --output, each result is a row, written as soon as it is known. The same
 command started again trains what is missing. With --checkpoints, trainings of
@@ -51,7 +48,9 @@ _SEED = flags.DEFINE_integer("seed", 0, "Of the tasks.", flag_values=FLAGS)
 _METHOD = flags.DEFINE_list(
   "method",
   "retrain_head",
-  f"Comma-separated: {', '.join(trials.METHODS)}.",
+  "Comma-separated: "
+  + ", ".join(f"{name} ({m.summary})" for name, m in trials.METHODS.items())
+  + ".",
   flag_values=FLAGS,
 )
 _OUTPUT = flags.DEFINE_string(

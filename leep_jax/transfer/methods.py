@@ -114,11 +114,14 @@ class Method:
   """A row of `METHODS`: one way to transfer a source.
 
   Attributes:
+    summary: what is trained, in a few words.
     train: trains for all tasks and seeds of a `Work`.
     recipe: returns the options of a recipe that decide the result. Rows with
       the same options are not trained again.
     seeded: whether training draws batches, so that the result depends on a
       seed.
+    reads_outputs: whether it reads outputs of the source, which sweeps cache,
+      rather than images.
     check: raises `InputError` for a recipe that this method cannot use.
 
   Example:
@@ -127,9 +130,11 @@ class Method:
     False
   """
 
+  summary: str
   train: Callable[[Work], Any]
   recipe: Callable[[Recipe], dict[str, Any]]
   seeded: bool = True
+  reads_outputs: bool = False
   check: Callable[[Recipe], Any] = _accept
 
 
@@ -190,15 +195,35 @@ def _sgd(config):
 
 
 METHODS: dict[str, Method] = {
-  "retrain_head": Method(_retrain_head, lambda recipe: _sgd(recipe.head)),
-  "probe": Method(_probe, lambda recipe: {"l2": recipe.l2}, seeded=False),
+  "retrain_head": Method(
+    "softmax regression on frozen features",
+    _retrain_head,
+    lambda recipe: _sgd(recipe.head),
+    reads_outputs=True,
+  ),
+  "probe": Method(
+    "the same to its optimum",
+    _probe,
+    lambda recipe: {"l2": recipe.l2},
+    seeded=False,
+    reads_outputs=True,
+  ),
   "fine_tune": Method(
-    _train_network(fine_tune), lambda recipe: _sgd(recipe.network)
+    "the whole network",
+    _train_network(fine_tune),
+    lambda recipe: _sgd(recipe.network),
   ),
   "scratch": Method(
+    "its architecture from initial weights",
     _train_network(train_from_scratch),
     lambda recipe: _sgd(recipe.network),
     check=lambda recipe: config_lib.check_scratch(recipe.network),
   ),
-  "cnaps": Method(_cnaps, _file_of_cnaps, seeded=False, check=_check_cnaps),
+  "cnaps": Method(
+    "adaptation by a meta-trained network",
+    _cnaps,
+    _file_of_cnaps,
+    seeded=False,
+    check=_check_cnaps,
+  ),
 }

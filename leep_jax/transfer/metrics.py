@@ -14,7 +14,7 @@ class Transferred:
   Attributes:
     task: name of the task.
     seed: of initial weights, the order of examples and augmentation.
-    method: `retrain_head`, `probe`, `fine_tune`, `scratch` or `cnaps`.
+    method: name of the method, such as `fine_tune`.
     accuracy: on the test set after the last epoch, 0 to 1.
     macro_f1: mean F1 of the classes that occur in the test set or among the
       predictions.
