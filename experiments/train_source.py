@@ -193,7 +193,9 @@ def make_step(recipe, graph, optimizer, preprocessing):
   def step(training, key, images, labels, index):
     params, rest, opt = training
     keys = augment.keys(key, 0, len(index))
-    x = augment.augment(keys, images[index], crop=recipe.crop, flip=recipe.flip)
+    x = augment.augment(
+      keys, images[index], shift=recipe.crop, flip=recipe.flip
+    )
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
     (loss, rest), grads = grad_fn(params, rest, preprocessing(x), labels[index])
     updates, opt = optimizer.update(grads, opt, params)

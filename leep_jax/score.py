@@ -7,11 +7,10 @@ r"""Ranks source models for a target data set, from one forward pass each.
     srun python -m leep_jax.score --distributed  # all processes, one job
 
 Prints a table, best first by the first score named, each score with its
-standard error. Exit status 0; 2 for a mistake in what was asked (one line on
-standard error), 130 when interrupted. Rows of the sources that were finished
-are written and printed all the same. Of several processes the first one prints
-and writes, and all have the same status; if one dies the others stop with an
-error too.
+standard error. Exit status 0; 2 for an error in the input (one line on standard
+error), 130 when interrupted. Sources that were finished before are written and
+printed all the same. Of several processes the first one prints and writes, and
+all have the same status; if one dies, the others stop with an error.
 """
 
 from collections.abc import Callable
@@ -22,15 +21,23 @@ from typing import Any
 
 from absl import flags
 
-from leep_jax import command, data, progress, scores as scores_lib, validation
+from leep_jax import (
+  command,
+  common_flags,
+  data,
+  progress,
+  scores as scores_lib,
+  validation,
+)
 from leep_jax.engine import forward, hosts, outputs as outputs_lib, programs
 from leep_jax.reports import plots, results, score_report, tables
 from leep_jax.scores import jackknife
 
-# Flags of this command alone, so that several commands can be imported.
+# A set of flags for each command: modules of several commands can be imported
+# without their flags colliding.
 FLAGS = flags.FlagValues()
-_SOURCES = command.SourceFlags(FLAGS)
-_DATA = command.DataFlags(FLAGS)
+_SOURCES = common_flags.SourceFlags(FLAGS)
+_DATA = common_flags.DataFlags(FLAGS)
 _PREDICTIONS = flags.DEFINE_list(
   "predictions",
   None,
@@ -117,7 +124,7 @@ def _score(
   make_outputs: Callable[[], outputs_lib.Outputs],
   count: progress.Progress,
 ) -> score_report.ScoredSource:
-  """Scores one source; times it without compilation."""
+  """Scores one source, and measures the time without compilation."""
   start, compiled = time.perf_counter(), programs.compile_seconds()
   undefined: dict[str, str] = {}
   try:
@@ -213,16 +220,19 @@ def _score_models(models, overrides, asked, dataset, on_row, on_error):
       )
       where = (dataset.name, dataset.split)
       scored = _score(name, asked, where, compute, count)
-    except validation.DataError as e:  # would be the same for every source
+    except validation.DataError as e:
+      # Every other source would meet the same mistake in the data.
       on_error(f"{e}")
       return
     except validation.InputError as e:
       on_error(f"{e}" if name in f"{e}" else f"{name}: {e}")
     except hosts.LostHost:
       raise
-    except Exception as e:  # out of memory, say: the others are still scored
+    except Exception as e:
+      # Such as out of memory: smaller sources can still be scored.
       failure = f"{name} failed: {type(e).__name__}: {validation.reason(e)}"
-      if hosts.count() > 1:  # other hosts, which know nothing of it, wait
+      # Other hosts know nothing of it and would wait for this one.
+      if hosts.count() > 1:
         raise hosts.LostHost(failure) from e
       on_error(failure)
     else:
@@ -253,6 +263,7 @@ def _score_predictions(paths, asked, on_row, on_error):
 
 
 def _score_file(path, asked):
+  """Scores the outputs in a file."""
   arrays: dict[str, Any] = validation.read_npz(path)
   if not {"labels", "targets"} & set(arrays):
     raise validation.InputError(
@@ -303,6 +314,7 @@ def _start() -> None:
 
 
 def _check_files() -> None:
+  """Refuses files that could not be written at the end."""
   if _OUTPUT.value is not None:
     results.check_output(_OUTPUT.value)
   if _PLOT.value is not None:
@@ -310,7 +322,7 @@ def _check_files() -> None:
 
 
 def _check_predictions() -> None:
-  """Refuses flags that say how outputs are made, where they are given."""
+  """Refuses flags of sources and data, which files of outputs do not need."""
   for flag in (
     *_SOURCES.all, *_DATA.all, _TARGET, _BATCH_SIZE, _DTYPE, _DISTRIBUTED,
     _COORDINATOR, _PROCESSES, _PROCESS,
@@ -332,7 +344,7 @@ def _score_all(asked, scored):
 
   try:
     if _PREDICTIONS.value is not None:
-      paths = command.names(_PREDICTIONS, "file")
+      paths = common_flags.names(_PREDICTIONS, "file")
       _score_predictions(paths, asked, scored.append, note)
     else:
       models = _SOURCES.names()
@@ -361,7 +373,7 @@ def _write(scored, names, status):
   # Files come first: whoever reads the table may close the pipe.
   if status in (0, 2):
     hosts.on_first_host(write)
-  elif hosts.index() == 0:  # the others may be gone
+  elif hosts.index() == 0:  # no collective: other hosts may have died
     write()
   if hosts.index() == 0:
     _print(score_report.format_report(scored, names, best))
@@ -369,7 +381,7 @@ def _write(scored, names, status):
 
 def _run() -> int:
   asked = _AskedScores(
-    None if _SCORES.value is None else command.names(_SCORES, "score")
+    None if _SCORES.value is None else common_flags.names(_SCORES, "score")
   )
   validation.at_least_1("groups", _GROUPS.value)
   if _PREDICTIONS.value is not None:
@@ -390,6 +402,18 @@ def main(argv: list[str]) -> int:
 
   Args:
     argv: the program's name and its flags.
+
+  Example:
+    >>> from leep_jax import score
+    >>> score.main(
+    ...   ["score", "--model=fashion_mnist_resnet8", "--limit=100",
+    ...    "--scores=nce", "--groups=1"]
+    ... )
+    digits: 100 examples, 10 classes. Best first by nce.
+    <BLANKLINE>
+       model                      nce  images/s
+    1  fashion_mnist_resnet8  -1...
+    0
   """
   return command.main(argv, FLAGS, __doc__ or "", _run)
 

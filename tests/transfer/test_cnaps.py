@@ -257,7 +257,7 @@ def test_episodes(pool, number):
   _, classes = pool
   episode = cnaps.sample_episode(number, classes, config=CONFIG)
   real = episode.weights > 0
-  support, labels = episode.places[real], episode.labels[real]
+  support, labels = episode.indices[real], episode.labels[real]
   ways = labels.max() + 1
   shots = np.bincount(labels)
   assert 2 <= ways <= 4
@@ -267,7 +267,7 @@ def test_episodes(pool, number):
   assert len(queries) == ways
   assert queries.sum() == 8
   assert np.ptp(queries) <= 1
-  drawn = np.concatenate([support, episode.query_places])
+  drawn = np.concatenate([support, episode.query_indices])
   assert len(np.unique(drawn)) == len(drawn)
   # Every class of a task is one of the same data set.
   owner = {p: (d, c) for d, g in enumerate(classes)
@@ -280,7 +280,7 @@ def test_episodes(pool, number):
   for a, b in zip(episode, again, strict=True):
     np.testing.assert_array_equal(a, b)
   other = cnaps.sample_episode(number + 20, classes, config=CONFIG)
-  assert not np.array_equal(other.query_places, episode.query_places)
+  assert not np.array_equal(other.query_indices, episode.query_indices)
 
 
 def test_training_changes_the_adaptation_networks_alone(pool):
@@ -317,9 +317,9 @@ def one_task(images, penalty, steps):
   nnx.update(model, training[0])
   _, adapted = cnaps.log_probs(
     model,
-    images[episode.places[:24]],
+    images[episode.indices[:24]],
     episode.labels[:24],
-    images[episode.query_places],
+    images[episode.query_indices],
   )
   moved = sum(
     np.sum((f - np.array([1, 0])[None, :, None]) ** 2) for f in adapted.films

@@ -1,11 +1,12 @@
-"""Compiled programs: steps of training, and a part of an evaluation.
+"""Compiled steps of training, and compiled evaluation.
 
-State of a run: `params`, the body's and the head's `(kernel [Y, D], bias [Y])`;
-`rest`, what else the network holds (BatchNorm's statistics); `optimizer`; and
-`alive`, whether all losses so far were finite.
+The state of a run is a dictionary: `params`, the weights of the body and of the
+head `(kernel [Y, D], bias [Y])`; `rest`, the network's other arrays, such as
+BatchNorm's statistics; `optimizer`; and `alive`, whether all losses so far were
+finite.
 
 Symbols: K steps, B examples of a batch on this device, Y classes of the group's
-runs, of which `real [Y]` are the run's own; per device t runs.
+runs, of which `real [Y]` are the run's own; t runs on this device.
 """
 
 from collections.abc import Callable
@@ -70,10 +71,34 @@ class _Program:
 
 
 class Compiled:
-  """Functions of a source that run over devices, traced once for each shape.
+  """The compiled functions of a source, traced once for each shape.
 
-  What they close over, such as the weights in a user's own function, belongs to
-  this object and is freed with it: no compiled program refers to it.
+  Arrays that the source's function closes over, such as weights in a user's own
+  function, belong to this object and are freed with it: compiled programs do
+  not refer to them.
+
+  Example:
+    >>> import numpy as np
+    >>> import leep_jax
+    >>> from leep_jax import transfer
+    >>> from leep_jax.engine import programs
+    >>> from leep_jax.transfer.network.programs import Compiled
+    >>> def apply(params, rest, images, *, train):
+    ...   return images.mean(axis=(1, 2)) * params, rest
+    >>> compiled = Compiled(
+    ...   apply, leep_jax.Preprocessing(), transfer.NetworkConfig()
+    ... )
+    >>> measure = compiled.measure(data_parallel=True)
+    >>> head = np.eye(3, dtype=np.float32), np.zeros(3, np.float32)
+    >>> images, labels = np.zeros((1, 4, 2, 2, 3)), np.array([[0, 0, 1, 2]])
+    >>> with programs.limit(1):
+    ...   state = programs.replicate(((np.float32(1), head), {}))
+    ...   totals = programs.replicate((np.zeros((3, 3)), np.float32(0)))
+    ...   examples = images[None], labels[None], np.ones((1, 1, 4))
+    ...   batch = examples, programs.replicate(np.ones(3, bool)), totals
+    ...   confusion, nll = measure(state, batch)
+    >>> confusion[0].tolist()
+    [[2.0, 0.0, 0.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]
   """
 
   def __init__(
@@ -82,10 +107,10 @@ class Compiled:
     preprocessing: Callable[[Any], Any],
     config: NetworkConfig,
   ):
-    """Takes what decides the arithmetic.
+    """Compiles nothing yet.
 
     Args:
-      apply: of `source.Network`.
+      apply: see `source.Network`.
       preprocessing: turns raw images into the network's input.
       config: how to train.
     """
@@ -94,13 +119,12 @@ class Compiled:
     self._found: dict[Any, Callable[..., Any]] = {}
 
   def step(self, *, data_parallel: bool) -> Callable[..., Any]:
-    """Returns some steps of training: `(state, batch) -> (state, losses)`.
+    """Returns a function of some steps: `(state, batch) -> (state, losses)`.
 
-    The memory of the state is given to the new one.
+    The new state takes the memory of the one that is passed in.
 
     Args:
-      data_parallel: whether all devices train one run, each on its part of a
-        batch, or each its own runs.
+      data_parallel: see `Placement`.
     """
     arithmetic = _Arithmetic(*self._source, self._config, data_parallel)
     return self._compile(
@@ -109,10 +133,10 @@ class Compiled:
     )
 
   def measure(self, *, data_parallel: bool) -> Callable[..., Any]:
-    """Returns a part of an evaluation: `(state, batch) -> totals`.
+    """Returns a function that tests a batch: `(state, batch) -> totals`.
 
     Args:
-      data_parallel: as for `step`.
+      data_parallel: see `Placement`.
     """
     arithmetic = _Arithmetic(*self._source, self._config, data_parallel)
     return self._compile(
@@ -162,7 +186,7 @@ class Compiled:
 
 @dataclasses.dataclass(frozen=True)
 class _Arithmetic:
-  """What one device computes."""
+  """The computation of one device."""
 
   apply: Callable[..., Any]
   preprocessing: Callable[[Any], Any]
@@ -170,7 +194,7 @@ class _Arithmetic:
   data_parallel: bool
 
   def log_probs(self, params, rest, images, real, *, train):
-    """Log probabilities `[B, Y]`, and what else the network now holds."""
+    """Log-probabilities `[B, Y]`, and the updated `rest`."""
     dtype = self.config.dtype
     body, (kernel, bias) = params
     images = self.preprocessing(images).astype(dtype)
@@ -179,6 +203,7 @@ class _Arithmetic:
       options["synchronise"] = programs.synchronise_batch_norm
     with jax.default_matmul_precision(programs.precision(dtype)):
       features, rest = self.apply(body, rest, images, train=train, **options)
+    # The head is small and in float32 whatever the body's type.
     with jax.default_matmul_precision(programs.precision("float32")):
       logits = features.astype(jnp.float32) @ kernel.T + bias[None]
     logits = runs_lib.mask_logits(logits, real[None])
@@ -189,7 +214,7 @@ class _Arithmetic:
     return programs.add_over_devices(tree) if self.data_parallel else tree
 
   def augmented(self, images, root, first):
-    """Images of a step, augmented by keys of their own."""
+    """Images of a step, each augmented by a key of its own."""
     config = self.config
     if not config.shift and not config.flip:
       return images
@@ -199,21 +224,22 @@ class _Arithmetic:
     return augment(
       keys(key, first, len(images)),
       images,
-      crop=config.shift,
+      shift=config.shift,
       flip=config.flip,
     )
 
   def scaled(self, updates, rates):
-    """Updates times the learning rates of head and body."""
+    """Updates times the learning rates `(head, body)`."""
     if self.config.frozen:
       return jax.tree.map(lambda u: rates[0] * u, updates)
+    # Parameters are `(body, head)`: the other way round.
     return tuple(
       jax.tree.map(lambda u, rate=rate: rate * u, part)
       for part, rate in zip(updates, rates[::-1], strict=True)
     )
 
   def one_step(self, state, batch, first, real):
-    """A step of a run; also its loss, 0 where the run has no more steps."""
+    """A step of a run, and its loss: 0 where the run has no more steps."""
     (images, labels, weights), (root, rates, active) = batch
     frozen = self.config.frozen
     images = self.augmented(images, root, first)
@@ -240,7 +266,8 @@ class _Arithmetic:
       "rest": rest,
       "optimizer": optimizer,
     }
-    # A run that diverged, or has no more steps, stays as it is.
+    # A run that has diverged, or has no more steps, stays as it is. Nothing of
+    # it reaches other runs, so the group trains on.
     chosen = jax.tree.map(
       lambda a, b: jnp.where(alive & active, a, b),
       new,
@@ -250,7 +277,7 @@ class _Arithmetic:
     return {**chosen, "alive": alive}, loss
 
   def run_steps(self, state, batch):
-    """Steps of one run, from arrays `[K, ...]`; also their losses `[K]`."""
+    """Steps of one run on arrays `[K, ...]`, and their losses `[K]`."""
     examples, scalars, first, real = batch
 
     def step(state, part):
@@ -263,7 +290,7 @@ class _Arithmetic:
     return state, loss[None]
 
   def evaluate(self, state, batch):
-    """Adds a batch to the confusion `[Y, Y]` and the summed loss."""
+    """Adds a batch to the confusion matrix `[Y, Y]` and the summed loss."""
     examples, real, totals = batch
     images, labels, weights = jax.tree.map(lambda x: x[0], examples)
     params, rest = state
