@@ -307,7 +307,7 @@ def _few():
       if row["method"] in (sweep_report.SCORED, "retrain_head", "cnaps")
     ]
     by_model: dict[str, dict[str, dict[str, Any]]] = {}
-    for row in sweep_report.correlations(rows, truth=truth):
+    for row in sweep_report.correlations(rows, metric=truth):
       by_model.setdefault(row["model"], {})[row["score"]] = row
     where = f"{name} {target}"
     found += [
@@ -366,10 +366,15 @@ def _sources(held):
   ]
   names = source_selection.labels([pair["model"] for pair in held])
   order = sorted(
-    zip(names, held, strict=True), key=lambda item: -(item[1]["truth"] or 0)
+    zip(names, held, strict=True),
+    key=lambda item: -(item[1]["performance"] or 0),
   )
   for name, pair in order:
-    truth = "diverged" if pair["truth"] is None else f"{pair['truth']:.4f}"
+    truth = (
+      "diverged"
+      if pair["performance"] is None
+      else f"{pair['performance']:.4f}"
+    )
     cells = [
       "-" if pair["scores"][score] is None else f"{pair['scores'][score]:.4f}"
       for score in scores

@@ -68,7 +68,7 @@ def _pairs(folder, name, *, targets=("cifar100",)) -> list[_Pairs]:
       chosen = [row for row in rows if row["model"].startswith(stem)]
       methods = {
         _METHODS[method.partition(" ")[0]]: held
-        for method, held in sweep_report.pairs(chosen, truth=truth).items()
+        for method, held in sweep_report.pairs(chosen, metric=truth).items()
         if held
       }
       if methods:

@@ -92,7 +92,7 @@ class Section:
 def truth_of(name: str) -> str:
   """Returns the performance measure that scores of a section should predict.
 
-  It is one of `sweep_report.TRUTHS`: accuracy, or for imbalanced tasks F1.
+  It is one of `sweep_report.METRICS`: accuracy, or for imbalanced tasks F1.
   """
   return "binary_f1" if name == "imbalanced_tasks" else "accuracy"
 
@@ -226,7 +226,7 @@ def main(argv: list[str], section: Section, doc: str) -> int:
         print(f"\n{place}: {section.truth}\n")
         print(
           sweep_report.table(
-            sweep_report.correlations(rows, truth=section.truth)
+            sweep_report.correlations(rows, metric=section.truth)
           )
         )
     return worst

@@ -135,7 +135,7 @@ def _line(published, folder):
   ]
   for stem in stems:
     chosen = [row for row in rows if row["model"].startswith(stem)]
-    for method, held in sweep_report.pairs(chosen, truth=truth).items():
+    for method, held in sweep_report.pairs(chosen, metric=truth).items():
       if held and method.partition(" ")[0] == published["method"]:
         found = {
           score: correlation.correlate(*sweep_report.columns(held, score))

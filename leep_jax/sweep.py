@@ -102,7 +102,7 @@ _REPORT = flags.DEFINE_boolean(
 _TRUTH = flags.DEFINE_enum(
   "truth",
   "accuracy",
-  list(sweep_report.TRUTHS),
+  list(sweep_report.METRICS),
   "What --report compares scores with.",
   flag_values=FLAGS,
 )
@@ -203,7 +203,7 @@ def _run_report(folder):
   rows = read_rows(folder)
   written = pathlib.Path(folder).expanduser() / "report"
   try:
-    found = sweep_report.write(rows, written, truth=_TRUTH.value)
+    found = sweep_report.write(rows, written, metric=_TRUTH.value)
   except OSError as e:
     raise validation.InputError(f"cannot write {written}: {e.strerror}") from e
   if not found:

@@ -1,43 +1,58 @@
-"""How well scores predict what transfer reached, over tasks or over models.
+"""How closely scores follow transfer performance, over tasks or over models.
 
-`scores` and `truths` are `[n]`, one pair a row: of n target tasks for one
-model, or of n models for one task. A truth is the transfer performance, test
-accuracy or F1; scores and truths are better when higher. None and NaN, and
-infinities, are missing values.
+`scores` and `performances` are `[n]`, one pair a row: of n target tasks for one
+model, or of n models for one task. A performance is the accuracy or F1 on test
+data after transfer. Of both, higher is better. None, NaN and infinities are
+missing values.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 import math
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from leep_jax import validation
 from leep_jax.reports import bootstrap
 
 _LEVEL = 0.95
 _SAMPLES = 2000
-_SAME = 2e-13  # spread, relative to the values, that is rounding alone
+# Spread, relative to the values, that is rounding alone: about a thousand times
+# the spacing of float64, as values are themselves results of long sums.
+_SAME = 2e-13
+
+# `[n]` numbers, in which None is a missing value.
+Column: TypeAlias = npt.ArrayLike | Sequence[float | None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Correlation:
-  """Agreement of scores and truths; statistics are None where undefined.
+  """Agreement of scores and performances; statistics are None where undefined.
 
   Attributes:
-    n: rows that were used.
-    dropped: rows left out, for a missing score or truth.
+    n: number of rows that were used.
+    dropped: number of rows left out because a value is missing.
     pearson: r.
     p_value: two-sided, of no linear relation (exact for normal values).
     interval: of r, by the bootstrap (BCa). None with n < 5, or if r is
       undefined without one of the rows.
     fisher_interval: of r, by Fisher's z; needs n >= 4.
     kendall: tau-b, which allows for ties.
-    weighted_kendall: hyperbolically weighted tau, led by the best rows.
+    weighted_kendall: hyperbolically weighted tau, in which the best rows count
+      most.
     spearman: rho.
     level: of both intervals.
     reason: why the statistics are undefined, or None.
+
+  Example:
+    >>> import leep_jax
+    >>> found = leep_jax.correlate([-1.0, -2.0, -3.0], [0.9, 0.7, 0.8])
+    >>> found.n, round(found.pearson, 6)
+    (3, 0.5)
+    >>> leep_jax.correlate([-1.0, -1.0, -1.0], [0.9, 0.7, 0.8]).reason
+    'scores are all the same, -1'
   """
 
   n: int
@@ -55,18 +70,24 @@ class Correlation:
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-  """Which of two scores follows the same truths more closely.
+  """Which of two scores predicts the same performances better.
 
   Attributes:
-    n: rows that were used for both.
-    dropped: rows left out, for a missing score of either or a missing truth.
+    n: number of rows that were used.
+    dropped: number of rows left out because a value is missing.
     pearson_a: r of the first scores, None if undefined.
     pearson_b: r of the second scores, None if undefined.
     value: `pearson_a - pearson_b`, None if one is undefined.
-    interval: of the value, by the paired bootstrap (BCa); None as there. The
-      two can be told apart if it excludes 0.
+    interval: of the value, by the paired bootstrap (BCa); None as in
+      `Correlation`. The two scores differ significantly if it excludes 0.
     level: of the interval.
     reason: why the difference is undefined, or None.
+
+  Example:
+    >>> from leep_jax.reports import correlation
+    >>> found = correlation.difference([1, 2, 3], [3, 2, 1], [0.1, 0.2, 0.3])
+    >>> round(found.pearson_a, 6), round(found.pearson_b, 6)
+    (1.0, -1.0)
   """
 
   n: int
@@ -86,9 +107,15 @@ class Level:
   Attributes:
     low: lower edge, which belongs to the bin.
     high: upper edge, which belongs to the bin only if it is the last one.
-    rows: indices of its rows in what was given.
-    mean: of their truths, None if there are no rows.
+    rows: indices of its rows in the arrays given.
+    mean: mean performance of these rows, None if there are none.
     standard_error: of that mean, None if there are fewer than 2 rows.
+
+  Example:
+    >>> from leep_jax.reports import correlation
+    >>> low, high = correlation.levels([0, 1, 9], [0.2, 0.4, 0.8], count=2)
+    >>> low.rows, low.n, high.rows
+    ((0, 1), 2, (2,))
   """
 
   low: float
@@ -99,41 +126,41 @@ class Level:
 
   @property
   def n(self) -> int:
-    """How many rows there are."""
+    """Number of rows in the bin."""
     return len(self.rows)
 
 
 def correlate(
-  scores: Any,
-  truths: Any,
+  scores: Column,
+  performances: Column,
   *,
   level: float = _LEVEL,
   samples: int = _SAMPLES,
   seed: int = 0,
 ) -> Correlation:
-  """Correlates scores with truths, linearly and by rank.
+  """Correlates scores with performances, linearly and by rank.
 
-  Weighted tau has the weight 1/(r+1) + 1/(s+1) for the pair of rows with ranks
-  r and s, counted from 0 at the best. It is the mean of two: ranked by score,
-  and ranked by truth. That is SciPy's default, which comparisons since LogME
-  report: the code of Agostinelli et al. and of SFDA, both ECCV 2022, does.
+  Weighted tau gives the pair of rows with ranks r and s, counted from 0 at the
+  best, the weight 1/(r+1) + 1/(s+1). It is the mean of two values: one ranks by
+  score, the other by performance. That is SciPy's default, which papers since
+  LogME report (as the code of Agostinelli et al. and of SFDA, both ECCV 2022).
 
-  The bootstrap interval is the bias-corrected and accelerated one (BCa): a
-  percentile interval is too short for few rows. Of normal values with r = 0,
-  0.5 and 0.9, 95 % intervals held r in 86 to 92 % of 500 trials with 5 to 9
-  rows, and BCa ones in 90 to 97 %; with 200 rows both do in 94 to 95 %. With 4
-  rows neither can be trusted (71 % at r = 0.9).
+  The bootstrap interval is the bias-corrected and accelerated one (BCa), as a
+  percentile interval is too short for few rows. For normal values with r = 0,
+  0.5 and 0.9, percentile intervals of 95 % covered r in 86 to 92 % of 500
+  trials with 5 to 9 rows, and BCa intervals in 90 to 97 %; with 200 rows both
+  cover it in 94 to 95 %. With 4 rows neither can be trusted (71 % at r = 0.9).
 
   Args:
     scores: `[n]`, numbers or None.
-    truths: `[n]`, numbers or None.
+    performances: `[n]`, numbers or None.
     level: of the intervals, between 0 and 1.
     samples: how many times the bootstrap draws n rows.
     seed: of the bootstrap.
 
   Returns:
     The statistics. They are None, with the reason, if fewer than 3 rows have
-    both values, or all scores or all truths are the same.
+    both values, or all scores or all performances are the same.
 
   Raises:
     InputError: if lengths differ, values are not real numbers, or an option is
@@ -143,11 +170,28 @@ def correlate(
   Fisher, "On the 'Probable Error' of a Coefficient of Correlation", Metron
   1921; Vigna, "A Weighted Correlation Index for Rankings with Ties", WWW 2015;
   You et al., "LogME", ICML 2021 (weighted tau for transferability).
+
+  Example:
+    LEEP of eight source models on one target task, and the test accuracy that
+    each reached after transfer: does LEEP find the best model?
+
+    >>> import leep_jax
+    >>> leep = [-0.9, -1.4, -0.7, -2.1, -1.1, -1.8, -0.6, -1.5]
+    >>> accuracy = [0.84, 0.77, 0.88, 0.61, 0.82, 0.70, 0.86, None]
+    >>> found = leep_jax.correlate(leep, accuracy)
+    >>> print(f"{found.n} models, {found.dropped} left out")
+    7 models, 1 left out
+    >>> print(f"r = {found.pearson:.2f}, p = {found.p_value:.4f}")
+    r = 0.98, p = 0.0001
+    >>> print("95 % interval: {:.2f} to {:.2f}".format(*found.interval))
+    95 % interval: 0.57 to 0.99
+    >>> print(f"tau = {found.kendall:.2f}, rho = {found.spearman:.2f}")
+    tau = 0.90, rho = 0.96
   """
   _check_options(level, samples, seed)
-  (x, y), kept = complete({"scores": scores, "truths": truths})
+  (x, y), kept = complete({"scores": scores, "performances": performances})
   n, dropped = len(x), int(np.sum(~kept))
-  reason = _undefined(scores=x, truths=y)
+  reason = _undefined(scores=x, performances=y)
   if reason:
     nothing = (None,) * 7
     return Correlation(n, dropped, *nothing, level=level, reason=reason)
@@ -173,23 +217,23 @@ def correlate(
 
 
 def difference(
-  scores_a: Any,
-  scores_b: Any,
-  truths: Any,
+  scores_a: Column,
+  scores_b: Column,
+  performances: Column,
   *,
   level: float = _LEVEL,
   samples: int = _SAMPLES,
   seed: int = 0,
 ) -> Difference:
-  """Compares how closely two scores follow the same truths: r_a - r_b.
+  """Compares how well two scores predict the same performances: r_a - r_b.
 
-  Each draw of the bootstrap takes the same rows for both scores, so what moves
-  both correlations cancels.
+  Each draw of the bootstrap takes the same rows for both scores, so that a row
+  that raises or lowers both correlations hardly changes their difference.
 
   Args:
     scores_a: `[n]`, numbers or None.
     scores_b: `[n]`, numbers or None.
-    truths: `[n]`, numbers or None.
+    performances: `[n]`, numbers or None.
     level: of the interval, between 0 and 1.
     samples: how many times the bootstrap draws n rows.
     seed: of the bootstrap.
@@ -198,13 +242,22 @@ def difference(
     InputError: as `correlate`.
 
   Reference: Efron, "Better Bootstrap Confidence Intervals", JASA 1987.
+
+  Example:
+    >>> from leep_jax.reports import correlation
+    >>> accuracy = [0.61, 0.70, 0.77, 0.82, 0.84, 0.86, 0.88]
+    >>> leep = [-2.1, -1.8, -1.4, -1.1, -0.9, -0.6, -0.7]
+    >>> nce = [-1.9, -1.2, -1.6, -0.8, -1.3, -0.7, -1.1]
+    >>> found = correlation.difference(leep, nce, accuracy)
+    >>> f"{found.pearson_a:.2f} - {found.pearson_b:.2f} = {found.value:.2f}"
+    '0.98 - 0.74 = 0.24'
   """
   _check_options(level, samples, seed)
   (a, b, y), kept = complete(
-    {"scores_a": scores_a, "scores_b": scores_b, "truths": truths}
+    {"scores_a": scores_a, "scores_b": scores_b, "performances": performances}
   )
-  reason_a = _undefined(scores_a=a, truths=y)
-  reason_b = _undefined(scores_b=b, truths=y)
+  reason_a = _undefined(scores_a=a, performances=y)
+  reason_b = _undefined(scores_b=b, performances=y)
   a, b, y = _scaled(a), _scaled(b), _scaled(y)
   pearson_a = None if reason_a else float(_pearson(a, y))
   pearson_b = None if reason_b else float(_pearson(b, y))
@@ -230,82 +283,24 @@ def difference(
   )
 
 
-def relative_top_k(scores: Any, truths: Any, *, k: int) -> float:
-  """Rel@k: best truth among the k highest scores, by the best truth; at most 1.
-
-  A model without a score is not chosen, but may be the best. Equal scores
-  count against the score: of those, the worst models are taken first.
-
-  Args:
-    scores: `[n]` of n models for one task, numbers or None.
-    truths: `[n]`, numbers.
-    k: how many models are tried.
-
-  Raises:
-    InputError: if a truth is missing, as the best model is then not known, k
-      is not in 1..n, or the arrays are no columns of one length.
-    UndefinedScore: if no model has a score, or no truth is above 0.
-
-  Reference: Li et al., "Ranking Neural Checkpoints", CVPR 2021.
-  """
-  x, y = _columns({"scores": scores, "truths": truths})
-  if validation.at_least_1("k", k) > len(y):
-    raise validation.InputError(f"k is {k}, but there are {len(y)} models")
-  missing = int(np.sum(~np.isfinite(y)))
-  if missing:
-    raise validation.InputError(
-      f"truths: {missing} of {len(y)} are missing, so the best model is not "
-      "known: leave those models out?"
-    )
-  best = float(y.max())
-  if best <= 0:
-    raise validation.UndefinedScore(
-      f"the best truth is {best:g}: what is reached cannot be divided by it"
-    )
-  scored = np.isfinite(x)
-  if not scored.any():
-    raise validation.UndefinedScore(f"none of {len(y)} models has a score")
-  order = np.lexsort((y[scored], -x[scored]))
-  return float(y[scored][order[:k]].max()) / best
-
-
-def regret(scores: Any, truths: Any) -> float:
-  """What choosing by score loses: (best truth - truth of the chosen) / best.
-
-  The chosen model is the one with the highest score; of equal scores, the
-  worst. 0 is the best regret; it is `1 - relative_top_k(..., k=1)`.
-
-  Args:
-    scores: `[n]` of n models for one task, numbers or None.
-    truths: `[n]`, numbers.
-
-  Raises:
-    InputError: as `relative_top_k`.
-    UndefinedScore: as `relative_top_k`.
-
-  Reference: after Renggli et al., "Which Model to Transfer? Finding the Needle
-  in the Growing Haystack", CVPR 2022, whose regret is the difference itself.
-  """
-  return 1 - relative_top_k(scores, truths, k=1)
-
-
 def levels(
-  scores: Any,
-  truths: Any,
+  scores: Column,
+  performances: Column,
   *,
   count: int = 5,
   between: tuple[float, float] | None = None,
 ) -> tuple[Level, ...]:
-  """Mean truth in bins of equal width between the lowest and highest score.
+  """Mean performance in bins of equal width between lowest and highest score.
 
-  Rows that lack a value are in no bin. Bins without rows stay.
+  Rows with a missing value are in no bin. Bins without rows are kept.
 
   Args:
     scores: `[n]`, numbers or None.
-    truths: `[n]`, numbers or None.
-    count: how many bins.
-    between: lowest and highest score of all bins, where those of other rows are
-      to have the same; scores beyond are in no bin.
+    performances: `[n]`, numbers or None.
+    count: number of bins.
+    between: lowest edge of the first bin and highest of the last, so that bins
+      of several calls agree; by default the lowest and highest score. Scores
+      beyond are in no bin.
 
   Returns:
     The bins, lowest scores first.
@@ -316,12 +311,21 @@ def levels(
 
   Reference: Nguyen, Hassner, Archambeau & Seeger, "LEEP: A New Measure to
   Evaluate Transferability of Learned Representations", ICML 2020, section 5.2.
+
+  Example:
+    >>> from leep_jax.reports import correlation
+    >>> scores, accuracy = [-2.0, -1.9, -1.1, -1.0], [0.5, 0.7, 0.8, 0.9]
+    >>> for level in correlation.levels(scores, accuracy, count=2):
+    ...   print(f"{level.low} to {level.high}: {level.n}, {level.mean:.2f}")
+    -2.0 to -1.5: 2, 0.60
+    -1.5 to -1.0: 2, 0.85
   """
   validation.at_least_1("count", count)
-  (x, y), kept = complete({"scores": scores, "truths": truths})
+  (x, y), kept = complete({"scores": scores, "performances": performances})
   if not len(x):
     raise validation.UndefinedScore(
-      f"there are no levels: none of {len(kept)} rows has a score and a truth"
+      f"there are no levels: none of {len(kept)} rows has a score and a "
+      "performance"
     )
   if _same(x):
     raise validation.UndefinedScore(
@@ -330,6 +334,7 @@ def levels(
   indices = np.flatnonzero(kept)
   low, high = between or (x.min(), x.max())
   edges = np.linspace(low, high, count + 1)
+  # An edge belongs to the bin above it; the last edge to the last bin.
   bins = np.minimum(np.searchsorted(edges, x, side="right") - 1, count - 1)
   bins[x > high] = -1
   found = []
@@ -350,7 +355,7 @@ def levels(
 
 
 def complete(
-  columns: Mapping[str, Any],
+  columns: Mapping[str, Column],
 ) -> tuple[list[np.ndarray], np.ndarray]:
   """Returns the rows in which no column lacks a value.
 
@@ -359,18 +364,39 @@ def complete(
       None, NaN or infinities.
 
   Returns:
-    The columns as `[m]` float64, and `[n]` booleans: which rows those are.
+    The columns of the m complete rows as `[m]` float64, and `[n]` booleans that
+    mark these rows.
 
   Raises:
     InputError: if a column is not one-dimensional or not of real numbers, or
       lengths differ.
+
+  Example:
+    >>> from leep_jax.reports import correlation
+    >>> columns, kept = correlation.complete(
+    ...   {"scores": [1, None, 3], "performances": [4, 5, 6]})
+    >>> print(*columns, kept)
+    [1. 3.] [4. 6.] [ True False  True]
   """
-  arrays = _columns(columns)
+  arrays = as_columns(columns)
   kept = np.logical_and.reduce([np.isfinite(array) for array in arrays])
   return [array[kept] for array in arrays], kept
 
 
-def _columns(columns):
+def as_columns(columns: Mapping[str, Column]) -> list[np.ndarray]:
+  """Returns columns as `[n]` float64; a missing value is NaN or infinite.
+
+  Args:
+    columns: as for `complete`.
+
+  Raises:
+    InputError: as `complete`.
+
+  Example:
+    >>> from leep_jax.reports import correlation
+    >>> correlation.as_columns({"scores": [1, None]})
+    [array([ 1., nan])]
+  """
   arrays = [_column(name, values) for name, values in columns.items()]
   first, *others = columns
   for name, array in zip(others, arrays[1:], strict=True):
@@ -433,6 +459,8 @@ def _scaled(x):
 
 def _pearson(x, y):
   """r over the last axis; NaN where all x or all y are the same."""
+  # By comparison: of equal values, the mean and the sum of squares about it are
+  # rounded, so that r would be a quotient of two roundings.
   varied = (x != x[..., :1]).any(axis=-1) & (y != y[..., :1]).any(axis=-1)
   x = x - x.mean(axis=-1, keepdims=True)
   y = y - y.mean(axis=-1, keepdims=True)

@@ -1,7 +1,8 @@
 """Rows of results: flat dictionaries, as JSON lines or CSV.
 
 `write_rows` replaces a file atomically: it writes a temporary file and then
-renames it. `Rows` adds to a file row by row, each safe once it is appended.
+renames it. `Rows` appends to a file row by row; a row is on disk when `append`
+returns.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,16 +30,26 @@ def _temporary(path: pathlib.Path) -> tuple[int, str]:
 def check_path(
   what: str, path: str | os.PathLike[str], suffixes: tuple[str, ...]
 ) -> pathlib.Path:
-  """Finds out before the work whether a file can be written.
+  """Checks that a file can be written, before the work that it is for.
 
   Args:
     what: what error messages call the file.
-    path: where it is to be; `~` is the home folder.
-    suffixes: those it may have.
+    path: of the file; `~` is the home folder.
+    suffixes: the suffixes it may have.
+
+  Returns:
+    The path, with the home folder in place of `~`.
 
   Raises:
-    InputError: if the suffix is another, or the file cannot be made or
+    InputError: if the suffix is not among them, or the file cannot be made or
       replaced.
+
+  Example:
+    >>> from leep_jax.reports import results
+    >>> results.check_path("plot", "ranking.jpg", (".png", ".pdf"))
+    Traceback (most recent call last):
+      ...
+    leep_jax...InputError: plot ranking.jpg must end in .png or .pdf, not '.jpg'
   """
   path = pathlib.Path(path).expanduser()
   if path.suffix.lower() not in suffixes:
@@ -49,6 +60,8 @@ def check_path(
     )
   if path.is_dir():
     raise validation.InputError(f"{what} {path} is a folder")
+  # Only writing shows whether a file can be written: permissions say nothing of
+  # a full disk or a read-only file system.
   try:
     handle, name = _temporary(path)
     os.close(handle)
@@ -61,10 +74,20 @@ def check_path(
 
 
 def check_output(path: str | os.PathLike[str]) -> None:
-  """Finds out before the work whether rows can be written to a path.
+  """Checks that rows can be written to a path, before they are computed.
+
+  Args:
+    path: of the file, `.jsonl` or `.csv`.
 
   Raises:
-    InputError: as `check_path`, with `.jsonl` and `.csv`.
+    InputError: as `check_path`.
+
+  Example:
+    >>> from leep_jax.reports import results
+    >>> results.check_output("rows.txt")
+    Traceback (most recent call last):
+      ...
+    leep_jax...InputError: output rows.txt must end in .jsonl or .csv, not ...
   """
   check_path("output", path, (".jsonl", ".csv"))
 
@@ -79,6 +102,19 @@ def write_rows(path: str | os.PathLike[str], rows: Iterable[Row]) -> None:
 
   Raises:
     InputError: as `check_output`.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> from leep_jax.reports import results
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder) / "rows.csv"
+    ...   results.write_rows(
+    ...     path, [{"model": "a", "leep": -1.5}, {"model": "b"}])
+    ...   print(path.read_text())
+    model,leep
+    a,-1.5
+    b,
+    <BLANKLINE>
   """
   check_output(path)
   path = pathlib.Path(path).expanduser()
@@ -92,18 +128,36 @@ def write_rows(path: str | os.PathLike[str], rows: Iterable[Row]) -> None:
   else:
     for row in rows:
       text.write(json.dumps(row, allow_nan=False) + "\n")
-  # Names of files may hold bytes that are no text.
+  # Names of files may contain bytes that are not UTF-8.
   replace_file(path, text.getvalue().encode(errors="backslashreplace"))
 
 
 def replace_file(path: pathlib.Path, content: bytes) -> None:
-  """Writes a file atomically: a temporary one, then renamed."""
+  """Writes a file atomically: a reader sees the old content or the new one.
+
+  Args:
+    path: of the file.
+    content: to write.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> from leep_jax.reports import results
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder) / "notes.txt"
+    ...   results.replace_file(path, b"one")
+    ...   results.replace_file(path, b"two")
+    ...   print(path.read_text(), len(list(path.parent.iterdir())))
+    two 1
+  """
   handle, name = _temporary(path)
   try:
     with open(handle, "wb") as file:
       file.write(content)
       file.flush()
+      # On disk before it is renamed: after a crash, an empty file might
+      # otherwise have taken the place of the old one.
       os.fsync(file.fileno())
+    # The mask can only be read by setting it.
     mask = os.umask(0)
     os.umask(mask)
     os.chmod(name, 0o666 & ~mask)  # mkstemp's files are private
@@ -116,19 +170,30 @@ def replace_file(path: pathlib.Path, content: bytes) -> None:
 def parse_rows(
   content: bytes, *, name: str
 ) -> tuple[list[dict[str, Any]], int]:
-  """Returns the rows of a file, and how many of its bytes they are.
+  """Returns the rows of a file, and the number of its bytes they take.
 
-  A last line that is torn, or that a full disk has left a hole in, is no row.
-  A line `{"header": {...}}` is none either: its fields are those of all rows
-  after it, up to the next header, that do not state them (committed rows are
-  kept so, see `experiments.compact`).
+  A last line that was not written completely is left out: it has no newline, or
+  it is not valid JSON, as a full disk may leave zero bytes. A line `{"header":
+  {...}}` is not a row: its fields are added to all rows after it, up to the
+  next header, that do not have them (committed rows are stored in this form,
+  see `experiments.compact`).
 
   Args:
     content: of the file.
     name: what error messages call it.
 
+  Returns:
+    The rows, and the size in bytes of the part of the file that is valid.
+
   Raises:
-    InputError: if a line before the last is no row.
+    InputError: if a line before the last is not a row.
+
+  Example:
+    >>> from leep_jax.reports import results
+    >>> content = b'{"header": {"model": "a"}}\\n{"leep": -1}\\n{"leep": -'
+    >>> rows, size = results.parse_rows(content, name="rows.jsonl")
+    >>> rows, content[size:]
+    ([{'model': 'a', 'leep': -1}], b'{"leep": -')
   """
   size = content.rfind(b"\n") + 1
   rows = []
@@ -155,37 +220,68 @@ def parse_rows(
 
 
 class CannotWriteError(validation.InputError):
-  """Rows cannot be written any more, so a command should stop."""
+  """Rows cannot be written any more, so a command should stop.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax.reports import results
+    >>> issubclass(results.CannotWriteError, leep_jax.InputError)
+    True
+  """
 
 
 class NoRows:
-  """Rows where no file was asked for."""
+  """Rows in memory alone, with the interface of `Rows`.
+
+  Example:
+    >>> from leep_jax.reports import results
+    >>> rows = results.NoRows()
+    >>> rows.append({"model": "a"})
+    >>> rows.rows
+    [{'model': 'a'}]
+  """
 
   def __init__(self) -> None:
-    """Has none yet."""
+    """Starts without rows."""
     self.rows: list[dict[str, Any]] = []
 
   def append(self, row: Row) -> None:
-    """Remembers a row."""
+    """Adds a row."""
     self.rows.append(dict(row))
 
 
 class Rows:
-  """JSON lines that are added to, also by the same command started again.
+  """A file of JSON lines to which rows are appended, also in a later run.
 
-  One process has the file at a time. A last line that a crash has torn is cut
-  off. Where files cannot be added to (`gs://`, `s3://`), it is written anew.
+  Only one process may open the file at a time. If a crash has left an
+  incomplete last line, opening the file removes it. Object stores (`gs://`,
+  `s3://`) cannot append to files: there, each row writes the file again.
+
+  Attributes:
+    path: of the file.
+    rows: all rows of the file.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> from leep_jax.reports import results
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder) / "rows.jsonl"
+    ...   with results.Rows(path) as rows:
+    ...     rows.append({"model": "a", "leep": -1.5})
+    ...   with results.Rows(path) as rows:  # the command was started again
+    ...     print(rows.rows)
+    [{'model': 'a', 'leep': -1.5}]
   """
 
   def __init__(self, path: str | os.PathLike[str]):
-    """Opens a file, or makes it.
+    """Opens a file, or creates it.
 
     Args:
       path: `.jsonl`, local or of any file system that `etils.epath` knows.
 
     Raises:
-      InputError: if it cannot be written, another process has it, or a line
-        before the last is no row.
+      InputError: if it cannot be written, another process has it open, or a
+        line before the last is not a row.
     """
     self.path = epath.Path(path).expanduser()
     self.rows: list[dict[str, Any]] = []
@@ -212,10 +308,10 @@ class Rows:
       raise
 
   def _take_lock(self):
-    # A file of its own, beside the rows: taking a lock empties its file. It
-    # stays, as who waits for a lock must find the file that another holds.
+    # Beside the rows, as taking a lock empties its file. The file stays: if it
+    # were deleted, two processes could hold locks on two files of one name.
     lock = self.path.with_name(f".{self.path.name}.lock")
-    # Shared by threads: rows may be closed by another than opened them.
+    # The thread that closes the rows may not be the one that opened them.
     self._lock = filelock.FileLock(os.fspath(lock), thread_local=False)
     try:
       self._lock.acquire(timeout=0)
@@ -230,7 +326,7 @@ class Rows:
       self._file.truncate(self._size)
 
   def append(self, row: Row) -> None:
-    """Adds a row; it is on disk when this returns.
+    """Appends a row; it is on disk when this returns.
 
     Raises:
       InputError: if it cannot be written; the file is then as before.
@@ -253,18 +349,18 @@ class Rows:
     self.rows.append(dict(row))
 
   def _undo(self):
-    """Takes back what was written of a row."""
+    """Removes an incomplete row from the file."""
     if self._file is None:
       return
     with contextlib.suppress(OSError):
-      self._file.close()  # what is in its buffer would be written later
+      self._file.close()  # its buffer would otherwise be written later
     with contextlib.suppress(OSError):
       os.truncate(self.path, self._size)
     with contextlib.suppress(OSError):
       self._file = open(self.path, "ab")
 
   def close(self) -> None:
-    """Lets others have the file."""
+    """Closes the file, so that other processes may open it."""
     if self._file is not None:
       self._file.close()
     if self._lock is not None:

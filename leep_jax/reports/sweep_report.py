@@ -1,8 +1,8 @@
 """Rows of a sweep as a table, correlations and figures.
 
-A pair is one source on one task: its scores, and by method the truth, that is
-the transfer performance, the mean over seeds. Correlations are over the pairs
-of one source, and over those of all sources.
+A pair is one source on one task, with its scores and its transfer performance:
+the metric on the test set after transfer by one method, averaged over seeds.
+Correlations are over the pairs of one source, and over those of all sources.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from leep_jax import validation
-from leep_jax.reports import correlation, plots, results, tables
+from leep_jax.reports import correlation, plots, results, selection, tables
 
-SCORED = "score"  # the method of rows that hold scores
-TRUTHS = ("accuracy", "macro_f1", "binary_f1")
+SCORED = "score"  # the method of rows that contain scores
+METRICS = ("accuracy", "macro_f1", "binary_f1")
 _ALL = "all sources"
-# What tells targets apart; the task's name is the last but one.
+# The fields that identify a target; the task's name is the last but one.
 _TARGET = (
   "dataset", "data_version", "split", "test_split", "task", "task_checksum",
 )  # fmt: skip
@@ -29,22 +29,35 @@ Pair = dict[str, Any]
 
 
 def pairs(
-  rows: Iterable[results.Row], *, truth: str = "accuracy"
+  rows: Iterable[results.Row], *, metric: str = "accuracy"
 ) -> dict[str, list[Pair]]:
-  """Returns, by method of transfer, scores and truths.
+  """Pairs the scores of a sweep with the transfer performance they predict.
 
   Args:
     rows: of a sweep.
-    truth: one of `TRUTHS`, on the test set.
+    metric: one of `METRICS`, on the test set.
 
   Returns:
-    For each method pairs `{"model", "target", "task", "scores", "truth",
-    "seeds"}`, where `target` tells data and examples apart; a run that diverged
-    counts as missing. A method with several recipes is several, named by what
-    they differ in.
+    For each method a list of pairs `{"model", "target", "task", "scores",
+    "performance", "seeds"}`, where `target` identifies data and examples. A run
+    that diverged counts as missing. A method with several recipes gives several
+    lists, named by the options in which the recipes differ.
 
   Raises:
-    InputError: if rows of one source are of two that differ.
+    InputError: if rows with the same source name have different weights,
+      preprocessing or types.
+
+  Example:
+    >>> from leep_jax.reports import sweep_report
+    >>> same = {"model": "a", "dataset": "digits", "task": "small(classes=5)#0"}
+    >>> rows = [
+    ...   {**same, "method": "score", "scores": {"leep": -0.7}},
+    ...   {**same, "method": "probe", "accuracy": 0.8},  # of two seeds
+    ...   {**same, "method": "probe", "accuracy": 0.9},
+    ... ]
+    >>> (pair,) = sweep_report.pairs(rows)["probe"]
+    >>> pair["scores"], round(pair["performance"], 3), pair["seeds"]
+    ({'leep': -0.7}, 0.85, 2)
   """
   labels = _labels(rows := list(rows))
   _check_sources(rows)
@@ -56,8 +69,8 @@ def pairs(
       scores.setdefault(pair, {}).update(row["scores"])
     else:
       found = reached.setdefault(labels[_recipe(row)], {}).setdefault(pair, [])
-      if row[truth] is not None:
-        found.append(row[truth])
+      if row[metric] is not None:
+        found.append(row[metric])
   return {
     method: [
       {
@@ -65,7 +78,7 @@ def pairs(
         "target": pair[1:],
         "task": pair[-2],
         "scores": scores[pair],
-        "truth": float(np.mean(values)) if values else None,
+        "performance": float(np.mean(values)) if values else None,
         "seeds": len(values),
       }
       for pair, values in found.items()
@@ -80,7 +93,7 @@ def _recipe(row):
 
 
 def _labels(rows):
-  """What methods are called, by method and recipe."""
+  """Names of methods, by method and recipe."""
   recipes: dict[str, list[str]] = {}
   for method, recipe in dict.fromkeys(map(_recipe, rows)):
     recipes.setdefault(method, []).append(recipe)
@@ -110,29 +123,44 @@ def _check_sources(rows):
 
 
 def correlations(
-  rows: Sequence[results.Row], *, truth: str = "accuracy"
+  rows: Sequence[results.Row], *, metric: str = "accuracy"
 ) -> list[dict[str, Any]]:
   """Returns a row for each method, source (or all of them) and score.
 
   Args:
     rows: of a sweep.
-    truth: as for `pairs`.
+    metric: as for `pairs`.
+
+  Raises:
+    InputError: as `pairs`.
+
+  Example:
+    >>> from leep_jax.reports import sweep_report
+    >>> rows = []
+    >>> for i, (leep, accuracy) in enumerate(
+    ...   [(-2.0, 0.5), (-1.0, 0.7), (-0.5, 0.9), (-0.2, 0.8)]):
+    ...   same = {"model": "a", "task": f"task {i}"}
+    ...   rows += [{**same, "method": "score", "scores": {"leep": leep}},
+    ...            {**same, "method": "probe", "accuracy": accuracy}]
+    >>> (row,) = sweep_report.correlations(rows)
+    >>> row["method"], row["score"], row["n"], round(row["pearson"], 2)
+    ('probe', 'leep', 4, 0.92)
   """
   found = []
-  for method, held in pairs(rows, truth=truth).items():
+  for method, held in pairs(rows, metric=metric).items():
     models = list(dict.fromkeys(pair["model"] for pair in held))
     for model in models if len(models) == 1 else [*models, _ALL]:
       chosen = [p for p in held if model in (p["model"], _ALL)]
       for score in _scores(chosen):
-        values, truths = columns(chosen, score)
-        got = correlation.correlate(values, truths)
+        values, performances = columns(chosen, score)
+        got = correlation.correlate(values, performances)
         low, high = got.interval or (None, None)
         found.append(
           {
             "method": method,
             "model": model,
             "score": score,
-            "truth": truth,
+            "truth": metric,
             "n": got.n,
             "dropped": got.dropped,
             "pearson": got.pearson,
@@ -150,21 +178,26 @@ def correlations(
 
 
 def _selection(held, score, model):
-  """Means over tasks of how good a choice among sources the score makes."""
+  """Means over tasks of `selection`'s measures of choosing by the score."""
   by_task: dict[tuple[str, ...], list[Pair]] = {}
   for pair in held:
     by_task.setdefault(pair["target"], []).append(pair)
   chosen: dict[str, list[float]] = {"top_1": [], "top_3": [], "regret": []}
   for group in by_task.values():
-    values, truths = columns(group, score)
+    values, performances = columns(group, score)
     if model != _ALL or len(group) < 2 or None in values:
       continue
-    if all(truth is not None and truth > 0 for truth in truths):
-      chosen["top_1"].append(correlation.relative_top_k(values, truths, k=1))
-      if len(group) > 3:  # of three it would be 1 whatever the score
-        top_3 = correlation.relative_top_k(values, truths, k=3)
+    if all(
+      performance is not None and performance > 0
+      for performance in performances
+    ):
+      chosen["top_1"].append(
+        selection.relative_top_k(values, performances, k=1)
+      )
+      if len(group) > 3:  # the best of three is 1 for any score
+        top_3 = selection.relative_top_k(values, performances, k=3)
         chosen["top_3"].append(top_3)
-      chosen["regret"].append(correlation.regret(values, truths))
+      chosen["regret"].append(selection.regret(values, performances))
   return {
     name: float(np.mean(values)) if values else None
     for name, values in chosen.items()
@@ -174,10 +207,22 @@ def _selection(held, score, model):
 def columns(
   held: Sequence[Pair], score: str
 ) -> tuple[list[float | None], list[float | None]]:
-  """Returns one score and the truth of some pairs."""
+  """Returns one score and the performance of some pairs.
+
+  Args:
+    held: pairs, as `pairs` returns them.
+    score: name of the score; None in a pair that lacks it.
+
+  Example:
+    >>> from leep_jax.reports import sweep_report
+    >>> held = [{"scores": {"leep": -0.7}, "performance": 0.8},
+    ...         {"scores": {}, "performance": 0.9}]
+    >>> sweep_report.columns(held, "leep")
+    ([-0.7, None], [0.8, 0.9])
+  """
   return (
     [pair["scores"].get(score) for pair in held],
-    [pair["truth"] for pair in held],
+    [pair["performance"] for pair in held],
   )
 
 
@@ -186,7 +231,22 @@ def _scores(held):
 
 
 def table(found: Sequence[dict[str, Any]]) -> str:
-  """Returns correlations as a Markdown table."""
+  """Returns correlations as a Markdown table.
+
+  Args:
+    found: rows, as `correlations` returns them.
+
+  Example:
+    >>> from leep_jax.reports import sweep_report
+    >>> rows = []
+    >>> for i, value in enumerate((0.1, 0.2, 0.3)):
+    ...   same = {"model": "a", "task": f"task {i}"}
+    ...   rows += [{**same, "method": "score", "scores": {"leep": value}},
+    ...            {**same, "method": "probe", "accuracy": value}]
+    >>> text = sweep_report.table(sweep_report.correlations(rows))
+    >>> print(text.splitlines()[-1])
+    | probe | a | leep | 3 | 1.000 | - | ... | 1.000 | 1.000 | 1.000 | - | - |
+  """
   head = ("method", "source", "score", "n", "Pearson r", "95 %", "p",
           "Spearman", "Kendall", "weighted", "top 1", "regret")  # fmt: skip
   lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
@@ -217,27 +277,41 @@ def write(
   rows: Sequence[results.Row],
   folder: pathlib.Path,
   *,
-  truth: str = "accuracy",
+  metric: str = "accuracy",
   title: str = "",
 ) -> list[dict[str, Any]]:
-  """Writes `correlations.csv`, `.md`, and a scatter and bars of each score.
+  """Writes `correlations.csv` and `.md`, and two figures for each score.
 
   Args:
     rows: of a sweep.
-    folder: where to; it is made.
-    truth: as for `pairs`.
+    folder: to write to; created if it does not exist.
+    metric: as for `pairs`.
     title: above the figures.
 
   Returns:
-    The correlations.
+    The rows of `correlations`.
+
+  Raises:
+    InputError: as `pairs`, or if a file cannot be written.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> from leep_jax.reports import sweep_report
+    >>> same = {"model": "a", "task": "all"}
+    >>> rows = [{**same, "method": "score", "scores": {"leep": -0.7}},
+    ...         {**same, "method": "probe", "accuracy": 0.8}]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   _ = sweep_report.write(rows, pathlib.Path(folder))
+    ...   sorted(path.name for path in pathlib.Path(folder).iterdir())
+    ['correlations.csv', 'correlations.md']
   """
   folder.mkdir(parents=True, exist_ok=True)
-  found = correlations(rows, truth=truth)
+  found = correlations(rows, metric=metric)
   results.write_rows(folder / "correlations.csv", found)
   results.replace_file(
     folder / "correlations.md", (table(found) + "\n").encode()
   )
-  for method, held in pairs(rows, truth=truth).items():
+  for method, held in pairs(rows, metric=metric).items():
     file = re.sub(r"[^\w.=-]+", "_", method)
     models = list(dict.fromkeys(pair["model"] for pair in held))
     short = dict(zip(models, tables.short_names(models), strict=True))
@@ -245,16 +319,16 @@ def write(
       complete = [
         p
         for p in held
-        if p["truth"] is not None and p["scores"].get(score) is not None
+        if p["performance"] is not None and p["scores"].get(score) is not None
       ]
-      if len(complete) < 3:
+      if len(complete) < 3:  # a figure would show nothing
         continue
-      values, truths = columns(complete, score)
+      values, performances = columns(complete, score)
       plots.scatter(
         values,
-        truths,
+        performances,
         score=score,
-        truth=f"test {truth}, {method}",
+        performance=f"test {metric}, {method}",
         title=title,
         groups=[short[p["model"]] for p in complete],
         path=folder / f"{file}_{score}.png",
@@ -269,7 +343,7 @@ def write(
         plots.levels(
           series,
           score=score,
-          truth=f"test {truth}, {method}",
+          performance=f"test {metric}, {method}",
           title=title,
           path=folder / f"{file}_{score}_levels.png",
         )

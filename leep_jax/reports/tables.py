@@ -1,5 +1,6 @@
-"""Tables of results for people: ranked, at most 80 columns wide."""
+"""Tables of results for the terminal: ranked, at most 80 columns wide."""
 
+from collections.abc import Mapping, Sequence
 import math
 from typing import Any
 
@@ -7,12 +8,19 @@ WIDTH = 80
 
 
 def short(name: str, width: int, *, folders: int = 0) -> str:
-  """`ARCH@long/path/FILE.safetensors` as `ARCH@FILE`, cut in the middle.
+  """Shortens `ARCH@long/path/FILE.safetensors` to `ARCH@FILE`.
 
   Args:
     name: of a source.
-    width: most columns to use.
-    folders: how many of the file's folders to keep.
+    width: most columns to use; a longer name is cut in the middle.
+    folders: number of the file's folders to keep.
+
+  Example:
+    >>> from leep_jax.reports import tables
+    >>> tables.short("resnet18@runs/a/best.safetensors", 28)
+    'resnet18@best'
+    >>> tables.short("resnet18@runs/a/best.safetensors", 28, folders=1)
+    'resnet18@a/best'
   """
   arch, at, path = name.rpartition("@")
   path = "/".join(path.rstrip("/").split("/")[-1 - folders :])
@@ -21,25 +29,54 @@ def short(name: str, width: int, *, folders: int = 0) -> str:
 
 
 def count(number: int, what: str) -> str:
-  """A number of things in words: `1 class`, `1,797 examples`."""
+  """Writes a number of things, singular or plural.
+
+  Args:
+    number: how many.
+    what: the singular.
+
+  Example:
+    >>> from leep_jax.reports import tables
+    >>> tables.count(1, "class"), tables.count(1797, "example")
+    ('1 class', '1,797 examples')
+  """
   plural = "es" if what.endswith("s") else "s"
   return f"{number:,} {what}{plural * (number != 1)}"
 
 
 def cut(name: str, width: int) -> str:
-  """Cuts a name in the middle, to at most `width` columns."""
+  """Cuts a name in the middle, to at most `width` columns.
+
+  Args:
+    name: to cut.
+    width: most columns to use.
+
+  Example:
+    >>> from leep_jax.reports import tables
+    >>> tables.cut("mobilenet_v1_025", 10)
+    'mobi.._025'
+  """
   if len(name) <= width:
     return name
   tail = (width - 2) // 2
   return f"{name[: width - 2 - tail]}..{name[-tail:]}"
 
 
-def short_names(names: list[str], *, width: int = 28) -> list[str]:
-  """Short names that tell sources apart, with folders where they must.
+def short_names(names: Sequence[str], *, width: int = 28) -> list[str]:
+  """Shortens names of sources, so that different names stay different.
 
   Args:
     names: of sources.
     width: most columns to use for each.
+
+  Returns:
+    The names with as many of the files' folders as are needed, at most 3; or
+    numbered, if that is not enough.
+
+  Example:
+    >>> from leep_jax.reports import tables
+    >>> tables.short_names(["vit@runs/a/best.npz", "vit@runs/b/best.npz"])
+    ['vit@a/best', 'vit@b/best']
   """
   for folders in range(4):
     found = [short(name, width, folders=folders) for name in names]
@@ -49,22 +86,35 @@ def short_names(names: list[str], *, width: int = 28) -> list[str]:
 
 
 def format_table(
-  rows: list[dict[str, Any]],
-  names: list[str],
+  rows: Sequence[Mapping[str, Any]],
+  names: Sequence[str],
   *,
-  marks: dict[str, list[bool]] | None = None,
+  marks: Mapping[str, Sequence[bool]] | None = None,
 ) -> str:
   """Formats rows as a ranked table of at most 80 columns.
 
   Args:
     rows: as `--output` writes them.
-    names: scores to show, with their standard errors where rows have them; the
-      first one ranks, best first.
+    names: scores to show, with their standard errors where rows have them. The
+      table is sorted by the first one, best first.
     marks: by score, which rows get an asterisk.
 
   Returns:
     Lines without a final newline; scores that do not fit go into further
     blocks below.
+
+  Example:
+    >>> from leep_jax.reports import tables
+    >>> rows = [
+    ...   {"model": "a", "leep": -1.92, "leep_se": 0.03,
+    ...    "examples_per_second": 1200.0},
+    ...   {"model": "b", "leep": -0.51, "leep_se": 0.02,
+    ...    "examples_per_second": 900.0},
+    ... ]
+    >>> print(tables.format_table(rows, ["leep"]))
+       model            leep  images/s
+    1  b      -0.510 ± 0.020       900
+    2  a      -1.920 ± 0.030     1,200
   """
   order = sorted(
     range(len(rows)),
@@ -80,7 +130,7 @@ def format_table(
       [row[name] for row in ranked], [row.get(f"{name}_se") for row in ranked]
     )
     if marks and name in marks:
-      # Also where there is none, so that numbers stay in line.
+      # A space where there is none, so that numbers stay aligned.
       stars = ["*" if marks[name][i] else " " for i in order]
       shown = [cell + star for cell, star in zip(shown, stars, strict=True)]
       columns.append([f"{name} ", *shown])
@@ -108,13 +158,22 @@ def format_table(
   return "\n".join(lines[1:])
 
 
-def cells(values: list[Any], errors: list[Any]) -> list[str]:
+def cells(
+  values: Sequence[float | None], errors: Sequence[float | None]
+) -> list[str]:
   """Formats a column as `value ± error`, with two digits of the median error.
 
   Args:
     values: numbers, or None where there is none.
     errors: their standard errors, or None.
+
+  Example:
+    >>> from leep_jax.reports import tables
+    >>> tables.cells([-1.92345, None, -0.5], [0.031, None, 0.027])
+    ['-1.923 ± 0.031', '-', '-0.500 ± 0.027']
   """
+  # One number of digits for the column, so that its numbers are aligned. The
+  # median, as a single source may have a very small or large error.
   some = sorted(error for error in errors if error)
   digits = 4
   if some:

@@ -1,9 +1,10 @@
-"""Target tasks: what one is, how they are drawn, and scores of many at once.
+"""Target tasks: their definition, samplers, and scores of many tasks.
 
 `task_scores` and `subset_scores` score many tasks from one source's outputs.
 """
 
 from leep_jax.data.splits import holdout
+from leep_jax.tasks.sampler import Sampler
 from leep_jax.tasks.samplers import (
   SAMPLERS,
   All,
@@ -11,7 +12,6 @@ from leep_jax.tasks.samplers import (
   FewShot,
   Imbalanced,
   LabelNoise,
-  Sampler,
   Small,
   Subsets,
 )

@@ -1,9 +1,9 @@
-"""Pools: the examples that samplers draw from, by class."""
+"""Pools: the examples from which samplers draw tasks, by class."""
 
 import dataclasses
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from leep_jax import validation
 from leep_jax.data import splits
@@ -12,14 +12,25 @@ from leep_jax.tasks import values
 
 @dataclasses.dataclass(frozen=True)
 class Pool:
-  """What tasks are drawn from: examples by class.
+  """The examples from which tasks are drawn, by class.
 
   Attributes:
     train_labels: `[N]` labels of the training set.
     test_labels: `[M]` labels of the test set.
-    train: indices of the training examples of each class.
-    test: indices of the test examples of each class.
-    classes: those to choose among, ascending.
+    train: by class, indices of its training examples.
+    test: by class, indices of its test examples.
+    classes: classes that tasks may have, ascending.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.tasks import pool
+    >>> both = pool.of_two_sets(np.array([0, 1, 1, 2]), np.array([1, 0]))
+    >>> both.train[1], both.classes  # no test example is of class 2
+    (array([1, 2], dtype=int32), array([0, 1]))
+    >>> both.check_examples(2, 2)
+    Traceback (most recent call last):
+      ...
+    leep_jax...InputError: class 0 has 1 examples to draw from, but 2 are needed
   """
 
   train_labels: np.ndarray
@@ -29,15 +40,23 @@ class Pool:
   classes: np.ndarray
 
   def choose(self, rng: np.random.Generator, count: int) -> list[int]:
-    """Returns that many classes, ascending."""
+    """Draws classes.
+
+    Args:
+      rng: to draw with.
+      count: number of classes.
+
+    Returns:
+      The classes, ascending.
+    """
     return np.sort(rng.choice(self.classes, count, replace=False)).tolist()
 
-  def check_classes(self, given: Any, most: int) -> None:
-    """Refuses to draw more classes than there are.
+  def check_classes(self, given: values.Argument, most: int) -> None:
+    """Checks that there are enough classes.
 
     Args:
       given: the sampler's field, for the message.
-      most: classes of a task.
+      most: largest number of classes of a task.
 
     Raises:
       InputError: if there are fewer.
@@ -48,12 +67,12 @@ class Pool:
         f"training and test examples is {len(self.classes)}"
       )
 
-  def check_examples(self, least: int, needed: Any) -> None:
-    """Refuses classes with too few training examples.
+  def check_examples(self, least: int, needed: int | str) -> None:
+    """Checks that each class has enough training examples.
 
     Args:
-      least: examples that each class must have.
-      needed: the same, as the message writes it.
+      least: smallest number of examples of a class.
+      needed: the same number, as the message writes it.
 
     Raises:
       InputError: if a class has fewer.
@@ -67,11 +86,24 @@ class Pool:
       )
 
 
-def of_two_sets(train_labels: Any, test_labels: Any) -> Pool:
+def of_two_sets(
+  train_labels: npt.ArrayLike, test_labels: npt.ArrayLike
+) -> Pool:
   """Returns the pool of a training and a test set.
 
+  Args:
+    train_labels: `[N]` class labels.
+    test_labels: `[M]` class labels.
+
   Raises:
-    InputError: if they are no class labels, or one array.
+    InputError: if they are not class labels, or are the same array.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.tasks import pool
+    >>> both = pool.of_two_sets(np.array([0, 1, 2]), np.array([0, 2, 2]))
+    >>> print(both.classes)  # that occur in both
+    [0 2]
   """
   if train_labels is test_labels:
     raise validation.InputError(
@@ -85,11 +117,21 @@ def of_two_sets(train_labels: Any, test_labels: Any) -> Pool:
   return Pool(train, test, indices, test_indices, both)
 
 
-def of_one_set(labels: Any) -> Pool:
-  """Returns the pool of a set in which tasks both train and test.
+def of_one_set(labels: npt.ArrayLike) -> Pool:
+  """Returns the pool of one set, from which tasks take all their examples.
+
+  Args:
+    labels: `[M]` class labels.
 
   Raises:
-    InputError: if they are no class labels.
+    InputError: if they are not class labels.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.tasks import pool
+    >>> one = pool.of_one_set(np.array([0, 1, 1]))
+    >>> one.train is one.test
+    True
   """
   labels = validation.class_labels(labels)
   indices = splits.indices_by_class(labels)

@@ -5,8 +5,8 @@ task 7 of 10 is task 7 of 200, and a row of results is enough to draw it again.
 Classes are drawn from those that occur in training and in test.
 
 A new sampler is a subclass of `Sampler` and a row of `SAMPLERS`. Its fields are
-its arguments in text (see `specs`); `__post_init__` checks them alone, `check`
-against the data, and `draw` draws one task.
+its arguments in text (see `specs`). `__post_init__` checks the arguments alone,
+`check` compares them with the data, and `draw` draws one task.
 
 Reference: Nguyen, Hassner, Archambeau & Seeger, "LEEP: A New Measure to
 Evaluate Transferability of Learned Representations", ICML 2020, section 5.
@@ -15,58 +15,26 @@ Evaluate Transferability of Learned Representations", ICML 2020, section 5.
 import dataclasses
 import functools
 import itertools
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from leep_jax.data import splits
 from leep_jax.tasks import task as task_lib, values
 from leep_jax.tasks.pool import Pool
+from leep_jax.tasks.sampler import Sampler
 from leep_jax.tasks.task import Task
 
 
-@dataclasses.dataclass(frozen=True)
-class Sampler:
-  """How tasks are drawn; a subclass for each way."""
-
-  name: ClassVar[str]  # in text
-  one_set: ClassVar[bool] = False  # whether tasks train within the test set
-  default_count: ClassVar[int] = 200
-
-  def resolved(self, pool: Pool) -> "Sampler":
-    """Returns the sampler with defaults that depend on the pool filled in."""
-    return self
-
-  def check(self, pool: Pool) -> None:
-    """Refuses a pool that tasks cannot be drawn from.
-
-    Raises:
-      InputError: if so.
-    """
-
-  def draw(self, pool: Pool, seed: int, index: int) -> Task:
-    """Returns the task of a number.
-
-    Args:
-      pool: to draw from.
-      seed: of all tasks.
-      index: the number of the task, from 0.
-    """
-    raise NotImplementedError
-
-  def _set(self, **fields: Any) -> None:
-    """Replaces fields by what their checks returned."""
-    for name, value in fields.items():
-      object.__setattr__(self, name, value)
-
-
 def _rng(seed, index):
+  # A stream of random numbers for each task: task 7 does not depend on how many
+  # tasks are drawn.
   sequence = np.random.SeedSequence(seed, spawn_key=(index,))
   return np.random.default_rng(sequence)
 
 
 def _task(classes, train, test, **drawn):
-  """A task, not yet named; `train` and `test` are lists of indices by class."""
+  """A task without a name; `train` and `test` are lists of indices by class."""
   return Task(
     "",
     tuple(classes),
@@ -77,7 +45,16 @@ def _task(classes, train, test, **drawn):
 
 
 class All(Sampler):
-  """The one task of all examples of a training and a test set."""
+  """The single task of all examples of a training and a test set.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax import tasks
+    >>> train, test = np.array([0, 1, 2, 0]), np.array([0, 1, 2])
+    >>> (task,) = tasks.draw(tasks.All(), train, test, seed=0)
+    >>> task.name, len(task.train), len(task.test)
+    ('all', 4, 3)
+  """
 
   name: ClassVar[str] = "all"
   default_count: ClassVar[int] = 1
@@ -92,13 +69,24 @@ class Subsets(Sampler):
   """Tasks of some of the classes, with all their examples.
 
   Attributes:
-    classes: least and most classes of a task, drawn uniformly; by default from
-      2 to all.
+    classes: smallest and largest number of classes of a task, drawn uniformly;
+      by default from 2 to all.
 
   Raises:
-    InputError: if it is out of range; `check` if there are not as many classes.
+    InputError: if it is out of range; in `check` if there are fewer classes.
 
   Reference: Nguyen et al., ICML 2020, section 5.1.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax import tasks
+    >>> train, test = np.arange(40) % 10, np.arange(20) % 10
+    >>> for task in tasks.draw(
+    ...   tasks.Subsets((2, 4)), train, test, count=3, seed=0):
+    ...   print(task.classes, len(task.train))
+    (0, 2, 6, 7) 16
+    (2, 3, 5) 12
+    (0, 4, 6) 12
   """
 
   name: ClassVar[str] = "subsets"
@@ -133,20 +121,29 @@ class Subsets(Sampler):
 
 @dataclasses.dataclass(frozen=True)
 class Small(Sampler):
-  """Tasks of few classes and few training examples of each.
+  """Tasks of few classes with few training examples each.
 
-  All test examples of the classes are tested on. With the same seed, more
-  examples contain the fewer.
+  Tasks are tested on all test examples of their classes. With the same seed,
+  a task with more examples contains those of the task with fewer.
 
   Attributes:
-    classes: of a task.
-    examples: for training, of each class.
+    classes: number of classes of a task.
+    examples: number of training examples of each class.
 
   Raises:
-    InputError: if a field is out of range; `check` if there are not as many
+    InputError: if a field is out of range; in `check` if there are fewer
       classes, or a class has fewer examples.
 
   Reference: Nguyen et al., ICML 2020, section 5.2.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax import tasks
+    >>> train, test = np.arange(40) % 4, np.arange(20) % 4
+    >>> (task,) = tasks.draw(
+    ...   tasks.Small(classes=2, examples=3), train, test, count=1, seed=0)
+    >>> print(task.classes, train[task.train], len(task.test))
+    (2, 3) [2 3 2 3 2 3] 10
   """
 
   name: ClassVar[str] = "small"
@@ -174,7 +171,9 @@ def _check_few(pool, classes, examples):
 
 
 def _few(pool, rng, classes, examples):
-  """A task of `classes` times `examples`: more examples contain the fewer."""
+  """A task of `classes` times `examples`."""
+  # The first of a permutation of all: with the same `rng`, more examples
+  # contain the fewer.
   chosen = pool.choose(rng, classes)
   return _task(
     chosen,
@@ -188,19 +187,28 @@ def _few(pool, rng, classes, examples):
 class Imbalanced(Sampler):
   """Tasks of two classes, one with several times the examples of the other.
 
-  The smaller is the task's class 1, the positive one of an F1. All test
-  examples of the two are tested on.
+  The smaller class is class 1 of the task, for which the F1 score counts. Tasks
+  are tested on all test examples of both classes.
 
   Attributes:
-    minority: least and most training examples of the smaller class, drawn
-      uniformly.
-    ratio: how many times more the larger class has.
+    minority: smallest and largest number of training examples of the smaller
+      class, drawn uniformly.
+    ratio: examples of the larger class, divided by those of the smaller.
 
   Raises:
-    InputError: if a field is out of range; `check` if there are not two
-      classes, or one has fewer examples than the larger one may need.
+    InputError: if a field is out of range; in `check` if there are fewer than
+      two classes, or a class has fewer examples than the larger one may need.
 
   Reference: Nguyen et al., ICML 2020, section 5.3.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax import tasks
+    >>> train, test = np.arange(90) % 3, np.arange(30) % 3
+    >>> (task,) = tasks.draw(
+    ...   tasks.Imbalanced(minority=(4, 6)), train, test, count=1, seed=0)
+    >>> np.bincount(task.train_labels(train)).tolist()
+    [20, 4]
   """
 
   name: ClassVar[str] = "imbalanced"
@@ -243,18 +251,30 @@ class Imbalanced(Sampler):
 class LabelNoise(Sampler):
   """The tasks of `Small`, with some training labels replaced.
 
-  Of n training labels, round(fraction n) become another class of the task,
-  each of them as likely. Test labels stay as they are.
+  Of n training labels, round(fraction n) become another class of the task, all
+  with the same probability. Test labels are not changed.
 
   Attributes:
-    classes: of a task.
-    examples: for training, of each class.
-    fraction: of labels replaced, 0 to 1: one for all tasks; or least and most,
-      where each further task takes the middle of a widest gap (the ends,
-      halves, quarters, ...); or a list that the tasks take in turn.
+    classes: number of classes of a task.
+    examples: number of training examples of each class.
+    fraction: share of labels that are replaced, 0 to 1: a number for all tasks;
+      or a range, which tasks divide evenly (the ends, halves, quarters, ...);
+      or a list that the tasks take in turn. See `values.nth`.
 
   Raises:
     InputError: as `Small`.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax import tasks
+    >>> train, test = np.arange(40) % 4, np.arange(20) % 4
+    >>> noisy = tasks.LabelNoise(classes=3, examples=4)
+    >>> for task in tasks.draw(noisy, train, test, count=3, seed=0):
+    ...   clean = task.labels(train, task.train)
+    ...   print(task.drawn["noise"], np.sum(task.train_labels(train) != clean))
+    0.0 0
+    0.5 6
+    0.25 3
   """
 
   name: ClassVar[str] = "label_noise"
@@ -291,20 +311,31 @@ class LabelNoise(Sampler):
 
 @dataclasses.dataclass(frozen=True)
 class ExamplesCurve(Sampler):
-  """Tasks that differ in their number of examples a class, and nothing else.
+  """Tasks that differ only in their number of training examples of a class.
 
-  S tasks make a curve, one for each of S sizes. All have the same classes, and
-  the larger contain the smaller. When all sizes are taken, the next curve
-  starts with other classes.
+  S tasks with S sizes are a curve: all have the same classes, and the training
+  examples of a larger task contain those of a smaller one. After S tasks, the
+  next curve has other classes.
 
   Attributes:
-    classes: of a task.
-    examples: for training, of each class: least and most, where all sizes
-      between are taken, each further task in the middle of a widest gap; or a
-      list of sizes, in that order.
+    classes: number of classes of a task.
+    examples: number of training examples of each class: a range, whose ends,
+      middle, and so on are taken first (see `values.nth`), until all its sizes
+      are; or a list of sizes, in its order.
 
   Raises:
     InputError: as `Small`.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax import tasks
+    >>> curve = tasks.ExamplesCurve(classes=2, examples=(1, 5))
+    >>> curve.sizes
+    [1, 5, 3, 2, 4]
+    >>> train, test = np.arange(40) % 4, np.arange(20) % 4
+    >>> [len(task.train) for task in tasks.draw(
+    ...   curve, train, test, count=6, seed=0)]
+    [2, 10, 6, 4, 8, 2]
   """
 
   name: ClassVar[str] = "examples_curve"
@@ -320,7 +351,7 @@ class ExamplesCurve(Sampler):
 
   @functools.cached_property
   def sizes(self) -> list[int]:
-    """Examples a class of the tasks of a curve, in their order."""
+    """Numbers of examples of a class, in the order of a curve's tasks."""
     if not isinstance(self.examples, tuple):
       assert isinstance(self.examples, list)
       return self.examples
@@ -344,19 +375,29 @@ class ExamplesCurve(Sampler):
 
 @dataclasses.dataclass(frozen=True)
 class FewShot(Sampler):
-  """Tasks within one set: few examples for training, the others for test.
+  """Tasks within one set: few examples for training, the others for testing.
 
   The set is the test set, as in the paper.
 
   Attributes:
-    classes: of a task.
-    examples: for training, of each class; its others are tested on.
+    classes: number of classes of a task.
+    examples: number of training examples of each class; the task is tested on
+      the other examples of the class.
 
   Raises:
-    InputError: if a field is out of range; `check` if there are not as many
+    InputError: if a field is out of range; in `check` if there are fewer
       classes, or a class has no example left to test on.
 
   Reference: Nguyen et al., ICML 2020, section 5.4.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax import tasks
+    >>> labels = np.arange(40) % 4  # 10 examples of each class
+    >>> (task,) = tasks.draw(
+    ...   tasks.FewShot(classes=3, examples=2), labels, labels, count=1, seed=0)
+    >>> len(task.train), len(task.test), task.one_set
+    (6, 24, True)
   """
 
   name: ClassVar[str] = "few_shot"
@@ -391,6 +432,7 @@ class FewShot(Sampler):
     return dataclasses.replace(task, one_set=True)
 
 
+# By the names that text has for them.
 SAMPLERS: dict[str, type[Sampler]] = {
   kind.name: kind
   for kind in (

@@ -1,8 +1,9 @@
-"""Samplers as text, and the tasks that a text or a row asks for.
+"""Samplers as text, and the tasks that a text or a row of results states.
 
-A sampler in text is its name and its fields, `small(classes=5,examples=50)`,
-and in a request also the number of tasks, `small(count=200,classes=5)`. What is
-not given has its default.
+The text of a sampler is its name and its fields:
+`small(classes=5,examples=50)`. Where it asks for tasks, it may also state their
+number: `small(count=200,classes=5)`. Fields that are left out have their
+default.
 """
 
 from collections.abc import Mapping
@@ -10,37 +11,52 @@ import dataclasses
 import re
 from typing import Any
 
+import numpy.typing as npt
+
 from leep_jax import validation
 from leep_jax.tasks import pool as pools, samplers, values
-from leep_jax.tasks.samplers import Sampler
+from leep_jax.tasks.sampler import Sampler
 from leep_jax.tasks.task import Task
 
 
 def spec_of(sampler: Sampler) -> str:
-  """Returns a sampler as text.
+  """Returns the text of a sampler.
 
-  >>> from leep_jax.tasks.specs import samplers, spec_of
-  >>> spec_of(samplers.Imbalanced(minority=(3, 8)))
-  'imbalanced(minority=3..8,ratio=5)'
+  Args:
+    sampler: any.
+
+  Example:
+    >>> from leep_jax import tasks
+    >>> from leep_jax.tasks import specs
+    >>> specs.spec_of(tasks.Imbalanced(minority=(3, 8)))
+    'imbalanced(minority=3..8,ratio=5)'
   """
   parts = [
     f"{field.name}={values.text_of(getattr(sampler, field.name))}"
     for field in dataclasses.fields(sampler)
-    if getattr(sampler, field.name) is not None  # not yet known: the default
+    # None is a default that depends on the data, see `Sampler.resolved`.
+    if getattr(sampler, field.name) is not None
   ]
   return f"{sampler.name}({','.join(parts)})" if parts else sampler.name
 
 
 def sampler_of(spec: str) -> tuple[Sampler, Any]:
-  """Returns the sampler that a text asks for, and the number of tasks.
+  """Reads a sampler and a number of tasks from text.
 
-  >>> from leep_jax.tasks.specs import sampler_of
-  >>> sampler_of("small(count=3,examples=20)")
-  (Small(classes=5, examples=20), 3)
+  Args:
+    spec: the text.
+
+  Returns:
+    The sampler, and the number as it was stated: it is not checked.
 
   Raises:
-    InputError: if the sampler or an argument is unknown, malformed or out of
-      range, or given twice.
+    InputError: if the sampler or an argument is unknown, malformed, out of
+      range or stated twice.
+
+  Example:
+    >>> from leep_jax.tasks import specs
+    >>> specs.sampler_of("small(count=3,examples=20)")
+    (Small(classes=5, examples=20), 3)
   """
   match = re.fullmatch(r"(\w+)\s*(?:\((.*)\))?", spec)
   if not match:
@@ -63,7 +79,7 @@ def sampler_of(spec: str) -> tuple[Sampler, Any]:
 
 
 def _arguments(text):
-  """Values by name, of a text such as `count=200,classes=2..100`."""
+  """Values by name, from a text such as `count=200,classes=2..100`."""
   found: dict[str, Any] = {}
   if not text.strip():
     return found
@@ -85,31 +101,33 @@ def _arguments(text):
 
 def draw(
   sampler: Sampler,
-  train_labels: Any,
-  test_labels: Any,
+  train_labels: npt.ArrayLike,
+  test_labels: npt.ArrayLike,
   *,
   count: int | None = None,
   seed: int,
 ) -> list[Task]:
   """Draws tasks.
 
-  >>> from leep_jax.tasks.specs import draw, samplers
-  >>> import numpy as np
-  >>> train, test = np.repeat(np.arange(4), 10), np.repeat(np.arange(4), 5)
-  >>> small = samplers.Small(classes=2, examples=3)
-  >>> [task.classes for task in draw(small, train, test, count=2, seed=0)]
-  [(2, 3), (1, 2)]
-
   Args:
-    sampler: how to draw.
+    sampler: the sampler.
     train_labels: `[N]` labels of the training set; `FewShot` does not use them.
     test_labels: `[M]` labels of the test set.
-    count: number of tasks; by default 200, and 1 of `All`.
+    count: number of tasks; by default 200, and 1 for `All`.
     seed: of the draws.
 
   Raises:
-    InputError: if an argument is out of range, classes or examples are too few
-      for the sampler, or training and test labels are one array.
+    InputError: if an argument is out of range, there are too few classes or
+      examples for the sampler, or training and test labels are the same array.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax import tasks
+    >>> train, test = np.repeat(np.arange(4), 10), np.repeat(np.arange(4), 5)
+    >>> small = tasks.Small(classes=2, examples=3)
+    >>> [task.classes for task in tasks.draw(
+    ...   small, train, test, count=2, seed=0)]
+    [(2, 3), (1, 2)]
   """
   sampler, pool = _prepared(sampler, train_labels, test_labels)
   if count is None:
@@ -120,7 +138,7 @@ def draw(
 
 
 def _prepared(sampler, train_labels, test_labels):
-  """A sampler without defaults, and what it draws from, checked."""
+  """The sampler with all its defaults, and its pool; both are checked."""
   if sampler.one_set:
     pool = pools.of_one_set(test_labels)
   else:
@@ -131,7 +149,7 @@ def _prepared(sampler, train_labels, test_labels):
 
 
 def _named(sampler, pool, seed, index):
-  """A task that says how it was drawn."""
+  """A task with its name, and with the fields that draw it again."""
   task, spec = sampler.draw(pool, seed, index), spec_of(sampler)
   return dataclasses.replace(
     task,
@@ -143,13 +161,16 @@ def _named(sampler, pool, seed, index):
 
 
 def parse(
-  spec: str, train_labels: Any, test_labels: Any, *, seed: int
+  spec: str,
+  train_labels: npt.ArrayLike,
+  test_labels: npt.ArrayLike,
+  *,
+  seed: int,
 ) -> list[Task]:
-  """Draws the tasks that a line of text asks for.
+  """Draws the tasks that a line of text describes.
 
-  Samplers are named as in `samplers.SAMPLERS`:
-  `small(count=200,classes=5,examples=50)`. Ranges are `low..high`, lists
-  `[a,b,c]`. Several samplers are joined by `+` or `;`.
+  Samplers have the names of `samplers.SAMPLERS`. Several are joined by `+` or
+  `;`. Ranges are `low..high`, lists `[a,b,c]`.
 
   Args:
     spec: such as `subsets(count=200,classes=2..100)+all`.
@@ -161,8 +182,19 @@ def parse(
     The tasks in order; no two have the same name.
 
   Raises:
-    InputError: if a sampler or argument is unknown, malformed or given twice,
+    InputError: if a sampler or argument is unknown, malformed or stated twice,
       or as `draw`.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax import tasks
+    >>> train, test = np.repeat(np.arange(4), 10), np.repeat(np.arange(4), 5)
+    >>> for task in tasks.parse(
+    ...   "small(count=2,classes=2,examples=3)+all", train, test, seed=0):
+    ...   print(task.name, len(task.train))
+    small(classes=2,examples=3)#0 6
+    small(classes=2,examples=3)#1 6
+    all 40
   """
   tasks: list[Task] = []
   specs = set()
@@ -181,18 +213,30 @@ def parse(
 
 
 def from_row(
-  row: Mapping[str, Any], train_labels: Any, test_labels: Any
+  row: Mapping[str, Any],
+  train_labels: npt.ArrayLike,
+  test_labels: npt.ArrayLike,
 ) -> Task:
-  """Draws the task of a row again.
+  """Draws the task of a row of results again.
 
   Args:
-    row: with what `Task.row` gave; it may hold more.
+    row: with the fields of `Task.row`, and possibly others.
     train_labels: `[N]` labels of the training set.
     test_labels: `[M]` labels of the test set.
 
   Raises:
-    InputError: if the row is not of a task that a sampler drew, or the task
-      turns out another one.
+    InputError: if no sampler drew the task of the row, or the checksum of the
+      new task differs.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax import tasks
+    >>> train, test = np.repeat(np.arange(4), 10), np.repeat(np.arange(4), 5)
+    >>> first = tasks.parse(
+    ...   "small(count=8,classes=2,examples=3)", train, test, seed=0)[7]
+    >>> again = tasks.from_row(first.row(), train, test)
+    >>> np.array_equal(again.train, first.train)
+    True
   """
   try:
     name, spec, checksum = row["task"], row["sampler"], row["task_checksum"]

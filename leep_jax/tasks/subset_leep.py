@@ -1,8 +1,8 @@
 """LEEP of many class-subset tasks: one matrix product for a block of examples.
 
-The examples of a class are cut into blocks. A block is multiplied once with the
-conditional probabilities of all tasks that its class is in; blocks are spread
-over devices.
+The examples of a class are divided into blocks, and blocks are distributed over
+devices. A block is multiplied once with the conditional probabilities of all
+tasks that contain its class.
 
 Symbols: n examples, Y target labels, Z source labels, T tasks; per device m
 blocks of B examples, each with K tasks.
@@ -17,9 +17,9 @@ import numpy as np
 
 from leep_jax.engine import programs
 
-# Most examples of one class in one matrix product, and how many more would cost
-# as much as starting another one.
+# Most examples of one class in one matrix product.
 _BLOCK = 1024
+# The fixed cost of a product, in examples that would take as long.
 _START = 16
 # Bytes of probabilities per device and call.
 _CALL_BYTES = 8 << 20
@@ -36,9 +36,19 @@ def log_likelihoods(
 
   Args:
     probs: `[n, Z]`.
-    indices: for each class, which rows are its examples.
+    indices: for each class, the rows of its examples.
     joint: `[Y, Z]`, the joint mass of target and source labels.
     mask: `[T, Y]`, the classes of each task.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.tasks import subset_leep
+    >>> probs = np.array([[0.9, 0.1], [0.2, 0.8]], np.float32)  # one a class
+    >>> indices, mask = [np.array([0]), np.array([1])], np.array([[True, True]])
+    >>> sums = subset_leep.log_likelihoods(
+    ...   probs, indices, probs.astype(np.float64), mask)
+    >>> print((sums / 2).round(4))  # LEEP of both classes
+    [-0.2911]
   """
   mass = np.zeros((_size(len(mask)), joint.shape[1]), np.float32)
   mass[: len(mask)] = mask.astype(np.float64) @ joint
@@ -63,8 +73,10 @@ def log_likelihoods(
 
   for width, classes in groups.items():
     for batch, blocks in _batches(probs, indices, tasks, classes, width):
+      # Devices compute one batch while the host fills the next. `_batches` has
+      # two buffers, so the batch before must be finished first.
       ahead.append((_spread(placed, batch), blocks))
-      if len(ahead) > 1:  # `_batches` fills its buffers in turn
+      if len(ahead) > 1:
         collect()
   while ahead:
     collect()
@@ -72,31 +84,33 @@ def log_likelihoods(
 
 
 def _size(count: int) -> int:
-  """`count` or some more, of few sizes: each is compiled once."""
+  """`count`, or somewhat more: one of few sizes, as each is compiled."""
+  # At most an eighth more: multiples of an eighth of the next power of two.
   count = max(count, 16)
   unit = max(1 << (count - 1).bit_length() >> 3, 1)
   return -(-count // unit) * unit
 
 
 def _batches(probs, indices, tasks, classes, width):
-  """Yields batches for `_block_sums`, and which block is whose.
+  """Yields batches for `_block_sums`, with the class of each block.
 
   Args:
     probs: `[n, Z]`.
-    indices: for each class, which rows are its examples.
-    tasks: for each class, which subsets it is in.
+    indices: for each class, the rows of its examples.
+    tasks: for each class, the tasks that contain it.
     classes: to yield.
-    width: K, of the columns.
+    width: K, the number of columns.
 
   Yields:
-    A batch whose memory is used again after the next one, and a list of class,
-    number of examples, and index among the batch's blocks `[d * m]`.
+    A batch whose memory is used again after the next one, and for each block
+    its class, its number of examples, and its index in the batch `[d * m]`.
   """
   count, source = programs.device_count(), probs.shape[1]
   rows = _block(np.array([len(indices[y]) for y in classes]))
   every = [(y, s) for y in classes for s in range(0, len(indices[y]), rows)]
   most = max(_CALL_BYTES // (4 * rows * source), 1)
-  # Powers of two, of which what is not used costs no work.
+  # Powers of two, so that few sizes are compiled. Blocks that are not used cost
+  # no work, as devices loop over those that are.
   enough = -(-len(every) // count)
   size = min(1 << (enough - 1).bit_length(), most)
   columns = np.full((len(indices), width), -1, np.int32)
@@ -113,7 +127,7 @@ def _batches(probs, indices, tasks, classes, width):
       "counts": np.zeros(count * size, np.int32),
       "labels": np.zeros(count * size, np.int32),
     }
-    # Devices have equal shares, and do nothing for what is left of theirs.
+    # Devices have equal shares; the last ones may have fewer blocks, or none.
     share = -(-len(blocks) // count)
     used = np.clip(len(blocks) - share * np.arange(count), 0, share)
     made = []
@@ -132,7 +146,7 @@ def _batches(probs, indices, tasks, classes, width):
 
 
 def _block(counts):
-  """Rows in a block, for the least work with classes of so many examples."""
+  """The number of rows in a block, for the least work with these classes."""
   sizes = np.arange(_START, _BLOCK + 1, _START)
   blocks = -(-counts[:, None] // sizes[None])
   return int(sizes[(blocks.sum(axis=0) * (sizes + _START)).argmin()])
@@ -144,9 +158,10 @@ def _block_sums(placed, batch):
   Args:
     placed: `joint` `[Y, Z]`, and `mass` `[T, Z]`, its sum over the classes of
       each task.
-    batch: for m blocks, `rows` `[m, B, Z]`, the `counts` `[m]` of them that are
-      examples, their `labels` `[m]`, and `columns` `[m, K]`, the tasks, then at
-      least once -1; and `used`, the number of blocks that are any.
+    batch: for m blocks, `rows` `[m, B, Z]`; `counts` `[m]`, the number of rows
+      that are examples; `labels` `[m]`, their class; `columns` `[m, K]`, the
+      tasks, followed by at least one -1; and `used`, the number of blocks that
+      contain examples.
 
   Returns:
     `centres` and `rests`, `[m, K]`: the log-likelihood of a block's c examples
@@ -157,8 +172,10 @@ def _block_sums(placed, batch):
   counts, labels = batch["counts"], batch["labels"]
 
   def table(i):
-    """P(y given z) of the block's class above its least in each task, `[K, Z]`,
-    and that least, `[K]`. In columns of -1 these are 1 and 0.
+    """P(y given z) of the block's class in each task, in two parts.
+
+    These are its part above the smallest value over z, `[K, Z]`, and that
+    value, `[K]`. In columns of -1 they are 1 and 0, for the sum of each row.
     """
     chosen, other = mass[columns[i]], columns[i] < 0
     some = chosen > 0
@@ -173,8 +190,9 @@ def _block_sums(placed, batch):
     known = jax.lax.cond(fresh, lambda _: table(i), lambda same: same, known)
     above, least = known
     right = jnp.matmul(rows[i], above.T, precision=_PRECISION)
-    # What all source labels have alike is left out of the long sums: for
-    # constant probabilities, errors of rounding would not cancel.
+    # The smallest value is added after the long sums over source labels. For
+    # constant probabilities P(y given z), rounding would otherwise not cancel,
+    # and LEEP would differ from its exact value.
     logs = jnp.log(least[None] + right / right[:, -1:])
     valid = (jnp.arange(rows.shape[1]) < counts[i])[:, None]
     centre = jnp.where(valid, logs, 0).sum(axis=0) / counts[i]

@@ -1,23 +1,24 @@
 """Scores of many class-subset tasks at once, from one source's outputs.
 
-A class-subset task takes some classes of a labelled data set and all their
-examples. With T tasks over Y classes, the sums of each class are made once and
-add up to those of every task, so nothing is approximate:
+A class-subset task consists of some classes of a labelled data set and all
+their examples. Of T tasks over Y classes, the sums of each class are computed
+once. The sums of a task are those of its classes added up, so nothing is
+approximate:
 
-- LEEP needs P(y given z) for each task, from the joint mass of its classes. All
-  tasks that a class is in then share one matrix product with its examples.
-- NCE needs the counts of hard source labels alone.
-- H-score needs the scatter of each class and its mean.
+- LEEP needs P(y given z) of each task, from the joint mass of its classes. All
+  tasks that contain a class then share one matrix product with its examples.
+- NCE needs only the counts of hard source labels.
+- H-score needs the scatter and the mean of each class.
 
-Values are those of `leep`, `nce` and `h_score` on the examples of each subset:
-LEEP and NCE in nats, at most 0; H-score between 0 and the classes less 1;
-higher transfers better.
+Values equal those of `leep`, `nce` and `h_score` on the examples of each
+subset: LEEP and NCE are in nats and at most 0; H-score is between 0 and the
+number of classes minus 1. Higher means that the source transfers better.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from leep_jax import validation
 from leep_jax.engine import outputs as outputs_lib, statistics
@@ -31,24 +32,26 @@ from leep_jax.tasks import subset_leep
 # Subsets scored at a time: enough for matrix products to be efficient, and few
 # enough for tables `[T, Z]` to stay small.
 _AT_ONCE = 1024
-# Bytes of the scatters `[D, D]` of tasks, and of classes, held at a time.
+# Bytes of the scatters `[D, D]` of tasks, and of classes, in memory at a time.
 _SCATTER_BYTES = 512 << 20
 
 
-def leep_of_subsets(probs: Any, labels: Any, subsets: Any) -> np.ndarray:
+def leep_of_subsets(
+  probs: npt.ArrayLike, labels: npt.ArrayLike, subsets: npt.ArrayLike
+) -> np.ndarray:
   """LEEP of every class-subset task, `[T]` float64, in nats; at most 0.
 
   LEEP of subset S is the mean over examples with y_i in S of
   log sum_z P_S(y_i given z) probs[i, z], with P_S(y given z) = J[y, z] / sum
   over y' in S of J[y', z], and J[y, z] the sum of probs[i, z] over the examples
-  of class y. Equal to `leep` of the examples of each subset. Memory does not
+  of class y. This equals `leep` of the examples of each subset. Memory does not
   grow with n T.
 
   Args:
     probs: `[n, Z]`, the source model's probabilities.
     labels: `[n]`, target labels from 0 to Y - 1.
-    subsets: `[T, Y]` booleans, the classes of each task. Classes that never
-      occur do no harm.
+    subsets: `[T, Y]` booleans, the classes of each task. Classes without
+      examples have no influence.
 
   Raises:
     InputError: as `leep`; if `subsets` are not booleans `[T, Y]`, or a subset
@@ -57,14 +60,26 @@ def leep_of_subsets(probs: Any, labels: Any, subsets: Any) -> np.ndarray:
   Reference: Nguyen, Hassner, Archambeau & Seeger, "LEEP: A New Measure to
   Evaluate Transferability of Learned Representations", ICML 2020, equation 2,
   and section 5.1 for the tasks.
+
+  Example:
+    The source separates class 2 from classes 0 and 1, which it confuses.
+
+    >>> import leep_jax
+    >>> probs = [[0.9, 0.1], [0.8, 0.2], [0.9, 0.1], [0.8, 0.2], [0, 1], [0, 1]]
+    >>> labels = [0, 0, 1, 1, 2, 2]
+    >>> subsets = [[True, True, False], [True, False, True]]
+    >>> print(leep_jax.leep_of_subsets(probs, labels, subsets).round(3))
+    [-0.693 -0.14 ]
   """
   return leep_of(_outputs(labels, subsets, probs=probs), subsets)
 
 
-def nce_of_subsets(probs: Any, labels: Any, subsets: Any) -> np.ndarray:
+def nce_of_subsets(
+  probs: npt.ArrayLike, labels: npt.ArrayLike, subsets: npt.ArrayLike
+) -> np.ndarray:
   """NCE of every class-subset task, `[T]` float64, in nats; at most 0.
 
-  Equal to `nce` of the examples of each subset.
+  This equals `nce` of the examples of each subset.
 
   Args:
     probs: `[n, Z]`, the source model's probabilities; or `[n]`, source labels
@@ -78,9 +93,17 @@ def nce_of_subsets(probs: Any, labels: Any, subsets: Any) -> np.ndarray:
 
   Reference: Tran, Nguyen & Hassner, "Transferability and Hardness of
   Supervised Classification Tasks", ICCV 2019.
+
+  Example:
+    >>> import leep_jax
+    >>> source_labels, labels = [0, 0, 0, 0, 1, 1], [0, 0, 1, 1, 2, 2]
+    >>> subsets = [[True, True, False], [True, False, True]]
+    >>> print(leep_jax.nce_of_subsets(source_labels, labels, subsets).round(3))
+    [-0.693  0.   ]
   """
   if np.ndim(probs) != 1:
     return nce_of(_outputs(labels, subsets, probs=probs), subsets)
+  # Only labels that occur have a column: they may be any large integers.
   source = np.unique(validation.class_labels(probs), return_inverse=True)[1]
   outputs = _outputs(labels, subsets, features=source[:, None])
   target = np.searchsorted(outputs.classes, outputs.labels)
@@ -89,10 +112,12 @@ def nce_of_subsets(probs: Any, labels: Any, subsets: Any) -> np.ndarray:
   return _nce(counts, _mask(outputs, subsets))
 
 
-def h_score_of_subsets(features: Any, labels: Any, subsets: Any) -> np.ndarray:
+def h_score_of_subsets(
+  features: npt.ArrayLike, labels: npt.ArrayLike, subsets: npt.ArrayLike
+) -> np.ndarray:
   """H-score of every class-subset task, `[T]` float64.
 
-  Equal to `h_score` of the examples of each subset.
+  This equals `h_score` of the examples of each subset.
 
   Args:
     features: `[n, D]`, the source model's penultimate features.
@@ -105,6 +130,14 @@ def h_score_of_subsets(features: Any, labels: Any, subsets: Any) -> np.ndarray:
 
   Reference: Bao et al., "An Information-Theoretic Approach to Transferability
   in Task Transfer Learning", ICIP 2019, definition 2.
+
+  Example:
+    >>> import leep_jax
+    >>> features = [[0.0], [1.0], [0.0], [1.0], [4.0], [5.0]]
+    >>> labels = [0, 0, 1, 1, 2, 2]
+    >>> subsets = [[True, True, False], [True, False, True]]
+    >>> print(leep_jax.h_score_of_subsets(features, labels, subsets).round(3))
+    [0.    0.941]
   """
   return h_score_of(_outputs(labels, subsets, features=features), subsets)
 
@@ -123,7 +156,7 @@ def _outputs(labels, subsets, **arrays):
 
 
 def _shape(subsets):
-  """The shape `[T, Y]` of what ought to be subsets."""
+  """The shape `[T, Y]` of subsets; raises `InputError` if they are not."""
   subsets = validation.as_array("subsets", subsets)
   if subsets.ndim != 2 or not subsets.shape[1]:
     raise validation.InputError(
@@ -138,7 +171,7 @@ def _shape(subsets):
 
 
 def _mask(outputs, subsets):
-  """Subsets over the classes that occur, `[T, Y]`; refuses bad ones."""
+  """Subsets over the classes that occur, `[T, Y]`; checks them."""
   if not outputs.has("labels"):
     raise validation.InputError(
       f"{outputs.name} has targets that are real numbers: there are no classes "
@@ -163,8 +196,8 @@ def _mask(outputs, subsets):
   return mask
 
 
-def nce_of(outputs: outputs_lib.Outputs, subsets: Any) -> np.ndarray:
-  """`nce_of_subsets` of `Outputs`.
+def nce_of(outputs: outputs_lib.Outputs, subsets: npt.ArrayLike) -> np.ndarray:
+  """Returns `nce_of_subsets` of `Outputs`, `[T]`.
 
   Args:
     outputs: with probabilities.
@@ -172,6 +205,14 @@ def nce_of(outputs: outputs_lib.Outputs, subsets: Any) -> np.ndarray:
 
   Raises:
     InputError: as `nce_of_subsets`.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax.tasks import subset_scores
+    >>> outputs = leep_jax.Outputs.from_arrays(
+    ...   probs=[[0.9, 0.1], [0.2, 0.8]], labels=[0, 1])
+    >>> print(subset_scores.nce_of(outputs, [[True, True], [True, False]]))
+    [0. 0.]
   """
   mask = _mask(outputs, subsets)
   return _nce(outputs.ungrouped.sum(statistics.dummy_label_counts), mask)
@@ -181,7 +222,8 @@ def _nce(counts, mask):
   """NCE `[T]` of counts `[Y, Z]` and subsets `[T, Y]`."""
   from scipy import special
 
-  # sum_yz c log(c / m) = sum_yz c log c - sum_z m log m, as sums of classes.
+  # sum_yz c log(c / m) = sum_yz c log c - sum_z m log m, where m = sum_y c. The
+  # first term is a sum over classes, so each class's is computed once.
   own = special.xlogy(counts, counts).sum(axis=1)
   scores = np.empty(len(mask))
   for part in _parts(len(mask), _AT_ONCE):
@@ -192,7 +234,7 @@ def _nce(counts, mask):
 
 
 def _parts(count: int, most: int) -> Iterator[slice]:
-  """Yields slices of about equal size, at most `most`, that make up `count`."""
+  """Divides `count` into slices of about equal size, at most `most`."""
   pieces = -(-count // most)
   for piece in range(pieces):
     yield slice(piece * count // pieces, (piece + 1) * count // pieces)
@@ -203,8 +245,8 @@ def _at_most_0(scores, mask):
   return np.where(mask.sum(axis=1) == 1, 0.0, np.minimum(scores, 0.0))
 
 
-def leep_of(outputs: outputs_lib.Outputs, subsets: Any) -> np.ndarray:
-  """`leep_of_subsets` of `Outputs`, on the devices.
+def leep_of(outputs: outputs_lib.Outputs, subsets: npt.ArrayLike) -> np.ndarray:
+  """Returns `leep_of_subsets` of `Outputs`, `[T]`, computed on the devices.
 
   Args:
     outputs: with probabilities.
@@ -212,6 +254,15 @@ def leep_of(outputs: outputs_lib.Outputs, subsets: Any) -> np.ndarray:
 
   Raises:
     InputError: as `leep_of_subsets`.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax.tasks import subset_scores
+    >>> outputs = leep_jax.Outputs.from_arrays(
+    ...   probs=[[0.9, 0.1], [0.2, 0.8]], labels=[0, 1])
+    >>> subsets = [[True, True], [True, False]]
+    >>> print(subset_scores.leep_of(outputs, subsets).round(4))
+    [-0.2911  0.    ]
   """
   outputs, mask = outputs.ungrouped, _mask(outputs, subsets)
   joint = outputs.sum(statistics.joint)
@@ -230,11 +281,13 @@ def leep_of(outputs: outputs_lib.Outputs, subsets: Any) -> np.ndarray:
   return _at_most_0(scores, mask)
 
 
-def h_score_of(outputs: outputs_lib.Outputs, subsets: Any) -> np.ndarray:
-  """`h_score_of_subsets` of `Outputs`, in float64 on the host.
+def h_score_of(
+  outputs: outputs_lib.Outputs, subsets: npt.ArrayLike
+) -> np.ndarray:
+  """Returns `h_score_of_subsets` of `Outputs`, `[T]`, in float64 on the host.
 
-  Scatters of classes add up to those of tasks. Where a task has no more
-  examples than features, its H-score is taken from those examples.
+  The scatter of a task follows from those of its classes. If a task has at most
+  as many examples as features, its H-score is computed from the examples.
 
   Args:
     outputs: with features.
@@ -242,6 +295,14 @@ def h_score_of(outputs: outputs_lib.Outputs, subsets: Any) -> np.ndarray:
 
   Raises:
     InputError: as `h_score_of_subsets`.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax.tasks import subset_scores
+    >>> outputs = leep_jax.Outputs.from_arrays(
+    ...   features=[[0.0], [1.0], [4.0], [5.0]], labels=[0, 0, 1, 1])
+    >>> print(subset_scores.h_score_of(outputs, [[True, True]]).round(3))
+    [0.941]
   """
   outputs, mask = outputs.ungrouped, _mask(outputs, subsets)
   features, labels = outputs.features, outputs.labels
@@ -271,7 +332,7 @@ def _h_scores(outputs, features, mask, most):
     outputs: with features.
     features: `[n, D]`.
     mask: `[T, Y]`.
-    most: classes of which the scatters are held at a time.
+    most: number of classes whose scatters are in memory at a time.
   """
   shift, unit = outputs.feature_centre
   counts = outputs.class_counts.astype(np.float64)
@@ -296,7 +357,7 @@ def _h_scores(outputs, features, mask, most):
     scatter += between.T @ between
     deviation = np.sqrt(np.diag(scatter) / counts[classes].sum())
     # A feature that varies by no more than the rounding of its values, or of
-    # these sums, is none.
+    # these sums, counts as constant.
     limit = np.finfo(shift.dtype).eps * np.abs(mean + shift / float(unit))
     used = deviation > np.maximum(limit, 1e-10 * np.abs(mean))
     scale = np.sqrt(np.diag(scatter)[used])
@@ -316,19 +377,23 @@ def _explained(scatter, rows):
     factor = np.linalg.cholesky(scatter)
   except np.linalg.LinAlgError:
     factor = np.zeros_like(scatter)
-  # Then far from singular, and exact.
+  # If all pivots of a correlation matrix are this large, it is far from
+  # singular, and the fast solution is exact.
   if np.diag(factor).min() > 1e-3:
     return np.sum(
       scipy.linalg.solve_triangular(factor, rows.T, lower=True) ** 2
     )
   values, vectors = np.linalg.eigh(scatter)
-  # As of features: these are squares, and exact but for their rounding.
+  # The square of the limit for features, as eigenvalues are squares of their
+  # singular values.
   kept = values > moments_lib.rounding(len(values)) ** 2 * values[-1]
   return np.sum((rows @ vectors[:, kept]) ** 2 / values[kept])
 
 
-# Of outputs and subsets `[T, Y]`, by the names of `scores.SCORES`.
-OF_SUBSETS: dict[str, Callable[[outputs_lib.Outputs, Any], np.ndarray]] = {
+# Functions of outputs and subsets `[T, Y]`, by the names of `scores.SCORES`.
+OF_SUBSETS: dict[
+  str, Callable[[outputs_lib.Outputs, npt.ArrayLike], np.ndarray]
+] = {
   "leep": leep_of,
   "nce": nce_of,
   "h_score": h_score_of,

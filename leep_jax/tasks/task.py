@@ -1,8 +1,8 @@
-"""Target tasks: which classes of a data set, and which of its examples.
+"""Target tasks: some classes of a data set, and some of their examples.
 
-Pure NumPy. A task names examples by their indices in a training and a test set,
-so that one forward pass over each serves any number of tasks. Its own labels
-are 0 to Y - 1, in the order of its classes.
+A task refers to examples by their indices in a training and a test set, so that
+one forward pass over each set serves any number of tasks. Within a task, labels
+are 0 to Y - 1, in the order of its classes: its own labels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,17 +20,29 @@ class Task:
   """A classification task.
 
   Attributes:
-    name: its name in rows.
+    name: of the task in rows of results.
     classes: the data set's labels of its Y classes, in the task's order.
     train: `[n]` indices of its examples in the training set.
     test: `[m]` indices of its examples in the test set.
-    noisy: `[n]` own labels in place of those of the training examples, or None.
-    one_set: whether `train`, too, holds indices in the test set.
+    noisy: `[n]` own labels that replace those of the training examples, or
+      None.
+    one_set: whether `train` are also indices in the test set.
     spec: the sampler with all its arguments but `count`, as `parse` reads it;
-      empty where none drew the task.
+      empty if the task was not drawn by a sampler.
     seed: of the sampler.
-    index: its number among the sampler's tasks, from 0.
-    drawn: what else the sampler chose for it, such as examples a class.
+    index: number of the task among the sampler's, from 0.
+    drawn: other numbers that the sampler drew, such as the examples of a class.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax import tasks
+    >>> labels = np.array([0, 7, 3, 7, 0])
+    >>> task = tasks.Task(
+    ...   "7 or 0", classes=(7, 0), train=np.array([1, 4]), test=np.array([3]))
+    >>> print(task.train_labels(labels), task.test_labels(labels))
+    [0 1] [0]
+    >>> task.row()["train_examples"]
+    2
   """
 
   name: str
@@ -42,7 +54,7 @@ class Task:
   spec: str = ""
   seed: int = 0
   index: int = 0
-  drawn: Mapping[str, int | float] = dataclasses.field(default_factory=dict)
+  drawn: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
   def labels(self, labels: np.ndarray, indices: np.ndarray) -> np.ndarray:
     """Returns the task's own labels, 0 to Y - 1, of some examples.
@@ -52,8 +64,9 @@ class Task:
       indices: `train` or `test`.
 
     Raises:
-      InputError: if an example is of none of the task's classes.
+      InputError: if the class of an example is not among the task's.
     """
+    # By binary search, as labels may be large: a table of all would be, too.
     order = np.argsort(self.classes)
     ranked = np.asarray(self.classes)[order]
     wanted = labels[indices]
@@ -68,7 +81,7 @@ class Task:
     return order[found].astype(np.int32)
 
   def train_labels(self, labels: np.ndarray) -> np.ndarray:
-    """Returns `[n]` int32, own labels to train with, noise included.
+    """Returns `[n]` int32, own labels of the training examples, with noise.
 
     Args:
       labels: `[N]` labels of the training set (of the test set if `one_set`).
@@ -80,7 +93,7 @@ class Task:
     return clean if self.noisy is None else self.noisy
 
   def test_labels(self, labels: np.ndarray) -> np.ndarray:
-    """Returns `[m]` int32, own labels to test with; they have no noise.
+    """Returns `[m]` int32, own labels of the test examples, without noise.
 
     Args:
       labels: `[M]` labels of the test set.
@@ -91,7 +104,7 @@ class Task:
     return self.labels(labels, self.test)
 
   def row(self) -> dict[str, Any]:
-    """Returns plain JSON values, from which `from_row` draws the task again."""
+    """Returns JSON values from which `from_row` draws the task again."""
     return {
       "task": self.name,
       "sampler": self.spec,
@@ -106,7 +119,9 @@ class Task:
     }
 
   def _checksum(self):
-    """Of its examples, as eight hexadecimal digits."""
+    """A checksum of its examples, in eight hexadecimal digits."""
+    # The size comes before the values of each array. Otherwise an example that
+    # moved from the training to the test set would change nothing.
     found = 0
     for array in (self.classes, self.train, self.test, self.noisy):
       values = np.asarray(() if array is None else array, "<i4")
@@ -125,6 +140,13 @@ def all_examples(
     train: `[N]` labels of the training set.
     test: `[M]` labels of the test set.
     name: of the task.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax import tasks
+    >>> task = tasks.all_examples(np.array([0, 2, 2]), np.array([2, 0]))
+    >>> task.classes, len(task.train), len(task.test)
+    ((0, 2), 3, 2)
   """
   return Task(
     name=name,
@@ -136,12 +158,26 @@ def all_examples(
 
 
 def share(name: str, count: int) -> int:
-  """Returns which of `count` workers has what is called so, from 0."""
+  """Assigns a task, or anything with a name, to one of several workers.
+
+  Args:
+    name: of the task.
+    count: number of workers.
+
+  Returns:
+    The number of the worker, from 0. It depends on nothing else, so that
+    workers agree without communication, also when they are started again.
+
+  Example:
+    >>> from leep_jax import tasks
+    >>> [tasks.share(f"small#{i}", 3) for i in range(5)]
+    [2, 1, 2, 0, 2]
+  """
   return zlib.crc32(name.encode()) % count
 
 
 def check(tasks: Sequence[Task], train: np.ndarray, test: np.ndarray) -> None:
-  """Refuses tasks that nothing can be trained or tested on.
+  """Checks that tasks can be trained and tested on.
 
   Args:
     tasks: to check.
@@ -150,8 +186,19 @@ def check(tasks: Sequence[Task], train: np.ndarray, test: np.ndarray) -> None:
 
   Raises:
     InputError: if there is no task; or one has no examples, indices outside the
-      sets, fewer than two classes in training, or test examples of other
-      classes; or trains on test examples, or on a set it was not drawn from.
+      sets, fewer than two classes in training, or test examples of classes
+      without training examples; or if it is tested on training examples, or was
+      drawn from another training set.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax import tasks
+    >>> train, test = np.array([0, 1]), np.array([0, 1])
+    >>> one = tasks.Task("one", (0,), np.array([0]), np.array([0]))
+    >>> tasks.check([one], train, test)
+    Traceback (most recent call last):
+      ...
+    leep_jax...InputError: task one has one class in training: a classifier ...
   """
   if not tasks:
     raise validation.InputError("there are no tasks to train")

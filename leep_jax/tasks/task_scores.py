@@ -1,14 +1,13 @@
 """Scores of many tasks from one source's outputs, exact and batched.
 
-Tasks that are all examples of some classes are scored from sums per class
-(`subset_scores`). LEEP and NCE of tasks that are samples of examples come from
-one vmapped function of gathered rows, spread over devices. Other scores are
-computed task by task.
+Tasks with all examples of their classes are scored from sums of each class
+(`subset_scores`). For tasks with some of the examples, one vmapped function of
+gathered rows computes LEEP and NCE, on all devices. Other scores are computed
+for one task after another.
 """
 
 from collections.abc import Callable, Sequence
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,8 @@ from leep_jax.engine import outputs as outputs_lib, programs
 from leep_jax.tasks import subset_scores
 from leep_jax.tasks.task import Task
 
-_MOST_NUMBERS = 1 << 24  # gathered on a device at a time
+# Probabilities that are gathered on a device at a time: 64 MiB.
+_MOST_NUMBERS = 1 << 24
 
 Row = dict[str, float | None]
 
@@ -29,22 +29,39 @@ def score_tasks(
   tasks: Sequence[Task],
   *,
   names: Sequence[str],
-  on_row: Callable[[int, Row], Any] = lambda index, row: None,
+  on_row: Callable[[int, Row], object] = lambda index, row: None,
 ) -> list[Row]:
   """Scores a source for each task.
 
   Args:
-    outputs: of the set that the tasks' training examples are in.
+    outputs: of the set that contains the tasks' training examples.
     tasks: to score, on their training examples and labels.
-    names: scores, of `scores.SCORES`.
+    names: rows of `scores.SCORES`.
     on_row: called with the index of each task and its scores, as soon as they
       are computed.
 
   Returns:
-    For each task its scores by name; None where one is undefined.
+    For each task its scores by name; None where a score is undefined.
 
   Raises:
-    InputError: if a score is unknown, or the outputs lack what one needs.
+    InputError: if a score is unknown, or the outputs lack a field that it
+      needs.
+
+  Example:
+    >>> import leep_jax
+    >>> import numpy as np
+    >>> from leep_jax import tasks
+    >>> from leep_jax.tasks import task_scores
+    >>> labels = np.arange(60) % 3
+    >>> probs = 0.9 * np.eye(3)[labels] + 0.1 / 3  # it knows the classes
+    >>> outputs = leep_jax.Outputs.from_arrays(probs=probs, labels=labels)
+    >>> spec = "all+small(count=1,classes=2,examples=5)"
+    >>> drawn = tasks.parse(spec, labels, labels.copy(), seed=0)
+    >>> names = ["leep", "nce"]
+    >>> for row in task_scores.score_tasks(outputs, drawn, names=names):
+    ...   print({name: round(value, 4) for name, value in row.items()})
+    {'leep': -0.1354, 'nce': 0.0}
+    {'leep': -0.0845, 'nce': 0.0}
   """
   for name in names:
     if name not in scores_lib.SCORES:
@@ -77,7 +94,7 @@ def score_tasks(
 
 
 def _by_class(outputs, tasks):
-  """Which tasks are all examples of their classes."""
+  """Marks the tasks that have all examples of their classes."""
   counts = np.bincount(outputs.labels, minlength=outputs.num_classes)
   return [
     task.noisy is None and len(task.train) == counts[list(task.classes)].sum()
@@ -100,7 +117,8 @@ def _sampled(outputs, tasks) -> list[dict[str, float]]:
   outputs.check("probs")
   probs = outputs.probs
   rows = max(len(task.train) for task in tasks)
-  rows = -(-rows // 64) * 64  # few shapes
+  # Rounded up, as are the classes below: each shape is compiled.
+  rows = -(-rows // 64) * 64
   classes = max(len(task.classes) for task in tasks)
   classes = 1 << (classes - 1).bit_length()
   count = programs.device_count()
@@ -122,7 +140,7 @@ def _sampled(outputs, tasks) -> list[dict[str, float]]:
     for task, total, table in zip(part, sums, counts, strict=True):
       n = len(task.train)
       mass = table.sum(axis=0, keepdims=True)
-      # H(Y | Z), of counts.
+      # NCE from counts; an empty cell adds 0 log 1.
       terms = np.where(table > 0, table, 1) / np.where(mass > 0, mass, 1)
       nce = float(np.sum(table * np.log(terms)) / n)
       found.append({"leep": min(float(total / n), 0.0), "nce": min(nce, 0.0)})

@@ -1,26 +1,34 @@
-"""Arguments of samplers: checked, as text, and read from text.
+"""Arguments of samplers: their checks and their form in text.
 
-An argument is a number, a range (a tuple of its least and most, `2..5` in
-text) or a list (`[1,5,20]`).
+An argument is a number, a range (a tuple of its lowest and highest value,
+`2..5` in text) or a list (`[1,5,20]`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from leep_jax import validation
 
 Number = int | float
+Argument = Number | tuple[Number, Number] | list[Number]
+N = TypeVar("N", int, float)
 
 
 def text_of(value: Any) -> str:
-  """Returns an argument as `value_of` reads it.
+  """Returns an argument as text, which `value_of` reads.
 
-  >>> from leep_jax.tasks.values import text_of
-  >>> text_of((2, 5)), text_of([1, 5, 20]), text_of((5, 5))
-  ('2..5', '[1,5,20]', '5')
+  Args:
+    value: of any kind: error messages also write values that are refused.
+
+  Example:
+    >>> from leep_jax.tasks import values
+    >>> values.text_of((2, 5)), values.text_of([1, 5, 20])
+    ('2..5', '[1,5,20]')
+    >>> values.text_of((5, 5))  # a range of one number
+    '5'
   """
   if isinstance(value, list):
     return f"[{','.join(map(text_of, value))}]"
@@ -29,15 +37,19 @@ def text_of(value: Any) -> str:
   return f"{value}"
 
 
-def value_of(text: str) -> Number | tuple[Number, Number] | list[Number]:
-  """Returns the argument that a text stands for.
+def value_of(text: str) -> Argument:
+  """Reads an argument from text.
 
-  >>> from leep_jax.tasks.values import value_of
-  >>> value_of("2..5"), value_of("[1,5,20]"), value_of("0.5")
-  ((2, 5), [1, 5, 20], 0.5)
+  Args:
+    text: a number, `low..high` or `[a,b,c]`.
 
   Raises:
-    ValueError: if it is none.
+    ValueError: if the text is none of these.
+
+  Example:
+    >>> from leep_jax.tasks import values
+    >>> [values.value_of(text) for text in ("2..5", "[1,5,20]", "0.5")]
+    [(2, 5), [1, 5, 20], 0.5]
   """
   if text.startswith("[") and text.endswith("]"):
     return [_number(x) for x in text[1:-1].split(",")]
@@ -50,10 +62,25 @@ def _number(text):
 
 
 def integer(name: str, value: Any, least: int) -> int:
-  """Returns an integer.
+  """Checks that an argument is an integer.
+
+  Args:
+    name: of the argument, for the message.
+    value: to check.
+    least: smallest value that is allowed.
+
+  Returns:
+    The value as a Python integer.
 
   Raises:
-    InputError: if it is none, or below `least`.
+    InputError: if it is not an integer, or below `least`.
+
+  Example:
+    >>> from leep_jax.tasks import values
+    >>> values.integer("examples", 0, 1)
+    Traceback (most recent call last):
+      ...
+    leep_jax...InputError: examples is 0, but must be an integer from 1
   """
   if (
     isinstance(value, bool)
@@ -67,15 +94,36 @@ def integer(name: str, value: Any, least: int) -> int:
 
 
 def integers(name: str, least: int) -> Callable[[Any], int]:
-  """Returns the function that checks one of several integers."""
+  """Returns a function that checks one of several integers, as `integer`.
+
+  Args:
+    name: of the argument.
+    least: smallest value that is allowed.
+
+  Example:
+    >>> from leep_jax.tasks import values
+    >>> values.integers("minority", 1)(30)
+    30
+  """
   return lambda value: integer(name, value, least)
 
 
 def fraction(value: Any) -> float:
-  """Returns a number from 0 to 1.
+  """Checks that an argument is a number from 0 to 1.
+
+  Args:
+    value: to check.
+
+  Returns:
+    The value as a Python float.
 
   Raises:
-    InputError: if it is none.
+    InputError: if it is not.
+
+  Example:
+    >>> from leep_jax.tasks import values
+    >>> values.fraction(0.25)
+    0.25
   """
   number = isinstance(value, (int, float, np.integer, np.floating))
   if not number or not 0 <= value <= 1:
@@ -85,18 +133,27 @@ def fraction(value: Any) -> float:
   return float(value)
 
 
-def interval(
-  name: str, value: Any, check: Callable[[Any], Any]
-) -> tuple[Any, Any]:
-  """Returns least and most, of a range or of one number.
+def interval(name: str, value: Any, check: Callable[[Any], N]) -> tuple[N, N]:
+  """Checks that an argument is a range, or one number.
 
   Args:
     name: of the argument.
     value: the range, or the number.
-    check: returns one of the two, or refuses it.
+    check: returns each end of the range, or raises `InputError`.
+
+  Returns:
+    The lowest and the highest value.
 
   Raises:
-    InputError: if it is no range.
+    InputError: if it is not a range.
+
+  Example:
+    >>> from leep_jax.tasks import values
+    >>> check = values.integers("classes", 2)
+    >>> values.interval("classes", (2, 5), check)
+    (2, 5)
+    >>> values.interval("classes", 5, check)
+    (5, 5)
   """
   if not isinstance(value, tuple):
     value = value, value
@@ -113,12 +170,25 @@ def interval(
 
 
 def interval_or_list(
-  name: str, value: Any, check: Callable[[Any], Any]
-) -> tuple[Any, Any] | list[Any]:
-  """Returns least and most as `interval`, or a list that is not empty.
+  name: str, value: Any, check: Callable[[Any], N]
+) -> tuple[N, N] | list[N]:
+  """Checks that an argument is a range or number, or a list that is not empty.
+
+  Args:
+    name: of the argument.
+    value: the range, number or list.
+    check: returns each number, or raises `InputError`.
+
+  Returns:
+    The range as `interval`, or the list.
 
   Raises:
     InputError: as `interval`, or if the list is empty.
+
+  Example:
+    >>> from leep_jax.tasks import values
+    >>> values.interval_or_list("fraction", [0, 0.5], values.fraction)
+    [0.0, 0.5]
   """
   if not isinstance(value, list):
     return interval(name, value, check)
@@ -127,22 +197,31 @@ def interval_or_list(
   return [check(x) for x in value]
 
 
-def nth(values: tuple[Any, Any] | list[Any], index: int) -> Any:
-  """Returns the value that the task of a number takes.
+def nth(values: tuple[N, N] | Sequence[N], index: int) -> N | float:
+  """Returns the value of an argument for one of several tasks.
 
-  Of a list, they are taken in turn. Of a range first the ends, then the middle
-  of a widest gap each.
+  Tasks take the values of a list in turn. Of a range, the first two tasks take
+  the ends, and each further task the middle of a widest gap: any number of
+  tasks covers the range evenly, and more tasks add to the values of the fewer.
 
-  >>> from leep_jax.tasks.values import nth
-  >>> [nth((0, 1), i) for i in range(5)]
-  [0, 1, 0.5, 0.25, 0.75]
+  Args:
+    values: a range (a tuple) or a list.
+    index: of the task, from 0.
 
   Reference: van der Corput, "Verteilungsfunktionen", 1935 (base 2).
+
+  Example:
+    >>> from leep_jax.tasks import values
+    >>> [values.nth((0, 1), i) for i in range(5)]
+    [0, 1, 0.5, 0.25, 0.75]
+    >>> [values.nth([1, 5], i) for i in range(3)]
+    [1, 5, 1]
   """
   if isinstance(values, list):
     return values[index % len(values)]
   low, high = values
   if index < 2:
     return values[index]
+  # The bits of the number in reverse order, after the binary point.
   bits = f"{index - 1:b}"
   return low + (high - low) * int(bits[::-1], 2) / 2 ** len(bits)

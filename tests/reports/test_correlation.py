@@ -10,13 +10,13 @@ import scipy.stats
 
 import leep_jax
 from leep_jax import validation
-from leep_jax.reports import bootstrap, correlation
+from leep_jax.reports import bootstrap, correlation, selection
 
 STATISTICS = ("pearson", "kendall", "weighted_kendall", "spearman")
 
 
 def pair(rng, n, r):
-  """Draws `[n]` scores and truths of a bivariate normal distribution."""
+  """Draws `[n]` scores and performances of a bivariate normal distribution."""
   x, noise = rng.normal(size=(2, n))
   return x, r * x + math.sqrt(1 - r**2) * noise
 
@@ -26,9 +26,9 @@ def test_golden():
 
   r = (2.25 - 0.25 - 0.25 + 2.25) / 5 = 0.8, and so is Spearman's rho. t = 0.8
   sqrt(2) / 0.6 with 2 degrees of freedom, whose two-sided p is 1 - r.
-  5 of 6 pairs agree: tau = 4/6. Ranked by truth from the best, only ranks 1 and
-  2 are swapped: weight 1/2 + 1/3 of a total of 3 (1 + 1/2 + 1/3 + 1/4) = 6.25,
-  and the same ranked by score: 1 - 2 (5/6) / 6.25 = 11/15.
+  5 of 6 pairs agree: tau = 4/6. Ranked by performance from the best, only ranks
+  1 and 2 are swapped: weight 1/2 + 1/3 of a total of 3 (1 + 1/2 + 1/3 + 1/4) =
+  6.25, and the same ranked by score: 1 - 2 (5/6) / 6.25 = 11/15.
   z = atanh(0.8) = ln(9)/2, standard error 1 / sqrt(4 - 3) = 1.
   """
   found = correlation.correlate([1, 2, 3, 4], [1, 3, 2, 4])
@@ -123,7 +123,7 @@ def test_no_interval_where_no_row_matters():
 
 
 @pytest.mark.parametrize(("n", "true"), [(9, 0.5), (30, 0.8)])
-def test_intervals_hold_the_truth_as_often_as_they_say(rng, n, true):
+def test_intervals_cover_r_as_often_as_they_say(rng, n, true):
   """0.95 of 200 trials with a standard error of 0.0154."""
   held = np.zeros(2)
   for trial in range(200):
@@ -210,26 +210,26 @@ def test_missing_values_are_left_out_and_counted(rng):
   x, y = pair(rng, 20, 0.6)
   clean = correlation.correlate(x, y)
   scores = [*x, None, 1.0, float("nan"), 2.0, np.inf]
-  truths = [*y, 1.0, None, 1.0, float("nan"), 2.0]
-  found = correlation.correlate(scores, truths)
+  performances = [*y, 1.0, None, 1.0, float("nan"), 2.0]
+  found = correlation.correlate(scores, performances)
   assert found == dataclasses.replace(clean, dropped=5)
-  apart = correlation.difference(scores, [*x[::-1], *[1.0] * 5], truths)
+  apart = correlation.difference(scores, [*x[::-1], *[1.0] * 5], performances)
   assert (apart.n, apart.dropped) == (20, 5)
 
 
 @pytest.mark.parametrize(
-  ("scores", "truths", "reason"),
+  ("scores", "performances", "reason"),
   [
     ([], [], "a correlation needs 3 complete rows, not 0"),
     ([1.0, 2.0], [1.0, 2.0], "needs 3 complete rows, not 2"),
     ([1.0, 2.0, None], [1.0, 2.0, 3.0], "not 2"),
     ([0.25] * 9, range(9), "scores are all the same, 0.25"),
     ([0.1 + 0.2, 0.3, 0.3], [1, 2, 3], "scores are all the same, 0.3"),
-    (range(9), [0.0] * 9, "truths are all the same, 0"),
+    (range(9), [0.0] * 9, "performances are all the same, 0"),
   ],
 )
-def test_undefined_is_none_with_the_reason(scores, truths, reason):
-  found = correlation.correlate(scores, truths)
+def test_undefined_is_none_with_the_reason(scores, performances, reason):
+  found = correlation.correlate(scores, performances)
   assert found.reason.endswith(reason)
   for name in (*STATISTICS, "p_value", "interval", "fisher_interval"):
     assert getattr(found, name) is None
@@ -282,55 +282,60 @@ def test_difference_undefined():
 
 
 # Model 2 has the highest score, then 0 and 3; model 3 is the best.
-SCORES, TRUTHS = [-1.0, -3.0, -0.5, -2.0], [0.6, 0.5, 0.4, 0.8]
+SCORES, REACHED = [-1.0, -3.0, -0.5, -2.0], [0.6, 0.5, 0.4, 0.8]
 
 
 @pytest.mark.parametrize(
   ("k", "expected"), [(1, 0.4 / 0.8), (2, 0.6 / 0.8), (3, 1.0), (4, 1.0)]
 )
 def test_relative_top_k(rng, k, expected):
-  def top(scores, truths):
-    return correlation.relative_top_k(scores, truths, k=k)
+  def top(scores, performances):
+    return selection.relative_top_k(scores, performances, k=k)
 
-  assert top(SCORES, TRUTHS) == pytest.approx(expected)
+  assert top(SCORES, REACHED) == pytest.approx(expected)
   order = rng.permutation(4)
-  assert top(np.take(SCORES, order), np.take(TRUTHS, order)) == pytest.approx(
+  assert top(np.take(SCORES, order), np.take(REACHED, order)) == pytest.approx(
     expected
   )
-  assert top(np.exp(SCORES), np.multiply(TRUTHS, 3)) == pytest.approx(expected)
+  assert top(np.exp(SCORES), np.multiply(REACHED, 3)) == pytest.approx(expected)
 
 
 def test_regret():
-  assert correlation.regret(SCORES, TRUTHS) == pytest.approx((0.8 - 0.4) / 0.8)
-  assert correlation.regret(TRUTHS, TRUTHS) == 0
+  assert selection.regret(SCORES, REACHED) == pytest.approx((0.8 - 0.4) / 0.8)
+  assert selection.regret(REACHED, REACHED) == 0
 
 
 def test_selection_from_equal_and_missing_scores():
   # The worst of equal scores is chosen, in any order.
-  assert correlation.regret([1, 1, 0], [0.5, 1.0, 0.9]) == pytest.approx(0.5)
-  assert correlation.regret([1, 1, 0], [1.0, 0.5, 0.9]) == pytest.approx(0.5)
+  assert selection.regret([1, 1, 0], [0.5, 1.0, 0.9]) == pytest.approx(0.5)
+  assert selection.regret([1, 1, 0], [1.0, 0.5, 0.9]) == pytest.approx(0.5)
   # A model without a score is never chosen, but may have been the best.
-  assert correlation.regret([None, 1, 2], [1.0, 0.2, 0.7]) == pytest.approx(0.3)
-  assert correlation.relative_top_k(
+  assert selection.regret([None, 1, 2], [1.0, 0.2, 0.7]) == pytest.approx(0.3)
+  assert selection.relative_top_k(
     [None, np.nan, 2], [1.0, 0.2, 0.7], k=2
   ) == pytest.approx(0.7)
 
 
 @pytest.mark.parametrize(
-  ("scores", "truths", "k", "message"),
+  ("scores", "performances", "k", "message"),
   [
-    ([1, 2], [0.5, None], 1, "truths: 1 of 2 are missing, so the best model"),
+    (
+      [1, 2],
+      [0.5, None],
+      1,
+      "performances: 1 of 2 are missing, so the best model",
+    ),
     ([1, 2], [0.5, 0.6], 3, "k is 3, but there are 2 models"),
     ([1, 2], [0.5, 0.6], 0, "k is 0, but must be an integer from 1"),
     ([], [], 1, "k is 1, but there are 0 models"),
-    ([1, 2], [0.0, 0.0], 1, "the best truth is 0: .* cannot be divided"),
+    ([1, 2], [0.0, 0.0], 1, "the best performance is 0: .* cannot be divided"),
     ([None, None], [0.5, 0.6], 1, "none of 2 models has a score"),
-    ([1, 2, 3], [0.5, 0.6], 1, "scores has 3 values, but truths has 2"),
+    ([1, 2, 3], [0.5, 0.6], 1, "scores has 3 values, but performances has 2"),
   ],
 )
-def test_selections_that_are_refused(scores, truths, k, message):
+def test_selections_that_are_refused(scores, performances, k, message):
   with pytest.raises(leep_jax.InputError, match=message):
-    correlation.relative_top_k(scores, truths, k=k)
+    selection.relative_top_k(scores, performances, k=k)
 
 
 def test_levels_golden():
@@ -340,8 +345,8 @@ def test_levels_golden():
   sqrt(2): 0.05. The highest score is in the last bin.
   """
   scores = [1.0, 2.0, None, 0.0, 5.0, 10.0, 9.0, 3.0]
-  truths = [0.2, 0.3, 0.9, 0.1, 0.4, 0.5, 0.7, None]
-  found = correlation.levels(scores, truths)
+  performances = [0.2, 0.3, 0.9, 0.1, 0.4, 0.5, 0.7, None]
+  found = correlation.levels(scores, performances)
   assert [(b.low, b.high) for b in found] == [
     (0, 2), (2, 4), (4, 6), (6, 8), (8, 10),
   ]  # fmt: skip
@@ -371,33 +376,37 @@ def test_levels_are_those_of_scipy(rng, count):
 
 
 @pytest.mark.parametrize(
-  ("scores", "truths", "message"),
+  ("scores", "performances", "message"),
   [
     ([2.5, 2.5], [1, 2], "no levels: scores are all the same, 2.5"),
-    ([None, 1], [1, None], "none of 2 rows has a score and a truth"),
+    ([None, 1], [1, None], "none of 2 rows has a score and a performance"),
   ],
 )
-def test_no_levels(scores, truths, message):
+def test_no_levels(scores, performances, message):
   with pytest.raises(validation.UndefinedScore, match=message):
-    correlation.levels(scores, truths)
+    correlation.levels(scores, performances)
 
 
 @pytest.mark.parametrize(
-  ("scores", "truths", "message"),
+  ("scores", "performances", "message"),
   [
-    ([1, 2, 3], [1, 2], "scores has 3 values, but truths has 2: one of each"),
+    (
+      [1, 2, 3],
+      [1, 2],
+      "scores has 3 values, but performances has 2: one of each",
+    ),
     ([[1, 2, 3]], [1, 2, 3], r"scores has shape \(1, 3\), not \[n\]"),
-    ([1, 2, 3], ["0.1", "0.2", "0.3"], "truths is <U3, not real numbers"),
+    ([1, 2, 3], ["0.1", "0.2", "0.3"], "performances is <U3, not real numbers"),
     ([1, 2, "a"], [1, 2, 3], "scores is <U.*, not real numbers"),
     ([1, None, "a"], [1, 2, 3], "scores is <U.*, not real numbers"),
     ([1j, 2, 3], [1, 2, 3], "scores is complex128, not real numbers"),
     ([1, [2], 3], [1, 2, 3], "scores cannot be made an array"),
   ],
 )
-def test_bad_columns(scores, truths, message):
+def test_bad_columns(scores, performances, message):
   for function in (correlation.correlate, correlation.levels):
     with pytest.raises(leep_jax.InputError, match=message) as caught:
-      function(scores, truths)
+      function(scores, performances)
     assert "\n" not in str(caught.value)
 
 

@@ -51,7 +51,7 @@ def draw_matrix(count, path="a.png", **options):
   plots.matrix(values, names, **options, path=path)
 
 
-NAMES = {"score": "LEEP (nats)", "truth": "test accuracy"}
+NAMES = {"score": "LEEP (nats)", "performance": "test accuracy"}
 
 
 def points(n, slope=0.1):

@@ -1,4 +1,4 @@
-"""Figures from rows: rankings, matrices of tasks, scores against transfer.
+"""Figures: rankings, matrices of tasks, scores against transfer performance.
 
 A new figure is a file here, a row of `FIGURES` and a row of `CHARTS` in
 `tests/reports/test_plots.py`, whose tests then run for it.

@@ -13,14 +13,19 @@ from leep_jax.reports.plots import style
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Curves:
-  """One chart of curves of several: see `curves` for its attributes.
+  """One of several charts of curves; its attributes are arguments of `curves`.
 
   Attributes:
     series: by name, `[T, E]` or `[E]`.
-    value: what the values are.
+    value: name of the values.
     title: of this panel.
     start: epoch of the first value.
     step: epochs from one value to the next.
+
+  Example:
+    >>> from leep_jax.reports import plots
+    >>> plots.Curves({"probe": [0.5, 0.7]}, "test accuracy", "digits").start
+    1
   """
 
   series: Mapping[str, Any]
@@ -46,20 +51,30 @@ def curves(
   Args:
     series: by name, `[T, E]` values of T runs after E epochs, or `[E]` of one.
       Lengths may differ.
-    value: what the values are, beside the axis.
-    title: what was compared, on what.
+    value: name of the values, for the axis.
+    title: of the figure.
     path: file to write, `.png`, `.pdf` or `.svg`; replaced.
     start: epoch of the first value: 0 if that is before training.
     step: epochs from one value to the next.
-    zero: whether a line marks 0, for differences to a reference.
-    ordered: whether series are steps from low to high, as levels of a score
-      are: colours then run likewise.
+    zero: whether to mark 0 by a line, for differences to a reference.
+    ordered: whether series are steps from low to high, such as levels of a
+      score: colours then go from dark to light.
 
   Raises:
     InputError: if there is nothing to draw, values are not finite or of
       another shape, or as `check_plot`.
 
   Reference: Nguyen et al., "LEEP", ICML 2020, figure 4.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> from leep_jax.reports import plots
+    >>> runs = {"fine_tune": [[0.5, 0.7, 0.8], [0.6, 0.7, 0.7]]}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder) / "curves.svg"
+    ...   plots.curves(runs, value="test accuracy", title="digits", path=path)
+    ...   path.exists()
+    True
   """
   panel = Curves(series, value, start=start, step=step)
   curves_grid([[panel]], title=title, path=path, zero=zero, ordered=ordered)
@@ -73,17 +88,28 @@ def curves_grid(
   zero: bool = False,
   ordered: bool = False,
 ) -> None:
-  """Draws charts of curves beside and below each other, series in one style.
+  """Draws a grid of charts of curves; a series has one style in all of them.
 
   Args:
     panels: rows of panels.
-    title: what was compared, on what.
+    title: of the figure.
     path: file to write, `.png`, `.pdf` or `.svg`; replaced.
     zero: as for `curves`.
     ordered: as for `curves`.
 
   Raises:
     InputError: as `curves`.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> from leep_jax.reports import plots
+    >>> panels = [plots.Curves({"probe": [0.5, value]}, "accuracy", name)
+    ...           for name, value in (("digits", 0.7), ("cifar10", 0.6))]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder) / "curves.svg"
+    ...   plots.curves_grid([panels], title="two targets", path=path)
+    ...   path.exists()
+    True
   """
   from matplotlib import colormaps
 
@@ -97,6 +123,7 @@ def curves_grid(
     styles[name] = {**style.series_style(i), "linewidth": 2, "markersize": 7}
     if ordered:
       share = i / max(len(names) - 1, 1)
+      # The last colours of this map are too light for lines on white.
       styles[name]["color"] = colormaps["viridis"](0.85 * share)
   figure, laid_out = style.make_panels(panels, title, styles)
   for axes, panel, _ in laid_out:
@@ -116,7 +143,8 @@ def _draw_curves(axes, panel, styles, zero):
     count, length = values.shape
     epochs = panel.start + panel.step * np.arange(length)
     mean = values.mean(axis=0)
-    # Marks of different series do not hide each other.
+    # About ten marks a series, at other epochs for each: otherwise the marks
+    # of curves that lie near each other would hide each other.
     every = max(1, longest // 10)
     axes.plot(epochs, mean, **styles[name], markevery=(i % every, every))
     if count > 1:

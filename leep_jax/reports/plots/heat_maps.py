@@ -2,22 +2,22 @@
 
 from collections.abc import Sequence
 import os
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from leep_jax import validation
 from leep_jax.reports.plots import style
 
 
 def matrix(
-  values: Any,
+  values: npt.ArrayLike,
   names: Sequence[str],
   *,
   title: str,
   label: str,
   path: str | os.PathLike[str],
-  side: Any = None,
+  side: npt.ArrayLike | None = None,
   side_label: str = "hardness",
 ) -> None:
   """Draws a square matrix of tasks as a heat map, with numbers if it is small.
@@ -25,14 +25,24 @@ def matrix(
   Args:
     values: `[A, A]`, rows are sources and columns are targets.
     names: of the A tasks; long ones are cut in the middle.
-    title: what was computed, on what.
-    label: what the values are, for the colour bar.
+    title: of the figure.
+    label: name of the values, for the colour bar.
     path: file to write, `.png`, `.pdf` or `.svg`; replaced.
     side: `[A]`, one number of each target, drawn as a bar above its column.
-    side_label: what that number is.
+    side_label: name of that number.
 
   Raises:
     InputError: if there are no tasks, or as `check_plot`.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> from leep_jax.reports import plots
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder) / "matrix.svg"
+    ...   plots.matrix([[0, -0.3], [-0.2, 0]], ["smiling", "young"],
+    ...                title="faces", label="NCE (nats)", path=path)
+    ...   path.exists()
+    True
   """
   from matplotlib import colors
 
@@ -41,7 +51,7 @@ def matrix(
     raise validation.InputError("there are no tasks to draw")
   values = np.asarray(values, float)
   count = len(names)
-  few = count <= 12
+  few = count <= 12  # numbers of 12 points fit into their cells
   short = [style.fit_name(name, 32) for name in names]
   room = 1.2 + 0.08 * max(map(len, short))
   cells = min(max(count * (0.62 if few else 0.24), 3.6), 40)  # inches
@@ -56,6 +66,7 @@ def matrix(
   )
   axes = figure.add_subplot(grid[-1, 0])
   low, high = np.nanmin(values), np.nanmax(values)
+  # A range of width 0 has no colours: equal values get the highest one.
   norm = colors.Normalize(low if low < high else high - 1, high)
   image = axes.imshow(
     values, norm=norm, cmap="viridis", aspect="auto", interpolation="nearest"
@@ -86,6 +97,7 @@ def _draw_numbers(axes, values, norm):
   """Writes each value into its cell, black on light and white on dark."""
   from matplotlib import colormaps
 
+  # The luma of ITU-R BT.601: how bright the eye sees red, green and blue.
   shades = colormaps["viridis"](norm(values))[..., :3] @ (0.3, 0.59, 0.11)
   for (row, column), value in np.ndenumerate(values):
     axes.text(

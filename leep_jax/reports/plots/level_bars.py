@@ -1,4 +1,4 @@
-"""What transfer reached at each level of a score, as bars."""
+"""Transfer performance at each level of a score, as bars."""
 
 from collections.abc import Mapping, Sequence
 import dataclasses
@@ -12,18 +12,24 @@ from leep_jax.reports.plots import style
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Levels:
-  """One chart of levels of several: see `levels` for its attributes.
+  """One of several charts of levels; its attributes are arguments of `levels`.
 
   Attributes:
     series: levels by name.
-    score: what the levels are of.
-    truth: what the bars are.
+    score: name of the score.
+    performance: name of the measure of performance.
     title: of this panel.
+
+  Example:
+    >>> from leep_jax.reports import correlation, plots
+    >>> found = correlation.levels([-2, -1, 0], [0.2, 0.5, 0.9], count=2)
+    >>> plots.Levels({"probe": found}, "LEEP", "test accuracy").score
+    'LEEP'
   """
 
   series: Mapping[str, Sequence[correlation_lib.Level]]
   score: str
-  truth: str
+  performance: str
   title: str = ""
 
 
@@ -31,29 +37,42 @@ def levels(
   series: Mapping[str, Sequence[correlation_lib.Level]],
   *,
   score: str,
-  truth: str,
+  performance: str,
   title: str,
   path: str | os.PathLike[str],
 ) -> None:
-  """Draws the mean truth of each level of a score, with standard errors.
+  """Draws the mean performance of each level of a score, with standard errors.
 
-  The number above a bar counts its tasks. Levels without any have no bar.
+  The number above a bar is the number of its tasks. Levels without tasks have
+  no bar.
 
   Args:
-    series: levels by name, as `correlation.levels` gives them; several series
-      (ways of transfer) stand beside each other. One name may be empty.
-    score: what the levels are of.
-    truth: what the bars are.
-    title: what was compared, on what.
+    series: levels by name, as `correlation.levels` returns them; bars of
+      several series (methods of transfer) are beside each other. The name of a
+      single series may be empty.
+    score: name of the score, for the axis below.
+    performance: name of the measure of performance, for the axis beside.
+    title: of the figure.
     path: file to write, `.png`, `.pdf` or `.svg`; replaced.
 
   Raises:
-    InputError: if there is nothing to draw, series differ in how many levels
-      they have, or as `check_plot`.
+    InputError: if there is nothing to draw, series have different numbers of
+      levels, or as `check_plot`.
 
   Reference: Nguyen et al., "LEEP", ICML 2020, figure 2.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> from leep_jax.reports import correlation, plots
+    >>> found = correlation.levels([-2, -1, 0], [0.2, 0.5, 0.9], count=2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder) / "levels.svg"
+    ...   plots.levels({"probe": found}, score="LEEP", title="digits",
+    ...                performance="test accuracy", path=path)
+    ...   path.exists()
+    True
   """
-  levels_grid([[Levels(series, score, truth)]], title=title, path=path)
+  levels_grid([[Levels(series, score, performance)]], title=title, path=path)
 
 
 def levels_grid(
@@ -62,15 +81,27 @@ def levels_grid(
   title: str,
   path: str | os.PathLike[str],
 ) -> None:
-  """Draws charts of levels beside and below each other, series in one style.
+  """Draws a grid of charts of levels; a series has one style in all of them.
 
   Args:
     panels: rows of panels.
-    title: what was compared, on what.
+    title: of the figure.
     path: file to write, `.png`, `.pdf` or `.svg`; replaced.
 
   Raises:
     InputError: as `levels`.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> from leep_jax.reports import correlation, plots
+    >>> found = correlation.levels([-2, -1, 0], [0.2, 0.5, 0.9], count=2)
+    >>> panels = [plots.Levels({"probe": found}, "LEEP", measure)
+    ...           for measure in ("accuracy", "macro F1")]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder) / "levels.svg"
+    ...   plots.levels_grid([panels], title="digits", path=path)
+    ...   path.exists()
+    True
   """
   style.check_plot(path)
   every = [panel for row in panels for panel in row]
@@ -131,16 +162,17 @@ def _draw_levels(axes, panel, styles, *, alone):
         color=style.OTHER,
       )
   what = " (above the bars: how many tasks)" if alone else ""
-  style.name_axes(axes, f"level of {panel.score}{what}", panel.truth)
+  style.name_axes(axes, f"level of {panel.score}{what}", panel.performance)
   axes.grid(visible=False, axis="x")
   axes.axhline(0, color="black", linewidth=0.8)
   axes.margins(y=0.1)
   texts = [str(i + 1) for i in range(count)]
   edges = {tuple((e.low, e.high) for e in found) for found in series.values()}
   shared = edges.pop()
+  # Edges are written only if all series have the same, and if there is room.
   if not edges and count <= 6:
     wide = shared[0][1] - shared[0][0]
-    digits = max(0, 1 - math.floor(math.log10(wide)))
+    digits = max(0, 1 - math.floor(math.log10(wide)))  # two of a bin's width
     to = " to " if alone else "\nto "
     for i, ends in enumerate(shared):
       low, high = (style.format_number(end, digits) for end in ends)

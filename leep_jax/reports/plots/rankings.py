@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 import os
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from leep_jax import validation
 from leep_jax.reports.plots import style
@@ -13,7 +13,7 @@ from leep_jax.reports.plots import style
 def ranking(
   names: Sequence[str],
   values: Sequence[float | None],
-  errors: Any,
+  errors: npt.ArrayLike | Sequence[tuple[float, float] | None] | None,
   *,
   score: str,
   title: str,
@@ -30,14 +30,24 @@ def ranking(
     errors: `[m, 2]`, the low and high end of each value's interval, or None; a
       source whose ends are None or NaN is drawn without one.
     score: name of the score.
-    title: what was scored, on what.
-    marked: `[m]`, which sources cannot be told apart from the best: they have
-      its colour, the others are grey. None: nothing is known of that.
+    title: of the figure.
+    marked: `[m]`, which sources do not differ significantly from the best: they
+      have its colour, the others are grey. None if this is not known.
     path: file to write, `.png`, `.pdf` or `.svg`; replaced.
-    interval: what the legend calls the intervals.
+    interval: name of the intervals in the legend.
 
   Raises:
     InputError: if there are no sources, or as `check_plot`.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> from leep_jax.reports import plots
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder) / "ranking.svg"
+    ...   plots.ranking(["a", "b"], [-1.9, -0.5], [[-2.0, -1.8], [-0.6, -0.4]],
+    ...                 score="leep", title="digits", marked=None, path=path)
+    ...   path.exists()
+    True
   """
   style.check_plot(path)
   if not names:
@@ -77,7 +87,7 @@ def _draw_rows(axes, numbers, ends, like_best):
       axes.plot(interval, [y, y], **style.interval_style(color))
     axes.plot(number, y, **style.dot_style(best))
   axes.margins(x=0.06)
-  # Few sources stay near each other.
+  # One or two sources are drawn near the middle, not at the edges.
   room = max(0.0, (3 - len(numbers)) / 2)
   axes.set_ylim(len(numbers) - 0.4 + room, -0.6 - room)
   axes.grid(axis="both", **style.GRID)
@@ -107,7 +117,7 @@ def _draw_labels(axes, names, numbers, like_best):
 
 
 def _legend_entries(numbers, ends, like_best, interval):
-  """Pairs of text and style, of what occurs in the figure."""
+  """Pairs of text and style, for the kinds of source that the figure shows."""
   defined = np.isfinite(numbers)
   entries = []
   if defined.any():

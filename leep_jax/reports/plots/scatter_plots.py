@@ -1,9 +1,8 @@
-"""What transfer reached against a score, with fitted lines."""
+"""Transfer performance against a score, with fitted lines."""
 
 from collections.abc import Sequence
 import dataclasses
 import os
-from typing import Any
 
 import numpy as np
 
@@ -14,63 +13,82 @@ from leep_jax.reports.plots import style
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Panel:
-  """One scatter plot of several: see `scatter` for its attributes.
+  """One of several scatter plots; its attributes are arguments of `scatter`.
 
   Attributes:
     scores: `[n]`, numbers or None.
-    truths: `[n]`, numbers or None.
-    score: what the scores are.
-    truth: what the truths are.
+    performances: `[n]`, numbers or None.
+    score: name of the score.
+    performance: name of the measure of performance.
     title: of this panel.
     groups: `[n]` names, or None.
     correlation: of all points, or None.
+
+  Example:
+    >>> from leep_jax.reports import plots
+    >>> panel = plots.Panel([-2.0, -1.0], [0.5, 0.7], "LEEP", "accuracy")
+    >>> panel.groups is None
+    True
   """
 
-  scores: Any
-  truths: Any
+  scores: correlation_lib.Column
+  performances: correlation_lib.Column
   score: str
-  truth: str
+  performance: str
   title: str = ""
   groups: Sequence[str] | None = None
   correlation: correlation_lib.Correlation | None = None
 
 
 def scatter(
-  scores: Any,
-  truths: Any,
+  scores: correlation_lib.Column,
+  performances: correlation_lib.Column,
   *,
   score: str,
-  truth: str,
+  performance: str,
   title: str,
   path: str | os.PathLike[str],
   groups: Sequence[str] | None = None,
   correlation: correlation_lib.Correlation | None = None,
 ) -> None:
-  """Draws what transfer reached against a score, with the fitted line.
+  """Draws transfer performance against a score, with the fitted line.
 
-  A corner gives Pearson's r, its p value and its interval. With groups, each
-  has a colour and a marker, and a line and an r of its own; if each is too
-  small for that (one point a model), there is one line for all.
+  One corner states Pearson's r, its p value and its interval. Each group has a
+  colour, a marker, a line and an r of its own; if all groups are too small for
+  a line (one point a model), there is one line for all points.
 
   Args:
-    scores: `[n]`, numbers or None; a point lacks neither.
-    truths: `[n]`, numbers or None.
-    score: what the scores are, below the axis.
-    truth: what the truths are, beside the axis.
-    title: what was compared, on what.
+    scores: `[n]`, numbers or None; rows with a missing value are not drawn.
+    performances: `[n]`, numbers or None.
+    score: name of the score, for the axis below.
+    performance: name of the measure of performance, for the axis beside.
+    title: of the figure.
     path: file to write, `.png`, `.pdf` or `.svg`; replaced.
-    groups: `[n]` names of what the points belong to, models for one.
-    correlation: what the corner says of all points. None: computed here, and
-      with groups only if they have none of their own.
+    groups: `[n]` names of the groups of points, such as their models.
+    correlation: of all points, for the corner. By default it is computed here,
+      with groups only if none of them has one.
 
   Raises:
     InputError: if there are no points, or as `check_plot` and
       `correlation.correlate`.
 
   Reference: Nguyen et al., "LEEP", ICML 2020, figure 1.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> from leep_jax.reports import plots
+    >>> leep, accuracy = [-2.1, -1.4, -0.9, -0.7], [0.61, 0.77, 0.84, 0.88]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder) / "scatter.svg"
+    ...   plots.scatter(leep, accuracy, score="LEEP (nats)", title="digits",
+    ...                 performance="test accuracy", path=path)
+    ...   path.exists()
+    True
   """
   style.check_plot(path)
-  panel = Panel(scores, truths, score, truth, "", groups, correlation)
+  panel = Panel(
+    scores, performances, score, performance, "", groups, correlation
+  )
   if not _points(panel)[0].size:
     raise validation.InputError("there are no points to draw")
   _scatter([[panel]], title, path)
@@ -82,18 +100,29 @@ def scatter_grid(
   title: str,
   path: str | os.PathLike[str],
 ) -> None:
-  """Draws scatter plots beside and below each other, groups in one style.
+  """Draws a grid of scatter plots; a group has one style in all of them.
 
-  A panel without points stays, empty. Beside the first panel of a row, only
-  panels with another truth name theirs.
+  A panel without points is drawn empty. Panels after the first of a row name
+  their measure of performance only if it is another one.
 
   Args:
     panels: rows of panels.
-    title: what was compared, on what.
+    title: of the figure.
     path: file to write, `.png`, `.pdf` or `.svg`; replaced.
 
   Raises:
     InputError: if there are no panels, or as `scatter`.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> from leep_jax.reports import plots
+    >>> panels = [plots.Panel([-2, -1, 0], [0.2, 0.5, 0.9], name, "accuracy")
+    ...           for name in ("LEEP", "NCE")]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder) / "scatter.svg"
+    ...   plots.scatter_grid([panels], title="digits", path=path)
+    ...   path.exists()
+    True
   """
   style.check_plot(path)
   if not any(panels):
@@ -110,8 +139,8 @@ def _scatter(rows, title, path):
   drawn = []
   for axes, panel, first in laid_out:
     drawn.append((axes, *_draw_panel(axes, panel, styles)))
-    beside = first is not None and panel.truth == first.truth
-    style.name_axes(axes, panel.score, "" if beside else panel.truth)
+    beside = first is not None and panel.performance == first.performance
+    style.name_axes(axes, panel.score, "" if beside else panel.performance)
   style.draw_legend(
     figure, [(n, {**s, "linestyle": "none"}) for n, s in styles.items()]
   )
@@ -123,9 +152,9 @@ def _scatter(rows, title, path):
 
 
 def _points(panel):
-  """Scores, truths and groups of the points; one group by default."""
+  """Scores, performances and groups of the points; by default one group, ""."""
   (x, y), kept = correlation_lib.complete(
-    {"scores": panel.scores, "truths": panel.truths}
+    {"scores": panel.scores, "performances": panel.performances}
   )
   groups = panel.groups
   if groups is None:
@@ -171,6 +200,7 @@ def _draw_panel(axes, panel, styles):
       markeredgewidth=0.6,
     )
     if panel.groups is not None:
+      # One sample: the interval, which takes most of the time, is not shown.
       found = correlation_lib.correlate(x[mask], y[mask], samples=1)
       if found.pearson is not None:
         fit(mask, marks, found, None)
