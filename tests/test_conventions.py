@@ -1,7 +1,6 @@
 """The rules of the house, kept by tests."""
 
 import ast
-import doctest
 import graphlib
 import importlib
 import inspect
@@ -140,15 +139,6 @@ def test_files_and_functions_are_short(path):
     if isinstance(node, ast.FunctionDef):
       first = getattr(node.body[0], "lineno", node.end_lineno)
       assert node.end_lineno - first < 60, node.name
-
-
-@pytest.mark.parametrize(
-  "path", [path for path in FILES if ">>> " in path.read_text()]
-)
-def test_examples_run(path):
-  found = doctest.testmod(imported(path))
-  assert found.attempted
-  assert not found.failed
 
 
 @each_file

@@ -5,6 +5,7 @@ import json
 import math
 import signal
 
+import marks
 import numpy as np
 import pytest
 import running
@@ -153,7 +154,8 @@ def test_interrupted_training_goes_on_to_the_same_result(tmp_path, tiny, run):
 
 
 @pytest.mark.parametrize(
-  "flag", ["--dtype=bfloat16", "--label_smoothing=0.1", "--noflip"]
+  "flag",
+  ["--dtype=bfloat16", *marks.exhaustive("--label_smoothing=0.1", "--noflip")],
 )
 def test_recipes(tmp_path, run, flag):
   path = tmp_path / "tiny.safetensors"
