@@ -5,6 +5,7 @@ import io
 import os
 import zipfile
 
+import marks
 import numpy as np
 import PIL.Image
 import pytest
@@ -120,7 +121,7 @@ def damaged_folder(root, rng):
     (root / str(rng.choice(NAMES[:8])).upper()).write_bytes(content(rng))
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", [*range(5), *marks.exhaustive(*range(5, 25))])
 def test_folders(tmp_path, seed):
   rng = np.random.default_rng(seed)
   damaged_folder(tmp_path, rng)
@@ -198,7 +199,7 @@ def arrays(rng):
   return found
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", [*range(8), *marks.exhaustive(*range(8, 40))])
 def test_npz_files(tmp_path, seed):
   rng = np.random.default_rng(seed)
   path = tmp_path / "a.npz"
@@ -226,7 +227,7 @@ def test_archives_that_are_no_npz(tmp_path):
       assert command(f"npz:{path}")[0] == 2
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", [*range(8), *marks.exhaustive(*range(8, 40))])
 def test_csv_files(tmp_path, seed):
   rng = np.random.default_rng(seed)
   cells = [

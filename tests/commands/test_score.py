@@ -1,18 +1,15 @@
 """The command: its table, its rows, its mistakes."""
 
 import json
-import os
 import pathlib
 import re
 import signal
-import subprocess
 import sys
-import time
 
-from absl.testing import flagsaver
 import numpy as np
 import oracles
 import pytest
+import running
 
 import leep_jax
 from leep_jax import score
@@ -29,14 +26,7 @@ COLUMNS = {
 
 
 def run(capsys, *args):
-  """Runs the command in this process: status, output, errors."""
-  saved = flagsaver.save_flag_values(score.FLAGS)
-  try:
-    status = score.main(["score", *args])
-  finally:
-    flagsaver.restore_flag_values(saved, score.FLAGS)
-  out, err = capsys.readouterr()
-  return status, out, err
+  return running.run(capsys, score, *args)
 
 
 @pytest.fixture
@@ -270,19 +260,12 @@ def test_output_is_checked_before_the_forward_pass(capsys, monkeypatch):
 
 
 def command(*args, **options):
-  return subprocess.Popen(
-    [sys.executable, "-m", "leep_jax.score", *args],
-    cwd=options.pop("cwd", ROOT),
-    env={**os.environ, "PYTHONPATH": str(ROOT), **options},
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-  )
+  return running.start("-m", "leep_jax.score", *args, **options)
 
 
 def test_command_line_mistake_has_no_traceback(tmp_path):
   process = command("--modle=x", cwd=tmp_path)
-  out, err = process.communicate(timeout=120)
+  out, err = process.communicate()
   assert process.returncode == 2
   assert out == ""
   assert (
@@ -345,14 +328,12 @@ def test_interrupted_run_leaves_no_output(tmp_path):
     "import time, leep_jax\n"
     "def make():\n"
     "  open('started', 'w').close()\n"
-    "  time.sleep(60)\n"
+    "  time.sleep(3600)\n"
   )
   process = command("--model=slow:make", "--output=rows.jsonl", cwd=tmp_path)
-  deadline = time.time() + 60
-  while not (tmp_path / "started").exists() and time.time() < deadline:
-    time.sleep(0.1)
+  running.wait_until((tmp_path / "started").exists, process)
   process.send_signal(signal.SIGINT)
-  _, err = process.communicate(timeout=60)
+  _, err = process.communicate()
   assert process.returncode == 130
   assert "interrupted" in err
   assert "Traceback" not in err
@@ -438,7 +419,7 @@ def test_terminals_without_plus_minus(capsys, predictions):
   with command(
     "--predictions=better.npz", cwd=predictions, PYTHONIOENCODING="ascii"
   ) as process:
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate()
   assert (process.returncode, err) == (0, "")
   assert " +- " in out
 
@@ -551,6 +532,6 @@ def test_a_reader_that_leaves_early_loses_no_rows(predictions):
     "--predictions=better.npz", "--output=rows.jsonl", cwd=predictions
   ) as process:
     process.stdout.close()
-    process.wait(timeout=120)
+    process.wait()
     assert "Traceback" not in process.stderr.read()
   assert len((predictions / "rows.jsonl").read_text().splitlines()) == 1

@@ -1,15 +1,15 @@
 """python -m leep_jax.sweep: rows, once each, whatever happens in between."""
 
 import json
-import os
 import random
-import signal
 import subprocess
 import sys
+import time
 
 import networks
 import numpy as np
 import pytest
+import running
 
 import leep_jax
 from leep_jax import sweep, tasks
@@ -147,34 +147,23 @@ def same(row, other):
       assert row[key] == value, key
 
 
-def start(arguments):
-  environment = dict(os.environ, PYTHONPATH=os.path.dirname(networks.__file__))
-  environment["XLA_FLAGS"] = ""
-  return subprocess.Popen(
-    [sys.executable, "-m", "leep_jax.sweep", *arguments],
-    env=environment,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-    cwd=os.path.dirname(os.path.dirname(leep_jax.__file__)),
-  )
-
-
 def test_killed_at_random_moments(whole, flags, tmp_path):
   folder = tmp_path / "killed"
+  expected = rows_of(whole)
   draw = random.Random(1)
-  arguments = [*flags, f"--output={folder}"]
-  for _ in range(4):
-    process = start(arguments)
-    try:
-      process.wait(timeout=2 + 6 * draw.random())
-    except subprocess.TimeoutExpired:
-      process.send_signal(signal.SIGKILL)
+  arguments = ["-m", "leep_jax.sweep", *flags, f"--output={folder}"]
+  for rows in (0, 1, len(expected) // 3, len(expected) // 2):
+    process = running.start(*arguments, XLA_FLAGS="")
+    running.wait_until(
+      lambda rows=rows: folder.exists() and count_lines(folder) >= rows, process
+    )
+    time.sleep(0.5 * draw.random())
+    process.kill()
     process.communicate()
-  process = start(arguments)
-  _, err = process.communicate(timeout=120)
+  process = running.start(*arguments, XLA_FLAGS="")
+  _, err = process.communicate()
   assert (process.returncode, err) == (0, "")
-  expected, found = rows_of(whole), rows_of(folder)
+  found = rows_of(folder)
   assert found.keys() == expected.keys()
   assert count_lines(folder) == len(expected)
   for name, row in expected.items():

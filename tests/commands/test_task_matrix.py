@@ -6,12 +6,11 @@ import json
 import os
 import pathlib
 import re
-import subprocess
 import sys
 
-from absl.testing import flagsaver
 import numpy as np
 import pytest
+import running
 import tensorflow_datasets as tfds
 
 import leep_jax
@@ -401,14 +400,7 @@ LEFT_OUT = (
 
 
 def run(capsys, *args):
-  """Runs the command in this process: status, output, errors."""
-  saved = flagsaver.save_flag_values(task_matrix.FLAGS)
-  try:
-    status = task_matrix.main(["task_matrix", *args])
-  finally:
-    flagsaver.restore_flag_values(saved, task_matrix.FLAGS)
-  out, err = capsys.readouterr()
-  return status, out, err
+  return running.run(capsys, task_matrix, *args)
 
 
 @pytest.fixture
@@ -569,18 +561,12 @@ def test_interrupted(capsys, monkeypatch):
 
 
 def test_a_reader_that_leaves_early_loses_no_matrix(faces):
-  with subprocess.Popen(
-    [
-      sys.executable, "-m", "leep_jax.task_matrix", "--dataset=csv:faces.csv",
-      "--output=m.csv",
-    ],
-    env={**os.environ, "PYTHONPATH": str(ROOT)},
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
+  with running.start(
+    "-m", "leep_jax.task_matrix", "--dataset=csv:faces.csv", "--output=m.csv",
+    cwd=os.getcwd(),
   ) as process:  # fmt: skip
     process.stdout.close()
-    assert process.wait(timeout=120) == 0
+    assert process.wait() == 0
     assert process.stderr.read() == LEFT_OUT
   assert len(pathlib.Path("m.csv").read_text().splitlines()) == 4
 

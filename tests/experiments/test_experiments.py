@@ -4,11 +4,11 @@ import dataclasses
 import json
 import math
 import signal
-import subprocess
-import sys
 
+import marks
 import numpy as np
 import pytest
+import running
 import tfds_sets
 
 from experiments import train_source, transfer_methods
@@ -48,13 +48,30 @@ def arguments(folder, output, *flags):
 
 def train(folder, output, *flags):
   """Starts a training; returns the process."""
-  return subprocess.Popen(
-    [sys.executable, "-m", *arguments(folder, output, *flags)],
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-    cwd=train_source.__file__.rsplit("/", 2)[0],
-  )
+  return running.start("-m", *arguments(folder, output, *flags))
+
+
+# Trains, but waits before the third epoch, whose first step is the eleventh.
+WAITING = """
+import sys, time
+from experiments import train_source
+
+make_step, steps = train_source.make_step, []
+
+def make(*args):
+  step = make_step(*args)
+
+  def counted(*args):
+    steps.append(None)
+    if len(steps) > 10:
+      time.sleep(3600)
+    return step(*args)
+
+  return counted
+
+train_source.make_step = make
+sys.exit(train_source.main(sys.argv))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +124,8 @@ def test_train_source_writes_a_source_and_its_card(tmp_path, tiny):
 def test_interrupted_training_goes_on_to_the_same_result(tmp_path, tiny, run):
   whole, parts = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"
   finish(train(tiny, whole, "--epochs=3"))
-  process = train(tiny, parts, "--epochs=3")
+  flags = arguments(tiny, parts, "--epochs=3")[1:]
+  process = running.start("-c", WAITING, *flags)
   for line in process.stdout:
     if line.startswith("epoch 2/3"):  # whose checkpoint is being written now
       process.send_signal(signal.SIGINT)
@@ -136,7 +154,8 @@ def test_interrupted_training_goes_on_to_the_same_result(tmp_path, tiny, run):
 
 
 @pytest.mark.parametrize(
-  "flag", ["--dtype=bfloat16", "--label_smoothing=0.1", "--noflip"]
+  "flag",
+  ["--dtype=bfloat16", *marks.exhaustive("--label_smoothing=0.1", "--noflip")],
 )
 def test_recipes(tmp_path, run, flag):
   path = tmp_path / "tiny.safetensors"

@@ -3,6 +3,7 @@
 from flax import nnx
 import jax
 import jax.numpy as jnp
+import marks
 import numpy as np
 import pytest
 import references
@@ -29,7 +30,17 @@ def test_every_architecture_has_a_reference():
   assert imagenet == set(references.GOLDEN)
 
 
-@pytest.mark.parametrize("arch", references.GOLDEN)
+# One of each family; the others differ in their sizes.
+SMALL = [
+  "resnet18", "mobilenet_v1_025", "efficientnet_b0", "convnext_tiny",
+  "vit_small_16", "darknet53",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+  "arch",
+  [*SMALL, *marks.exhaustive(*sorted(references.GOLDEN.keys() - set(SMALL)))],
+)
 def test_parity(arch, tmp_path):
   reference, tensors = references.golden(arch)
   assert catalog.parameter_count(arch, 1000) == reference["parameters"]
@@ -71,8 +82,8 @@ def test_smallest_image(arch):
 
 @pytest.mark.parametrize(
   "arch",
-  ["resnet18", "mobilenet_v1_025", "efficientnet_b0", "convnext_tiny",
-   "vit_small_16"],
+  ["resnet18", "vit_small_16",
+   *marks.exhaustive("mobilenet_v1_025", "efficientnet_b0", "convnext_tiny")],
 )  # fmt: skip
 def test_bfloat16_stays_near_float32(arch, tmp_path):
   _, tensors = references.golden(arch)

@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 import jax.numpy as jnp
+import marks
 import numpy as np
 import oracles
 import pytest
@@ -267,7 +268,9 @@ def on_devices(outputs, size):
   )
 
 
-@pytest.mark.parametrize("where", ["3 devices", "8 devices", "kept there"])
+@pytest.mark.parametrize(
+  "where", [*marks.exhaustive("3 devices", "8 devices"), "kept there"]
+)
 def test_groups_do_not_depend_on_devices_or_batches(where, rng):
   for outputs in both_outputs(*example(rng, n=230), rng):
     with programs.limit(1):

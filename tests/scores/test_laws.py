@@ -4,6 +4,7 @@ import math
 
 import cases
 import jax.numpy as jnp
+import marks
 import numpy as np
 import oracles
 import pytest
@@ -96,7 +97,9 @@ def test_every_score_states_its_laws():
 
 
 @cases.every_score
-@pytest.mark.parametrize("dtype", [np.float32, np.float16, jnp.bfloat16])
+@pytest.mark.parametrize(
+  "dtype", [np.float32, *marks.exhaustive(np.float16, jnp.bfloat16)]
+)
 def test_order_of_examples_does_not_matter(score, dtype, rng, device_count):
   values, truth = score.example(rng)
   values = values.astype(dtype)
@@ -146,7 +149,7 @@ def test_devices_change_nothing_but_rounding(score, rng):
 
 
 @cases.every_score
-@pytest.mark.parametrize("n", [999, 1024])
+@pytest.mark.parametrize("n", [999, *marks.exhaustive(1024)])
 def test_batches_change_nothing_but_rounding(
   score, n, rng, device_count, monkeypatch
 ):
@@ -169,7 +172,7 @@ def test_batches_change_nothing_but_rounding(
 
 
 @cases.every_score
-@pytest.mark.parametrize("size", [64, 100])
+@pytest.mark.parametrize("size", [*marks.exhaustive(64), 100])
 def test_outputs_on_devices_give_the_same(score, size, rng, device_count):
   values, truth = score.example(rng)
   pairs = [

@@ -11,6 +11,7 @@ import cv2
 from flax import nnx
 import jax
 import jax.numpy as jnp
+import marks
 import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
@@ -150,8 +151,8 @@ def test_every_part_depends_on_the_support_set(model):
     assert np.abs(a - b).max() > 1e-5
 
 
-@pytest.mark.parametrize("shots", [1, 2, 7, 50])
-@pytest.mark.parametrize("ways", [2, 5, 10])
+@pytest.mark.parametrize("shots", [1, *marks.exhaustive(2, 7, 50)])
+@pytest.mark.parametrize("ways", [2, *marks.exhaustive(5), 10])
 def test_shapes(model, ways, shots):
   support, labels = examples(0, (shots,) * ways)
   query, _ = examples(1, (2,) * ways)
