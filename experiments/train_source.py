@@ -45,7 +45,7 @@ import optax
 from leep_jax import command, data, validation
 from leep_jax.models import preprocessing as preprocessing_lib
 from leep_jax.reports import results
-from leep_jax.sources import catalog, checkpoints, network
+from leep_jax.sources import catalog, checkpoints, matching, network
 from leep_jax.transfer import augment
 from leep_jax.transfer.checkpoints import Checkpoints
 
@@ -193,7 +193,9 @@ def make_step(recipe, graph, optimizer, preprocessing):
   def step(training, key, images, labels, index):
     params, rest, opt = training
     keys = augment.keys(key, 0, len(index))
-    x = augment.augment(keys, images[index], crop=recipe.crop, flip=recipe.flip)
+    x = augment.augment(
+      keys, images[index], shift=recipe.crop, flip=recipe.flip
+    )
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
     (loss, rest), grads = grad_fn(params, rest, preprocessing(x), labels[index])
     updates, opt = optimizer.update(grads, opt, params)
@@ -330,7 +332,7 @@ def _write(model, card, output, test_set, preprocessing):
           f"{name} is too large for the float16 of {output}: is the learning "
           "rate too high?"
         )
-    checkpoints.load_into(model, tensors, origin=str(output))
+    matching.load_into(model, tensors, origin=str(output))
     graph, params, rest = _split(model)
     accuracy = make_accuracy(graph, preprocessing)
     card["test_accuracy"] = accuracy(params, rest, *test_set)

@@ -269,5 +269,7 @@ def main(argv: list[str]) -> int:
   return command.main([*argv[:1], *options], FLAGS, __doc__ or "", run)
 
 
+script = command.script(main)  # `leep-convert`
+
 if __name__ == "__main__":
-  sys.exit(main(sys.argv))
+  sys.exit(script())

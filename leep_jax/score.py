@@ -7,35 +7,37 @@ r"""Ranks source models for a target data set, from one forward pass each.
     srun python -m leep_jax.score --distributed  # all processes, one job
 
 Prints a table, best first by the first score named, each score with its
-standard error. Exit status 0; 2 for a mistake in what was asked (one line on
-standard error), 130 when interrupted. Rows of the sources that were finished
-are written and printed all the same. Of several processes the first one prints
-and writes, and all have the same status; if one dies the others stop with an
-error too.
+standard error. Exit status 0; 2 for an error in the input (one line on standard
+error), 130 when interrupted. Sources that were finished before are written and
+printed all the same. Of several processes the first one prints and writes, and
+all have the same status; if one dies, the others stop with an error.
 """
 
 from collections.abc import Callable
-import dataclasses
 import functools
 import sys
-import textwrap
 import time
 from typing import Any
 
 from absl import flags
-import jax
-import numpy as np
 
-from leep_jax import command, data, scores as scores_lib, validation, version
+from leep_jax import (
+  command,
+  common_flags,
+  data,
+  progress,
+  scores as scores_lib,
+  validation,
+)
 from leep_jax.engine import forward, hosts, outputs as outputs_lib, programs
-from leep_jax.reports import plots, results, tables
-from leep_jax.scores import jackknife, nce
-from leep_jax.sources import catalog
+from leep_jax.reports import plots, results, score_report, tables
+from leep_jax.scores import jackknife
 
-# Flags of this command alone, so that several commands can be imported.
+# A set of flags for each command: modules of several commands can be imported
+# without their flags colliding.
 FLAGS = flags.FlagValues()
-_SOURCES = command.SourceFlags(FLAGS)
-_DATA = command.DataFlags(FLAGS)
+_SOURCES = common_flags.SourceFlags(FLAGS)
+_DATA = common_flags.DataFlags(FLAGS)
 _PREDICTIONS = flags.DEFINE_list(
   "predictions",
   None,
@@ -115,27 +117,14 @@ _PROCESS = flags.DEFINE_integer(
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Scored:
-  """One source, scored."""
-
-  row: dict[str, Any]
-  estimates: dict[str, jackknife.Estimate | None]
-  undefined: dict[str, str]  # why, by score
-  truth: np.ndarray  # labels or targets
-
-  def same_examples(self, other: "_Scored") -> bool:
-    return np.array_equal(self.truth, other.truth)
-
-
 def _score(
   name: str,
-  names: Callable[[outputs_lib.Outputs], list[str]],
+  asked: "_AskedScores",
   dataset: tuple[str, str],
   make_outputs: Callable[[], outputs_lib.Outputs],
-  progress: command.Progress,
-) -> _Scored:
-  """Scores one source; times it without compilation."""
+  count: progress.Progress,
+) -> score_report.ScoredSource:
+  """Scores one source, and measures the time without compilation."""
   start, compiled = time.perf_counter(), programs.compile_seconds()
   undefined: dict[str, str] = {}
   try:
@@ -143,56 +132,41 @@ def _score(
     nothing = scores_lib.uninformative(outputs)
     estimates = scores_lib.estimate_scores(
       outputs,
-      names=names(outputs),
+      names=asked.names(outputs),
       groups=_GROUPS.value,
-      on_score=progress.scoring,
+      on_score=count.scoring,
       on_undefined=undefined.__setitem__,
     )
     for score in estimates:
-      # Not ranked, as if it were poor: nothing is known of it.
+      # A score of constant outputs says nothing of the source. Its number would
+      # rank as that of a poor one.
       what = nothing.get(scores_lib.SCORES[score].needs)
       if what is not None and what.constant:
         estimates[score] = None
         undefined[score] = what.why
   finally:
-    progress.clear()
+    count.clear()
   seconds = time.perf_counter() - start
   seconds -= programs.compile_seconds() - compiled
-  targets = outputs.targets
-  row = {
-    "model": name,
-    "dataset": dataset[0],
-    "split": dataset[1],
-    "num_examples": len(outputs),
-    "num_source_classes": outputs.num_source_classes,
-    "num_features": outputs.num_features,
-    "num_target_classes": outputs.num_classes if targets is None else None,
-    **_columns(estimates),
-    "note": "; ".join(what.why for what in nothing.values()) or None,
-    "seconds": round(seconds, 3),
-    "examples_per_second": round(len(outputs) / seconds, 1),
-    "devices": programs.all_device_count(),
-    "version": version.__version__,
-  }
-  truth = outputs.labels if targets is None else targets
-  return _Scored(row, estimates, undefined, truth)
+  row = score_report.make_row(
+    name,
+    outputs,
+    estimates,
+    dataset=dataset[0],
+    split=dataset[1],
+    seconds=seconds,
+    note="; ".join(what.why for what in nothing.values()) or None,
+  )
+  targets = outputs.labels if outputs.targets is None else outputs.targets
+  return score_report.ScoredSource(row, estimates, undefined, targets)
 
 
-def _columns(estimates):
-  """Columns of a row: each score, its standard error and interval."""
-  columns: dict[str, float | None] = {}
-  for name, estimate in estimates.items():
-    error = interval = None
-    if estimate is not None:
-      error, interval = estimate.standard_error, estimate.interval()
-    columns[name] = None if estimate is None else estimate.value
-    columns[f"{name}_se"] = error
-    columns[f"{name}_low"], columns[f"{name}_high"] = interval or (None, None)
-  return columns
+class _AskedScores:
+  """The scores that were asked for; `all` and the default depend on the data.
 
-
-class _Names:
-  """Which scores were asked for; `all` and the default depend on targets."""
+  Attributes:
+    chosen: their names; empty before the first source has outputs.
+  """
 
   def __init__(self, asked: list[str] | None):
     for name in asked or ():
@@ -201,38 +175,39 @@ class _Names:
     self._asked = asked
     self.chosen: list[str] = []
 
-  def __call__(self, outputs: outputs_lib.Outputs) -> list[str]:
-    """Returns them; the first source decides for all."""
-    if not self.chosen:
-      regression = outputs.has("targets")
-      asked = self._asked or (_REGRESSION if regression else _CLASSIFICATION)
-      fit = [
-        name
-        for name, score in scores_lib.SCORES.items()
-        if any(outputs.has(kind) for kind in score.target_kinds)
-      ]
-      if not {*fit, "all"} & set(asked):
-        kinds = ("real-valued targets", "classes")
-        have, need = kinds if regression else kinds[::-1]
-        raise validation.InputError(
-          f"--scores={','.join(asked)} need {need}, but these are {have}"
-        )
-      self.chosen = [name for name in asked if name != "all"]
-      if "all" in asked:
-        self.chosen += [name for name in fit if name not in self.chosen]
+  def names(self, outputs: outputs_lib.Outputs) -> list[str]:
+    """Returns the scores; the first source's outputs decide for all sources."""
+    if self.chosen:
+      return self.chosen
+    regression = outputs.has("targets")
+    asked = self._asked or (_REGRESSION if regression else _CLASSIFICATION)
+    fit = [
+      name
+      for name, score in scores_lib.SCORES.items()
+      if any(outputs.has(kind) for kind in score.target_kinds)
+    ]
+    if not {*fit, "all"} & set(asked):
+      kinds = ("real-valued targets", "classes")
+      have, need = kinds if regression else kinds[::-1]
+      raise validation.InputError(
+        f"--scores={','.join(asked)} need {need}, but these are {have}"
+      )
+    self.chosen = [name for name in asked if name != "all"]
+    if "all" in asked:
+      self.chosen += [name for name in fit if name not in self.chosen]
     return self.chosen
 
 
-def _score_models(models, overrides, names, dataset, on_row, on_error):
+def _score_models(models, overrides, asked, dataset, on_row, on_error):
   """Scores each source on a data set, going on after one that fails."""
   for name in models:
     try:
       source = hosts.agree(
-        functools.partial(catalog.load_source, name, overrides=overrides)
+        functools.partial(command.load_source, name, overrides=overrides)
       )
       mine = hosts.share(len(dataset))
-      progress = command.Progress(
-        tables.short(name, 30), mine.stop - mine.start
+      count = progress.Progress(
+        tables.short(name, 30), total=mine.stop - mine.start
       )
       compute = functools.partial(
         forward.compute_outputs,
@@ -240,34 +215,37 @@ def _score_models(models, overrides, names, dataset, on_row, on_error):
         dataset,
         batch_size=_BATCH_SIZE.value,
         dtype=_DTYPE.value,
-        progress=progress,
+        progress=count,
         over_hosts=True,
       )
       where = (dataset.name, dataset.split)
-      scored = _score(name, names, where, compute, progress)
-    except validation.DataError as e:  # would be the same for every source
+      scored = _score(name, asked, where, compute, count)
+    except validation.DataError as e:
+      # Every other source would meet the same mistake in the data.
       on_error(f"{e}")
       return
     except validation.InputError as e:
       on_error(f"{e}" if name in f"{e}" else f"{name}: {e}")
     except hosts.LostHost:
       raise
-    except Exception as e:  # out of memory, say: the others are still scored
+    except Exception as e:
+      # Such as out of memory: smaller sources can still be scored.
       failure = f"{name} failed: {type(e).__name__}: {validation.reason(e)}"
-      if hosts.count() > 1:  # other hosts, which know nothing of it, wait
+      # Other hosts know nothing of it and would wait for this one.
+      if hosts.count() > 1:
         raise hosts.LostHost(failure) from e
       on_error(failure)
     else:
       on_row(scored)
 
 
-def _score_predictions(paths, names, on_row, on_error):
+def _score_predictions(paths, asked, on_row, on_error):
   """Scores each file of outputs, going on after one that fails."""
   first = None
   for path in paths:
     try:
-      scored = _score_file(path, names)
-      if first is not None and first.truth.ndim != scored.truth.ndim:
+      scored = _score_file(path, asked)
+      if first is not None and first.targets.ndim != scored.targets.ndim:
         raise validation.InputError(
           f"{first.row['model']} and {path} hold labels (classes) and targets "
           "(real numbers): their scores do not compare"
@@ -276,16 +254,16 @@ def _score_predictions(paths, names, on_row, on_error):
       on_error(f"{e}" if path in f"{e}" else f"{path}: {e}")
       continue
     on_row(scored)
-    if first is not None and not scored.same_examples(first):
-      print(
+    if first is not None and not scored.has_same_targets(first):
+      progress.write(
         f"note: {first.row['model']} and {path} hold different labels, so "
-        "their scores do not compare sources",
-        file=sys.stderr,
+        "their scores do not compare sources"
       )
     first = first or scored
 
 
-def _score_file(path, names):
+def _score_file(path, asked):
+  """Scores the outputs in a file."""
   arrays: dict[str, Any] = validation.read_npz(path)
   if not {"labels", "targets"} & set(arrays):
     raise validation.InputError(
@@ -304,123 +282,18 @@ def _score_file(path, names):
       for key, array in arrays.items()
     }
   outputs = outputs_lib.Outputs.from_arrays(**arrays, name=path)
-  progress = command.Progress(tables.short(path, 30), len(outputs))
+  count = progress.Progress(tables.short(path, 30), total=len(outputs))
   where = ("predictions", "all")
-  return _score(path, names, where, lambda: outputs, progress)
+  return _score(path, asked, where, lambda: outputs, count)
 
 
-def _marks(scored, names):
-  """Which sources cannot be told apart from the best, by score.
-
-  None where there is nothing to compare: one source, or other examples.
-  """
-  if len(scored) < 2 or not all(map(scored[0].same_examples, scored)):
-    return None
-  return {
-    name: jackknife.indistinguishable([s.estimates[name] for s in scored])
-    for name in names
-    if any(s.row[f"{name}_se"] is not None for s in scored)
-  }
-
-
-def _report(scored, names, marks):
-  """Prints the table with what a reader needs to judge it."""
-  rows = [s.row for s in scored]
-  first = rows[0]
-  count, kind = first["num_target_classes"], "class"
-  if count is None:
-    count, kind = scored[0].truth.shape[1], "target"
-  print(
-    f"{_where(first)}: {tables.count(first['num_examples'], 'example')}, "
-    f"{tables.count(count, kind)}. Best first by {names[0]}.\n"
-  )
-  _print(tables.format_table(rows, names, marks=marks))
-  print()
-  groups = max(
-    (len(e.deleted) for s in scored for e in s.estimates.values() if e),
-    default=0,
-  )
-  if marks:
-    print(
-      "* best of its column, or not told apart from it (paired differences, "
-      f"{jackknife.LEVEL:.0%})."
-    )
-  if groups:
-    _print(f"± is one standard error, from {groups} groups of examples.")
-  short = tables.short_names([row["model"] for row in rows])
-  without: dict[tuple[str, str], list[str]] = {}
-  for i, source in enumerate(scored):
-    for name, why in source.undefined.items():
-      without.setdefault((short[i], why), []).append(name)
-    if source.row["note"] not in (None, *source.undefined.values()):
-      _wrap(f"{short[i]}: {source.row['note']}")
-  for (model, why), missing in without.items():
-    stop = "" if why.endswith("?") else "."
-    _wrap(f"{model} has no {', '.join(missing)}: {why}{stop}")
-  saturated = [
-    short[i]
-    for i, source in enumerate(scored)
-    if "h_score" in names
-    and source.estimates["h_score"] is not None
-    and (source.row["num_features"] or 0) >= source.row["num_examples"]
-  ]
-  if saturated:
-    _wrap(
-      f"h_score tells nothing of {validation.some(saturated)}: with no more "
-      "examples than features it is the same for any source; "
-      "regularized_h_score is not."
-    )
-  in_nats = [name for name in ("leep", "nce", "n_leep") if name in names]
-  if in_nats and scored[0].truth.ndim == 1:
-    *most, last = in_nats
-    those = f"{', '.join(most)} and {last} are" if most else f"{last} is"
-    _wrap(
-      f"{those} in nats: 0 is perfect, "
-      f"{-nce.task_hardness(scored[0].truth):z.4f} is a source that knows "
-      "nothing."
-    )
-  count, several = first["devices"], ""
-  if hosts.count() > 1:
-    several = f" of {hosts.count()} processes"
-  print(
-    f"{count} {jax.default_backend()} device{'s' * (count > 1)}{several}; "
-    f"{sum(r['seconds'] for r in rows):.1f} s, and "
-    f"{programs.compile_seconds():.1f} s of compilation."
-  )
-
-
-def _wrap(text: str) -> None:
-  print("\n".join(textwrap.wrap(text, tables.WIDTH, subsequent_indent="  ")))
-
-
-def _where(row):
-  """The data set and split of a row, in words."""
-  return row["dataset"] + (f" {row['split']}" if row["split"] != "all" else "")
-
-
-def _print(text):
+def _print(text: str) -> None:
   """Prints, also where the terminal has no plus-minus sign."""
   try:
     text.encode(sys.stdout.encoding or "utf-8")
   except UnicodeEncodeError:
     text = text.replace(" ± ", " +- ").replace("±", "+-")
   print(text)
-
-
-def _draw(scored, names, marks, path):
-  """Draws the ranking by the first score."""
-  name = names[0]
-  ends = [(s.row[f"{name}_low"], s.row[f"{name}_high"]) for s in scored]
-  first = scored[0].row
-  plots.ranking(
-    tables.short_names([s.row["model"] for s in scored]),
-    [s.row[name] for s in scored],
-    [None if low is None else (low, high) for low, high in ends],
-    score=name,
-    title=f"{_where(first)}: {first['num_examples']:,} examples",
-    marked=marks.get(name) if marks else None,
-    path=path,
-  )
 
 
 def _start() -> None:
@@ -441,6 +314,7 @@ def _start() -> None:
 
 
 def _check_files() -> None:
+  """Refuses files that could not be written at the end."""
   if _OUTPUT.value is not None:
     results.check_output(_OUTPUT.value)
   if _PLOT.value is not None:
@@ -448,7 +322,7 @@ def _check_files() -> None:
 
 
 def _check_predictions() -> None:
-  """Refuses flags that say how outputs are made, where they are given."""
+  """Refuses flags of sources and data, which files of outputs do not need."""
   for flag in (
     *_SOURCES.all, *_DATA.all, _TARGET, _BATCH_SIZE, _DTYPE, _DISTRIBUTED,
     _COORDINATOR, _PROCESSES, _PROCESS,
@@ -460,9 +334,55 @@ def _check_predictions() -> None:
       )
 
 
+def _score_all(asked, scored):
+  """Appends every source to `scored`; returns the exit status."""
+  failed: list[str] = []
+
+  def note(message):
+    failed.append(message)
+    command.print_error(message)
+
+  try:
+    if _PREDICTIONS.value is not None:
+      paths = common_flags.names(_PREDICTIONS, "file")
+      _score_predictions(paths, asked, scored.append, note)
+    else:
+      models = _SOURCES.names()
+      overrides = _SOURCES.overrides()
+      dataset = hosts.agree(lambda: _DATA.load(target=_TARGET.value))
+      _score_models(models, overrides, asked, dataset, scored.append, note)
+  except KeyboardInterrupt:
+    print("\ninterrupted", file=sys.stderr)
+    return 130
+  except hosts.LostHost as e:
+    command.print_error(e)
+    return 1
+  return 2 if failed else 0
+
+
+def _write(scored, names, status):
+  """Writes the files and prints the table, on the first host."""
+  best = score_report.best_sources(scored, names)
+
+  def write():
+    if _OUTPUT.value:
+      results.write_rows(_OUTPUT.value, [source.row for source in scored])
+    if _PLOT.value:
+      score_report.draw(scored, names, best, path=_PLOT.value)
+
+  # Files come first: whoever reads the table may close the pipe.
+  if status in (0, 2):
+    hosts.on_first_host(write)
+  elif hosts.index() == 0:  # no collective: other hosts may have died
+    write()
+  if hosts.index() == 0:
+    _print(score_report.format_report(scored, names, best))
+
+
 def _run() -> int:
-  asked = None if _SCORES.value is None else command.names(_SCORES, "score")
-  names = _Names(asked)
+  asked = _AskedScores(
+    None if _SCORES.value is None else common_flags.names(_SCORES, "score")
+  )
   validation.at_least_1("groups", _GROUPS.value)
   if _PREDICTIONS.value is not None:
     _check_predictions()
@@ -470,46 +390,10 @@ def _run() -> int:
   hosts.on_first_host(_check_files)
   if _BATCH_SIZE.value is not None:
     validation.at_least_1("batch_size", _BATCH_SIZE.value)
-  scored: list[_Scored] = []
-  failed: list[str] = []
-
-  def on_error(message):
-    failed.append(message)
-    command.print_error(message)
-
-  try:
-    if _PREDICTIONS.value is not None:
-      paths = command.names(_PREDICTIONS, "file")
-      _score_predictions(paths, names, scored.append, on_error)
-    else:
-      models = _SOURCES.names()
-      overrides = _SOURCES.overrides()
-      dataset = hosts.agree(lambda: _DATA.load(target=_TARGET.value))
-      _score_models(models, overrides, names, dataset, scored.append, on_error)
-  except KeyboardInterrupt:
-    print("\ninterrupted", file=sys.stderr)
-    status = 130
-  except hosts.LostHost as e:
-    on_error(f"{e}")
-    status = 1
-  else:
-    status = 2 if failed else 0
-  if not scored:
-    return status
-  marks = _marks(scored, names.chosen)
-
-  def write():
-    if _OUTPUT.value:
-      results.write_rows(_OUTPUT.value, [s.row for s in scored])
-    if _PLOT.value:
-      _draw(scored, names.chosen, marks, _PLOT.value)
-
-  if status in (0, 2):  # first: printing can fail
-    hosts.on_first_host(write)
-  elif hosts.index() == 0:  # the others may be gone
-    write()
-  if hosts.index() == 0:
-    _report(scored, names.chosen, marks)
+  scored: list[score_report.ScoredSource] = []
+  status = _score_all(asked, scored)
+  if scored:
+    _write(scored, asked.chosen, status)
   return status
 
 
@@ -518,9 +402,23 @@ def main(argv: list[str]) -> int:
 
   Args:
     argv: the program's name and its flags.
+
+  Example:
+    >>> from leep_jax import score
+    >>> score.main(
+    ...   ["score", "--model=fashion_mnist_resnet8", "--limit=100",
+    ...    "--scores=nce", "--groups=1"]
+    ... )
+    digits: 100 examples, 10 classes. Best first by nce.
+    <BLANKLINE>
+       model                      nce  images/s
+    1  fashion_mnist_resnet8  -1...
+    0
   """
   return command.main(argv, FLAGS, __doc__ or "", _run)
 
 
+script = command.script(main)  # `leep-score`
+
 if __name__ == "__main__":
-  sys.exit(main(sys.argv))
+  sys.exit(script())

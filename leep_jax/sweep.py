@@ -5,20 +5,20 @@ r"""Scores and trains many sources for many tasks, resumably.
       --transfer=retrain_head --output=runs/large --cache_dir=cache
     python -m leep_jax.sweep --output=runs/large --report
 
-Each source sees the data once: its outputs are kept in --cache_dir. Each result
-is a row in the folder --output, on disk as soon as it is there: scores have the
-method `score`, trained models that of --transfer. The same command started
-again does what is missing, and nothing twice. --dry_run prints what it would
-do.
+Each source makes one pass over the data: its outputs are cached in --cache_dir.
+Each result is a row of a file in the folder --output, written as soon as it is
+known. Rows of scores have the method `score`, those of trained models their
+method of --transfer. The same command started again computes the rows that are
+missing, and no others. --dry_run prints what it would do.
 
 Several workers share the work with --worker=0/4 to --worker=3/4, on one or many
 machines; each writes a file of its own.
 
---report prints the correlations of scores with truths, and writes them with
-figures to the folder `report` in --output.
+--report prints the correlations of scores with transfer performance, and writes
+them with figures to the folder `report` in --output.
 
-Exit status 0; 2 for a mistake in what was asked (one line on standard error),
-130 when interrupted.
+Exit status 0; 2 for an error in the input (one line on standard error), 130
+when interrupted.
 """
 
 import contextlib
@@ -32,21 +32,21 @@ from etils import epath
 
 from leep_jax import (
   command,
-  data,
+  common_flags,
+  progress,
   scores as scores_lib,
+  sweep_rows,
   tasks as tasks_lib,
   validation,
 )
 from leep_jax.engine import cache, forward
 from leep_jax.reports import results, sweep_report, tables
-from leep_jax.sources import catalog
-from leep_jax.tasks import task_scores
 from leep_jax.transfer import recipe_flags, trials
 
 FLAGS = flags.FlagValues()
-_SOURCES = command.SourceFlags(FLAGS)
+_SOURCES = common_flags.SourceFlags(FLAGS)
 _RECIPE = recipe_flags.RecipeFlags(FLAGS)
-_DATA = command.PairFlags(FLAGS)
+_DATA = common_flags.PairFlags(FLAGS)
 _TASKS = flags.DEFINE_string(
   "tasks",
   "subsets(count=200)",
@@ -106,22 +106,32 @@ _TRUTH = flags.DEFINE_enum(
   "What --report compares scores with.",
   flag_values=FLAGS,
 )
-_PROBED = 256  # images that --dry_run times
-_AT_ONCE = 256  # tasks that are scored together
+_PROBED = 256  # images on which --dry_run measures the speed
 
 
 def read_rows(folder: Any) -> list[dict[str, Any]]:
   """Returns the rows of all workers of a sweep, each once.
 
   Args:
-    folder: of the sweep.
+    folder: the sweep's `--output`.
 
   Raises:
-    InputError: if there are none, or a file is none of rows.
+    InputError: if there are no rows, or a file is damaged.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> from leep_jax import sweep
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   for worker in range(2):
+    ...     file = pathlib.Path(folder) / f"rows-{worker}-of-2.jsonl"
+    ...     _ = file.write_text('{"model": "a", "method": "score"}\\n')
+    ...   sweep.read_rows(folder)
+    [{'model': 'a', 'method': 'score'}]
   """
   try:
     files = sorted(epath.Path(folder).expanduser().glob("rows-*.jsonl"))
-  except ImportError as e:  # of the package of an object store
+  except ImportError as e:
+    # The package of an object store, such as gs://, is not installed.
     raise validation.InputError(
       f"cannot read {folder}: {validation.reason(e)}"
     ) from e
@@ -135,7 +145,7 @@ def read_rows(folder: Any) -> list[dict[str, Any]]:
 
 
 def _worker():
-  """Number and count of workers."""
+  """Index and count of workers."""
   index, slash, count = _WORKER.value.partition("/")
   if not (slash and index.isdigit() and count.isdigit()):
     raise validation.InputError(
@@ -149,173 +159,12 @@ def _worker():
   return int(index), int(count)
 
 
-class _Sweep:
-  """What every source goes through."""
-
-  def __init__(
-    self, target, names, methods, recipe, kept, rows, mine, others, folder
-  ):
-    self.checkpoints = str(folder / "checkpoints")
-    self.target, self.names, self.methods = target, names, methods
-    self.recipe, self.cache, self.rows = recipe, kept, rows
-    self._mine, self._others = mine, others
-
-  def outputs(self, source, dataset):
-    """Outputs on one set, kept or computed now."""
-    progress = command.LateProgress(
-      f"{tables.short(source.name, 30)} {dataset.split}"
-    )
-    try:
-      return self.cache.outputs(
-        source,
-        dataset,
-        dtype=_DTYPE_OF_SCORES.value,
-        progress=lambda done: progress(done, len(dataset)),
-      )
-    finally:
-      progress.clear()
-
-  def about(self, model, source):
-    """What rows say of a source."""
-    return {
-      "model": model,
-      "source_digest": cache.source_digest(source),
-      "forward_dtype": _DTYPE_OF_SCORES.value,
-    }
-
-  def wanted(self, model, source):
-    """Tasks to score, and tasks and seeds to train for, by method."""
-    about = self.about(model, source)
-    there = [*self.rows.rows, *self._others]
-    done = {trials.key(row) for row in there}
-    found = {
-      sweep_report.SCORED: [
-        task
-        for task in self.target.tasks
-        if trials.key(self._score_row(about, task)) not in done
-        and self._is_mine(model, task)
-      ]
-    }
-    for method in self.methods:
-      found[method] = [
-        (task, seed)
-        for task, seed in trials.missing(
-          self.target, about, method, self.recipe, there
-        )
-        if self._is_mine(model, task)
-      ]
-    return found
-
-  def needed(self, source, wanted):
-    """Sets whose outputs are wanted and not kept yet."""
-    used: dict[str, data.Dataset] = {}
-    for method, found in wanted.items():
-      for trial in found:
-        task = trial if method == sweep_report.SCORED else trial[0]
-        sets = self.target.sets(task.one_set)
-        if method == sweep_report.SCORED:
-          sets = sets[:1]
-        elif method not in ("retrain_head", "probe"):
-          sets = ()
-        used |= {dataset.split: dataset for dataset in sets}
-    return [
-      dataset
-      for dataset in used.values()
-      if not self.cache.has(source, dataset, dtype=_DTYPE_OF_SCORES.value)
-    ]
-
-  def _is_mine(self, model, task):
-    index, count = self._mine
-    return tasks_lib.share(f"{model} {task.name}", count) == index
-
-  def _score_row(self, about, task):
-    return {
-      **about, **self.target.row(), **task.row(), "method": sweep_report.SCORED,
-      "recipe": sorted(self.names), "seed": None,
-    }  # fmt: skip
-
-  def run(self, model, source):
-    """Scores and trains what is missing of one source."""
-    trials.check_model(model, self.methods, self.recipe)
-    about, wanted = self.about(model, source), self.wanted(model, source)
-    self._tell_other_digests(model, about["source_digest"])
-    self._score(about, source, wanted[sweep_report.SCORED])
-    for method in self.methods:
-      progress = command.LateProgress(f"{tables.short(model, 30)} {method}")
-      try:
-        trials.run(
-          source,
-          self.target,
-          wanted[method],
-          method=method,
-          about=about,
-          recipe=self.recipe,
-          outputs=self.outputs,
-          on_row=self.rows.append,
-          progress=progress,
-          checkpoints=self.checkpoints,
-        )
-      finally:
-        progress.clear()
-
-  def _tell_other_digests(self, model, digest):
-    """Notes rows of a source of this name that computed something else."""
-    old = [
-      row
-      for row in self.rows.rows
-      if row["model"] == model and row.get("source_digest") != digest
-    ]
-    if old:
-      validation.note(
-        f"{len(old)} rows of {model} are of other weights, preprocessing or "
-        "code than it has now: they stay, and it is scored anew"
-      )
-
-  def _score(self, about, source, tasks):
-    for one_set in (False, True):
-      chosen = [task for task in tasks if task.one_set == one_set]
-      if not chosen:
-        continue
-      outputs = self.outputs(source, self.target.sets(one_set)[0])
-      for what in scores_lib.uninformative(outputs).values():
-        if what.constant:
-          validation.note(f"{source.name}: {what.why}")
-      progress = command.LateProgress(
-        f"{tables.short(source.name, 30)} scores", what="tasks"
-      )
-      try:
-        for start in range(0, len(chosen), _AT_ONCE):
-          self._score_some(about, outputs, chosen, start, progress)
-      finally:
-        progress.clear()
-
-  def _score_some(self, about, outputs, tasks, start, progress):
-    """Scores some tasks together; a row is there as soon as its scores are."""
-    some = tasks[start : start + _AT_ONCE]
-    started = time.perf_counter()
-
-    def on_row(i, scores):
-      nonlocal started
-      now = time.perf_counter()
-      row = {
-        **self._score_row(about, some[i]),
-        "scores": scores,
-        "seconds": round(now - started, 6),
-        **trials.made_by(),
-      }
-      started = now
-      self.rows.append(row)
-      progress(start + i + 1, len(tasks))
-
-    task_scores.score_tasks(outputs, some, names=self.names, on_row=on_row)
-
-
 def _dry_run(sweep, models, overrides):
-  """Prints what there is to do, with an estimate from a short measurement."""
+  """Prints what is missing, with estimates from a short measurement."""
   seconds = 0.0
   for model in models:
     try:
-      source = catalog.load_source(model, overrides=overrides)
+      source = command.load_source(model, overrides=overrides)
       wanted = sweep.wanted(model, source)
     except validation.InputError as e:
       print(f"error: {e}" if model in f"{e}" else f"error: {model}: {e}")
@@ -338,9 +187,10 @@ def _dry_run(sweep, models, overrides):
 
 
 def _measure(source, dataset):
-  """Images a second, and bytes kept for each."""
+  """Speed in images a second, and bytes of cached outputs for each image."""
   few, dtype = dataset.take(_PROBED), _DTYPE_OF_SCORES.value
-  forward.compute_outputs(source, few, dtype=dtype)  # compiles
+  # Once untimed, which compiles.
+  forward.compute_outputs(source, few, dtype=dtype)
   start = time.perf_counter()
   outputs = forward.compute_outputs(source, few, dtype=dtype)
   rate = len(few) / (time.perf_counter() - start)
@@ -349,6 +199,7 @@ def _measure(source, dataset):
 
 
 def _run_report(folder):
+  """Prints and writes correlations."""
   rows = read_rows(folder)
   written = pathlib.Path(folder).expanduser() / "report"
   try:
@@ -364,75 +215,91 @@ def _run_report(folder):
   print(f"\nwritten to {written}")
 
 
+def _known(flag, what, table):
+  """The names of a list flag, each of which a table must have."""
+  names = common_flags.names(flag, what)
+  for name in names:
+    if name not in table:
+      raise validation.unknown(what, name, table)
+  return names
+
+
+def _target():
+  """The data and the tasks that the flags name."""
+  train, test = _DATA.load_pair()
+  tasks = tasks_lib.parse(
+    _TASKS.value, train.labels(), test.labels(), seed=_SEED.value
+  )
+  return trials.Target(train, test, tasks)
+
+
+def _open_rows(stack, folder, worker):
+  """Rows of this worker, to append to, and those of all other workers."""
+  rows: Any = results.NoRows()
+  others = []
+  if not _DRY_RUN.value:
+    rows = stack.enter_context(
+      results.Rows(folder / f"rows-{worker[0]}-of-{worker[1]}.jsonl")
+    )
+  for file in sorted(folder.glob("rows-*.jsonl")):
+    if _DRY_RUN.value or file != rows.path:
+      others += results.parse_rows(file.read_bytes(), name=str(file))[0]
+  return rows, others
+
+
+def _run_sources(sweep, models, overrides):
+  """Scores and trains what is missing; returns the exit status."""
+  before = len(sweep.rows.rows)
+  status = command.for_each_source(
+    models,
+    lambda model: sweep.run(
+      model, command.load_source(model, overrides=overrides)
+    ),
+  )
+  count = len(sweep.rows.rows)
+  print(
+    f"{_OUTPUT.value}: {tables.count(count, 'row')}, {count - before} of them "
+    "new"
+  )
+  return status
+
+
 def _run() -> int:
   if not _OUTPUT.value:
     raise validation.InputError("--output is missing: which folder is it?")
   if _REPORT.value:
     _run_report(_OUTPUT.value)
     return 0
-  names = command.names(_SCORES, "score")
-  for name in names:
-    if name not in scores_lib.SCORES:
-      raise validation.unknown("score", name, scores_lib.SCORES)
-  methods = [] if not _TRANSFER.value else command.names(_TRANSFER, "method")
-  for method in methods:
-    if method not in trials.METHODS:
-      raise validation.unknown("method", method, trials.METHODS)
-  recipe, mine = _RECIPE.recipe(), _worker()
+  names = _known(_SCORES, "score", scores_lib.SCORES)
+  methods: list[str] = []
+  if _TRANSFER.value:
+    methods = _known(_TRANSFER, "method", trials.METHODS)
+  recipe, worker = _RECIPE.recipe(), _worker()
   models, overrides = _SOURCES.names(), _SOURCES.overrides()
-  train, test = _DATA.load_pair()
-  target = trials.Target(
-    train,
-    test,
-    tasks_lib.parse(
-      _TASKS.value, train.labels(), test.labels(), seed=_SEED.value
-    ),
-  )
+  target = _target()
   trials.check(target, methods, recipe)
   folder = epath.Path(_OUTPUT.value).expanduser()
-  failed, status = False, 0
   with contextlib.ExitStack() as stack:
-    rows: Any = results.NoRows()
-    others = []
-    if not _DRY_RUN.value:
-      rows = stack.enter_context(
-        results.Rows(folder / f"rows-{mine[0]}-of-{mine[1]}.jsonl")
-      )
-    for file in sorted(folder.glob("rows-*.jsonl")):
-      if _DRY_RUN.value or file != rows.path:
-        others += results.parse_rows(file.read_bytes(), name=str(file))[0]
-    kept = cache.Cache(
-      _CACHE_DIR.value or pathlib.Path(_OUTPUT.value) / "cache",
-      on_note=lambda text: print(f"note: {text}", file=sys.stderr),
-    )
-    sweep = _Sweep(
-      target, names, methods, recipe, kept, rows, mine, others, folder
+    rows, others = _open_rows(stack, folder, worker)
+    sweep = sweep_rows.Sweep(
+      target=target,
+      names=names,
+      methods=methods,
+      recipe=recipe,
+      cache=cache.Cache(
+        _CACHE_DIR.value or pathlib.Path(_OUTPUT.value) / "cache",
+        on_note=lambda text: progress.write(f"note: {text}"),
+      ),
+      rows=rows,
+      others=others,
+      worker=worker,
+      checkpoints=str(folder / "checkpoints"),
+      dtype=_DTYPE_OF_SCORES.value,
     )
     if _DRY_RUN.value:
       _dry_run(sweep, models, overrides)
       return 0
-    before = len(rows.rows)
-    try:
-      for model in models:
-        try:
-          sweep.run(model, catalog.load_source(model, overrides=overrides))
-        except results.CannotWriteError:
-          raise
-        except validation.DataError as e:  # would be so for every source
-          failed = True
-          command.print_error(e)
-          break
-        except validation.InputError as e:
-          failed = True
-          command.print_error(e, about=model)
-    except KeyboardInterrupt:
-      print("\ninterrupted", file=sys.stderr)
-      status = 130
-    print(
-      f"{_OUTPUT.value}: {tables.count(len(rows.rows), 'row')}, "
-      f"{len(rows.rows) - before} of them new"
-    )
-  return status or (2 if failed else 0)
+    return _run_sources(sweep, models, overrides)
 
 
 def main(argv: list[str]) -> int:
@@ -440,9 +307,23 @@ def main(argv: list[str]) -> int:
 
   Args:
     argv: the program's name and its flags.
+
+  Example:
+    >>> import tempfile
+    >>> from leep_jax import sweep
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   sweep.main(
+    ...     ["sweep", "--model=fashion_mnist_resnet8", "--limit=100",
+    ...      "--test_limit=50", "--tasks=all", "--scores=nce",
+    ...      f"--output={folder}"]
+    ...   )
+    /...: 1 row, 1 of them new
+    0
   """
   return command.main(argv, FLAGS, __doc__ or "", _run)
 
 
+script = command.script(main)  # `leep-sweep`
+
 if __name__ == "__main__":
-  sys.exit(main(sys.argv))
+  sys.exit(script())

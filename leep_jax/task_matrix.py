@@ -1,16 +1,15 @@
-r"""Transfer between yes-or-no tasks on the same examples, with no model.
+r"""Transfer between binary tasks on the same examples, without a model.
 
     python -m leep_jax.task_matrix --dataset=csv:attributes.csv
     python -m leep_jax.task_matrix --dataset=celeb_a --data_dir=DIR \
       --output=matrix.csv --plot=matrix.png
 
-Each attribute is a task. For every pair, NCE says from labels alone how well
-the first transfers to the second; the hardness of a task is what NCE is for a
-source that knows nothing, without its sign. Both are in nats.
+Each attribute is a task. For every pair of attributes, NCE estimates from
+labels alone how well the first transfers to the second. The hardness of a task
+is its entropy: minus the NCE of a source that knows nothing. Both are in nats.
 
 Prints the attributes, hardest first, each with its best source. Exit status 0;
-2 for a mistake in what was asked (one line on standard error), 130 when
-interrupted.
+2 for an error in the input (one line on standard error), 130 when interrupted.
 
 Reference: Tran, Nguyen & Hassner, "Transferability and Hardness of Supervised
 Classification Tasks", ICCV 2019.
@@ -65,17 +64,19 @@ _PLOT = flags.DEFINE_string(
   flag_values=FLAGS,
 )
 
-_NAME = 21  # most columns of a name, so that tables have at most 80
-_BLOCK = 1 << 22  # numbers in float32 at a time; few enough to count exactly
+_NAME = 21  # columns of a name, so that tables have at most 80
+# Numbers of a block that is multiplied in float32. It has at most so many
+# examples, and float32 represents every integer up to 2^24.
+_BLOCK = 1 << 22
 _ROW_NAME = "source (row) to target (column)"
 
 
 def nce_matrix(attributes: Any) -> np.ndarray:
-  """NCE of transfer between all pairs of attributes, in nats; at most 0.
+  """Computes NCE for all pairs of attributes, in nats; higher transfers better.
 
-  Row a, column b is -H(b given a) = `nce(attributes[:, a], attributes[:, b])`:
-  how well the source task a transfers to the target task b; higher transfers
-  better. On the diagonal it is 0.
+  Row a, column b is -H(b given a) = `nce(attributes[:, a], attributes[:, b])`,
+  for transfer from the source task a to the target task b. It is at most 0, and
+  0 on the diagonal.
 
   Args:
     attributes: `[n, A]`, each 0 or 1.
@@ -86,6 +87,12 @@ def nce_matrix(attributes: Any) -> np.ndarray:
   Raises:
     InputError: if there are no examples or attributes, or values are neither
       0 nor 1.
+
+  Example:
+    >>> from leep_jax import task_matrix
+    >>> attributes = [[0, 0], [0, 0], [1, 0], [1, 1]]
+    >>> task_matrix.nce_matrix(attributes).round(4).tolist()
+    [[0.0, -0.3466], [-0.4774, 0.0]]
 
   Reference: Tran, Nguyen & Hassner, "Transferability and Hardness of
   Supervised Classification Tasks", ICCV 2019.
@@ -103,10 +110,10 @@ def nce_matrix(attributes: Any) -> np.ndarray:
 
 
 def hardness(attributes: Any) -> np.ndarray:
-  """Entropy of each attribute, in nats: 0 to log 2; higher is harder.
+  """Computes the entropy of each attribute, in nats; higher is harder.
 
-  Minus the NCE of a source that gives every example the same label;
-  `task_hardness` of each column.
+  It is `task_hardness` of each column, from 0 to log 2: minus the NCE of a
+  source that gives every example the same label.
 
   Args:
     attributes: `[n, A]`, each 0 or 1.
@@ -117,6 +124,11 @@ def hardness(attributes: Any) -> np.ndarray:
   Raises:
     InputError: as `nce_matrix`.
 
+  Example:
+    >>> from leep_jax import task_matrix
+    >>> task_matrix.hardness([[0, 0], [0, 0], [1, 0], [1, 1]]).round(4).tolist()
+    [0.6931, 0.5623]
+
   Reference: Tran, Nguyen & Hassner, "Transferability and Hardness of
   Supervised Classification Tasks", ICCV 2019, section 5.
   """
@@ -124,11 +136,12 @@ def hardness(attributes: Any) -> np.ndarray:
   count = len(attributes)
   ones = attributes.sum(axis=0, dtype=np.int64)
   total = _log_likelihood(ones, count) + _log_likelihood(count - ones, count)
-  return np.abs(total / count)  # abs: never minus zero
+  # `abs` instead of a minus, which would print a hardness of 0 as -0.
+  return np.abs(total / count)
 
 
 def _co_occurrences(attributes):
-  """How many examples have both of two attributes, exactly: `[A, A]` int64."""
+  """The number of examples with both of two attributes, `[A, A]` int64."""
   count, width = attributes.shape
   rows = max(1, _BLOCK // width)
   both = np.zeros((width, width), np.int64)
@@ -156,9 +169,19 @@ def format_table(
     matrix: their `nce_matrix`.
 
   Returns:
-    Lines without a final newline: the share of examples that have the
-    attribute, its hardness, the other attribute that transfers best to it with
-    its NCE, and the part of the hardness that this one leaves.
+    Lines without a final newline. The columns are the fraction of examples that
+    have the attribute, its hardness, the other attribute that transfers best to
+    it, the NCE of that transfer, and which part of the hardness is left.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax import task_matrix
+    >>> attributes = np.array([[0, 0], [0, 0], [1, 0], [1, 1]])
+    >>> matrix = task_matrix.nce_matrix(attributes)
+    >>> print(task_matrix.format_table(attributes, ["hat", "smile"], matrix))
+    attribute  frequency  hardness  best source      nce  left
+    hat           0.5000    0.6931  smile        -0.4774   69%
+    smile         0.2500    0.5623  hat          -0.3466   62%
   """
   hard = hardness(attributes)
   others = np.where(np.eye(len(names), dtype=bool), -np.inf, matrix)
@@ -171,7 +194,7 @@ def format_table(
     if len(names) > 1 and hard[i] > 0:
       nce = matrix[best[i], i]
       cells += [short[best[i]], f"{nce:z.4f}", f"{-nce / hard[i]:.0%}"]
-    else:  # nothing to transfer, or from nowhere
+    else:  # a constant attribute, or no other one
       cells += ["-", "-", "-"]
     for column, cell in zip(columns, cells, strict=True):
       column.append(cell)
@@ -187,7 +210,7 @@ def format_table(
 
 
 def _rows(names, matrix, hard):
-  """One row per source; both are named in the header."""
+  """The rows of `--output`, one for each source task."""
   for name, row, its in zip(names, matrix, hard, strict=True):
     cells = zip(names, row.tolist(), strict=True)
     yield {_ROW_NAME: name, **dict(cells), "hardness": float(its)}
@@ -223,8 +246,10 @@ def _run() -> int:
   title += tables.count(len(names), "attribute")
   shown = list(names)
   if len({name.rpartition("/")[0] for name in names}) == 1:
-    shown = [name.rpartition("/")[2] for name in names]  # in one TFDS feature
-  if _OUTPUT.value is not None:  # first: printing can fail
+    # All are in one TFDS feature, whose name is left out of tables.
+    shown = [name.rpartition("/")[2] for name in names]
+  # Files come first: whoever reads the table may close the pipe.
+  if _OUTPUT.value is not None:
     results.write_rows(_OUTPUT.value, _rows(names, matrix, hard))
   if _PLOT.value is not None:
     plots.matrix(
@@ -251,9 +276,22 @@ def main(argv: list[str]) -> int:
 
   Args:
     argv: the program's name and its flags.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> from leep_jax import task_matrix
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   file = pathlib.Path(folder) / "attributes.csv"
+    ...   _ = file.write_text("hat,smile\\n0,0\\n0,0\\n1,0\\n1,1\\n")
+    ...   task_matrix.main(["task_matrix", f"--dataset=csv:{file}"])
+    csv:...: 4 examples, 2 attributes. Hardest first.
+    ...
+    0
   """
   return command.main(argv, FLAGS, __doc__ or "", _run)
 
 
+script = command.script(main)  # `leep-task-matrix`
+
 if __name__ == "__main__":
-  sys.exit(main(sys.argv))
+  sys.exit(script())

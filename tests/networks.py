@@ -7,6 +7,7 @@ import leep_jax
 from leep_jax.sources import network
 
 PREPROCESSING = leep_jax.Preprocessing(image_size=8, mean=(0.5,), std=(0.5,))
+WIDTH = 16  # of the features of `clusters`
 
 
 class Net(nnx.Module):
@@ -23,9 +24,9 @@ class Net(nnx.Module):
     return self.head(features), features
 
 
-def make_source(**options):
+def make_source(*, seed=0, **options):
   options = {"head": "head", "preprocessing": PREPROCESSING, **options}
-  return network.from_nnx("net", Net(), init=Net, **options)
+  return network.from_nnx("net", Net(seed), init=Net, **options)
 
 
 def images_of(seed, count):
@@ -37,3 +38,20 @@ def images_of(seed, count):
   images[labels == 2, :, :4] //= 4
   images[labels == 3, ::2] //= 4
   return images.astype(np.uint8), labels
+
+
+def mean_pixel(state, images):
+  """The function of a source without weights: the mean of each channel."""
+  values = images.mean(axis=(1, 2))
+  return values, values
+
+
+def clusters(seed, count, classes=8):
+  """Outputs of features alone: a cluster for each class."""
+  rng = np.random.default_rng(seed)
+  labels = rng.integers(0, classes, count)
+  centres = np.random.default_rng(99).normal(size=(classes, WIDTH))
+  features = centres[labels] + rng.normal(size=(count, WIDTH))
+  return leep_jax.Outputs.from_arrays(
+    features=features.astype(np.float32), labels=labels
+  )

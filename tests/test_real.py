@@ -12,6 +12,8 @@ import pytest
 import leep_jax
 from leep_jax.sources import catalog
 
+pytestmark = pytest.mark.exhaustive
+
 
 @pytest.fixture(scope="module")
 def run():

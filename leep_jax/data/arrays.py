@@ -130,7 +130,7 @@ def load(
   if not is_target:
     truth = validation.class_labels(truth)
     if names is None:
-      validation.tell_unused_classes(truth)
+      validation.note_unused_classes(truth)
   return _dataset(name, part or "all", images, truth, names)
 
 

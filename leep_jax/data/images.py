@@ -10,7 +10,7 @@ import warnings
 
 import numpy as np
 
-from leep_jax import files, validation
+from leep_jax import file_kinds, validation
 
 SUFFIXES = frozenset({
   ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib",
@@ -130,7 +130,7 @@ def _decode_with_pillow(content):
   import PIL.Image
   import PIL.ImageOps
 
-  kind = files.kind(content[:512])
+  kind = file_kinds.of_data(content[: file_kinds.HEAD_SIZE])
   if kind is not None:
     raise _Bad(f"it is {kind}")
   # Its warnings are of files that are refused, or read all the same.

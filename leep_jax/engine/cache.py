@@ -1,9 +1,9 @@
-"""Outputs kept on disk, so that a data set goes through a source only once.
+"""A cache of outputs on disk: a data set goes through a source only once.
 
-An entry is a folder, named by a digest of all that decides its content: the
-source's name, weights and code, preprocessing, data set, version, split,
-examples, type of the arithmetic, and the version of this package. It appears
-when it is complete, with a checksum of each file, and is checked when it is
+An entry is a folder. Its name is a digest of all that its content depends on:
+the source's name, weights and operations, preprocessing, data set, version,
+split, examples, dtype, and the version of this package. It gets its name when
+it is complete, contains a checksum of each file, and is checked when it is
 opened.
 """
 
@@ -27,21 +27,36 @@ from leep_jax.sources import catalog, source
 
 _CHECKSUMS = "checksums.json"
 _CHUNK = 1 << 24  # bytes
-# Sides of images with which a function is traced that names no size.
+# Sides of images with which the function of a source without a size is traced.
 _TRIED_SIZES = (32, 64, 224, 28)
 
 
 def source_digest(model: source.Source) -> str:
-  """Returns a digest of all that a source computes with, 16 hex digits.
+  """Returns a digest of a source's weights and operations, 16 hex digits.
 
-  It covers weights, preprocessing and options; of a source that this package
-  did not make, also what its function computes: the operations that JAX traces
-  and the arrays that the function refers to. Its text may change freely, and
-  so may code that it does not call.
+  It covers weights, preprocessing and options. For a source that this package
+  did not make, it also covers the operations that JAX traces in its function,
+  and the arrays that the function refers to. Changes of the function's text, or
+  of code that it does not call, leave the digest as it is.
 
   Raises:
-    InputError: if it has no weights in its state nor in its function, or the
+    InputError: if there are no weights in the state or the function, or the
       function cannot be traced.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> import leep_jax
+    >>> from leep_jax.engine import cache
+    >>> def source(weights):
+    ...   return leep_jax.Source(
+    ...     name="mine", state=weights,
+    ...     apply=lambda state, images: images.mean(axis=(1, 2)) @ state,
+    ...   )
+    >>> one, same, other = jnp.eye(3), jnp.eye(3), jnp.ones((3, 3))
+    >>> cache.source_digest(source(one)) == cache.source_digest(source(same))
+    True
+    >>> cache.source_digest(source(one)) == cache.source_digest(source(other))
+    False
   """
   about: tuple[Any, ...] = (model.preprocessing, model.options)
   if model.without_probs:
@@ -69,16 +84,16 @@ def source_digest(model: source.Source) -> str:
 
 
 def _is_listed(model):
-  """Whether `catalog.load_source` made it of a checkpoint.
+  """Returns whether `catalog.load_source` made a source from a checkpoint.
 
-  Its options then name what the package computes, whose version is in every
-  key.
+  Its options then name an architecture of this package, whose version is part
+  of every key: the operations need no digest.
   """
   return model.options.partition(" ")[0] in catalog.ARCHITECTURES
 
 
 def _traced(model):
-  """What the source's function computes, for an image of some size."""
+  """Traces the source's function for images of a size that it takes."""
   channels = len(model.preprocessing.mean)
   known = model.preprocessing.image_size
   sizes = _TRIED_SIZES if known is None else (known,)
@@ -97,7 +112,20 @@ def _traced(model):
 
 
 class Cache:
-  """A folder of outputs, which several processes may share."""
+  """A folder of outputs, which several processes may share.
+
+  Example:
+    >>> import tempfile
+    >>> import leep_jax
+    >>> from leep_jax.engine import cache
+    >>> source = leep_jax.load_source("fashion_mnist_resnet8")
+    >>> digits = leep_jax.load_dataset("digits", limit=20)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   cached = cache.Cache(folder)
+    ...   outputs = cached.outputs(source, digits)  # computed and written
+    ...   cached.has(source, digits), outputs.probs.shape
+    (True, (20, 10))
+  """
 
   def __init__(
     self,
@@ -108,8 +136,8 @@ class Cache:
     """Opens a cache; the folder is made when there is something to keep.
 
     Args:
-      folder: where the entries are.
-      on_note: called with a line when an entry is damaged and made anew.
+      folder: of the entries.
+      on_note: called with a line when an entry is damaged and computed again.
     """
     self.folder = pathlib.Path(folder).expanduser()
     self._on_note = on_note
@@ -122,13 +150,13 @@ class Cache:
     dtype: str = "float32",
     **options: Any,
   ) -> outputs_lib.Outputs:
-    """Returns kept outputs, or computes and keeps them.
+    """Returns cached outputs, or computes and caches them.
 
     Args:
       model: the source.
       dataset: the target data.
       dtype: of the forward pass.
-      **options: others of `compute_outputs`.
+      **options: other arguments of `compute_outputs`.
 
     Raises:
       InputError: as `compute_outputs`, or if the folder cannot be written.
@@ -156,7 +184,7 @@ class Cache:
 
   @contextlib.contextmanager
   def _alone(self, entry):
-    """Lets one process at a time have an entry; others wait for it."""
+    """Holds the lock of an entry; other processes wait for it."""
     try:
       self.folder.mkdir(parents=True, exist_ok=True)
       lock = filelock.FileLock(self.folder / f".{entry.name}.lock")
@@ -188,7 +216,7 @@ class Cache:
     }
 
   def _open(self, entry, about):
-    """Kept outputs, or None where there are none that can be trusted."""
+    """Returns the outputs of an entry, or None if it is missing or damaged."""
     if not entry.exists():
       return None
     try:
@@ -209,7 +237,7 @@ class Cache:
 
   def _make(self, entry, about, model, dataset, dtype, options):
     made = self.folder / f".new-{entry.name}"
-    shutil.rmtree(made, ignore_errors=True)  # left by one that was killed
+    shutil.rmtree(made, ignore_errors=True)  # of a killed process
     try:
       forward.compute_outputs(
         model, dataset, dtype=dtype, keep="disk", directory=made, **options

@@ -6,7 +6,7 @@ call them, in the same order.
 """
 
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 from jax.experimental import multihost_utils
@@ -14,16 +14,23 @@ import numpy as np
 
 from leep_jax import validation
 
-# A host that has been silent for so long is taken to have died: the others
-# then stop.
+# A host that sends no heartbeat for this long counts as dead; the others stop.
 _SILENCE = 30  # seconds
 # Upper bound on what one collective brings to each host, from all of them.
 _GATHERED_BYTES = 256 << 20
+# The largest array whose rows `gather_rows` brings to every host.
+_ROWS_BYTES = 1 << 30
 _Result = TypeVar("_Result")
 
 
 class LostHost(RuntimeError):
-  """What hosts do together has failed: this host cannot go on either."""
+  """A collective has failed, so this host cannot go on either.
+
+  Example:
+    >>> from leep_jax.engine import hosts
+    >>> issubclass(hosts.LostHost, RuntimeError)
+    True
+  """
 
 
 def start(
@@ -34,18 +41,24 @@ def start(
 ) -> None:
   """Joins this process to the others of a job, before anything uses JAX.
 
-  Without arguments JAX finds the others: on TPU pods, Slurm, Kubernetes and
-  Open MPI. If a host dies, JAX stops the others in about half a minute.
+  Without arguments JAX finds the others on TPU pods, Slurm, Kubernetes and Open
+  MPI. If a host dies, JAX stops the others after about half a minute.
 
   Args:
-    coordinator: `HOST:PORT`, an address of the first process and a free port
-      there that the others reach.
-    processes: how many there are; nothing is done for 1.
-    process: which of them this is, from 0.
+    coordinator: `HOST:PORT` of the first process: its address and a free port
+      that the others can reach.
+    processes: the number of processes; for 1, nothing is done.
+    process: the index of this process, from 0.
 
   Raises:
-    InputError: if only some of the arguments are given, they do not fit, no
+    InputError: if only some of the arguments are given, one is out of range, no
       job is found, or it cannot be joined.
+
+  Example:
+    >>> from leep_jax.engine import hosts
+    >>> hosts.start(coordinator="10.0.0.1:9876", processes=1, process=0)
+    >>> hosts.count()
+    1
   """
   given = (coordinator, processes, process)
   if any(x is None for x in given) and any(x is not None for x in given):
@@ -75,7 +88,7 @@ def start(
       heartbeat_timeout_seconds=_SILENCE,
       shutdown_timeout_seconds=_SILENCE,
     )
-  except Exception as e:  # JAX and each kind of cluster raise their own
+  except Exception as e:  # JAX and each cluster raise types of their own
     if coordinator is None and isinstance(e, ValueError):
       raise validation.InputError(
         "found no job of several processes (TPU pod, Slurm, Kubernetes, Open "
@@ -87,17 +100,29 @@ def start(
 
 
 def count() -> int:
-  """Returns how many hosts the job has."""
+  """Returns the number of hosts of the job.
+
+  Example:
+    >>> from leep_jax.engine import hosts
+    >>> hosts.count()
+    1
+  """
   return jax.process_count()
 
 
 def index() -> int:
-  """Returns which of the hosts this is, from 0."""
+  """Returns the index of this host, from 0.
+
+  Example:
+    >>> from leep_jax.engine import hosts
+    >>> hosts.index()
+    0
+  """
   return jax.process_index()
 
 
 def share(examples: int) -> slice:
-  """Returns which of so many examples are this host's: neighbours.
+  """Returns the slice of so many examples that is this host's share.
 
   Shares differ by at most one example.
 
@@ -114,9 +139,11 @@ def share(examples: int) -> slice:
 def _exchange(data: np.ndarray) -> Iterator[np.ndarray]:
   """Yields pieces `[H, m]` of the bytes `[k]` of H hosts, each a collective.
 
-  k must be the same on all hosts.
+  The number of bytes k must be the same on all hosts.
   """
-  size = max(_GATHERED_BYTES // count() // 8, 1) * 8  # whole float64 numbers
+  size = (
+    max(_GATHERED_BYTES // count() // 8, 1) * 8
+  )  # float64 numbers are not split
   for first in range(0, len(data), size):
     try:
       piece = multihost_utils.process_allgather(data[first : first + size])
@@ -129,13 +156,19 @@ def _exchange(data: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def gather(values: np.ndarray) -> list[np.ndarray]:
-  """Returns every host's array, in the order of hosts.
+  """Returns the arrays of all hosts, in the order of hosts.
 
   Args:
-    values: `[m, ...]`; between hosts only m may differ.
+    values: `[m, ...]`; m may be different on each host.
 
   Raises:
     LostHost: if a host has died.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.engine import hosts
+    >>> hosts.gather(np.arange(3))[0].tolist()  # of one host
+    [0, 1, 2]
   """
   if count() == 1:
     return [values]
@@ -151,15 +184,47 @@ def gather(values: np.ndarray) -> list[np.ndarray]:
   ]
 
 
-def agree(work: Callable[[], _Result]) -> _Result:
-  """Returns this host's `work()` when all hosts have done theirs.
+def gather_rows(array: np.ndarray, rows: int, name: str) -> np.ndarray:
+  """Returns the rows of all hosts in one array, in the order of hosts.
 
-  Whatever may fail on one host alone, such as reading a file, belongs inside:
-  else the others would wait for that host.
+  Args:
+    array: `[m, K]` float32, this host's rows.
+    rows: of all hosts together.
+    name: what the error calls the array.
+
+  Raises:
+    UndefinedScore: if the result would be larger than 1 GiB.
+    LostHost: if a host has died.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.engine import hosts
+    >>> hosts.gather_rows(np.ones((3, 2)), 3, "features").shape  # of one host
+    (3, 2)
+  """
+  size = 4 * rows * array.shape[1]
+  if size > _ROWS_BYTES:
+    raise validation.UndefinedScore(
+      f"it needs the {name} of all examples in one place, {size / 2**30:.1f} "
+      "GiB, but they are on several hosts: score it on one host"
+    )
+  return np.concatenate(gather(array))
+
+
+def agree(work: Callable[[], _Result]) -> _Result:
+  """Returns this host's `work()` when all hosts have finished theirs.
+
+  Work that may fail on one host alone, such as reading a file, must be done
+  here: otherwise the others would wait for that host forever.
 
   Raises:
     InputError: on all hosts, if the work has failed on one of several.
     LostHost: if a host has died.
+
+  Example:
+    >>> from leep_jax.engine import hosts
+    >>> hosts.agree(lambda: 2 + 2)
+    4
   """
   if count() == 1:
     return work()
@@ -172,7 +237,8 @@ def agree(work: Callable[[], _Result]) -> _Result:
     failed, said = e, validation.reason(e)
     if not isinstance(e, validation.InputError):
       said = f"{type(e).__name__}: {said}"
-  # All hosts raise the same kind of error, or they would go on differently.
+  # All hosts must raise the same type of error: callers handle types
+  # differently, and hosts that go on differently wait for each other forever.
   is_data = isinstance(failed, validation.DataError)
   kinds = np.concatenate(gather(np.asarray([is_data], np.uint8)))
   parts = gather(np.frombuffer(said.encode(), np.uint8))
@@ -191,12 +257,24 @@ def on_first_host(work: Callable[[], None]) -> None:
   Raises:
     InputError: on all hosts, if it has failed.
     LostHost: if a host has died.
+
+  Example:
+    >>> from leep_jax.engine import hosts
+    >>> hosts.on_first_host(lambda: print("written"))
+    written
   """
   agree(work if index() == 0 else lambda: None)
 
 
-def add(sums):
-  """Adds a pytree of float64 arrays over hosts, the same to the last bit."""
+def add(sums: Any) -> Any:
+  """Sums a pytree of float64 arrays over hosts; all get the same bits.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.engine import hosts
+    >>> hosts.add({"joint": np.ones(2)})["joint"].tolist()  # of one host
+    [1.0, 1.0]
+  """
   leaves, structure = jax.tree.flatten(sums)
   flat = np.concatenate([x.ravel() for x in leaves])
   parts = [x.view(np.float64).sum(axis=0) for x in _exchange(flat.view("u1"))]

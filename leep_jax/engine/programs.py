@@ -1,9 +1,12 @@
 """Compiled, data-parallel functions: the only module that names pmap or psum.
 
 `parallel` runs a pure function on the examples of a batch, spread over the
-devices of this process; inside it, `add_over_devices` sums over them. `trace`
-tells what a function computes, so that programs are kept under values, never
-under the identity of a closure.
+devices of this process. Inside it, `add_over_devices` sums over the devices.
+
+Compiled programs are cached under values: the function (compared by equality),
+shapes, dtypes, options and devices. `trace` makes a function equal to every
+other one that computes the same, so that a source that is loaded again compiles
+nothing, and no program keeps the weights of a source alive.
 
 A batch for d devices is a pytree of arrays `[d, b, ...]`: b examples for each.
 """
@@ -32,12 +35,14 @@ _AXIS = "devices"
 # any network is nearly as fast without them; gradients in float32, and sums,
 # need them for speed.
 _UNFUSED = {"cpu": {"xla_cpu_experimental_ynn_fusion_type": ""}}
-# A compiled program takes up to some hundred of the 65,530 memory maps that
-# Linux allows a process; beyond them, compiling ends it without a word.
+# A compiled program takes up to a few hundred of the 65,530 memory maps that
+# Linux allows a process. Without any left, a compilation kills the process.
 _MOST_PROGRAMS = 256
-_COMPILED_BYTES = 4 << 30  # of compiled programs kept on disk
+# The size of the folder of compiled programs; JAX deletes the oldest.
+_COMPILED_BYTES = 4 << 30
+# Least recently used first.
 _programs: collections.OrderedDict[Any, Callable[..., Any]] = (
-  collections.OrderedDict()  # the one used last is the last
+  collections.OrderedDict()
 )
 _limit: int | None = None
 _ADDRESS = re.compile(r"0x[0-9a-f]{6,}")
@@ -45,7 +50,14 @@ _ADDRESS = re.compile(r"0x[0-9a-f]{6,}")
 
 @contextlib.contextmanager
 def limit(count: int) -> Iterator[None]:
-  """Uses only this process's first `count` devices, inside a `with` block."""
+  """Uses only this process's first `count` devices, inside a `with` block.
+
+  Example:
+    >>> from leep_jax.engine import programs
+    >>> with programs.limit(1):
+    ...   programs.device_count()
+    1
+  """
   global _limit
   before, _limit = _limit, count
   try:
@@ -59,19 +71,38 @@ def _devices() -> tuple[jax.Device, ...]:
 
 
 def device_count() -> int:
-  """Returns how many devices this process feeds."""
+  """Returns the number of devices that this process uses.
+
+  Example:
+    >>> from leep_jax.engine import programs
+    >>> programs.device_count() >= 1
+    True
+  """
   return len(_devices())
 
 
 def all_device_count() -> int:
-  """Returns how many devices all hosts feed."""
+  """Returns the number of devices that all hosts use.
+
+  Example:
+    >>> from leep_jax.engine import programs
+    >>> programs.all_device_count() == programs.device_count()  # of one host
+    True
+  """
   return sum(int(x[0]) for x in hosts.gather(np.asarray([device_count()])))
 
 
 def memory_budget() -> tuple[int, int]:
-  """Returns bytes for kept outputs: on each device, and on the host.
+  """Returns the bytes for outputs on each device, and on the host.
 
-  Half of what is free now. A CPU "device" shares the host's memory: 0 there.
+  They are half of what is free now. A CPU "device" shares the host's memory and
+  gets 0.
+
+  Example:
+    >>> from leep_jax.engine import programs
+    >>> on_device, on_host = programs.memory_budget()
+    >>> on_host > 0
+    True
   """
   device = jax.local_devices()[0]
   free = 0
@@ -86,9 +117,16 @@ def memory_budget() -> tuple[int, int]:
 
 
 def split(array: np.ndarray, rows: int) -> np.ndarray:
-  """Spreads up to d * `rows` examples `[m, ...]` to `[d, rows, ...]`.
+  """Reshapes up to d * `rows` examples `[m, ...]` to `[d, rows, ...]`.
 
-  Missing examples become zeros; a full batch is not copied.
+  Zeros are appended to a smaller batch. A full one is not copied.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.engine import programs
+    >>> with programs.limit(1):
+    ...   programs.split(np.ones((3, 2)), 4).shape
+    (1, 4, 2)
   """
   count = device_count()
   missing = count * rows - len(array)
@@ -101,12 +139,12 @@ def split(array: np.ndarray, rows: int) -> np.ndarray:
 class _Program:
   """A pmapped function, compiled ahead of its first call with a shape.
 
-  Compiling ahead tells compile time from run time, and a call costs a quarter
-  of one through pmap's own dispatch. Programs are kept under the function
-  itself: functions that are equal, such as two of `Traced`, share theirs.
+  Compiling ahead separates compile time from run time, and a call then takes a
+  quarter of the time of one through pmap. Functions that are equal, such as two
+  of `Traced`, share their programs.
   """
 
-  seconds = 0.0  # spent tracing and compiling, by all of them
+  seconds = 0.0  # that tracing and compiling have taken, of all instances
 
   def __init__(
     self,
@@ -156,17 +194,26 @@ class _Program:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Traced:
-  """A function of arrays of certain shapes, known by what it computes.
+  """The operations of a function of arrays, from `trace`.
 
-  Two are equal if they compute the same, whatever Python made them: a program
-  that was compiled for one serves the other. Arrays that the function refers
-  to, such as the weights of a model that it closes over, are no part of it:
-  `trace` gives them apart, to be handed in at each call.
+  Two are equal if their operations are, so that a program compiled for one is
+  used for the other. Arrays that the function refers to, such as the weights of
+  a model in a closure, are not part of it: `trace` returns them separately, and
+  each call takes them as its first argument.
 
   Attributes:
     text: the operations, as JAX prints them.
     jaxpr: the same as JAX's data structure.
     shapes: of the results, a pytree of `jax.ShapeDtypeStruct`.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.engine import programs
+    >>> x = jnp.ones(3)
+    >>> one, _ = programs.trace(lambda x: 2 * x, x)
+    >>> other, _ = programs.trace(lambda y: 2 * y, x)
+    >>> one == other
+    True
   """
 
   text: str
@@ -186,25 +233,34 @@ class Traced:
 
   @functools.cached_property
   def _key(self):
-    # An address in the text may later be that of another object.
-    apart = id(self) if _ADDRESS.search(self.text) else 0
+    # The text of an operation may contain the address of a Python object, which
+    # is not a value: after the object is freed, another may get its address.
+    unique = id(self) if _ADDRESS.search(self.text) else 0
     digest = hashlib.sha256(self.text.encode()).hexdigest()
-    return digest, jax.tree.structure(self.shapes), apart
+    return digest, jax.tree.structure(self.shapes), unique
 
 
 def without_addresses(text: str) -> str:
-  """Returns the text of a `Traced` without what differs between processes."""
+  """Returns the text of a `Traced` without addresses of Python objects.
+
+  Example:
+    >>> from leep_jax.engine import programs
+    >>> programs.without_addresses("call[f=<function f at 0x7f5ffe3c50>]")
+    'call[f=<function f at 0x>]'
+  """
   return _ADDRESS.sub("0x", text)
 
 
 def trace(
-  function: Callable[..., Any], *args: Any
+  function: Callable[..., Any], *args: Any, over_devices: bool = False
 ) -> tuple[Traced, list[jax.Array]]:
-  """Returns what a function computes, and the arrays that it refers to.
+  """Returns the operations of a function, and the arrays that it refers to.
 
   Args:
     function: pure, of pytrees of arrays.
-    *args: arrays, or their shapes (`jax.ShapeDtypeStruct`).
+    *args: its arguments: arrays, or shapes (`jax.ShapeDtypeStruct`).
+    over_devices: whether the function calls `add_over_devices`. It is then
+      traced for the devices of this process.
 
   Example:
     >>> import jax.numpy as jnp
@@ -215,22 +271,35 @@ def trace(
     [3.0, 3.0]
   """
   start = time.perf_counter()
-  closed, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
+  axes = [(_AXIS, device_count())] if over_devices else None
+  closed, shapes = jax.make_jaxpr(function, axis_env=axes, return_shape=True)(
+    *args
+  )
   _Program.seconds += time.perf_counter() - start
   return Traced(str(closed.jaxpr), closed.jaxpr, shapes), closed.consts
 
 
 def compile_seconds() -> float:
-  """Returns the seconds that compilation has taken in this process so far."""
+  """Returns the seconds that compilation has taken in this process so far.
+
+  Example:
+    >>> from leep_jax.engine import programs
+    >>> programs.compile_seconds() >= 0
+    True
+  """
   return _Program.seconds
 
 
 def use_compilation_cache() -> None:
-  """Has compiled programs kept on disk, for later processes.
+  """Turns on JAX's cache of compiled programs on disk, for later processes.
 
-  They are in the folder that the environment's LEEP_JAX_CACHE names (`off` for
-  none), by default in the user's cache folder. What JAX's own setting says,
-  `jax_compilation_cache_dir`, is left as it is.
+  Its folder is that of the environment variable LEEP_JAX_CACHE (`off` for
+  none), by default in the user's cache folder. A folder that is already set as
+  JAX's `jax_compilation_cache_dir` stays.
+
+  Example:
+    >>> from leep_jax.engine import programs
+    >>> programs.use_compilation_cache()
   """
   folder = os.environ.get("LEEP_JAX_CACHE") or None
   chosen = jax.config.values["jax_compilation_cache_dir"]
@@ -239,8 +308,8 @@ def use_compilation_cache() -> None:
   if folder is None:
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
     folder = os.path.join(caches, "leep_jax")
-  # Machines that share a home may differ: what is compiled for one processor
-  # can crash another.
+  # Machines that share a home folder may have different processors, and a
+  # program compiled for one can crash another.
   mine = hashlib.sha256(_processor().encode()).hexdigest()[:8]
   folder = os.path.join(os.path.expanduser(folder), f"compiled-{mine}")
   jax.config.update("jax_compilation_cache_dir", folder)
@@ -250,7 +319,7 @@ def use_compilation_cache() -> None:
 
 
 def _processor() -> str:
-  """What tells processors apart for which a compiler generates other code."""
+  """Returns the properties of the processor that compiled code depends on."""
   try:
     with open("/proc/cpuinfo", encoding="utf-8") as file:
       flags = [x for x in file if x.startswith(("flags", "Features"))]
@@ -260,7 +329,12 @@ def _processor() -> str:
 
 
 def forget_programs() -> None:
-  """Gives back what compiled programs hold; used again, they are made anew."""
+  """Frees compiled programs; a function that is called again compiles again.
+
+  Example:
+    >>> from leep_jax.engine import programs
+    >>> programs.forget_programs()
+  """
   _programs.clear()
   jax.clear_caches()
 
@@ -269,20 +343,33 @@ _copy = _Program(lambda _, tree: tree, in_axes=(0, None))
 
 
 def precision(dtype: str) -> str | None:
-  """Returns the precision of products of a type, for JAX's setting of it.
+  """Returns JAX's setting of the precision of products in a dtype.
 
-  Left to themselves, accelerators multiply float32 in fewer bits. A CPU does
-  not, and fuses less where it is told not to.
+  By default accelerators multiply float32 in fewer bits. A CPU does not, and
+  fuses fewer operations where the precision is set: there it is None.
+
+  Example:
+    >>> from leep_jax.engine import programs
+    >>> programs.precision("bfloat16") is None
+    True
   """
   exact = dtype == "float32" and jax.devices()[0].platform != "cpu"
   return "highest" if exact else None
 
 
 def replicate(tree: Any) -> Any:
-  """Places a copy of every array on each device, once."""
+  """Places a copy of every array on each device; returns arrays `[d, ...]`.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.engine import programs
+    >>> with programs.limit(1):
+    ...   programs.replicate(np.zeros((2, 3))).shape
+    (1, 2, 3)
+  """
   if not jax.tree.leaves(tree):
     return tree
-  # pmap needs one argument with an axis of devices to know how many copies.
+  # pmap takes the number of copies from an argument with an axis of devices.
   return _copy(np.zeros(device_count(), np.int8), tree)
 
 

@@ -3,17 +3,16 @@
 Symbols, used throughout the package: n examples, B of them in a batch; Y
 target classes, Z source classes, D features. `probs[i, z]` is the source
 model's probability of its own label z for example i, `labels[i]` the target
-label. Sums over batches and devices add up (`devices.py` does that), so a
-statistic says nothing about either; examples of weight 0 are padding.
+label. `sums.py` adds statistics over batches and devices, so a statistic knows
+nothing of either. Examples of weight 0 are padding.
 
 Values are float32. A sum over a batch of at most `MAX_BATCH` examples is
-exact to a few units in the last place, and `devices.py` adds batches with
-compensation, so that a million examples cost no more precision than one.
+exact to a few units in the last place, and `sums.py` adds batches with
+compensation: a million examples lose no more digits than one batch.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent import futures
-import dataclasses
 import os
 from typing import Any
 
@@ -21,113 +20,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Above this many examples a plain float32 sum over a batch loses digits.
-MAX_BATCH = 1024
-# How far a row of probabilities may be from 1 before it is refused; half
-# precision rounds each of up to thousands of entries.
-ROW_SUM_TOLERANCE = {"float16": 1e-2, "bfloat16": 3e-2}
-DEFAULT_ROW_SUM_TOLERANCE = 1e-3
-_PRECISION = jax.lax.Precision.HIGHEST  # else accelerators round to bfloat16
+from leep_jax.engine.batch import (
+  DEFAULT_ROW_SUM_TOLERANCE,
+  Batch,
+  class_sums,
+  reads,
+  row_sum_tolerance,
+)
 
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Batch:
-  """B examples, as statistics see them.
-
-  Attributes:
-    labels: `[B]` int32, the target labels.
-    weights: `[B]` float32, 1 for an example and 0 for padding.
-    num_classes: Y, of which every label is below: `segment_sum` drops others.
-    probs: `[B, Z]`, the source model's probabilities, or None.
-    features: `[B, D]` float32, its features less a shift and over a scale that
-      are the same for the whole pass (so that sums of squares stay accurate),
-      or None.
-    targets: `[B, T]` float32, real-valued targets less their mean and over
-      their deviation, or None.
-    start: int32, where among all n examples the first one stands.
-    odd_padding: whether padding may hold NaN, as a source may give for blank
-      images, and not 0.
-  """
-
-  labels: Any
-  weights: Any
-  num_classes: int = dataclasses.field(metadata={"static": True})
-  probs: Any = None
-  features: Any = None
-  targets: Any = None
-  start: Any = 0
-  odd_padding: bool = dataclasses.field(
-    default=False, metadata={"static": True}
-  )
-
-
-def reads(
-  field: str,
-  *,
-  max_batch: int = MAX_BATCH,
-  on_host: Callable[..., np.ndarray | None] | None = None,
-):
-  """Marks a statistic with the field of a batch that it looks at.
-
-  Args:
-    field: `probs` or `features`.
-    max_batch: most examples of a batch; more than `MAX_BATCH` for one that has
-      digits to lose.
-    on_host: the same for float arrays on the host, where NumPy is faster than
-      XLA is on a CPU: `(chunks [m, K], rows [n], number of rows) -> [number of
-      rows, ...]`, `rows` being where an example is added. None for values that
-      need the other form's closer look.
-  """
-
-  def mark(function):
-    function.reads, function.max_batch = field, max_batch
-    function.on_host = on_host
-    return function
-
-  return mark
-
-
-def row_sum_tolerance(dtype: str) -> float:
-  """How far the sum of a row of probabilities of a type may be from 1."""
-  return ROW_SUM_TOLERANCE.get(dtype, DEFAULT_ROW_SUM_TOLERANCE)
-
-
-# What rows that are said to be logits may look like: bits of `looks_like`.
-IN_UNIT_RANGE, IS_DISTRIBUTION, IS_CONFIDENT = 1, 2, 4
-# How far sums of probabilities may be from 1, or 100 %, that are taken for
-# logits: they may be rounded. No logits are that near, in all rows.
-_ROUNDED_SUM = 0.05
-
-
-def looks_like(values: Any) -> Any:
-  """What rows `[B, K]` look like that are said to be logits: `[B]` integers.
-
-  Args:
-    values: a NumPy or JAX array.
-
-  Returns:
-    Sums of `IN_UNIT_RANGE` (from 0 to 1, as sigmoids are), `IS_DISTRIBUTION`
-    (non-negative, sums to 1 or 100) and `IS_CONFIDENT` (an entry is above 0.9).
-  """
-  low, high = values.min(axis=1), values.max(axis=1)
-  total = values.sum(axis=1)
-  sums_to_1 = abs(total - 1) <= _ROUNDED_SUM
-  sums_to_100 = abs(total / 100 - 1) <= _ROUNDED_SUM
-  return (
-    IN_UNIT_RANGE * ((low >= 0) & (high <= 1))
-    + IS_DISTRIBUTION * ((low >= 0) & (sums_to_1 | sums_to_100))
-    + IS_CONFIDENT * (high > 0.9)
-  )
-
-
-def class_sums(values: jax.Array, batch: Batch) -> jax.Array:
-  """Sums rows `[B, K]` over the examples of each label, `[Y, K]`."""
-  return jax.ops.segment_sum(
-    values * batch.weights[:, None],
-    batch.labels,
-    num_segments=batch.num_classes,
-  )
+# Accelerators would round the inputs of float32 products to bfloat16.
+_PRECISION = jax.lax.Precision.HIGHEST
 
 
 def _distributions(probs):
@@ -142,22 +44,33 @@ def joint(batch: Batch) -> jax.Array:
   """Joint mass of target and source labels, n P(y, z); `[Y, Z]`.
 
   Reference: Nguyen et al., ICML 2020, equation 1.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.engine import statistics
+    >>> batch = statistics.Batch(
+    ...   labels=np.array([0, 1], np.int32), weights=np.ones(2, np.float32),
+    ...   num_classes=2, probs=np.array([[0.75, 0.25], [0.5, 0.5]], np.float32)
+    ... )
+    >>> statistics.joint(batch).tolist()
+    [[0.75, 0.25], [0.5, 0.5]]
   """
   return class_sums(_distributions(batch.probs), batch)
 
 
-# Rows that are looked at while they are in a core's cache.
+# Rows that are processed while they are in a core's cache.
 _HOST_ROWS = 128
 
 
 def _counts_on_host(
   chunks: Iterable[np.ndarray], rows: np.ndarray, count: int
 ) -> np.ndarray | None:
-  """`dummy_label_counts` by NumPy, whose argmax is vectorised; in threads."""
+  """`dummy_label_counts` by NumPy, whose argmax is vectorised, in threads."""
 
   def labels(part):
-    """The first largest entry of each row; None if a row is invalid."""
+    """Returns the first largest entry of each row; None if a row has faults."""
     found = np.empty(len(part), np.intp)
+    # A product with ones sums rows twice as fast as NumPy's sum does.
     ones = np.ones(part.shape[1], part.dtype)
     for start in range(0, len(part), _HOST_ROWS):
       some = part[start : start + _HOST_ROWS]
@@ -184,10 +97,21 @@ def _counts_on_host(
 
 @reads("probs", on_host=_counts_on_host)
 def dummy_label_counts(batch: Batch) -> jax.Array:
-  """How often target label y meets hard source label z; `[Y, Z]`.
+  """Counts the pairs of target label and most probable source label, `[Y, Z]`.
 
-  The hard ("dummy") label is the most probable one, the first of several.
+  The most probable ("dummy") label is the first of several.
+
   Reference: Tran et al., ICCV 2019, section 4.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.engine import statistics
+    >>> batch = statistics.Batch(
+    ...   labels=np.array([0, 1], np.int32), weights=np.ones(2, np.float32),
+    ...   num_classes=2, probs=np.array([[0.75, 0.25], [0.5, 0.5]], np.float32)
+    ... )
+    >>> statistics.dummy_label_counts(batch).tolist()
+    [[1.0, 0.0], [1.0, 0.0]]
   """
   num_source = batch.probs.shape[1]
   cell = batch.labels * num_source + _first_argmax(batch.probs)
@@ -211,7 +135,7 @@ def _first_argmax(values):
 
 @reads("probs")
 def spread(batch: Batch, row: jax.Array) -> dict[str, jax.Array]:
-  """How much probabilities differ from those of one example, as sums.
+  """Sums the differences of probabilities from those of one example.
 
   Args:
     batch: examples with probabilities.
@@ -220,6 +144,17 @@ def spread(batch: Batch, row: jax.Array) -> dict[str, jax.Array]:
   Returns:
     `total` `[Z]`, the sum of the differences, and `square`, the sum of their
     squared lengths.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.engine import statistics
+    >>> batch = statistics.Batch(
+    ...   labels=np.array([0, 1], np.int32), weights=np.ones(2, np.float32),
+    ...   num_classes=2, probs=np.array([[0.75, 0.25], [0.5, 0.5]], np.float32)
+    ... )
+    >>> sums = statistics.spread(batch, batch.probs[0])
+    >>> sums["total"].tolist(), float(sums["square"])
+    ([-0.25, 0.25], 0.125)
   """
   difference = _distributions(batch.probs) - row[None]
   difference *= batch.weights[:, None]
@@ -235,17 +170,29 @@ def log_likelihood(batch: Batch, conditional: jax.Array) -> jax.Array:
     conditional: `[Y, Z]` float32, P(y given z).
 
   Reference: Nguyen et al., ICML 2020, equation 2.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.engine import statistics
+    >>> batch = statistics.Batch(
+    ...   labels=np.array([0, 1], np.int32), weights=np.ones(2, np.float32),
+    ...   num_classes=2, probs=np.array([[0.75, 0.25], [0.5, 0.5]], np.float32)
+    ... )
+    >>> table = np.array([[0.6, 1 / 3], [0.4, 2 / 3]], np.float32)
+    >>> float(statistics.log_likelihood(batch, table))  # ln 0.533 + ln 0.533
+    -1.257...
   """
   return _log_likelihood(batch, conditional)[0]
 
 
 def _log_likelihood(batch, conditional):
-  """Its sum, and the parts `[B, Z]` of the likelihood relative to it."""
+  """Returns the sum, and each example's P(z given x, y), `[B, Z]`."""
   probs = batch.probs.astype(jnp.float32)
   table = conditional[batch.labels]
   parts = probs * table
   right = parts.sum(axis=1)
-  # Added up apart, so that P(y given z) = 1 makes a likelihood of exactly 1.
+  # Right and wrong mass are summed separately: where P(y given z) = 1 for all
+  # z, the likelihood is then exactly 1, whatever the rounding of the row.
   wrong = (probs * (1 - table)).sum(axis=1)
   likelihood = right / (right + wrong)
   used = batch.weights > 0
@@ -255,7 +202,7 @@ def _log_likelihood(batch, conditional):
 
 @reads("probs")
 def responsibilities(batch: Batch, conditional: jax.Array) -> dict[str, Any]:
-  """The log-likelihood, and how much of it each cell of the table carries.
+  """The log-likelihood and its gradient by the logarithm of the table.
 
   Args:
     batch: examples with probabilities.
@@ -264,8 +211,19 @@ def responsibilities(batch: Batch, conditional: jax.Array) -> dict[str, Any]:
   Returns:
     `log_likelihood`, as the function of that name, and `parts` `[Y, Z]`, the
     sum of P(z given x, y) = P(y given z) probs[z] / p(y given x) over the
-    examples of each label: what the log-likelihood gains if the logarithm of a
-    cell grows.
+    examples of each label: the derivative of the log-likelihood by the
+    logarithm of a cell.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.engine import statistics
+    >>> batch = statistics.Batch(
+    ...   labels=np.array([0, 1], np.int32), weights=np.ones(2, np.float32),
+    ...   num_classes=2, probs=np.array([[0.75, 0.25], [0.5, 0.5]], np.float32)
+    ... )
+    >>> table = np.array([[0.5, 0.5], [0.5, 0.5]], np.float32)
+    >>> statistics.responsibilities(batch, table)["parts"].tolist()
+    [[0.75, 0.25], [0.5, 0.5]]
   """
   log, parts = _log_likelihood(batch, conditional)
   return {"log_likelihood": log, "parts": class_sums(parts, batch)}
@@ -274,24 +232,45 @@ def responsibilities(batch: Batch, conditional: jax.Array) -> dict[str, Any]:
 def _long_sum(values):
   """Sums `[B]` in two levels, which rounds sqrt(B) times instead of B."""
   side = max(1, int(values.size**0.5))
-  whole = values.size // side * side
-  return values[:whole].reshape(-1, side).sum(1).sum() + values[whole:].sum()
+  full = values.size // side * side
+  return values[:full].reshape(-1, side).sum(1).sum() + values[full:].sum()
 
 
 @reads("probs")
 def log_largest(batch: Batch) -> jax.Array:
-  """Summed logarithm of the largest probability of each example; scalar."""
+  """Summed logarithm of the largest probability of each example; scalar.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.engine import statistics
+    >>> batch = statistics.Batch(
+    ...   labels=np.array([0, 1], np.int32), weights=np.ones(2, np.float32),
+    ...   num_classes=2, probs=np.array([[0.75, 0.25], [0.5, 0.5]], np.float32)
+    ... )
+    >>> float(statistics.log_largest(batch))  # ln 0.75 + ln 0.5
+    -0.98...
+  """
   largest = _distributions(batch.probs).max(axis=1)
   return _long_sum(jnp.log(jnp.where(batch.weights > 0, largest, 1)))
 
 
 @reads("probs")
 def correct(batch: Batch, conditional: jax.Array) -> jax.Array:
-  """How many labels the EEP predicts right; scalar.
+  """Counts the labels that the EEP predicts correctly; scalar.
 
   Args:
     batch: examples with probabilities.
     conditional: `[Y, Z]` float32, P(y given z).
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.engine import statistics
+    >>> batch = statistics.Batch(
+    ...   labels=np.array([0, 1], np.int32), weights=np.ones(2, np.float32),
+    ...   num_classes=2, probs=np.array([[0.75, 0.25], [0.5, 0.5]], np.float32)
+    ... )
+    >>> float(statistics.correct(batch, np.eye(2, dtype=np.float32)))
+    1.0
   """
   predicted = predictive(batch.probs, conditional).argmax(axis=1)
   return jnp.sum((predicted == batch.labels) * batch.weights)
@@ -301,13 +280,32 @@ def predictive(probs: jax.Array, conditional: jax.Array) -> jax.Array:
   """The EEP's distributions over target labels, `[B, Y]`, of `[B, Z]`.
 
   Reference: Nguyen et al., ICML 2020, section 2.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.engine import statistics
+    >>> table = np.array([[1.0, 0.5], [0.0, 0.5]])
+    >>> statistics.predictive(np.array([[0.5, 0.5]]), table).tolist()
+    [[0.75, 0.25]]
   """
   return jnp.matmul(_distributions(probs), conditional.T, precision=_PRECISION)
 
 
 @reads("features")
 def feature_spread(batch: Batch) -> dict[str, jax.Array]:
-  """Sums `[D]` of the features and of their squares, `total` and `square`."""
+  """Sums `[D]` of the features and of their squares, `total` and `square`.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.engine import statistics
+    >>> batch = statistics.Batch(
+    ...   labels=np.array([0, 1], np.int32), weights=np.ones(2, np.float32),
+    ...   num_classes=2, features=np.array([[1, 2], [3, 4]], np.float32)
+    ... )
+    >>> sums = statistics.feature_spread(batch)
+    >>> sums["total"].tolist(), sums["square"].tolist()
+    ([4.0, 6.0], [10.0, 20.0])
+  """
   features = batch.features * batch.weights[:, None]
   return {"total": features.sum(axis=0), "square": (features**2).sum(axis=0)}
 
@@ -320,6 +318,16 @@ def moments(batch: Batch) -> dict[str, jax.Array]:
     `gram` `[D, D]`, the sum of f f^T, `class_sums` `[Y, D]`, the sum of f for
     each label, and, where there are real-valued targets t, `cross` `[T, D]`,
     the sum of t f^T, all of the shifted features.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.engine import statistics
+    >>> batch = statistics.Batch(
+    ...   labels=np.array([0, 1], np.int32), weights=np.ones(2, np.float32),
+    ...   num_classes=2, features=np.array([[1, 2], [3, 4]], np.float32)
+    ... )
+    >>> statistics.moments(batch)["gram"].tolist()
+    [[10.0, 14.0], [14.0, 20.0]]
   """
   return _moments(batch.features, batch)
 
@@ -339,13 +347,24 @@ def _moments(features, batch):
 def whitened_moments(
   batch: Batch, mean: jax.Array, basis: jax.Array
 ) -> dict[str, jax.Array]:
-  """`moments` of `(f - mean) basis`, for a second and closer look.
+  """`moments` of `(f - mean) basis`, for a second, more accurate pass.
 
   Args:
     batch: examples with features.
     mean: `[D]` float32.
-    basis: `[D, K]` float32, near a square root of the inverse covariance, so
-      that directions of little variance count in full.
+    basis: `[D, K]` float32, near a square root of the inverse covariance:
+      directions of little variance then keep all their digits.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.engine import statistics
+    >>> batch = statistics.Batch(
+    ...   labels=np.array([0, 1], np.int32), weights=np.ones(2, np.float32),
+    ...   num_classes=2, features=np.array([[1, 2], [3, 4]], np.float32)
+    ... )
+    >>> mean, basis = np.array([2, 3], np.float32), np.eye(2, dtype=np.float32)
+    >>> statistics.whitened_moments(batch, mean, basis)["gram"].tolist()
+    [[2.0, 2.0], [2.0, 2.0]]
   """
   return _moments(project(batch.features, mean, basis), batch)
 
@@ -359,13 +378,19 @@ def project(
     features: `[B, D]`.
     mean: `[D]`.
     basis: `[D, K]`.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.engine import statistics
+    >>> statistics.project(np.ones((1, 2)), np.zeros(2), np.eye(2)).tolist()
+    [[1.0, 1.0]]
   """
   return jnp.matmul(features - mean[None], basis, precision=_PRECISION)
 
 
 @reads("features")
 def norm_moments(batch: Batch, mean: jax.Array) -> dict[str, jax.Array]:
-  """Higher moments of the length of u = f - mean, as shrinkage needs them.
+  """Third and fourth moments of u = f - mean, for Ledoit-Wolf shrinkage.
 
   Args:
     batch: examples with features.
@@ -373,6 +398,17 @@ def norm_moments(batch: Batch, mean: jax.Array) -> dict[str, jax.Array]:
 
   Returns:
     `third` `[D]`, the sum of |u|^2 u, and `fourth`, the sum of |u|^4.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.engine import statistics
+    >>> batch = statistics.Batch(
+    ...   labels=np.array([0, 1], np.int32), weights=np.ones(2, np.float32),
+    ...   num_classes=2, features=np.array([[1, 2], [3, 4]], np.float32)
+    ... )
+    >>> sums = statistics.norm_moments(batch, np.zeros(2, np.float32))
+    >>> sums["third"].tolist(), float(sums["fourth"])  # |u|^2 is 5, then 25
+    ([80.0, 110.0], 650.0)
   """
   features = (batch.features - mean[None]) * batch.weights[:, None]
   square = (features**2).sum(axis=1)
@@ -384,12 +420,23 @@ def norm_moments(batch: Batch, mean: jax.Array) -> dict[str, jax.Array]:
 
 @reads("probs")
 def probs_faults(batch: Batch) -> dict[str, jax.Array]:
-  """What is wrong with the probabilities: counts, and sums to tell examples.
+  """Counts rows of probabilities with faults.
 
   Returns:
-    Scalars: `not_finite`, `negative` and `off` count the rows with entries
-    that are not finite, negative, or do not sum to 1; `off_sum` adds up the
-    sums of the latter; `above` counts those of them with an entry above 1.
+    Scalars: `not_finite` and `negative` count the rows with such entries, `off`
+    those that do not sum to 1. Of the latter, `off_sum` is the sum of their
+    sums, and `above` counts the rows with an entry above 1.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.engine import statistics
+    >>> batch = statistics.Batch(
+    ...   labels=np.array([0, 1], np.int32), weights=np.ones(2, np.float32),
+    ...   num_classes=2, probs=np.array([[0.5, 0.5], [30, 70]], np.float32)
+    ... )
+    >>> faults = statistics.probs_faults(batch)
+    >>> float(faults["off"]), float(faults["off_sum"]), float(faults["above"])
+    (1.0, 100.0, 1.0)
   """
   probs = batch.probs.astype(jnp.float32)
   tolerance = row_sum_tolerance(batch.probs.dtype.name)
@@ -408,7 +455,18 @@ def probs_faults(batch: Batch) -> dict[str, jax.Array]:
 
 @reads("features")
 def features_faults(batch: Batch) -> dict[str, jax.Array]:
-  """How many rows of features have entries that are not finite."""
+  """Counts rows of features with entries that are not finite.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.engine import statistics
+    >>> batch = statistics.Batch(
+    ...   labels=np.array([0, 1], np.int32), weights=np.ones(2, np.float32),
+    ...   num_classes=2, features=np.array([[1, 2], [3, 4]], np.float32)
+    ... )
+    >>> float(statistics.features_faults(batch)["not_finite"])
+    0.0
+  """
   finite = jnp.isfinite(batch.features).all(axis=1)
   bad = jnp.sum((batch.weights > 0) & ~finite, dtype=jnp.float32)
   return {"not_finite": bad}

@@ -18,32 +18,32 @@ from typing import Any
 import numpy as np
 
 from leep_jax import validation
-from leep_jax.engine import programs, statistics
+from leep_jax.engine import batch as batch_lib, programs
 
-# Bytes of one array that a device gets in one call of a compiled program. With
-# so many, the cost of the call itself does not matter.
+# Bytes of one array in one call of a compiled program, for each device: so many
+# that the time of the call itself is negligible.
 _CHUNK_BYTES = 4 << 20
-# How many times more bytes if there are sums for each group of examples: a call
-# then adds to all of these, which takes time that does not depend on its bytes.
+# With sums for each group, calls take so many times more bytes: adding to all
+# groups takes time that does not depend on the size of the batch.
 _GROUPED_FACTOR = 4
 MANIFEST = "manifest.json"
 
 # Arrays `[d, b, K]` by name, and how many of the d * b rows are examples: the
-# rest, at the end, is padding.
+# others, at the end, are padding.
 Part = tuple[dict[str, Any], int]
 
 
 @dataclasses.dataclass(frozen=True)
 class BatchContext:
-  """What a batch of n examples needs besides the source's outputs.
+  """What makes batches of n examples, besides the source's outputs.
 
   Attributes:
     labels: `[n]` int32, in 0..num_classes-1.
     num_classes: number of classes.
     targets: `[n, T]` float32, or None.
-    centre: `[D]`, subtracted on the host from features that have more digits
-      than float32, or None.
-    grouped: whether there are sums for each group of examples.
+    centre: `[D]`, the shift that is subtracted on the host from features with
+      more digits than float32, or None.
+    grouped: whether sums are separate for groups of examples.
 
   Example:
     >>> import numpy as np
@@ -64,24 +64,24 @@ class BatchContext:
 
 
 def _make_batch(arrays, context, start, count, rows):
-  """A batch `[d, b, ...]` of the examples from `start`, with b = `rows`."""
+  """Makes a batch `[d, b, ...]` of the examples from `start`, b = `rows`."""
   labels = context.labels[start : start + count]
   targets = context.targets
   if targets is not None:
     targets = programs.split(targets[start : start + count], rows)
-  return statistics.Batch(
+  return batch_lib.Batch(
     labels=programs.split(labels, rows),
     weights=programs.split(np.ones(count, np.float32), rows),
     num_classes=context.num_classes,
     targets=targets,
-    # One for each device, which knows its own rows alone.
+    # The first index of each device, which sees its own rows only.
     start=start + rows * np.arange(programs.device_count(), dtype=np.int32),
     **arrays,
   )
 
 
 class Store(abc.ABC):
-  """Named arrays `[n, K]`, which subclasses keep in some kind of memory.
+  """Named arrays `[n, K]`, kept by subclasses in one kind of memory each.
 
   Example:
     >>> import numpy as np
@@ -114,12 +114,12 @@ class Store(abc.ABC):
   @abc.abstractmethod
   def batches(
     self, keys: list[str], context: BatchContext
-  ) -> Iterator[statistics.Batch]:
+  ) -> Iterator[batch_lib.Batch]:
     """Yields batches `[d, b, ...]` of some arrays, in order.
 
     Args:
       keys: names of the arrays.
-      context: labels, and whatever else batches hold.
+      context: labels and targets of the batches.
     """
 
   def is_wide(self, key: str) -> bool:
@@ -127,15 +127,15 @@ class Store(abc.ABC):
     return False
 
   def host_chunks(self, key: str) -> Iterator[np.ndarray] | None:
-    """Yields floats that are on the host, in pieces as large as may be.
+    """Returns chunks of floats on the host, as large as possible.
 
-    None where they are on devices, or of a type that NumPy is slow with.
+    None if they are on devices, or of a type with which NumPy is slow.
     """
     return None
 
 
 class HostArrays(Store):
-  """Outputs on the host: arrays, or `FileArray`s, whose slices are arrays.
+  """Arrays on the host, or `FileArray`s, whose slices are arrays.
 
   Example:
     >>> import numpy as np
@@ -173,14 +173,15 @@ class HostArrays(Store):
 
   def is_wide(self, key):
     dtype = self._arrays[key].dtype
-    # Integers too: float32 holds those up to 2^24 only.
+    # Integers too: float32 represents those up to 2^24 only.
     return dtype.kind in "iu" or (dtype.kind == "f" and dtype.itemsize > 4)
 
   def _rows(self, keys, *, times=1):
-    """Examples for each device in one call.
+    """Returns the examples for each device in one call.
 
-    Each size is compiled anew, so there are few: powers of two and, where all
-    examples fit in one call, four steps between them, as padding costs time.
+    Each size is a compilation, so there are few sizes: powers of two and, where
+    all examples fit in one call, four steps between them, because padding takes
+    time.
     """
     enough = -(-len(self._arrays[keys[0]]) // programs.device_count())
     # In bytes of float32; 64 rows at least, however wide they are.
@@ -202,7 +203,8 @@ class HostArrays(Store):
       arrays = {}
       for key in keys:
         array = self._arrays[key][start : start + step]
-        # Before float32 takes the digits that a large mean leaves.
+        # In float64: converted to float32 first, values with a large mean
+        # would lose the digits that differ between examples.
         if key == "features" and self.is_wide(key):
           array = array - context.centre
         arrays[key] = programs.split(_device_ready(array), rows)
@@ -211,18 +213,18 @@ class HostArrays(Store):
 
 
 def _device_ready(array):
-  """The array as float32, or in half precision if that is what it has.
+  """Returns float32, or half precision as it is.
 
   The device widens half precision itself: half the bytes are copied to it, and
-  statistics know which rounding to expect.
+  statistics see which rounding to expect.
   """
-  half = array.dtype.name in statistics.ROW_SUM_TOLERANCE
+  half = array.dtype.name in batch_lib.ROW_SUM_TOLERANCE
   with np.errstate(over="ignore"):  # the first pass refuses infinity
     return array if half else array.astype(np.float32, copy=False)
 
 
 class DeviceArrays(Store):
-  """Outputs in device memory, in the parts that the forward pass produced.
+  """Arrays in device memory, in the parts that the forward pass produced.
 
   Example:
     >>> import jax.numpy as jnp
@@ -256,13 +258,13 @@ class DeviceArrays(Store):
 
   def batches(self, keys, context):
     start = 0
-    # Batches are the parts as they are: nothing is copied.
+    # Parts are batches: nothing is copied.
     for part, count in zip(self._parts, self._counts, strict=True):
       arrays = {key: part[key] for key in keys}
       shape = part[keys[0]].shape
       batch = _make_batch(arrays, context, start, count, shape[1])
-      # Padding holds outputs of blank images, which may be NaN; NaN times a
-      # weight of 0 is NaN, so it is removed before it is summed.
+      # Padding contains outputs of blank images, which may be NaN. A weight of
+      # 0 does not remove NaN, so sums replace it.
       padded = count < shape[0] * shape[1]
       yield dataclasses.replace(batch, odd_padding=padded)
       start += count
@@ -282,10 +284,10 @@ def on_host(array: Any) -> np.ndarray:
 
 
 class FileArray:
-  """An npy file, which is opened again for each slice.
+  """An npy file that is opened again for each slice.
 
-  Pages that a memory map has read count as memory of this process as long as
-  the map exists. With a map for each slice, they never add up to the file.
+  Pages that a memory map has read count as memory of the process as long as the
+  map exists. With one map a slice, they never add up to the size of the file.
 
   Example:
     >>> import pathlib, tempfile
@@ -316,12 +318,12 @@ class FileArray:
 
 
 def _widen(rows, *, is_probs):
-  """bfloat16 rows as float32.
+  """Returns bfloat16 rows as float32.
 
-  Rounding may leave rows of probabilities that do not sum to 1. As float32 they
-  would be refused, so they are scaled here, where the reason is still known.
+  Rows of rounded probabilities may not sum to 1. As float32 they would be
+  refused, so they are scaled here, where the dtype is known.
   """
-  tolerance = statistics.ROW_SUM_TOLERANCE[rows.dtype.name]
+  tolerance = batch_lib.ROW_SUM_TOLERANCE[rows.dtype.name]
   rows = rows.astype(np.float32)
   if is_probs:
     total = rows.sum(axis=1, keepdims=True)
@@ -330,10 +332,10 @@ def _widen(rows, *, is_probs):
 
 
 class NewFolder:
-  """A folder of npy files that gets its name when it is complete.
+  """A folder of npy files that gets its final name when it is complete.
 
-  Until then it has a temporary name, so that a process that is stopped leaves
-  no folder that looks complete.
+  Until then it has a temporary name, so that an interrupted process leaves no
+  folder that looks complete.
 
   Example:
     >>> import pathlib, tempfile
@@ -386,8 +388,8 @@ class NewFolder:
     self._shapes[key] = (count + len(rows), *width)
 
   def _header(self, key):
-    # NumPy pads headers so that the number of rows can grow: the header that
-    # `finish` writes takes the bytes of this one.
+    # NumPy pads headers so that the number of rows can grow: the header of
+    # `finish` has the size of this one.
     self._files[key].seek(0)
     np.lib.format.write_array_header_1_0(
       self._files[key],
@@ -412,7 +414,7 @@ class NewFolder:
       targets: arrays `[n, ...]` by their names, `labels` or `targets`.
       num_classes: number of classes.
       name: of the source, for error messages.
-      without_probs: why there are no probabilities, or empty.
+      without_probs: the reason why there are no probabilities, or empty.
     """
     for key, file in self._files.items():
       self._header(key)

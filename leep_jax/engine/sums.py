@@ -5,7 +5,7 @@ donated buffers; one collective at the end adds the devices.
 """
 
 import collections
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 import dataclasses
 import functools
 from typing import Any
@@ -14,33 +14,34 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from leep_jax.engine import hosts, programs, statistics
+from leep_jax.engine import hosts, programs
+from leep_jax.engine.batch import Batch, Statistic
 
 # How many batches may wait for the devices: what waits takes memory.
 _RUN_AHEAD = 1
 
 
 def sum_batches(
-  functions: tuple[Callable[..., Any], ...],
-  batches: Iterable[statistics.Batch],
-  arguments: tuple[tuple[Any, ...], ...],
+  functions: Sequence[Statistic],
+  batches: Iterable[Batch],
+  arguments: Sequence[tuple[Any, ...]],
   *,
   centre: tuple[np.ndarray, np.float32] | None = None,
   groups: int = 1,
   over_hosts: bool = False,
 ) -> tuple[Any, ...]:
-  """Adds statistics over batches and devices, in one pass.
+  """Sums statistics over batches and devices, in one pass.
 
   Args:
-    functions: statistics to add up.
+    functions: the statistics.
     batches: with leading axes `[d, b]`, on the host or the devices.
     arguments: for each statistic, the arrays it takes after the batch.
-    centre: shift `[D]` to subtract from the features, and scale to divide
-      them by, both float32.
-    groups: G; an example belongs to the group of its place among all, modulo
-      G, however it is batched.
-    over_hosts: whether the batches are a part of those of all hosts, which
-      add them to the same sums; all statistics meet in one collective.
+    centre: shift `[D]`, subtracted from the features, and scale, which then
+      divides them, both float32.
+    groups: G. An example belongs to the group of its index among all examples
+      modulo G, however examples are batched.
+    over_hosts: whether each host has a part of the batches. The sums are then
+      over all hosts, with one collective for all statistics.
 
   Returns:
     For each statistic its sums, float64 arrays `[G, ...]` on the host.
@@ -49,9 +50,23 @@ def sum_batches(
     ValueError: if there is no batch.
     InputError: if this fails on one of several hosts.
     LostHost: if a host has died.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.engine import programs, statistics, sums
+    >>> batch = statistics.Batch(  # of one device
+    ...   labels=np.array([[0, 1]], np.int32),
+    ...   weights=np.ones((1, 2), np.float32),
+    ...   probs=np.array([[[0.75, 0.25], [0.5, 0.5]]], np.float32),
+    ...   num_classes=2, start=np.zeros(1, np.int32),
+    ... )
+    >>> with programs.limit(1):
+    ...   (joint,) = sums.sum_batches([statistics.joint], [batch, batch], [()])
+    >>> joint.tolist()
+    [[[1.5, 0.5], [1.0, 1.0]]]
   """
   add = functools.partial(
-    _sum_here, functions, batches, arguments, centre, groups
+    _sum_here, tuple(functions), batches, tuple(arguments), centre, groups
   )
   if over_hosts and hosts.count() > 1:
     return hosts.add(hosts.agree(add))
@@ -59,8 +74,8 @@ def sum_batches(
 
 
 def _sum_here(functions, batches, arguments, centre, groups):
-  """`sum_batches` over the devices of this host."""
-  step, finish = _compile(functions, groups)
+  """Sums over the devices of this host."""
+  step, finish = compiled(functions, groups)
   placed = programs.replicate((arguments, centre))
   running = None
   ahead: collections.deque[jax.Array] = collections.deque()
@@ -68,14 +83,14 @@ def _sum_here(functions, batches, arguments, centre, groups):
     if running is None:
       running = _zeros(functions, batch, arguments, centre, groups)
     running, done = step(running, batch, placed)
-    # Devices work while the host reads on, but only so far: what waits for
-    # them takes memory.
+    # The host reads on while the devices work, but waits for them after a few
+    # batches, which take memory.
     ahead.append(done)
     if len(ahead) > _RUN_AHEAD:
       ahead.popleft().block_until_ready()
   if running is None:
     raise ValueError("there is no batch to add up")
-  # The result is the same on every device: one is read.
+  # The result is the same on every device.
   parts = jax.tree.map(lambda x: x.addressable_data(0), finish(running))
   parts = jax.device_get(parts)
   return jax.tree.map(
@@ -83,42 +98,69 @@ def _sum_here(functions, batches, arguments, centre, groups):
   )
 
 
-@functools.lru_cache(maxsize=256)
-def _compile(functions, groups):
-  """Returns the pmapped step, with donated running sums, and the last sum."""
+def compiled(
+  functions: tuple[Statistic, ...], groups: int
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+  """Returns the programs of a pass: one adds a batch, one adds devices.
 
-  def step(running, batch, placed):
-    def add(_, group):
-      return None, _scan(functions, *group, *placed)
+  Args:
+    functions: statistics to sum.
+    groups: G.
 
-    first = batch.start % groups
-    batch = dataclasses.replace(batch, start=None)
-    if groups == 1:  # without the copies of a loop
-      _, new = add(None, (jax.tree.map(lambda x: x[0], running), batch))
-      new = jax.tree.map(lambda x: x[None], new)
-    else:  # one after the other: only one has its statistics in the making
-      apart = _regroup(batch, first, groups)
-      _, new = jax.lax.scan(add, None, (running, apart))
-    return new, batch.weights[0]
-
-  def finish(running):
-    total, lost = running
-    # Each float32 is split in two halves of 12 bits: where devices hold like
-    # amounts, as equal shares of the data do, the sums of halves are exact.
-    high = jax.tree.map(_high_bits, total)
-    low = jax.tree.map(jnp.subtract, total, high)
-    return programs.add_over_devices((high, low, lost))
-
+  Example:
+    >>> from leep_jax.engine import statistics, sums
+    >>> step, finish = sums.compiled((statistics.joint,), 20)
+    >>> step.programs()  # a program is compiled when a batch comes
+    []
+  """
   return (
-    programs.parallel(step, fused=True, donate=True),
-    programs.parallel(finish, fused=True),
+    programs.parallel(_Step(functions, groups), fused=True, donate=True),
+    programs.parallel(_finish, fused=True),
   )
 
 
-def _regroup(batch, first, groups):
-  """A batch `[b, ...]` as `[G, m, ...]`, padded so that groups are in place.
+@dataclasses.dataclass(frozen=True)
+class _Step:
+  """Adds a batch to the running sums of one device.
 
-  Its first example is of the group `first`.
+  Equal steps share a compiled program (see `programs.parallel`).
+  """
+
+  functions: tuple[Statistic, ...]
+  groups: int
+
+  def __call__(self, running, batch, placed):
+    def add(_, group):
+      return None, _scan(self.functions, *group, *placed)
+
+    first = batch.start % self.groups
+    batch = dataclasses.replace(batch, start=None)
+    if self.groups == 1:  # without the copies that a loop makes
+      _, new = add(None, (jax.tree.map(lambda x: x[0], running), batch))
+      new = jax.tree.map(lambda x: x[None], new)
+    else:
+      # A loop over groups, not vmap: only one group's statistics are then in
+      # memory besides the running sums.
+      regrouped = _regroup(batch, first, self.groups)
+      _, new = jax.lax.scan(add, None, (running, regrouped))
+    # The weights are returned as something small to wait for.
+    return new, batch.weights[0]
+
+
+def _finish(running):
+  """Sums the running sums of all devices."""
+  total, lost = running
+  # Each float32 is split into two halves of 12 bits. Devices hold sums of
+  # similar size, as shares of the data are equal: the sums of halves are exact.
+  high = jax.tree.map(_high_bits, total)
+  low = jax.tree.map(jnp.subtract, total, high)
+  return programs.add_over_devices((high, low, lost))
+
+
+def _regroup(batch, first, groups):
+  """Rearranges a batch `[b, ...]` by group to `[G, m, ...]`, with padding.
+
+  Its first example belongs to the group `first`.
   """
   examples = batch.labels.shape[0]
   size = -(-(examples + groups - 1) // groups)
@@ -132,12 +174,13 @@ def _regroup(batch, first, groups):
 
 
 def _high_bits(x):
+  """Returns float32 with the last 12 bits of its mantissa set to 0."""
   bits = jax.lax.bitcast_convert_type(x, jnp.int32) & ~0xFFF
   return jax.lax.bitcast_convert_type(bits, jnp.float32)
 
 
 def _add_up(functions, batch, arguments, centre):
-  """The statistics of one batch on one device, as float32."""
+  """Computes the statistics of one batch on one device, as float32."""
   used = batch.weights[:, None] > 0
   if batch.odd_padding and batch.probs is not None:
     batch = dataclasses.replace(batch, probs=jnp.where(used, batch.probs, 0))
@@ -153,7 +196,7 @@ def _add_up(functions, batch, arguments, centre):
 
 
 def _scan(functions, running, batch, arguments, centre):
-  """Adds a batch in pieces of so many examples, with compensation."""
+  """Adds a batch in pieces of at most `max_batch` examples, compensated."""
 
   def add(running, piece):
     sums = _add_up(functions, piece, arguments, centre)
@@ -167,23 +210,23 @@ def _scan(functions, running, batch, arguments, centre):
   if examples <= most:
     return add(running, batch)[0]
   pieces, rest = divmod(examples, most)
-  whole = pieces * most
+  full = pieces * most
   shape = (pieces, most)
-  head = jax.tree.map(lambda x: x[:whole].reshape(*shape, *x.shape[1:]), batch)
+  head = jax.tree.map(lambda x: x[:full].reshape(*shape, *x.shape[1:]), batch)
   running, _ = jax.lax.scan(add, running, head)
   if rest:
-    running, _ = add(running, jax.tree.map(lambda x: x[whole:], batch))
+    running, _ = add(running, jax.tree.map(lambda x: x[full:], batch))
   return running
 
 
 def _add_rounding(lost, a, b, total):
-  """Adds what `total = a + b` rounded away (two-sum of Knuth)."""
+  """Adds the rounding error of `total = a + b` to `lost` (Knuth's two-sum)."""
   virtual = total - a
   return lost + ((a - (total - virtual)) + (b - virtual))
 
 
 def _zeros(functions, batch, arguments, centre, groups):
-  """Running sums of zero, shaped as the statistics of a batch, `[G, ...]`."""
+  """Returns running sums of zero in the shapes of the statistics."""
   leaves, structure = jax.tree.flatten((batch, arguments, centre))
   shapes = _shapes(
     functions, structure, tuple((x.shape, jnp.result_type(x)) for x in leaves)
@@ -202,7 +245,7 @@ def _zeros(functions, batch, arguments, centre, groups):
 
 @functools.lru_cache(maxsize=256)
 def _shapes(functions, structure, leaves):
-  """Shapes of the statistics of one device's batch."""
+  """Returns the shapes of the statistics of one device's batch."""
   batch, arguments, centre = jax.tree.unflatten(
     structure, [jax.ShapeDtypeStruct(*leaf) for leaf in leaves]
   )

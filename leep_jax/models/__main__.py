@@ -2,8 +2,8 @@
 
     python -m leep_jax.models
 
-Each can be passed to `--model`; published ones are fetched when they are asked
-for. The accuracy is what is published of the source on its own data.
+Each name can be passed to `--model`. Published sources are downloaded when they
+are first used. The accuracy is the published one, on the source's own data.
 """
 
 import sys
@@ -19,6 +19,7 @@ FLAGS = flags.FlagValues()
 
 
 def _run() -> int:
+  """Prints two lines for each source, then the architectures."""
   rows = [("name", "input", "params", "top-1", "licence")]
   entries = catalog.entries()
   for entry in entries:
@@ -54,5 +55,7 @@ def main(argv: list[str]) -> int:
   return command.main(argv, FLAGS, __doc__ or "", _run)
 
 
+script = command.script(main)  # `leep-models`
+
 if __name__ == "__main__":
-  sys.exit(main(sys.argv))
+  sys.exit(script())

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable
 import contextlib
 import dataclasses
 import functools
-from typing import Any
 
 import numpy as np
 
 from leep_jax import validation
 from leep_jax.engine import hosts, outputs as outputs_lib, statistics
+from leep_jax.engine.batch import Statistic
 from leep_jax.scores import (
   gbc as _gbc,
   h_score as _h_score,
@@ -62,7 +62,7 @@ class Score:
   parts: Callable[[outputs_lib.Outputs], jackknife.Parts]
   needs: str
   target_kinds: tuple[str, ...] = ("labels",)
-  first_pass: tuple[Callable[..., Any], ...] = ()
+  first_pass: tuple[Statistic, ...] = ()
 
   def missing(self, outputs: outputs_lib.Outputs) -> str | None:
     """Returns why the outputs have no such score, or None if they have one.
@@ -284,7 +284,7 @@ def estimate_scores(
   for field in ("probs", "features"):
     # D x D moments of every group would not fit in memory at once: here they
     # are summed over all examples, and later for one group after another.
-    summed = outputs if field == "probs" else outputs.whole
+    summed = outputs if field == "probs" else outputs.ungrouped
     readers = [name for name in possible if SCORES[name].needs == field]
     try:
       summed.sum_all(s for name in readers for s in SCORES[name].first_pass)
@@ -296,7 +296,7 @@ def estimate_scores(
         possible.remove(name)
   for name in possible:
     on_score(name)
-    found = outputs.once(
+    found = outputs.cached(
       functools.partial(_estimate, SCORES[name]), key=("estimate", name)
     )
     if isinstance(found, jackknife.Estimate):
@@ -368,7 +368,7 @@ def uninformative(outputs: outputs_lib.Outputs) -> dict[str, Uninformative]:
     if len(outputs) > 1 and outputs.has(field):
       # Invalid values are reported by the scores.
       with contextlib.suppress(validation.InputError):
-        found[field] = judge(outputs.whole, len(outputs))
+        found[field] = judge(outputs.ungrouped, len(outputs))
   return {field: what for field, what in found.items() if what is not None}
 
 

@@ -9,7 +9,6 @@ Symbols: n examples, Y target classes, Z source classes; `probs[i, z]` is the
 source model's probability of its label z for example i.
 """
 
-from collections.abc import Callable
 import dataclasses
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy.typing as npt
 
 from leep_jax import validation
 from leep_jax.engine import outputs as outputs_lib, statistics
+from leep_jax.engine.batch import Statistic
 from leep_jax.scores import jackknife, nce
 
 
@@ -145,9 +145,9 @@ def leep_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
 def parts_of(
   outputs: outputs_lib.Outputs,
   *arguments: Any,
-  joint: Callable[..., Any],
-  log_likelihood: Callable[..., Any],
-  responsibilities: Callable[..., Any],
+  joint: Statistic,
+  log_likelihood: Statistic,
+  responsibilities: Statistic,
 ) -> jackknife.Parts:
   """Returns LEEP of distributions that the statistics compute.
 

@@ -166,7 +166,7 @@ def moments(outputs: outputs_lib.Outputs) -> Moments:
     >>> moments.moments(outputs) is known
     True
   """
-  return outputs.once(_moments)
+  return outputs.cached(_moments)
 
 
 def _moments(outputs):
@@ -181,7 +181,7 @@ def _moments(outputs):
     of_group = functools.cache(of_group)
   shift, unit = outputs.feature_centre
   return Moments(
-    total=_sums(coordinates, outputs, outputs.whole, None),
+    total=_sums(coordinates, outputs, outputs.ungrouped, None),
     of_group=of_group,
     mean=coordinates.mean,
     basis=coordinates.basis,
@@ -214,7 +214,7 @@ class _Coordinates:
 def _coordinates(outputs) -> _Coordinates:
   """Chooses coordinates by a first pass, in which float32 sums are accurate."""
   n = len(outputs)
-  sums = outputs.whole.sum(statistics.moments)
+  sums = outputs.ungrouped.sum(statistics.moments)
   gram, total = sums["gram"], sums["class_sums"].sum(axis=0)
   # Rounded to the float32 that the devices will subtract, so that all sums are
   # about the same point.
@@ -262,7 +262,7 @@ def _sums(coordinates, outputs, examples, group):
   """
   known = {"counts": outputs.group_counts}
   if outputs.targets is not None:
-    known.update(outputs.once(_target_sums))
+    known.update(outputs.cached(_target_sums))
   # These need no pass over the features.
   labels = {
     k: v.sum(axis=0) if group is None else v[group] for k, v in known.items()

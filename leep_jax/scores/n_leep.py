@@ -167,7 +167,7 @@ def n_leep_parts(
   if components is None:
     components = PER_CLASS * len(outputs.classes)
   mixture, _ = gaussian_mixture.fit(
-    projected.whole,
+    projected.ungrouped,
     gaussian_mixture.hashes(outputs),
     components=components,
     restarts=restarts,

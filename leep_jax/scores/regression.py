@@ -158,7 +158,7 @@ def lab_mse_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
     -7.0611
   """
   # Cached, so that their moments are too.
-  return lin_mse_parts(outputs.once(_outputs_as_features))
+  return lin_mse_parts(outputs.cached(_outputs_as_features))
 
 
 def _outputs_as_features(outputs):

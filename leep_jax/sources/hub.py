@@ -13,8 +13,7 @@ import re
 from typing import Any
 import warnings
 
-from leep_jax import validation
-from leep_jax.sources import file_kinds
+from leep_jax import file_kinds, validation
 
 _SCHEME = "hf://"
 _MODEL = "model.safetensors"

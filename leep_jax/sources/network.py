@@ -113,7 +113,9 @@ class _Body:
     def trained(path, variable):
       return isinstance(variable, nnx.Param) and not self.holds_head(path)
 
-    return nnx.split(module, trained, ...)
+    graph, *states = nnx.split(module, trained, ...)
+    params, rest = states
+    return graph, params, rest
 
   def weights(self, module: nnx.Module) -> source_lib.Weights:
     """Returns the arrays of a module, which is put in evaluation mode."""

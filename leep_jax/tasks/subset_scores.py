@@ -215,7 +215,7 @@ def nce_of(outputs: outputs_lib.Outputs, subsets: npt.ArrayLike) -> np.ndarray:
     [0. 0.]
   """
   mask = _mask(outputs, subsets)
-  return _nce(outputs.whole.sum(statistics.dummy_label_counts), mask)
+  return _nce(outputs.ungrouped.sum(statistics.dummy_label_counts), mask)
 
 
 def _nce(counts, mask) -> np.ndarray:
@@ -264,7 +264,7 @@ def leep_of(outputs: outputs_lib.Outputs, subsets: npt.ArrayLike) -> np.ndarray:
     >>> print(subset_scores.leep_of(outputs, subsets).round(4))
     [-0.2911  0.    ]
   """
-  outputs, mask = outputs.whole, _mask(outputs, subsets)
+  outputs, mask = outputs.ungrouped, _mask(outputs, subsets)
   joint = outputs.sum(statistics.joint)
   probs = outputs.probs
   assert probs is not None  # else there is no joint mass
@@ -304,7 +304,7 @@ def h_score_of(
     >>> print(subset_scores.h_score_of(outputs, [[True, True]]).round(3))
     [0.941]
   """
-  outputs, mask = outputs.whole, _mask(outputs, subsets)
+  outputs, mask = outputs.ungrouped, _mask(outputs, subsets)
   features, labels = outputs.features, outputs.labels
   if features is None:
     raise validation.InputError(f"{outputs.name} has no features")

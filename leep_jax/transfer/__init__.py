@@ -1,4 +1,4 @@
-"""Transfer itself: training what scores are to predict the performance of."""
+"""Methods of transfer, whose performance scores are to predict."""
 
 from leep_jax.transfer.config import Config, NetworkConfig
 from leep_jax.transfer.head import retrain_head

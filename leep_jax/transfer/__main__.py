@@ -1,20 +1,18 @@
-r"""Trains transferred models: the truth that scores predict.
+r"""Trains transferred models, whose performance scores predict.
 
     python -m leep_jax.transfer --model=fashion_mnist_resnet8 --dataset=digits
     python -m leep_jax.transfer --model=resnet20@FILE.safetensors \
       --dataset=fashion_mnist --data_dir=DIR --tasks='small(count=20)' \
-      --method=retrain_head,fine_tune,scratch --seeds=3 --output=truth.jsonl
+      --method=retrain_head,fine_tune,scratch --seeds=3 --output=rows.jsonl
 
-Methods: retrain_head (softmax regression on frozen features), probe (the same
-to its optimum), fine_tune (all of the network), scratch (its architecture with
-fresh weights). Prints the mean over tasks and seeds.
+Prints the mean over tasks and seeds for each source and method of --method.
 
-With --output, each result is a row, on disk as soon as it is there; the same
-command started again goes on with what is missing. --checkpoints makes long
-trainings of networks go on from their last checkpoint too.
+With --output, each result is a row, written as soon as it is known. The same
+command started again trains what is missing. With --checkpoints, trainings of
+networks go on from their last checkpoint.
 
-Exit status 0; 2 for a mistake in what was asked (one line on standard error),
-130 when interrupted.
+Exit status 0; 2 for an error in the input (one line on standard error), 130
+when interrupted.
 """
 
 import contextlib
@@ -24,15 +22,20 @@ from typing import Any
 from absl import flags
 import numpy as np
 
-from leep_jax import command, tasks as tasks_lib, validation
+from leep_jax import (
+  command,
+  common_flags,
+  progress,
+  tasks as tasks_lib,
+  validation,
+)
 from leep_jax.engine import cache, forward
 from leep_jax.reports import results, tables
-from leep_jax.sources import catalog
 from leep_jax.transfer import recipe_flags, trials
 
 FLAGS = flags.FlagValues()
-_SOURCES = command.SourceFlags(FLAGS)
-_DATA = command.PairFlags(FLAGS)
+_SOURCES = common_flags.SourceFlags(FLAGS)
+_DATA = common_flags.PairFlags(FLAGS)
 _TASKS = flags.DEFINE_string(
   "tasks",
   "all",
@@ -45,7 +48,9 @@ _SEED = flags.DEFINE_integer("seed", 0, "Of the tasks.", flag_values=FLAGS)
 _METHOD = flags.DEFINE_list(
   "method",
   "retrain_head",
-  f"Comma-separated: {', '.join(trials.METHODS)}.",
+  "Comma-separated: "
+  + ", ".join(f"{name} ({m.summary})" for name, m in trials.METHODS.items())
+  + ".",
   flag_values=FLAGS,
 )
 _OUTPUT = flags.DEFINE_string(
@@ -64,7 +69,11 @@ _RECIPE = recipe_flags.RecipeFlags(FLAGS)
 
 
 class _Outputs:
-  """Outputs of the source at work on each data set, computed once."""
+  """Outputs of a source on each data set, computed once.
+
+  Those of the source before are dropped: outputs of many sources would fill the
+  memory.
+  """
 
   def __init__(self):
     self._kept: dict[Any, Any] = {}
@@ -73,40 +82,42 @@ class _Outputs:
     key = (source.name, id(dataset))
     if key not in self._kept:
       self._kept = {k: v for k, v in self._kept.items() if k[0] == source.name}
-      progress = command.Progress(
-        f"{tables.short(source.name, 30)} {dataset.split}", len(dataset)
+      count = progress.Progress(
+        f"{tables.short(source.name, 30)} {dataset.split}", total=len(dataset)
       )
       try:
         self._kept[key] = forward.compute_outputs(
-          source, dataset, progress=progress
+          source, dataset, progress=count
         )
       finally:
-        progress.clear()
+        count.clear()
     return self._kept[key]
 
 
 def _transfer(model, source, target, outputs, method, rows):
   """Trains what is missing of one source and method; returns all its rows."""
   about = {"model": model}
-  if _OUTPUT.value is not None:  # rows that may be there already
+  # The digest tells whether earlier rows are of the same weights and code. It
+  # takes time, and without a file there are no earlier rows.
+  if _OUTPUT.value is not None:
     about["source_digest"] = cache.source_digest(source)
   recipe = _RECIPE.recipe()
   asked = trials.asked(target, about, method, recipe)
   wanted = trials.missing(target, about, method, recipe, rows.rows)
-  progress = command.LateProgress(f"{tables.short(model, 30)} {method}")
+  count = progress.Progress(f"{tables.short(model, 30)} {method}")
   try:
     trials.run(
       source, target, wanted, method=method, about=about, recipe=recipe,
-      outputs=outputs, on_row=rows.append, progress=progress,
+      outputs=outputs, on_row=rows.append, progress=count,
       checkpoints=_CHECKPOINTS.value,
     )  # fmt: skip
   finally:
-    progress.clear()
+    count.clear()
   return [row for row in rows.rows if trials.key(row) in asked]
 
 
 def _report(rows):
-  """Prints means over tasks and seeds, by source and method."""
+  """Prints the means over tasks and seeds, by source and method."""
   groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
   for row in rows:
     groups.setdefault((row["model"], row["method"]), []).append(row)
@@ -153,7 +164,7 @@ def _report(rows):
 
 
 def _mean(group, key):
-  """Mean over tasks and its standard error, of runs that did not diverge.
+  """The mean over tasks and its standard error, of runs that did not diverge.
 
   Seeds of a task are averaged first. With one task, the error is over seeds.
   """
@@ -173,14 +184,13 @@ def _mean(group, key):
 
 
 def _run() -> int:
-  methods = command.names(_METHOD, "method")
+  methods = common_flags.names(_METHOD, "method")
   for method in methods:
     if method not in trials.METHODS:
       raise validation.unknown("method", method, trials.METHODS)
-  _RECIPE.recipe()  # refused before anything is loaded
+  recipe = _RECIPE.recipe()  # refused before anything is loaded
   models = _SOURCES.names()
   overrides = _SOURCES.overrides()
-  failed = False
   with contextlib.ExitStack() as stack:
     rows: Any = results.NoRows()
     if _OUTPUT.value is not None:
@@ -190,35 +200,23 @@ def _run() -> int:
     labels = train.labels(), test.labels()
     tasks = tasks_lib.parse(_TASKS.value, *labels, seed=_SEED.value)
     target, outputs = trials.Target(train, test, tasks), _Outputs()
-    trials.check(target, methods, _RECIPE.recipe())
+    trials.check(target, methods, recipe)
     shown: list[dict[str, Any]] = []
-    status = 0
-    try:
-      for model in models:
-        try:
-          trials.check_model(model, methods, _RECIPE.recipe())
-          source = catalog.load_source(model, overrides=overrides)
-          for method in methods:
-            shown += _transfer(model, source, target, outputs, method, rows)
-        except results.CannotWriteError:
-          raise
-        except validation.DataError as e:  # would be so for every source
-          failed = True
-          command.print_error(e)
-          break
-        except validation.InputError as e:
-          failed = True
-          command.print_error(e, about=model)
-    except KeyboardInterrupt:
-      print("\ninterrupted", file=sys.stderr)
-      status = 130
+
+    def run(model):
+      trials.check_model(model, methods, recipe)
+      source = command.load_source(model, overrides=overrides)
+      for method in methods:
+        shown.extend(_transfer(model, source, target, outputs, method, rows))
+
+    status = command.for_each_source(models, run)
     there = len(shown) - (len(rows.rows) - before)
     if there > 0:
       verb = "was" if there == 1 else "were"
       print(f"{tables.count(there, 'row')} {verb} there already.")
     if shown:
       _report(shown)
-  return status or (2 if failed else 0)
+  return status
 
 
 def main(argv: list[str]) -> int:
@@ -230,5 +228,7 @@ def main(argv: list[str]) -> int:
   return command.main(argv, FLAGS, __doc__ or "", _run)
 
 
+script = command.script(main)  # `leep-transfer`
+
 if __name__ == "__main__":
-  sys.exit(main(sys.argv))
+  sys.exit(script())

@@ -12,21 +12,42 @@ from leep_jax import validation
 
 
 class Checkpoints:
-  """The latest checkpoint of one training, by the number of epochs done."""
+  """The latest checkpoint of one training, by the number of epochs done.
+
+  Attributes:
+    folder: where the checkpoint is.
+    epochs: done when it was written; 0 if there is none.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> from leep_jax.transfer.checkpoints import Checkpoints
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder) / "training"
+    ...   checkpoints = Checkpoints(path, {"seed": 0})
+    ...   checkpoints.save(3, state={"bias": np.arange(2.0)})
+    ...   checkpoints.close()
+    ...   resumed = Checkpoints(path, {"seed": 0})
+    ...   found = resumed.restore(state={"bias": np.zeros(2)})
+    ...   resumed.close()
+    >>> resumed.epochs, found["state"]["bias"].tolist()
+    (3, [0.0, 1.0])
+  """
 
   def __init__(self, folder: pathlib.Path, what: dict[str, Any]):
-    """Reads what a folder holds, if it is there; `save` makes it otherwise.
+    """Looks for a checkpoint; `save` makes the folder if it is missing.
 
     Args:
-      folder: where the checkpoints are.
-      what: all that decides the result, as JSON holds it.
+      folder: where checkpoints are read and written.
+      what: everything that decides the result, of JSON's types.
 
     Raises:
-      InputError: if the folder holds a training of something else, or cannot
+      InputError: if the folder has a checkpoint of another training, or cannot
         be read.
     """
     self.folder = folder.resolve()
     self.epochs = 0
+    # As it will be read again: tuples become lists.
     self._what = json.loads(json.dumps(what))
     if self.folder.exists():
       with contextlib.ExitStack() as stack:
@@ -43,7 +64,7 @@ class Checkpoints:
     )
 
   def _read_latest(self):
-    """Reads the last epoch, and refuses a folder of another training."""
+    """Sets `epochs`, and refuses a folder of another training."""
     import orbax.checkpoint as ocp
 
     args = ocp.args.Composite(what=ocp.args.JsonRestore())
@@ -65,7 +86,12 @@ class Checkpoints:
         )
 
   def save(self, epochs: int, **trees: Any) -> None:
-    """Writes pytrees of dictionaries, lists and arrays, in the background."""
+    """Writes a checkpoint in the background.
+
+    Args:
+      epochs: number of epochs done.
+      **trees: pytrees of dictionaries, lists and arrays, by name.
+    """
     import orbax.checkpoint as ocp
 
     items = {key: ocp.args.StandardSave(tree) for key, tree in trees.items()}
@@ -73,7 +99,11 @@ class Checkpoints:
     self._manager.save(epochs, args=args)
 
   def restore(self, **like: Any) -> dict[str, Any]:
-    """Returns the latest trees, of the structure and types of these."""
+    """Returns the pytrees of the latest checkpoint, by name.
+
+    Args:
+      **like: pytrees of the structure, shapes and types that were saved.
+    """
     import orbax.checkpoint as ocp
 
     items = {key: ocp.args.StandardRestore(tree) for key, tree in like.items()}
@@ -81,16 +111,18 @@ class Checkpoints:
     return {key: found[key] for key in like}
 
   def close(self) -> None:
-    """Waits for what is being written."""
+    """Waits until the checkpoint is written."""
     if "_manager" in vars(self):
       self._manager.close()
 
   def remove(self) -> None:
-    """Removes the closed folder; it is renamed first, so atomically."""
+    """Removes the folder, after `close`."""
     if not self.folder.exists():
       return
+    # Renamed first: a process that is killed meanwhile must not leave half a
+    # checkpoint under the name that the next start reads.
     gone = self.folder.with_name(f"{self.folder.name}.removed")
-    shutil.rmtree(gone, ignore_errors=True)  # left by one that was killed
+    shutil.rmtree(gone, ignore_errors=True)
     self.folder.rename(gone)
     shutil.rmtree(gone)
 
@@ -98,8 +130,17 @@ class Checkpoints:
 def check_folder(folder: pathlib.Path) -> None:
   """Makes a folder for checkpoints, before training starts.
 
+  Args:
+    folder: to make, unless it exists.
+
   Raises:
-    InputError: if it cannot be made or written to.
+    InputError: if the folder cannot be made or written to.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> from leep_jax.transfer import checkpoints
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   checkpoints.check_folder(pathlib.Path(folder) / "new")
   """
   try:
     folder.mkdir(parents=True, exist_ok=True)

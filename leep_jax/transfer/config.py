@@ -1,4 +1,4 @@
-"""How a model is trained for a task."""
+"""Configurations of training: of a head, and of a network."""
 
 import dataclasses
 import functools
@@ -15,21 +15,29 @@ SCHEDULES = ("constant", "cosine")
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """How a head is trained; the defaults are those of the LEEP paper.
+  """How a head is trained by SGD; the defaults are those of the LEEP paper.
 
   Attributes:
     epochs: passes over the task's training examples.
-    batch_size: examples a step; the last batch of an epoch may be smaller (of
-      networks, it is filled up for BatchNorm's statistics alone).
-    learning_rate: of SGD, at the start.
-    schedule: `constant`, or `cosine` down to 0.
-    momentum: of SGD, 0 for none.
-    weight_decay: added to the gradient, times the weights.
-    curve: epochs between measurements of test accuracy, which can cost as much
-      as training; 0 to measure after the last one only.
+    batch_size: examples a step. The last batch of an epoch may be smaller; that
+      of a network is filled up, for BatchNorm's statistics alone.
+    learning_rate: at the start.
+    schedule: of the learning rate: `constant`, or `cosine` down to 0.
+    momentum: from 0 (none) to below 1.
+    weight_decay: factor of the weights that is added to their gradient.
+    curve: number of epochs between two measurements of the test accuracy, each
+      of which can cost as much as an epoch. With 0 it is measured at the end
+      only.
 
   Raises:
     InputError: if a value is unknown or out of bounds.
+
+  Example:
+    >>> from leep_jax import transfer
+    >>> config = transfer.Config(epochs=2, schedule="cosine")
+    >>> config.factors(2).round(2)
+    array([[1.  , 0.85],
+           [0.5 , 0.15]], dtype=float32)
   """
 
   epochs: int = 100
@@ -51,7 +59,7 @@ class Config:
     integer("curve", self.curve)
 
   def optimizer(self) -> optax.GradientTransformation:
-    """Returns all of SGD but the learning rate, which differs by task."""
+    """Returns SGD without the learning rate, which differs by task and step."""
     parts = [optax.scale(-1.0)]
     if self.momentum:
       parts.insert(0, optax.trace(self.momentum))
@@ -60,10 +68,10 @@ class Config:
     return optax.chain(*parts)
 
   def factors(self, steps: int) -> np.ndarray:
-    """Returns what each step's learning rate is multiplied by.
+    """Returns the factor of the learning rate at each step.
 
     Args:
-      steps: of an epoch.
+      steps: number of steps in an epoch.
 
     Returns:
       `[epochs, steps]` float32, from 1 down.
@@ -71,7 +79,11 @@ class Config:
     return _factors(self.schedule, self.epochs, steps)
 
   def is_measured(self, epoch: int) -> bool:
-    """Returns whether test accuracy is measured after an epoch, from 0."""
+    """Tells whether the test accuracy is measured after an epoch.
+
+    Args:
+      epoch: counted from 0.
+    """
     last = epoch + 1 == self.epochs
     return last or (self.curve > 0 and (epoch + 1) % self.curve == 0)
 
@@ -92,15 +104,20 @@ class NetworkConfig(Config):
   """How a network is trained; the defaults are those of the LEEP paper.
 
   Attributes:
-    body_learning_rate: of all but the head; None for that of the head. With 0
-      the body is frozen: BatchNorm keeps its running statistics too.
+    body_learning_rate: of all weights but the head's; None for that of the
+      head. With 0 the body is frozen, BatchNorm's running statistics included.
     nesterov: whether momentum is Nesterov's.
-    clip: largest norm of the gradient of all weights; longer ones are scaled
-      down to it. None for no bound.
-    flip: whether half of the training images are mirrored.
-    shift: pixels by which training images are shifted at most, at random.
-    dtype: of activations and gradients, `float32` or `bfloat16`; weights and
+    clip: bound of the norm of the gradient of all weights; a longer gradient is
+      scaled down to it. None for no bound.
+    flip: whether training images are mirrored, each with probability 1/2.
+    shift: largest random shift of training images, in pixels.
+    dtype: of activations and gradients, `float32` or `bfloat16`. Weights and
       BatchNorm's statistics are float32.
+
+  Example:
+    >>> from leep_jax import transfer
+    >>> transfer.NetworkConfig(body_learning_rate=0).frozen
+    True
   """
 
   body_learning_rate: float | None = None
@@ -130,7 +147,8 @@ class NetworkConfig(Config):
     return self.body_learning_rate == 0
 
   def optimizer(self) -> optax.GradientTransformation:
-    """Returns all of SGD but the learning rates."""
+    """Returns SGD without the learning rates, which differ by task and step."""
+    # Clipped first: the bound is on the gradient of the loss alone.
     parts = []
     if self.clip is not None:
       parts.append(optax.clip_by_global_norm(self.clip))
@@ -142,10 +160,19 @@ class NetworkConfig(Config):
 
 
 def bounded(name: str, value: float, *, top: float = math.inf) -> None:
-  """Refuses a value that is not from 0 and below a bound.
+  """Refuses a value that is negative, or not below a bound.
+
+  Args:
+    name: of the value.
+    value: to check.
+    top: the bound.
 
   Raises:
     InputError: if so.
+
+  Example:
+    >>> from leep_jax.transfer import config
+    >>> config.bounded("momentum", 0.9, top=1)
   """
   if not (isinstance(value, (int, float)) and 0 <= value < top):
     raise validation.InputError(
@@ -154,10 +181,18 @@ def bounded(name: str, value: float, *, top: float = math.inf) -> None:
 
 
 def integer(name: str, value: int) -> None:
-  """Refuses a value that is not an integer from 0.
+  """Refuses a value that is no integer, or negative.
+
+  Args:
+    name: of the value.
+    value: to check.
 
   Raises:
     InputError: if so.
+
+  Example:
+    >>> from leep_jax.transfer import config
+    >>> config.integer("shift", 4)
   """
   if not isinstance(value, int) or value < 0:
     raise validation.InputError(
@@ -166,10 +201,18 @@ def integer(name: str, value: int) -> None:
 
 
 def check_scratch(config: NetworkConfig) -> None:
-  """Refuses a configuration that nothing can be trained from scratch with.
+  """Refuses a configuration by which no body is trained from scratch.
+
+  Args:
+    config: to check.
 
   Raises:
     InputError: if the body is frozen.
+
+  Example:
+    >>> from leep_jax import transfer
+    >>> from leep_jax.transfer import config
+    >>> config.check_scratch(transfer.NetworkConfig())
   """
   if config.frozen:
     raise validation.InputError(

@@ -1,12 +1,14 @@
-r"""Head re-training: softmax regression on frozen features, many at a time.
+r"""Head re-training: softmax regression on frozen features, many heads at once.
 
-For weights `W [Y, D]` and `b [Y]`, SGD on the mean cross entropy of batches in
-an order drawn anew for each epoch. The tasks of a device train at a time: one
-step of all of them is one compiled operation, in a scan over steps and epochs.
-The features of the data set are on the device throughout; a step gathers the
-rows that it needs. What a task has less of than others (steps, classes,
-examples) is masked, and neither its order nor its initial weights depend on the
-others.
+SGD minimises the mean cross entropy over the weights `W [Y, D]` and `b [Y]`, in
+an order of examples that is drawn anew for each epoch. All heads of a device
+take a step in one compiled operation, in a scan over steps and epochs. The
+features of the data set stay on the device; a step gathers the rows it needs.
+Where a head has fewer steps, classes or examples than another, the rest is
+masked. Its initial weights and its order depend on no other head.
+
+Symbols: T heads, S steps of an epoch, B examples of a batch, D features, Y
+classes.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,12 +28,12 @@ from leep_jax.transfer import metrics, runs as runs_lib
 from leep_jax.transfer.config import Config, NetworkConfig
 
 DEFAULT = Config()
-# Numbers that the heads of one device may have, and indices sent at a time.
+# Bounds of what trains at once on a device; 64 MiB of float32 weights.
 _MOST_WEIGHTS = 1 << 24
 _MOST_HEADS = 256
-_MOST_INDICES = 1 << 22
-_TEST_ROWS = 256  # of each task, evaluated at a time
-_UNROLLED = 16  # largest batch whose gradient is added up example by example
+_MOST_INDICES = 1 << 22  # of examples, sent in one call: 16 MiB
+_TEST_ROWS = 256  # test examples of each head that are evaluated at a time
+_UNROLLED = 16  # largest batch whose gradient is summed example by example
 
 
 def retrain_head(
@@ -49,18 +51,34 @@ def retrain_head(
   Args:
     train: outputs of the source on the training set, with features.
     test: the same on the test set.
-    tasks: what to train for; by default the one task of all examples.
+    tasks: to train for; by default one task of all examples.
     config: how to train.
-    seeds: one head for each.
-    on_result: called with each result of a group as soon as it is known.
-    progress: called with the examples trained on so far, and of all epochs.
+    seeds: a head of each task is trained with each seed.
+    on_result: called with each result as soon as its group of heads is trained.
+    progress: called with the number of examples trained on so far, and with
+      their number in all epochs.
 
   Returns:
-    For each task, and each seed in it, what was reached.
+    A result for each task and seed, all seeds of a task in turn.
 
   Raises:
     InputError: if a source has no features, a task cannot be trained or tested
       on (see `tasks.check`), or has fewer examples than a batch.
+
+  Example:
+    >>> import numpy as np
+    >>> import leep_jax
+    >>> from leep_jax import transfer
+    >>> labels = np.arange(40) % 2
+    >>> features = np.random.default_rng(0).normal(size=(40, 3))
+    >>> features[:, 0] += 4 * labels
+    >>> outputs = leep_jax.Outputs.from_arrays(features=features, labels=labels)
+    >>> config = transfer.Config(epochs=20, learning_rate=0.1)
+    >>> found = transfer.retrain_head(
+    ...   outputs, outputs, config=config, seeds=[0, 1]
+    ... )
+    >>> [result.seed for result in found], found[0].accuracy > 0.9
+    ([0, 1], True)
 
   Reference: Nguyen, Hassner, Archambeau, Seeger. LEEP. ICML 2020, section 5.
   """
@@ -75,7 +93,7 @@ def retrain_head(
   width = train.num_features or 0
   features, indices = zip(
     *(
-      _named(outputs, [getattr(run.task, part) for run in runs])
+      _used_features(outputs, [getattr(run.task, part) for run in runs])
       for outputs, part in ((train, "train"), (test, "test"))
     ),
     strict=True,
@@ -115,10 +133,10 @@ def retrain_head(
   return found
 
 
-def _named(outputs, indices):
-  """Features of the examples that runs name, and their indices among those.
+def _used_features(outputs, indices):
+  """Features of the examples that occur in runs, and the runs' rows in them.
 
-  The last row is of zeros: the index -1 stands for no example.
+  The last row is all zeros: the index -1 stands for no example.
   """
   used = np.unique(np.concatenate(indices))
   features = np.asarray(outputs.features[used], np.float32)
@@ -131,8 +149,19 @@ def _named(outputs, indices):
 def check_outputs(*sets: Outputs) -> None:
   """Refuses outputs that a head cannot be trained on.
 
+  Args:
+    *sets: outputs on a training set, a test set.
+
   Raises:
-    InputError: if some have no features, or no labels.
+    InputError: if outputs have no features, or no labels.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax.transfer import head
+    >>> outputs = leep_jax.Outputs.from_arrays(
+    ...   features=[[0.0], [1.0]], labels=[0, 1]
+    ... )
+    >>> head.check_outputs(outputs)
   """
   for outputs in sets:
     if not outputs.has("features") or not outputs.has("labels"):
@@ -143,7 +172,7 @@ def check_outputs(*sets: Outputs) -> None:
 
 
 def _train(group, config, placed, report) -> list[metrics.Transferred]:
-  """Trains a group, a number of epochs at a time."""
+  """Trains a group of heads, as many epochs a call as indices may be sent."""
   started = time.monotonic()
   count = len(group)
   steps = max(run.steps(config.batch_size) for run in group)
@@ -173,7 +202,9 @@ def _train(group, config, placed, report) -> list[metrics.Transferred]:
     batch = (state, real, test, epochs, *spread((*order, rates[:, part])))
     state, *curve = run_epochs(placed, batch)
     curves.append(curve)
-    if len(curves) > 1:  # the one before is ready; this one is under way
+    # The devices work on this call while the host draws the next orders; what
+    # is reported as done is the call before.
+    if len(curves) > 1:
       curves[-2][0].block_until_ready()
       report(start)
   losses, accuracies = (
@@ -228,6 +259,7 @@ def _orders(group, rngs, part, steps, batch_size):
 
 
 def _logits(params, x, real):
+  """`[T, B, Y]`, minus infinity for classes that a head does not have."""
   kernel, bias = params
   z = jnp.einsum("tbd,tyd->tby", x, kernel) + bias[:, None]
   return runs_lib.mask_logits(z, real[:, None])
@@ -237,13 +269,15 @@ def _loss_and_gradient(params, x, labels, weights, real):
   """Mean cross entropy `[T]` of a batch of each task, and its gradient."""
   logits = _logits(params, x, real)
   wanted = jax.nn.one_hot(labels, real.shape[1])
-  # By hand: one exponential, and logarithms of sums alone.
+  # The gradient by hand takes one exponential a logit and one logarithm an
+  # example. Automatic differentiation of log_softmax takes more.
   top = logits.max(axis=2, keepdims=True)
   powers = jnp.exp(logits - top)
   total = powers.sum(axis=2, keepdims=True)
   picked = runs_lib.picked(logits, wanted) - (top + jnp.log(total))[:, :, 0]
   slope = (powers / total - wanted) * weights[:, :, None]
-  if x.shape[1] <= _UNROLLED:  # one loop instead of T small products
+  # One loop over all heads is faster than T small matrix products.
+  if x.shape[1] <= _UNROLLED:
     gradient = sum(
       slope[:, i, :, None] * x[:, i, None] for i in range(x.shape[1])
     )
@@ -252,24 +286,28 @@ def _loss_and_gradient(params, x, labels, weights, real):
   return -jnp.sum(picked * weights, axis=1), (gradient, slope.sum(axis=1))
 
 
-@functools.lru_cache(maxsize=64)
 def _compiled(momentum, weight_decay, classes):
-  """Training for some epochs, and the last evaluation, over devices."""
+  """The functions over devices that train for some epochs, and that test."""
   config = Config(momentum=momentum, weight_decay=weight_decay)
   arithmetic = _Arithmetic(config, classes)
-  functions = arithmetic.train, arithmetic.evaluate
+  functions = _Train(arithmetic), _Evaluate(arithmetic)
   return tuple(programs.parallel(f, fused=True) for f in functions)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Arithmetic:
-  """What one device computes for its T heads of at most Y classes."""
+  """What one device computes for its T heads.
 
-  config: Config  # of which momentum and weight decay are used
+  Attributes:
+    config: only its momentum and weight decay are used.
+    classes: Y, the largest number of classes of any head.
+  """
+
+  config: Config
   classes: int
 
   def step(self, carry, batch, features, real):
-    """One step of all heads."""
+    """One step of all heads; in the form that `jax.lax.scan` takes."""
     params, opt, loss = carry
     indices, labels, rate = batch
     inside = indices >= 0
@@ -280,17 +318,23 @@ class _Arithmetic:
     updates, new_opt = self.config.optimizer().update(gradient, opt, params)
     active = count[:, 0] > 0
 
-    # Where a task has no more steps, its rate is 0.
+    # Where a head has no more steps, its rate is 0.
     params = jax.tree.map(
-      lambda p, u: p + _beside(rate, u) * u, params, updates
+      lambda p, u: p + _with_axes_of(u, rate) * u, params, updates
     )
     opt = jax.tree.map(
-      lambda new, old: jnp.where(_beside(active, new), new, old), new_opt, opt
+      lambda new, old: jnp.where(_with_axes_of(new, active), new, old),
+      new_opt,
+      opt,
     )
     return (params, opt, loss + new_loss * count[:, 0]), None
 
   def train(self, placed, batch):
-    """State after some epochs, and losses and accuracies `[T, epochs]`."""
+    """Trains for some epochs.
+
+    Returns:
+      The new state, and losses and accuracies `[T, epochs]`.
+    """
     features, test_features = placed
     (params, opt), real, test, measured, indices, labels, rates = batch
     examples = (indices[:, 0] >= 0).sum(axis=(1, 2))
@@ -312,12 +356,19 @@ class _Arithmetic:
       right = jax.lax.cond(is_measured, accuracy, lambda _: unknown, params)
       return (params, opt), (loss / jnp.maximum(examples, 1), right)
 
+    # A scan is over the first axis, here epochs and inside them steps; the
+    # heads' axis comes after.
     parts = [jnp.moveaxis(x, 0, 2) for x in (indices, labels, rates)]
     state, curve = jax.lax.scan(epoch, (params, opt), (measured, *parts))
     return state, *(jnp.moveaxis(x, 0, 1) for x in curve)
 
   def measure(self, features, params, real, test):
-    """Confusion `[T, Y, Y]` and summed negative log-likelihood `[T]`."""
+    """Tests all heads.
+
+    Returns:
+      Confusion matrices `[T, Y, Y]` and the summed negative log-likelihood
+      `[T]`.
+    """
     classes = self.classes
     pieces = [
       jnp.moveaxis(x.reshape(len(x), -1, _TEST_ROWS), 0, 1) for x in test
@@ -343,6 +394,28 @@ class _Arithmetic:
     return self.measure(placed[1], params, real, test)
 
 
-def _beside(vector, array):
-  """Brings `[T]` to the axes of `[T, ...]`."""
+# Compiled programs are kept under the function. Unlike bound methods, these are
+# equal where their values are, so no program is compiled twice.
+@dataclasses.dataclass(frozen=True)
+class _Train:
+  """`_Arithmetic.train`, known by its values."""
+
+  arithmetic: _Arithmetic
+
+  def __call__(self, placed, batch):
+    return self.arithmetic.train(placed, batch)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Evaluate:
+  """`_Arithmetic.evaluate`, known by its values."""
+
+  arithmetic: _Arithmetic
+
+  def __call__(self, placed, batch):
+    return self.arithmetic.evaluate(placed, batch)
+
+
+def _with_axes_of(array, vector):
+  """A vector `[T]` in the shape that broadcasts with `[T, ...]`."""
   return vector.reshape(-1, *(1,) * (array.ndim - 1))

@@ -1,11 +1,11 @@
 r"""The converged head: softmax regression to its optimum, by L-BFGS.
 
-For weights `W [Y, D]` and `b [Y]`, the mean cross entropy of all training
-examples plus `l2 / 2 ||W||^2`. It is convex, so what is found does not depend
-on a start, an order or a learning rate. With `l2 = 0` its negative is the
-optimal log-likelihood of Property 1 of the LEEP paper, which LEEP stays below
-wherever the head can express the EEP. Where hyperplanes separate the classes,
-that optimum is 0 at infinite weights; the iterations stop before.
+With weights `W [Y, D]` and `b [Y]`, the objective is the mean cross entropy of
+all training examples plus `l2 / 2 ||W||^2`. It is convex, so the result depends
+on no initial weights, order of examples or learning rate. With `l2 = 0` the
+negative optimum is the log-likelihood of Property 1 of the LEEP paper: an upper
+bound of LEEP if the head can express the EEP. Classes that hyperplanes separate
+have the optimum 0 at infinite weights; the iterations stop before.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,20 +40,31 @@ def probe_head(
   Args:
     train: outputs of the source on the training set, with features.
     test: the same on the test set.
-    tasks: what to fit for; by default the one task of all examples.
+    tasks: to fit a head for; by default one task of all examples.
     l2: strength of the penalty, for features of unit variance.
     iterations: of L-BFGS, at most.
-    tolerance: largest element of the gradient at which they stop.
+    tolerance: the iterations stop once no element of the gradient is larger.
     on_result: called with each result as soon as it is known.
-    progress: called with the tasks done, and of all.
+    progress: called with the number of tasks done and the number of all tasks.
 
   Returns:
-    What each task reached. `losses` holds one number, the mean training cross
+    A result for each task. `losses` has one element, the mean training cross
     entropy without the penalty: the negative optimal log-likelihood.
 
   Raises:
     InputError: if a source has no features, a task cannot be trained or tested
       on (see `tasks.check`), or an option is out of bounds.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax import transfer
+    >>> outputs = leep_jax.Outputs.from_arrays(
+    ...   features=[[0.0], [1.0], [2.0], [3.0]],
+    ...   labels=[0, 1, 0, 1],  # of which no line separates the classes
+    ... )
+    >>> (found,) = transfer.probe_head(outputs, outputs)
+    >>> round(found.nll, 4), found.losses.round(4).tolist()
+    (0.5869, [0.5869])
 
   Reference: Nguyen, Hassner, Archambeau, Seeger. LEEP. ICML 2020, Property 1;
   Liu, Nocedal. On the limited memory BFGS method. Math. Programming, 1989.
@@ -69,8 +80,10 @@ def probe_head(
   results = []
   for run in runs:
     started = time.monotonic()
+    # `l2` is for features of unit variance, and L-BFGS likes equal scales.
     x, centre, scale = _standardised(features[run.task.train])
-    rows = 1 << (len(x) - 1).bit_length()  # few shapes for many tasks
+    # Rounded up to a power of two: few shapes are compiled for many tasks.
+    rows = 1 << (len(x) - 1).bit_length()
     weights = np.zeros(rows, np.float32)
     weights[: len(x)] = 1 / len(x)
     x = np.concatenate([x, np.zeros((rows - len(x), x.shape[1]), x.dtype)])
@@ -78,6 +91,7 @@ def probe_head(
     kernel, bias = _fit(run.classes, iterations)(
       x, labels, weights, np.float32(l2), np.float32(tolerance)
     )
+    # The same head, for features as they are.
     kernel = np.asarray(kernel, np.float64).T / scale[:, None]
     bias = np.asarray(bias, np.float64) - centre @ kernel
     nll, _ = _evaluate(features[run.task.train], run.labels, kernel, bias)
@@ -102,9 +116,11 @@ def probe_head(
 
 
 def _standardised(features):
-  """Features of mean 0 and variance 1, where they vary at all."""
+  """Features of mean 0 and variance 1, their means and their deviations."""
   features = features.astype(np.float64)
   centre, scale = features.mean(axis=0), features.std(axis=0)
+  # The variation of nearly constant features is rounding noise: divided by it
+  # they would be as large as all others.
   scale = np.where(scale > 1e-6 * scale.max(initial=0), scale, 1)
   scale = np.where(scale > 0, scale, 1)
   return ((features - centre) / scale).astype(np.float32), centre, scale
@@ -112,7 +128,7 @@ def _standardised(features):
 
 @functools.lru_cache(maxsize=64)
 def _fit(classes, iterations):
-  """Returns the jitted minimisation."""
+  """The compiled minimisation, for heads of so many classes."""
   optimizer = optax.lbfgs(memory_size=20)
 
   @jax.jit

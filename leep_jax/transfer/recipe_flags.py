@@ -1,4 +1,4 @@
-"""Flags of the commands that train: how heads and networks are trained."""
+"""Flags of the commands that train heads and networks."""
 
 import dataclasses
 from typing import Any
@@ -10,6 +10,7 @@ from leep_jax.transfer import config
 from leep_jax.transfer.config import Config, NetworkConfig
 from leep_jax.transfer.methods import Recipe
 
+# Help for each field of `NetworkConfig`, which has those of `Config`.
 _TEXTS = {
   "epochs": "Passes over a task's training examples.",
   "batch_size": "Examples per step.",
@@ -25,6 +26,7 @@ _TEXTS = {
   "shift": "Pixels by which training images are shifted at most.",
   "dtype": "Of activations and gradients: float32 or bfloat16.",
 }
+# How a flag is defined, by the type of its field.
 _KINDS: dict[Any, Any] = {
   int: flags.DEFINE_integer,
   float: flags.DEFINE_float,
@@ -35,10 +37,24 @@ _KINDS: dict[Any, Any] = {
 
 
 class RecipeFlags:
-  """The flags that say how heads and networks are trained."""
+  """The flags from which a `Recipe` is made.
+
+  Example:
+    >>> from absl import flags
+    >>> from leep_jax.transfer import recipe_flags
+    >>> defined = flags.FlagValues()
+    >>> options = recipe_flags.RecipeFlags(defined)
+    >>> _ = defined(["program", "--epochs=3", "--seeds=2"])
+    >>> options.recipe().head.epochs, options.recipe().seeds
+    (3, 2)
+  """
 
   def __init__(self, defined: flags.FlagValues):
-    """Defines them among those of a command."""
+    """Defines the flags.
+
+    Args:
+      defined: the flags of a command, to which these are added.
+    """
     self._config = {
       f.name: _KINDS[f.type](
         f.name, f.default, _TEXTS[f.name], flag_values=defined
@@ -63,7 +79,7 @@ class RecipeFlags:
     )
 
   def recipe(self) -> Recipe:
-    """Returns the recipe.
+    """Returns the recipe that the flags state.
 
     Raises:
       InputError: if a value is unknown or out of bounds.

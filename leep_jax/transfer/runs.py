@@ -1,7 +1,8 @@
-"""Runs: one task with one seed each, and what every method does with them.
+"""Runs: a run is the training for one task with one seed.
 
-Initial heads, orders of examples and groups are those of the run alone, so that
-methods can be compared and a result does not depend on the others in its group.
+Runs train in groups. The initial head and the order of examples of a run depend
+on its task and seed alone. So methods start from the same head, and a result
+does not depend on the other runs of the group.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,25 +20,40 @@ from leep_jax.engine import programs
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """One task with one seed, on its way to a group."""
+  """The training for one task with one seed.
+
+  Attributes:
+    task: to train for.
+    seed: of the initial head and the order of examples.
+    labels: `[n]` the task's own labels of its training examples.
+    test_labels: `[m]` those of its test examples.
+    index: position among the results.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.transfer import runs
+    >>> run, other = runs.make(np.arange(6) % 3, np.arange(3), None, [0, 1])
+    >>> run.classes, run.steps(4), other.seed, other.index
+    (3, 2, 1, 1)
+  """
 
   task: tasks_lib.Task
   seed: int
   labels: np.ndarray
   test_labels: np.ndarray
-  index: int  # among the results
+  index: int
 
   @property
   def classes(self) -> int:
-    """Y."""
+    """Y, the number of classes."""
     return len(self.task.classes)
 
   def steps(self, batch_size: int) -> int:
-    """Returns how many steps an epoch has."""
+    """Returns the number of steps in an epoch."""
     return -(-len(self.labels) // batch_size)
 
   def orders(self) -> np.random.Generator:
-    """Returns what draws the order of examples, epoch after epoch."""
+    """Returns a generator that draws an order of examples for each epoch."""
     return np.random.default_rng((self.seed, 1))
 
 
@@ -49,18 +65,25 @@ def make(
   *,
   batch_size: int = 1,
 ) -> list[Run]:
-  """Returns a run for each task, and each seed in it.
+  """Returns the runs of all tasks, each task with all seeds in turn.
 
   Args:
     labels: `[N]` of the training set.
     test_labels: `[M]` of the test set.
-    tasks: to train for; by default the one task of all examples.
-    seeds: one run for each.
-    batch_size: examples that every task must have at least.
+    tasks: to train for; by default one task of all examples.
+    seeds: a run is made of each task with each seed.
+    batch_size: number of training examples that a task must have at least.
 
   Raises:
     InputError: if a task cannot be trained or tested on (see `tasks.check`),
       or has fewer examples than a batch.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.transfer import runs
+    >>> labels = np.array([0, 1, 0, 1])
+    >>> [run.seed for run in runs.make(labels, labels, None, [3, 5])]
+    [3, 5]
   """
   if tasks is None:
     tasks = [tasks_lib.all_examples(labels, test_labels)]
@@ -86,14 +109,29 @@ def make(
 def groups(
   runs: Sequence[Run], batch_size: int, *, numbers: int, most: int
 ) -> Iterator[list[Run]]:
-  """Yields groups of runs that train at a time, of about as many steps each.
+  """Yields groups of runs that train at the same time.
+
+  Shorter runs of a group wait for the longest one, so the numbers of steps in a
+  group differ by a factor of at most 2.
 
   Args:
     runs: to group.
     batch_size: examples a step.
-    numbers: that a device may hold for each class of all its runs.
-    most: runs a device may hold at all.
+    numbers: bound of classes times runs on a device, from its memory.
+    most: bound of runs on a device.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.engine import programs
+    >>> from leep_jax.transfer import runs
+    >>> labels = np.arange(8) % 2
+    >>> with programs.limit(1):
+    ...   made = runs.make(labels, labels, None, [0, 1, 2])
+    ...   groups = list(runs.groups(made, 4, numbers=100, most=2))
+    >>> [len(group) for group in groups]
+    [2, 1]
   """
+  # Runs with similar steps and classes are neighbours, which wastes least.
   left = sorted(runs, key=lambda run: (run.steps(batch_size), run.classes))
   count = programs.device_count()
   while left:
@@ -110,7 +148,21 @@ def groups(
 
 
 def real_classes(group: Sequence[Run]) -> np.ndarray:
-  """Returns which of the most classes each run has, `[T, Y]`."""
+  """Tells which classes each run has.
+
+  Args:
+    group: T runs.
+
+  Returns:
+    `[T, Y]` booleans, where Y is the largest number of classes of any run.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.transfer import runs
+    >>> labels = np.arange(6) % 3
+    >>> runs.real_classes(runs.make(labels, labels, None, [0, 1])).tolist()
+    [[True, True, True], [True, True, True]]
+  """
   classes = max(run.classes for run in group)
   return np.array([np.arange(classes) < run.classes for run in group])
 
@@ -118,14 +170,24 @@ def real_classes(group: Sequence[Run]) -> np.ndarray:
 def initial_heads(
   group: Sequence[Run], width: int, *, classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Returns kernels `[T, Y, D]` and biases `[T, Y]` of zeros.
-
-  Kernels are normal of variance 1 / D, and zero where a run has no class.
+  """Draws the initial head of each run.
 
   Args:
-    group: runs.
-    width: D.
-    classes: Y, at least those of every run.
+    group: T runs.
+    width: D, the number of features.
+    classes: Y, at least as many as any run has.
+
+  Returns:
+    Kernels `[T, Y, D]`, normal with variance 1 / D and 0 for classes that a run
+    does not have, and biases `[T, Y]` of 0.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.transfer import runs
+    >>> made = runs.make(np.array([0, 1]), np.array([0, 1]), None, [0])
+    >>> kernels, biases = runs.initial_heads(made, 4, classes=3)
+    >>> kernels.shape, kernels[0, 2].tolist(), biases.tolist()
+    ((1, 3, 4), [0.0, 0.0, 0.0, 0.0], [[0.0, 0.0, 0.0]])
   """
   kernels = np.zeros((len(group), classes, width), np.float32)
   for kernel, run in zip(kernels, group, strict=True):
@@ -136,22 +198,81 @@ def initial_heads(
 
 
 def spread(tree: Any, count: int) -> Any:
-  """Spreads arrays `[T, ...]` of that many runs to `[d, t, ...]`."""
+  """Spreads the arrays of runs over the devices.
+
+  Args:
+    tree: pytree of arrays `[T, ...]`.
+    count: T, the number of runs.
+
+  Returns:
+    Arrays `[d, t, ...]`, for t runs on each of d devices, padded with zeros.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.engine import programs
+    >>> from leep_jax.transfer import runs
+    >>> with programs.limit(1):
+    ...   spread = runs.spread({"rate": np.ones(3)}, 3)
+    >>> spread["rate"].shape, runs.gather(spread["rate"], 3).shape
+    ((1, 3), (3,))
+  """
   rows = -(-count // programs.device_count())
   return jax.tree.map(lambda x: programs.split(np.asarray(x), rows), tree)
 
 
 def gather(array: Any, count: int) -> np.ndarray:
-  """Returns `[d, t, ...]` of the devices as `[T, ...]`."""
+  """Returns the array of runs that `spread` has spread over devices.
+
+  Args:
+    array: `[d, t, ...]`.
+    count: T, the number of runs.
+
+  Returns:
+    `[T, ...]` on the host.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.transfer import runs
+    >>> runs.gather(np.array([[0, 1], [2, 0]]), 3).tolist()
+    [0, 1, 2]
+  """
   array = np.asarray(array)
   return array.reshape(-1, *array.shape[2:])[:count]
 
 
 def mask_logits(logits: jax.Array, real: jax.Array) -> jax.Array:
-  """Takes away classes that a run has not."""
+  """Gives classes that a run does not have the probability 0.
+
+  Args:
+    logits: `[..., Y]`.
+    real: booleans that broadcast to `logits`.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.transfer import runs
+    >>> runs.mask_logits(jnp.zeros(3), jnp.array([True, True, False])).tolist()
+    [0.0, 0.0, -inf]
+  """
   return jnp.where(real, logits, -jnp.inf)
 
 
 def picked(log_probs: jax.Array, wanted: jax.Array) -> jax.Array:
-  """Log-probabilities where `wanted` is above 0, summed over classes."""
+  """Sums log-probabilities over the classes that are wanted.
+
+  A product would be NaN: masked classes have the log-probability -inf.
+
+  Args:
+    log_probs: `[..., Y]`.
+    wanted: `[..., Y]`, such as one-hot labels; above 0 where a class counts.
+
+  Returns:
+    `[...]`.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.transfer import runs
+    >>> logs = jnp.array([-0.5, -jnp.inf])
+    >>> float(runs.picked(logs, jnp.array([1.0, 0.0])))
+    -0.5
+  """
   return jnp.sum(jnp.where(wanted > 0, log_probs, 0), axis=-1)

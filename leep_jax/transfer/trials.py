@@ -1,7 +1,8 @@
-"""Trials: one source trained for one task by one method with one seed.
+"""Trials: a trial trains one source for one task by one method with one seed.
 
-What commands share: the data and tasks, outputs computed once, rows that say
-how each was made, and which rows are missing.
+Commands write a row for each trial. A row states everything that its numbers
+depend on, so that a command that is started again finds the trials that are
+missing.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +24,8 @@ from leep_jax.transfer import cnaps, runs
 from leep_jax.transfer.methods import METHODS, ComputeOutputs, Recipe, Work
 from leep_jax.transfer.target import Target
 
-# What tells rows apart: the same values, the same numbers.
+# The columns that the numbers of a row depend on. Rows that agree in all of
+# these are of the same trial.
 _SAME = (
   "model", "source_digest", "forward_dtype", "dataset", "data_version", "split",
   "test_split",
@@ -35,18 +37,41 @@ _CHECKOUT = pathlib.Path(version.__file__).parents[1]
 
 
 def key(row: dict[str, Any]) -> bytes:
-  """Returns what tells a row from others that are of something else."""
+  """Returns a digest of the columns that the numbers of a row depend on.
+
+  Args:
+    row: of a file of results.
+
+  Example:
+    >>> from leep_jax.transfer import trials
+    >>> first = {"model": "resnet18", "seed": 0, "seconds": 1.5}
+    >>> again = {**first, "seconds": 2.0}
+    >>> trials.key(first) == trials.key(again)
+    True
+  """
   text = json.dumps([row.get(name) for name in _SAME], sort_keys=True)
   return hashlib.sha256(text.encode()).digest()
 
 
 def check(target: Target, methods: Sequence[str], recipe: Recipe) -> None:
-  """Refuses what would only be refused after the first forward pass.
+  """Refuses tasks and recipes before the first forward pass.
+
+  Args:
+    target: data and tasks.
+    methods: names in `METHODS`.
+    recipe: how to train.
 
   Raises:
     InputError: if a task cannot be trained or tested on, or has fewer examples
-      than a batch, a body is to be trained from scratch and frozen, or there is
-      no CNAPs.
+      than a batch, or a method cannot use the recipe.
+
+  Example:
+    >>> from leep_jax import data, tasks
+    >>> from leep_jax.transfer import trials
+    >>> train, test = data.load_pair("digits", limit=60, test_limit=60)
+    >>> task = tasks.all_examples(train.labels(), test.labels())
+    >>> target = trials.Target(train, test, [task])
+    >>> trials.check(target, ["probe"], trials.Recipe())
   """
   if not methods:
     return
@@ -62,10 +87,19 @@ def check(target: Target, methods: Sequence[str], recipe: Recipe) -> None:
 
 
 def check_model(model: str, methods: Sequence[str], recipe: Recipe) -> None:
-  """Refuses a source before the work that its methods cannot use.
+  """Refuses a source that a method cannot use, before any work.
+
+  Args:
+    model: name of the source.
+    methods: names in `METHODS`.
+    recipe: how to train.
 
   Raises:
-    InputError: if it is not the backbone of the CNAPs.
+    InputError: if the source is not the backbone of the recipe's CNAPs.
+
+  Example:
+    >>> from leep_jax.transfer import trials
+    >>> trials.check_model("resnet18", ["probe"], trials.Recipe())
   """
   if "cnaps" in methods and recipe.cnaps is not None:
     backbone = cnaps.card(recipe.cnaps).get("backbone", model)
@@ -76,7 +110,13 @@ def check_model(model: str, methods: Sequence[str], recipe: Recipe) -> None:
 
 
 def made_by() -> dict[str, Any]:
-  """Returns what rows say of the machine and the versions."""
+  """Returns the columns that state the devices and the versions.
+
+  Example:
+    >>> from leep_jax.transfer import trials
+    >>> sorted(trials.made_by())
+    ['commit', 'device', 'flax', 'jax', 'optax', 'version']
+  """
   return {
     "device": f"{programs.device_count()} {jax.devices()[0].device_kind}",
     "jax": jax.__version__,
@@ -89,9 +129,14 @@ def made_by() -> dict[str, Any]:
 
 @functools.cache
 def commit() -> str | None:
-  """Returns the commit of this checkout, with + where its code was changed.
+  """Returns the commit of this checkout, with a + if its code was changed.
 
-  None where the package is installed rather than run from a checkout.
+  None if the package does not run from a checkout.
+
+  Example:
+    >>> from leep_jax.transfer import trials
+    >>> trials.commit() is None or len(trials.commit()) >= 12
+    True
   """
   if not (_CHECKOUT / ".git").exists():
     return None
@@ -99,12 +144,14 @@ def commit() -> str | None:
     head = _git("rev-parse", "--short=12", "HEAD")
     code = "leep_jax", "experiments/*.py"
     changed = _git("status", "--porcelain", *code)
-  except (OSError, subprocess.CalledProcessError):  # no git, no commit yet
+  except (OSError, subprocess.CalledProcessError):
+    # git is not installed, or there is no commit yet.
     return None
   return head + "+" * bool(changed)
 
 
 def _git(*arguments):
+  """What git prints about this checkout."""
   return subprocess.run(
     ["git", "-C", str(_CHECKOUT), *arguments],
     check=True,
@@ -116,13 +163,26 @@ def _git(*arguments):
 def asked(
   target: Target, about: dict[str, Any], method: str, recipe: Recipe
 ) -> dict[bytes, tuple[tasks_lib.Task, int]]:
-  """Returns the tasks and seeds of a method, by the keys of their rows.
+  """Returns all trials of a method.
 
   Args:
     target: data and tasks.
-    about: what rows say of the source.
-    method: one of `METHODS`.
+    about: columns that describe the source.
+    method: name in `METHODS`.
     recipe: how it trains.
+
+  Returns:
+    Tasks and seeds by the keys of their rows, see `key`.
+
+  Example:
+    >>> from leep_jax import data, tasks
+    >>> from leep_jax.transfer import trials
+    >>> train, test = data.load_pair("digits", limit=60, test_limit=60)
+    >>> task = tasks.all_examples(train.labels(), test.labels())
+    >>> target, recipe = trials.Target(train, test, [task]), trials.Recipe()
+    >>> found = trials.asked(target, {"model": "mine"}, "probe", recipe)
+    >>> [(task.name, seed) for task, seed in found.values()]
+    [('all', 0)]
   """
   same = _about(target, about, method, recipe)
   return {
@@ -139,14 +199,26 @@ def missing(
   recipe: Recipe,
   rows: Sequence[dict[str, Any]],
 ) -> list[tuple[tasks_lib.Task, int]]:
-  """Returns the tasks and seeds of a method that have no row yet.
+  """Returns the trials of a method that have no row yet.
 
   Args:
     target: data and tasks.
-    about: what rows say of the source.
-    method: one of `METHODS`.
+    about: columns that describe the source.
+    method: name in `METHODS`.
     recipe: how it trains.
-    rows: of earlier starts.
+    rows: that earlier starts of the command wrote.
+
+  Returns:
+    Tasks and seeds.
+
+  Example:
+    >>> from leep_jax import data, tasks
+    >>> from leep_jax.transfer import trials
+    >>> train, test = data.load_pair("digits", limit=60, test_limit=60)
+    >>> task = tasks.all_examples(train.labels(), test.labels())
+    >>> target, recipe = trials.Target(train, test, [task]), trials.Recipe()
+    >>> len(trials.missing(target, {"model": "mine"}, "probe", recipe, []))
+    1
   """
   done = {key(row) for row in rows if row.get("method") == method}
   return [
@@ -157,6 +229,7 @@ def missing(
 
 
 def _about(target, about, method, recipe):
+  """The columns that all rows of a source and a method share."""
   return {
     **about,
     **target.row(),
@@ -178,22 +251,42 @@ def run(
   progress: Callable[[int, int], Any] = lambda done, total: None,
   checkpoints: str | None = None,
 ) -> None:
-  """Trains a source by one method.
+  """Runs trials of one source and method.
 
   Args:
-    source: where it starts.
+    source: to transfer.
     target: data and tasks.
     wanted: tasks and seeds, see `missing`.
-    method: one of `METHODS`.
-    about: what rows say of the source.
+    method: name in `METHODS`.
+    about: columns that describe the source.
     recipe: how to train.
     outputs: computes the source's outputs on a set.
     on_row: called with each row as soon as it is known.
     progress: see `transfer.fine_tune`.
-    checkpoints: folder for them, see there.
+    checkpoints: folder for checkpoints, see `transfer.fine_tune`.
 
   Raises:
     InputError: as the functions of `transfer`.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax import data, tasks
+    >>> from leep_jax.transfer import trials
+    >>> train, test = data.load_pair("digits", limit=60, test_limit=60)
+    >>> task = tasks.all_examples(train.labels(), test.labels())
+    >>> def pixels(source, dataset):
+    ...   images, labels = dataset.load()
+    ...   flat = images.reshape(len(images), -1)
+    ...   return leep_jax.Outputs.from_arrays(features=flat, labels=labels)
+    >>> rows = []
+    >>> trials.run(
+    ...   leep_jax.Source("pixels", lambda state, images: images, {}),
+    ...   trials.Target(train, test, [task]), [(task, 0)], method="probe",
+    ...   about={"model": "pixels"}, recipe=trials.Recipe(l2=0.01),
+    ...   outputs=pixels, on_row=rows.append,
+    ... )
+    >>> rows[0]["model"], rows[0]["task"], rows[0]["accuracy"] > 0.5
+    ('pixels', 'all', True)
   """
   same = _about(target, about, method, recipe)
   by_name = {task.name: task for task, _ in wanted}
@@ -202,6 +295,8 @@ def run(
     task = by_name[result.task]
     on_row({**same, **task.row(), **result.row(), **made_by()})
 
+  # One call for the tasks that lack the same seeds: the more runs a call has,
+  # the more of them train at the same time.
   groups: dict[tuple[bool, tuple[int, ...]], list[tasks_lib.Task]] = {}
   for task in by_name.values():
     seeds = tuple(s for t, s in wanted if t is task)

@@ -11,10 +11,11 @@ import cv2
 from flax import nnx
 import jax
 import jax.numpy as jnp
+import marks
 import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
-import test_data
+import tfds_sets
 
 from experiments import train_cnaps
 import leep_jax
@@ -150,8 +151,8 @@ def test_every_part_depends_on_the_support_set(model):
     assert np.abs(a - b).max() > 1e-5
 
 
-@pytest.mark.parametrize("shots", [1, 2, 7, 50])
-@pytest.mark.parametrize("ways", [2, 5, 10])
+@pytest.mark.parametrize("shots", [1, *marks.exhaustive(2, 7, 50)])
+@pytest.mark.parametrize("ways", [2, *marks.exhaustive(5), 10])
 def test_shapes(model, ways, shots):
   support, labels = examples(0, (shots,) * ways)
   query, _ = examples(1, (2,) * ways)
@@ -257,7 +258,7 @@ def test_episodes(pool, number):
   _, classes = pool
   episode = cnaps.sample_episode(number, classes, config=CONFIG)
   real = episode.weights > 0
-  support, labels = episode.places[real], episode.labels[real]
+  support, labels = episode.indices[real], episode.labels[real]
   ways = labels.max() + 1
   shots = np.bincount(labels)
   assert 2 <= ways <= 4
@@ -267,7 +268,7 @@ def test_episodes(pool, number):
   assert len(queries) == ways
   assert queries.sum() == 8
   assert np.ptp(queries) <= 1
-  drawn = np.concatenate([support, episode.query_places])
+  drawn = np.concatenate([support, episode.query_indices])
   assert len(np.unique(drawn)) == len(drawn)
   # Every class of a task is one of the same data set.
   owner = {p: (d, c) for d, g in enumerate(classes)
@@ -280,7 +281,7 @@ def test_episodes(pool, number):
   for a, b in zip(episode, again, strict=True):
     np.testing.assert_array_equal(a, b)
   other = cnaps.sample_episode(number + 20, classes, config=CONFIG)
-  assert not np.array_equal(other.query_places, episode.query_places)
+  assert not np.array_equal(other.query_indices, episode.query_indices)
 
 
 def test_training_changes_the_adaptation_networks_alone(pool):
@@ -317,9 +318,9 @@ def one_task(images, penalty, steps):
   nnx.update(model, training[0])
   _, adapted = cnaps.log_probs(
     model,
-    images[episode.places[:24]],
+    images[episode.indices[:24]],
     episode.labels[:24],
-    images[episode.query_places],
+    images[episode.query_indices],
   )
   moved = sum(
     np.sum((f - np.array([1, 0])[None, :, None]) ** 2) for f in adapted.films
@@ -498,7 +499,7 @@ def test_data_too_small_for_a_task(pool, options, message):
     cnaps.sample_episode(0, pool[1], config=config)
 
 
-class Classes(test_data.Tiny):
+class Classes(tfds_sets.Tiny):
   """50 classes, each of one shade, of which five are held out."""
 
   SHAPE = (16, 16, 1)
@@ -521,7 +522,7 @@ class Classes(test_data.Tiny):
 def command(tmp_path_factory):
   """Runs the command on small data: `run(output, *flags) -> status`."""
   folder = tmp_path_factory.mktemp("tfds")
-  test_data.prepare(Classes, folder)
+  tfds_sets.prepare(Classes, folder)
 
   def run(output, *flags):
     return train_cnaps.main(

@@ -407,10 +407,10 @@ def test_clipping_bounds_the_steps(source, sets):
 def test_augmentation():
   images = jnp.asarray(networks.images_of(0, 6)[0])
   keys = augment_lib.keys(jax.random.key(0), 0, 6)
-  same = augment_lib.augment(keys, images, crop=0, flip=False)
+  same = augment_lib.augment(keys, images, shift=0, flip=False)
   np.testing.assert_array_equal(same, images)
-  found = np.asarray(augment_lib.augment(keys, images, crop=2, flip=True))
-  again = augment_lib.augment(keys[2:4], images[2:4], crop=2, flip=True)
+  found = np.asarray(augment_lib.augment(keys, images, shift=2, flip=True))
+  again = augment_lib.augment(keys[2:4], images[2:4], shift=2, flip=True)
   np.testing.assert_array_equal(found[2:4], again)
   part = augment_lib.keys(jax.random.key(0), 2, 2)
   assert (jax.random.key_data(part) == jax.random.key_data(keys[2:4])).all()

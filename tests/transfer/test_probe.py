@@ -1,9 +1,9 @@
 """The converged head against scikit-learn, and Property 1 of the paper."""
 
+import networks
 import numpy as np
 import pytest
 from sklearn import linear_model
-import test_transfer
 
 import leep_jax
 from leep_jax import tasks, transfer
@@ -12,7 +12,7 @@ from leep_jax.sources import catalog
 
 @pytest.fixture(scope="module")
 def data():
-  return test_transfer.outputs(0, 300, 4), test_transfer.outputs(1, 200, 4)
+  return networks.clusters(0, 300, 4), networks.clusters(1, 200, 4)
 
 
 def test_against_scikit_learn(data):

@@ -2,6 +2,7 @@
 
 import math
 
+import networks
 import numpy as np
 import pytest
 
@@ -10,22 +11,12 @@ from leep_jax import tasks, transfer
 from leep_jax.engine import programs
 from leep_jax.transfer import head, metrics
 
-WIDTH = 16
-
-
-def outputs(seed, count, classes=8):
-  rng = np.random.default_rng(seed)
-  labels = rng.integers(0, classes, count)
-  centres = np.random.default_rng(99).normal(size=(classes, WIDTH))
-  features = centres[labels] + rng.normal(size=(count, WIDTH))
-  return leep_jax.Outputs.from_arrays(
-    features=features.astype(np.float32), labels=labels
-  )
+WIDTH = networks.WIDTH
 
 
 @pytest.fixture(scope="module")
 def data():
-  return outputs(0, 1200), outputs(1, 600)
+  return networks.clusters(0, 1200), networks.clusters(1, 600)
 
 
 def task(data, seed, classes=3, per_class=21):

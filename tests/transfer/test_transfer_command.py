@@ -1,19 +1,15 @@
 """python -m leep_jax.transfer, and what mistakes with it look like."""
 
 import json
-import os
 import re
-import signal
 import subprocess
-import sys
-import time
 
 import networks
 import numpy as np
 import pytest
+import running
 
 from experiments import meta_transfer
-import leep_jax
 from leep_jax import transfer
 from leep_jax.engine import programs
 from leep_jax.transfer import __main__ as command, trials
@@ -35,9 +31,7 @@ def npz(tmp_path):
 
 def run(capsys, *flags):
   with programs.limit(1):
-    status = command.main(["transfer", *flags])
-  captured = capsys.readouterr()
-  return status, captured.out, captured.err
+    return running.run(capsys, command, *flags)
 
 
 def read(path):
@@ -134,33 +128,20 @@ def test_killed_and_started_again(capsys, npz, tmp_path):
     f"--checkpoints={folder}",
   ]  # fmt: skip
   program = (
-    "import sys, time\n"
+    "import os, sys, time\n"
     "from leep_jax.transfer import __main__ as c\n"
     "from leep_jax.transfer.network.group import Group\n"
-    "wait = Group._measure\n"
-    "def slow(self, *a):\n"
-    "  time.sleep(0.3)\n"
-    "  return wait(self, *a)\n"
-    "Group._measure = slow\n"
-    "sys.exit(c.main(['transfer', *sys.argv[1:]]))\n"
+    "measure, path = Group._measure, sys.argv[1]\n"
+    "def stop_after_a_row(self, *a):\n"
+    "  while os.path.exists(path) and os.path.getsize(path):\n"
+    "    time.sleep(1)\n"
+    "  return measure(self, *a)\n"
+    "Group._measure = stop_after_a_row\n"
+    "sys.exit(c.main(['transfer', *sys.argv[2:]]))\n"
   )
-  folder = os.path.dirname(__file__)
-  paths = os.pathsep.join([folder, os.path.dirname(networks.__file__)])
-  environment = dict(os.environ, PYTHONPATH=paths)
-  environment["XLA_FLAGS"] = ""
-  process = subprocess.Popen(
-    [sys.executable, "-c", program, *flags],
-    env=environment,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    cwd=os.path.dirname(os.path.dirname(leep_jax.__file__)),
-  )
-  deadline = time.time() + 120
-  while process.poll() is None and time.time() < deadline:
-    if path.exists() and path.read_bytes():
-      break
-    time.sleep(0.02)
-  process.send_signal(signal.SIGKILL)
+  process = running.start("-c", program, str(path), *flags, XLA_FLAGS="")
+  running.wait_until(lambda: path.exists() and path.stat().st_size, process)
+  process.kill()
   process.communicate()
   before = read(path)
   assert 1 <= len(before) < 3

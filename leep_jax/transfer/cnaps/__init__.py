@@ -1,7 +1,7 @@
 r"""CNAPs: a classifier for a new task, from one pass over its examples.
 
-A backbone f stays as it was trained. For a task's support set of N labelled
-images, adaptation networks generate all that differs between tasks:
+The weights of a backbone f are frozen. From a task's support set of N labelled
+images, adaptation networks generate what differs between tasks:
 
 - the FiLM parameters of every block of f, gamma and beta for each of its two
   BatchNorms: `BN(x) gamma + beta`. They come from z_G, an encoding of the
@@ -11,15 +11,16 @@ images, adaptation networks generate all that differs between tasks:
 - a linear head, weight and bias of class c by one network from the mean of its
   features, so that the order of classes does not matter either.
 
-The networks generate differences: with their last layers at 0, as they begin,
-FiLM changes nothing and the head is that of the nearest class mean, logits
-`mean_c . x - |mean_c|^2 / 2`. Meta-training samples tasks from labelled images
-and minimises the cross entropy of other images of the same classes, their
-queries, plus the sum of `(gamma - 1)^2 + beta^2`, times a constant.
+The networks generate differences from a neutral adaptation. Their last layers
+start at 0: FiLM then changes nothing, and the head classifies by the nearest
+class mean, with logits `mean_c . x - |mean_c|^2 / 2`. Meta-training samples
+tasks from labelled images. It minimises the cross entropy of queries, other
+images of the same classes, plus a constant times the sum of
+`(gamma - 1)^2 + beta^2`.
 
 Symbols: N support images, M queries, W classes ("ways"), K images a class
-("shots"), D features. Sizes are rounded up, so that few are compiled; what is
-added has weight 0 or, of classes, a bias of minus infinity.
+("shots"), D features. N and W are rounded up, so that few shapes are compiled.
+Padding images have weight 0, padding classes a bias of minus infinity.
 
 Reference: Requeima, Gordon, Bronskill, Nowozin, Turner. Fast and flexible
 multi-task classification using conditional neural adaptive processes. NeurIPS

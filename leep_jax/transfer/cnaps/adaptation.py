@@ -1,4 +1,4 @@
-"""Adapting to a task's support set, and classifying its queries."""
+"""Adaptation to a task's support set, and classification of its queries."""
 
 import functools
 
@@ -13,6 +13,8 @@ from leep_jax.transfer.cnaps.model import Adapted, Cnaps
 _QUERIES = 256  # classified at a time
 
 
+# Compiled for the definition of the network, a value. Weights are arguments, so
+# a network that is loaded again compiles nothing.
 @functools.partial(jax.jit, static_argnums=(0, 5))
 def _adapt(graph, state, images, labels, weights, ways):
   model = nnx.merge(graph, state)
@@ -30,7 +32,7 @@ def log_probs(
   support_labels: np.ndarray,
   query_images: np.ndarray,
 ) -> tuple[np.ndarray, Adapted]:
-  """Classifies images of a task, adapted to its support set.
+  """Adapts to a task's support set, and classifies its queries.
 
   Args:
     model: a CNAPs.
@@ -39,13 +41,25 @@ def log_probs(
     query_images: `[M, H, W, C]`.
 
   Returns:
-    `[M, W]` log probabilities in nats, W being one more than the largest
-    label, and what was generated, on the host. A class without support images
-    has probability 0.
+    Log-probabilities `[M, W]` in nats, where W is the largest label plus 1, and
+    the generated parameters on the host. A class without support images has the
+    probability 0.
 
   Raises:
-    InputError: if there are no images, they are of another shape or range, or
-      as many as there are labels, or all of one class.
+    InputError: if there are no images, their shape or range is wrong, there are
+      not as many labels, or all are of one class.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.transfer import cnaps
+    >>> images = np.zeros((4, 8, 8, 1), np.uint8)
+    >>> images[1::2] = 255  # class 0 is black, class 1 white
+    >>> model = cnaps.create("fashion_mnist_resnet8")
+    >>> logs, adapted = cnaps.log_probs(
+    ...   model, images, np.array([0, 1, 0, 1]), images[:2]
+    ... )
+    >>> logs.argmax(axis=1).tolist(), adapted.bias.shape
+    ([0, 1], (2,))
   """
   labels = validation.class_labels(support_labels)
   check_images("support_images", support_images)
@@ -79,10 +93,19 @@ def log_probs(
 
 
 def check_images(name: str, images: np.ndarray) -> None:
-  """Refuses what are no images.
+  """Refuses arrays that are not images.
+
+  Args:
+    name: of the array.
+    images: to check.
 
   Raises:
-    InputError: if so.
+    InputError: if the shape or the range is wrong.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.transfer.cnaps import adaptation
+    >>> adaptation.check_images("images", np.zeros((2, 8, 8, 3), np.uint8))
   """
   images = validation.as_array(name, images)
   if images.ndim != 4 or images.shape[3] not in (1, 3):

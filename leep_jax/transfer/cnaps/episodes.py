@@ -1,4 +1,4 @@
-"""Tasks drawn for meta-training, and how it is configured."""
+"""Episodes, the tasks of meta-training, and its configuration."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -14,23 +14,28 @@ from leep_jax.transfer.cnaps import padding
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """How a CNAPs is meta-trained; the same gives the same result.
+  """How a CNAPs is meta-trained; training is deterministic.
 
   Attributes:
-    epochs: after each of which training can go on.
-    episodes: tasks an epoch.
-    tasks_per_step: whose gradients are averaged.
-    ways: fewest and most classes of a task, drawn evenly.
-    shots: fewest and most support images a class, drawn evenly on a
+    epochs: number of epochs; a checkpoint is written after each.
+    episodes: number of tasks in an epoch.
+    tasks_per_step: number of tasks whose gradients are averaged for a step.
+    ways: fewest and most classes of a task, uniformly distributed.
+    shots: fewest and most support images a class, uniformly distributed on a
       logarithmic scale.
-    support: most support images of a task.
-    queries: query images of a task, spread over its classes.
-    learning_rate: of Adam at the start; it falls to 0 as a cosine.
-    film_penalty: what the sum of `(gamma - 1)^2 + beta^2` is multiplied by.
-    seed: of the tasks; `create` takes that of the weights.
+    support: bound of the support images of a task.
+    queries: query images of a task, divided among its classes.
+    learning_rate: of Adam at the start; a cosine schedule brings it to 0.
+    film_penalty: factor of the sum of `(gamma - 1)^2 + beta^2`.
+    seed: of the tasks; that of the weights is an argument of `create`.
 
   Raises:
     InputError: if a value is out of bounds.
+
+  Example:
+    >>> from leep_jax.transfer import cnaps
+    >>> cnaps.Config(ways=(2, 4), shots=(1, 5)).ways
+    (2, 4)
   """
 
   epochs: int = 8
@@ -72,7 +77,7 @@ class Config:
       )
 
   def optimizer(self) -> optax.GradientTransformation:
-    """Returns Adam on the mean gradient of some tasks."""
+    """Returns Adam on the mean gradient of `tasks_per_step` tasks."""
     count = max(1, self.epochs * self.episodes // self.tasks_per_step)
     schedule = optax.cosine_decay_schedule(self.learning_rate, count)
     steps = optax.MultiSteps(optax.adam(schedule), self.tasks_per_step)
@@ -80,39 +85,55 @@ class Config:
 
 
 class Episode(NamedTuple):
-  """A task drawn for meta-training.
+  """A task of meta-training; its support set is padded.
 
   Attributes:
-    places: `[N]` indices of support images among all, rounded up in number.
+    indices: `[N]` of the support images among all images.
     labels: `[N]`, 0 to W - 1.
-    weights: `[N]`, 0 for padding.
-    query_places: `[M]` indices of query images among all.
-    query_labels: `[M]`.
+    weights: `[N]`, 1 for a support image and 0 for padding.
+    query_indices: `[M]` of the query images among all images.
+    query_labels: `[M]`, 0 to W - 1.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.transfer import cnaps
+    >>> cnaps.Episode(*np.zeros((5, 2))).weights
+    array([0., 0.])
   """
 
-  places: np.ndarray
+  indices: np.ndarray
   labels: np.ndarray
   weights: np.ndarray
-  query_places: np.ndarray
+  query_indices: np.ndarray
   query_labels: np.ndarray
 
 
 def sample_episode(
   number: int, classes: Sequence[Sequence[np.ndarray]], *, config: Config
 ) -> Episode:
-  """Draws a task: a data set, classes of it, and images of each.
+  """Draws a task: a data set, some of its classes, and images of each class.
 
-  Data sets are drawn with chances in proportion to the square root of their
-  numbers of classes.
+  The probability of a data set is in proportion to the square root of its
+  number of classes.
 
   Args:
-    number: of the task; the same gives the same task.
-    classes: for each data set and class in it, the indices of its images.
-    config: bounds of what is drawn, and the seed.
+    number: of the task. The same number and seed give the same task.
+    classes: for each data set and each of its classes, the indices of the
+      images.
+    config: bounds of the task, and the seed.
 
   Raises:
     InputError: if a data set has fewer classes, or a class fewer images, than
       the smallest task needs.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.transfer import cnaps
+    >>> config = cnaps.Config(ways=(2, 2), shots=(3, 3), queries=4)
+    >>> classes = [[np.arange(10), np.arange(10, 20)]]  # of one data set
+    >>> episode = cnaps.sample_episode(0, classes, config=config)
+    >>> int(episode.weights.sum()), episode.query_labels.tolist()
+    (6, [0, 0, 1, 1])
   """
   rng = np.random.default_rng((config.seed, number))
   chances = np.sqrt([len(groups) for groups in classes])
@@ -133,7 +154,8 @@ def sample_episode(
       f"a class has {smallest} images, but a task of {ways} classes takes "
       f"{max(queries) + low} of each"
     )
-  # Whole numbers have equal chances on a logarithmic scale, both ends included.
+  # Uniform on a logarithmic scale. The integer part of a number below high + 1
+  # includes both ends.
   shots = math.exp(rng.uniform(math.log(low), math.log(high + 1)))
   shots = min(int(shots), high)
   support, query = [], []

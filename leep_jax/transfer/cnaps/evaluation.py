@@ -1,4 +1,4 @@
-"""What a CNAPs reaches on tasks."""
+"""Transfer by CNAPs: adaptation to tasks, and test performance."""
 
 from collections.abc import Callable, Sequence
 import time
@@ -24,7 +24,7 @@ def evaluate(
   *,
   task: str = "task",
 ) -> metrics.Transferred:
-  """Adapts to a support set and tests on queries.
+  """Adapts to a support set, and tests on queries.
 
   Args:
     model: a CNAPs.
@@ -32,15 +32,25 @@ def evaluate(
     support_labels: `[N]` integers from 0 to W - 1.
     query_images: `[M, H, W, C]`.
     query_labels: `[M]`, of the same classes.
-    task: what the result calls it.
+    task: name of the task in the result.
 
   Returns:
-    What was reached; without losses and accuracies by epoch, as there is no
-    training. `params` are the generated head's.
+    The result. `losses` and `accuracies` are empty, as there are no epochs;
+    `params` is the generated head.
 
   Raises:
     InputError: as `log_probs`, or if a query is of a class that has no support
       images.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.transfer import cnaps
+    >>> images = np.zeros((4, 8, 8, 1), np.uint8)
+    >>> images[1::2] = 255  # class 0 is black, class 1 white
+    >>> labels = np.array([0, 1, 0, 1])
+    >>> model = cnaps.create("fashion_mnist_resnet8")
+    >>> cnaps.evaluate(model, images, labels, images, labels).accuracy
+    1.0
   """
   started = time.monotonic()
   labels = validation.class_labels(query_labels)
@@ -85,20 +95,35 @@ def transfer(
 
   Args:
     model: a CNAPs.
-    train: images and labels of the training set (of the test set for tasks
-      within one set, as those of `tasks.FewShot`).
-    test: those of the test set.
-    tasks: what to adapt to.
+    train: images and labels of the training set; of the test set for tasks
+      within one set, such as `tasks.FewShot` draws.
+    test: images and labels of the test set.
+    tasks: to adapt to.
     on_result: called with each result as soon as it is known.
-    progress: called with how many support and query images are done, and with
-      how many there are.
+    progress: called with the number of images done, and with the number of all
+      support and query images.
 
   Returns:
-    For each task what was reached, see `evaluate`.
+    A result for each task, see `evaluate`.
 
   Raises:
     InputError: if a task cannot be trained or tested on (see `tasks.check`),
       or images are not as in `evaluate`.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax import tasks
+    >>> from leep_jax.transfer import cnaps
+    >>> images = np.zeros((4, 8, 8, 1), np.uint8)
+    >>> images[1::2] = 255  # class 0 is black, class 1 white
+    >>> labels = np.array([0, 1, 0, 1])
+    >>> (found,) = cnaps.transfer(
+    ...   cnaps.create("fashion_mnist_resnet8"),
+    ...   (images, labels), (images, labels),
+    ...   tasks=[tasks.all_examples(labels, labels)],
+    ... )
+    >>> found.task, found.accuracy
+    ('all', 1.0)
   """
   tasks_lib.check(tasks, train[1], test[1])
   found = []

@@ -9,7 +9,7 @@ import numpy as np
 
 from leep_jax import validation
 from leep_jax.models.preprocessing import Preprocessing
-from leep_jax.sources import checkpoints as checkpoints_lib
+from leep_jax.sources import checkpoints as checkpoints_lib, matching
 from leep_jax.transfer.cnaps.model import Cnaps, assemble
 
 
@@ -21,7 +21,17 @@ def save(
   Args:
     model: to write.
     path: of the file.
-    card: what else to keep in the file's header, of JSON's types.
+    card: further entries of the file's header, of JSON's types.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> from leep_jax.transfer import cnaps
+    >>> model = cnaps.create("fashion_mnist_resnet8")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder) / "cnaps.safetensors"
+    ...   cnaps.save(model, path, card={"backbone": "fashion_mnist_resnet8"})
+    ...   cnaps.card(path)["backbone"], cnaps.load(path).architecture
+    ('fashion_mnist_resnet8', 'resnet8')
   """
   preprocessing = model.preprocessing
   content = {
@@ -32,7 +42,8 @@ def save(
     "std": preprocessing.std,
     **card,
   }
-  with np.errstate(over="ignore"):  # `load` refuses what is not finite
+  # What is too large for float16 becomes infinite, which `load` refuses.
+  with np.errstate(over="ignore"):
     checkpoints_lib.save(
       model, path, metadata={"leep_jax": json.dumps(content)}
     )
@@ -41,8 +52,22 @@ def save(
 def load(path: str | pathlib.Path) -> Cnaps:
   """Reads a model that `save` wrote.
 
+  Args:
+    path: of the file.
+
   Raises:
-    InputError: if there is none, it is damaged, or of another kind.
+    InputError: if there is no such file, or it is damaged or no CNAPs.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> from leep_jax.transfer import cnaps
+    >>> model = cnaps.create("fashion_mnist_resnet8")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder) / "cnaps.safetensors"
+    ...   cnaps.save(model, path, card={})
+    ...   loaded = cnaps.load(path)
+    >>> loaded.architecture
+    'resnet8'
   """
   tensors, metadata = checkpoints_lib.read_tensors(path)
   try:
@@ -59,10 +84,24 @@ def load(path: str | pathlib.Path) -> Cnaps:
       f"{path} is no CNAPs model ({validation.reason(e)}): was it written by "
       "transfer.cnaps.save?"
     ) from e
-  checkpoints_lib.load_into(model, tensors, origin=str(path))
+  matching.load_into(model, tensors, origin=str(path))
   return model
 
 
 def card(path: str | pathlib.Path) -> dict[str, Any]:
-  """Returns what `save` kept in a file's header."""
+  """Returns the entries that `save` wrote into a file's header.
+
+  Args:
+    path: of the file.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> from leep_jax.transfer import cnaps
+    >>> model = cnaps.create("fashion_mnist_resnet8")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder) / "cnaps.safetensors"
+    ...   cnaps.save(model, path, card={"epochs": 8})
+    ...   cnaps.card(path)["epochs"]
+    8
+  """
   return json.loads(checkpoints_lib.read_metadata(path)["leep_jax"])

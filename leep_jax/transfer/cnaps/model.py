@@ -1,4 +1,4 @@
-"""The network: a frozen CIFAR ResNet and the networks that adapt it."""
+"""The CNAPs network: a frozen CIFAR ResNet, and the networks that adapt it."""
 
 import itertools
 from typing import NamedTuple
@@ -15,21 +15,29 @@ from leep_jax.models import (
 )
 from leep_jax.sources import catalog
 
-_ENCODED = 64  # numbers in z_G, in z_AR and in hidden layers
+_ENCODED = 64  # width of z_G, of z_AR and of hidden layers
 _CHANNELS = 32  # of the set encoder's convolutions
-_SCALE = 0.1  # of what networks generate, so that it begins to differ slowly
-# Of the first head: with 1, the bundled ResNets are so sure of the nearest mean
-# that training would first spoil their features.
+# Factor of generated differences, so that the first steps change little.
+_SCALE = 0.1
+# Factor of the initial head's logits. With 1, the bundled ResNets are so sure
+# of the nearest mean that training would first spoil their features.
 _GAIN = 0.15
 
 
 class Adapted(NamedTuple):
-  """What is generated for one task.
+  """The generated parameters of one task.
 
   Attributes:
-    films: for each block `[2, 2, channels]`: BatchNorms, and gamma and beta.
+    films: for each block `[2, 2, channels]`: for each of its two BatchNorms
+      gamma and beta.
     kernel: of the head, `[D, W]`.
-    bias: of the head, `[W]`; minus infinity for a class without examples.
+    bias: of the head, `[W]`; minus infinity for a class without images.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.transfer import cnaps
+    >>> cnaps.Adapted((), jnp.zeros((4, 3)), jnp.zeros(3)).kernel.shape
+    (4, 3)
   """
 
   films: tuple[jax.Array, ...]
@@ -45,7 +53,16 @@ def _linear(inputs, outputs, *, rngs, zero=False):
 
 
 class SetEncoder(nnx.Module):
-  """z_G: a small convolutional network, averaged over the support set."""
+  """z_G: a small convolutional network, averaged over the support set.
+
+  Example:
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.transfer.cnaps import model
+    >>> encoder = model.SetEncoder(rngs=nnx.Rngs(0))
+    >>> encoder(jnp.ones((4, 8, 8, 3)), jnp.full(4, 0.25)).shape
+    (64,)
+  """
 
   def __init__(self, *, rngs: nnx.Rngs):
     widths = (3, *(_CHANNELS,) * 3, _ENCODED)
@@ -61,13 +78,23 @@ class SetEncoder(nnx.Module):
     x = images
     for conv in self.convs:
       x = nnx.relu(conv(x))
+      # Images of any size: pooled as long as there is something to pool.
       if min(x.shape[1:3]) > 1:
         x = nnx.max_pool(x, (2, 2), strides=(2, 2))
     return weights @ layers.global_average(x)
 
 
 class BlockAdapter(nnx.Module):
-  """z_AR of a block, and its FiLM parameters."""
+  """Generates the FiLM parameters of a block from z_G and its z_AR.
+
+  Example:
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.transfer.cnaps import model
+    >>> adapter = model.BlockAdapter(16, 32, rngs=nnx.Rngs(0))
+    >>> adapter(jnp.ones(64), jnp.ones((4, 8, 8, 16)), jnp.full(4, 0.25)).shape
+    (2, 2, 32)
+  """
 
   def __init__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs):
     self.each = _linear(inputs, _ENCODED, rngs=rngs)
@@ -85,11 +112,22 @@ class BlockAdapter(nnx.Module):
     h = nnx.elu(self.first(jnp.concatenate([z_g, z_ar])))
     h = h + nnx.elu(self.second(h))
     change = _SCALE * self.last(h).reshape(2, 2, -1)
+    # Gamma is 1 without a change, beta 0.
     return change.at[:, 0].add(1)
 
 
 class HeadGenerator(nnx.Module):
-  """Weight and bias of a class, from the mean of its features."""
+  """Generates weight and bias of a class from the mean of its features.
+
+  Example:
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.transfer.cnaps import model
+    >>> head = model.HeadGenerator(8, rngs=nnx.Rngs(0))
+    >>> kernel, bias = head(jnp.ones((3, 8)))
+    >>> kernel.shape, bias.shape
+    ((8, 3), (3,))
+  """
 
   def __init__(self, features: int, *, rngs: nnx.Rngs):
     self.gain = nnx.Param(jnp.full(features, _GAIN))
@@ -108,15 +146,21 @@ class HeadGenerator(nnx.Module):
 
 
 class Cnaps(nnx.Module):
-  """A frozen CIFAR ResNet and the networks that adapt it; see `create`.
+  """A frozen CIFAR ResNet and the networks that adapt it; made by `create`.
 
   Attributes:
     backbone: the network that is modulated.
-    encoder: of the support set.
-    adapters: one for each block of the backbone.
-    head: makes the classifier.
-    architecture: name of the backbone's.
-    preprocessing: what the backbone is fed.
+    encoder: computes z_G.
+    adapters: generate the FiLM parameters, one for each block of the backbone.
+    head: generates the classifier.
+    architecture: name of the backbone's architecture.
+    preprocessing: of the backbone's input.
+
+  Example:
+    >>> from leep_jax.transfer import cnaps
+    >>> model = cnaps.create("fashion_mnist_resnet8")
+    >>> model.architecture, len(model.adapters)
+    ('resnet8', 3)
   """
 
   def __init__(
@@ -149,7 +193,7 @@ class Cnaps(nnx.Module):
     *,
     ways: int,
   ) -> Adapted:
-    """Returns what is generated for a task, from its support set.
+    """Generates the parameters of a task from its support set.
 
     Args:
       images: `[N, H, W, C]`, as `Preprocessing` takes them.
@@ -163,6 +207,7 @@ class Cnaps(nnx.Module):
     films = []
     x = self.backbone.stem(x)
     for block, adapter in zip(self.backbone.blocks, self.adapters, strict=True):
+      # In turn: a block's z_AR depends on the modulation of those before it.
       films.append(adapter(z_g, x, shares))
       x = block(x, films[-1])
     member = jax.nn.one_hot(labels, ways) * weights[:, None]
@@ -187,13 +232,20 @@ def assemble(
   *,
   seed: int = 0,
 ) -> Cnaps:
-  """Returns a CNAPs whose backbone has no weights yet.
+  """Returns a CNAPs whose weights are yet to be loaded.
 
   Args:
-    architecture: of the backbone.
+    architecture: name of the backbone's architecture.
     num_classes: of the backbone's own head.
-    preprocessing: what the backbone is fed.
+    preprocessing: of the backbone's input.
     seed: of the adaptation networks.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax.transfer.cnaps import model
+    >>> made = model.assemble("resnet8", 10, leep_jax.Preprocessing())
+    >>> made.architecture
+    'resnet8'
   """
   backbone = catalog.build(architecture, num_classes)
   assert isinstance(backbone, cifar_resnet.CifarResNet)
@@ -208,16 +260,21 @@ def assemble(
 
 
 def create(backbone: str, *, seed: int = 0) -> Cnaps:
-  """Returns a CNAPs that has yet to be meta-trained.
+  """Returns a CNAPs that is not meta-trained.
 
-  It predicts as the nearest class mean in the backbone's features.
+  It classifies by the nearest class mean in the backbone's features.
 
   Args:
-    backbone: name of a source for `catalog.load_source`, of a CIFAR ResNet.
+    backbone: name of a source for `catalog.load_source`, a CIFAR ResNet.
     seed: of the adaptation networks.
 
   Raises:
     InputError: if there is no such source, or it is another network.
+
+  Example:
+    >>> from leep_jax.transfer import cnaps
+    >>> cnaps.create("fashion_mnist_resnet8", seed=1).architecture
+    'resnet8'
   """
   known = {entry.name: entry.architecture for entry in catalog.entries()}
   architecture = known.get(backbone, backbone.partition("@")[0])

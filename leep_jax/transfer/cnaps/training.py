@@ -1,4 +1,4 @@
-"""Meta-training: the adaptation networks learn from tasks drawn at random."""
+"""Meta-training of the adaptation networks, on tasks drawn at random."""
 
 from collections.abc import Callable, Sequence
 import functools
@@ -22,12 +22,35 @@ DEFAULT = Config()
 
 
 def is_trained(path: Sequence[Any], value: Any) -> bool:
-  """Whether a part of a model is one that meta-training changes."""
+  """Tells whether meta-training changes an array of a model.
+
+  Args:
+    path: of the array in the model.
+    value: the variable there.
+
+  Example:
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.transfer import cnaps
+    >>> weight = nnx.Param(jnp.ones(2))
+    >>> [cnaps.is_trained([part], weight) for part in ("backbone", "head")]
+    [False, True]
+  """
   return isinstance(value, nnx.Param) and path[0] != "backbone"
 
 
 def split(model: Cnaps) -> tuple[Any, nnx.State, nnx.State]:
-  """Returns the definition of a model, what is trained of it, and the rest."""
+  """Splits a model into its definition, trained arrays, and frozen arrays.
+
+  Args:
+    model: to split.
+
+  Example:
+    >>> from leep_jax.transfer import cnaps
+    >>> _, trained, frozen = cnaps.split(cnaps.create("fashion_mnist_resnet8"))
+    >>> sorted(trained), sorted(frozen)
+    (['adapters', 'encoder', 'head'], ['backbone'])
+  """
   graph, trained, *rest = nnx.split(model, is_trained, ...)
   return graph, trained, rest[0]
 
@@ -35,17 +58,36 @@ def split(model: Cnaps) -> tuple[Any, nnx.State, nnx.State]:
 def make_step(
   model: Cnaps, *, config: Config
 ) -> Callable[..., tuple[Any, jax.Array]]:
-  """Returns the compiled step of one task.
+  """Returns a compiled step, which trains on one task.
 
   Args:
-    model: whose structure it is for.
-    config: the rate, the penalty and the number of classes.
+    model: of the structure that the step is for.
+    config: of which the learning rate, the penalty and the number of classes
+      are used.
 
   Returns:
-    A function `(training, frozen, images, episode) -> (training, loss)`, where
-    `training` is what is trained (see `split`) and the optimiser's state,
-    `frozen` the rest, and the loss in nats is that of the queries, without the
-    penalty.
+    A function `(training, frozen, images, episode) -> (training, loss)`.
+    `training` is a pair, the trained arrays (see `split`) and the optimiser's
+    state; `frozen` are the other arrays. The loss is the mean cross entropy of
+    the queries in nats, without the penalty.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.transfer import cnaps
+    >>> images = np.arange(40, dtype=np.uint8)[:, None, None, None]
+    >>> images = np.broadcast_to(images, (40, 8, 8, 1))
+    >>> classes = [[np.arange(20), np.arange(20, 40)]]  # of one data set
+    >>> config = cnaps.Config(
+    ...   epochs=1, episodes=2, ways=(2, 2), shots=(1, 4), queries=8
+    ... )
+    >>> model = cnaps.create("fashion_mnist_resnet8")
+    >>> _, trained, frozen = cnaps.split(model)
+    >>> step = cnaps.make_step(model, config=config)
+    >>> episode = cnaps.sample_episode(0, classes, config=config)
+    >>> training = trained, config.optimizer().init(trained)
+    >>> training, loss = step(training, frozen, images, episode)
+    >>> loss.shape, bool(loss > 0)
+    ((), True)
   """
   graph, _, _ = split(model)
   ways = padding.rounded(config.ways[1], padding.LEAST_WAYS)
@@ -63,6 +105,7 @@ def make_step(
 
 @functools.lru_cache(maxsize=64)
 def _update(config):
+  """The compiled step of the optimiser."""
   optimizer = config.optimizer()
 
   @jax.jit
@@ -75,17 +118,18 @@ def _update(config):
 
 @functools.lru_cache(maxsize=64)
 def _gradient(graph, ways):
-  """Compiled without the optimiser, so that all configurations share it."""
+  """The compiled gradient, which all learning rates and penalties share."""
 
   def loss_fn(trained, frozen, images, episode, film_penalty):
     model = nnx.merge(graph, trained, frozen)
     adapted = model.adapt(
-      images[episode.places], episode.labels, episode.weights, ways=ways
+      images[episode.indices], episode.labels, episode.weights, ways=ways
     )
-    logits = model(adapted, images[episode.query_places])
+    logits = model(adapted, images[episode.query_indices])
     loss = optax.softmax_cross_entropy_with_integer_labels(
       logits, episode.query_labels
     ).mean()
+    # Gamma and beta that change nothing.
     neutral = jnp.array([1.0, 0.0])[None, :, None]
     penalty = sum(jnp.sum((film - neutral) ** 2) for film in adapted.films)
     return loss + film_penalty * penalty, loss
@@ -94,7 +138,7 @@ def _gradient(graph, ways):
 
 
 def _restore(checkpoints, trained, opt):
-  """The latest training, of the structure of this one."""
+  """The trained arrays and the optimiser's state of the latest checkpoint."""
   leaves, structure = jax.tree.flatten(opt)
   found = checkpoints.restore(model=nnx.to_pure_dict(trained), optimizer=leaves)
   nnx.replace_by_pure_dict(trained, found["model"])
@@ -110,23 +154,42 @@ def meta_train(
   checkpoints: checkpoints_lib.Checkpoints | None = None,
   report: Callable[[int, float, Cnaps], None] | None = None,
 ) -> Cnaps:
-  """Trains the adaptation networks on sampled tasks, from a checkpoint on.
+  """Trains the adaptation networks on sampled tasks.
 
   Args:
-    model: from `create`; it is changed.
-    images: `[n, H, W, C]` uint8 of all data sets, brought to one size.
-    classes: for each data set and class in it, the indices of its images.
+    model: from `create`; it is changed in place.
+    images: `[n, H, W, C]` uint8 of all data sets, resized to one size.
+    classes: for each data set and each of its classes, the indices of the
+      images.
     config: how to train.
-    checkpoints: where the state after each epoch is kept.
+    checkpoints: where a checkpoint is written after each epoch. If there is one
+      already, training goes on from it.
     report: called after each epoch with its number from 1, its mean loss in
-      nats and the model.
+      nats, and the model.
 
   Returns:
-    The same model.
+    The model.
 
   Raises:
     InputError: if there are no images or too few for a task, or the loss of an
-      epoch is not finite, which is then not kept.
+      epoch is not finite; no checkpoint is then written.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.transfer import cnaps
+    >>> images = np.arange(40, dtype=np.uint8)[:, None, None, None]
+    >>> images = np.broadcast_to(images, (40, 8, 8, 1))
+    >>> classes = [[np.arange(20), np.arange(20, 40)]]  # of one data set
+    >>> config = cnaps.Config(
+    ...   epochs=1, episodes=2, ways=(2, 2), shots=(1, 4), queries=8
+    ... )
+    >>> losses = []
+    >>> model = cnaps.meta_train(
+    ...   cnaps.create("fashion_mnist_resnet8"), images, classes, config=config,
+    ...   report=lambda epoch, loss, model: losses.append(loss),
+    ... )
+    >>> len(losses)
+    1
   """
   check_images("images", images)
   _, trained, frozen = split(model)

@@ -1,7 +1,7 @@
-"""Batches of a group of runs, as arrays on the host.
+"""The batches of a group of runs, as arrays on the host.
 
-Symbols: T runs, S steps of an epoch, B examples of a batch. Runs with fewer
-steps than others have batches of weight 0 at the end.
+Symbols: T runs, E epochs, S steps of an epoch, B examples of a batch. A run
+with fewer steps than others has batches of weight 0 at the end.
 """
 
 from collections.abc import Sequence
@@ -25,13 +25,25 @@ def of_epoch(
 
   Args:
     group: T runs.
-    rngs: what draws the order of each, epoch after epoch.
+    rngs: a generator for each run, see `Run.orders`.
     steps: S.
     batch_size: B.
 
   Returns:
-    Indices in the training set, labels and weights `[T, S, B]`. Weights of a
-    batch sum to 1, or to 0 if the run has no such batch.
+    Indices in the training set, labels and weights `[T, S, B]`. The weights of
+    a batch sum to 1, or to 0 if the run has no such batch.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.transfer import runs
+    >>> from leep_jax.transfer.network import batches
+    >>> labels = np.arange(6) % 2
+    >>> group = runs.make(labels, labels, None, [0])
+    >>> indices, own_labels, weights = batches.of_epoch(
+    ...   group, [run.orders() for run in group], steps=2, batch_size=4
+    ... )
+    >>> weights.tolist()
+    [[[0.25, 0.25, 0.25, 0.25], [0.5, 0.5, 0.0, 0.0]]]
   """
   shape = (len(group), steps * batch_size)
   indices, labels = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
@@ -39,7 +51,7 @@ def of_epoch(
   for i, (run, rng) in enumerate(zip(group, rngs, strict=True)):
     n = len(run.labels)
     filled = run.steps(batch_size) * batch_size
-    # The same draw as for heads.
+    # Drawn as in `retrain_head`, so that a frozen body gives the same head.
     order = rng.permuted(np.arange(n)[None], axis=1)[0]
     order = np.resize(order, filled)
     indices[i, :filled] = run.task.train[order]
@@ -56,10 +68,19 @@ def of_test(group: Sequence[Run], *, rows: int) -> Examples:
 
   Args:
     group: T runs.
-    rows: examples of a batch; their number is rounded up to a multiple.
+    rows: examples of a batch; M is a multiple of it.
 
   Returns:
-    Indices in the test set, labels and weights `[T, M]`, 0 for padding.
+    Indices in the test set, labels and weights `[T, M]`; padding has weight 0.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.transfer import runs
+    >>> from leep_jax.transfer.network import batches
+    >>> labels = np.arange(3) % 2
+    >>> group = runs.make(labels, labels, None, [0])
+    >>> batches.of_test(group, rows=2)[2].tolist()
+    [[1.0, 1.0, 1.0, 0.0]]
   """
   most = max(len(run.test_labels) for run in group)
   shape = (len(group), -(-most // rows) * rows)
@@ -75,12 +96,28 @@ def of_test(group: Sequence[Run], *, rows: int) -> Examples:
 def learning_rates(
   group: Sequence[Run], config: NetworkConfig, *, steps: int
 ) -> np.ndarray:
-  """Returns learning rates of head and body, `[T, E, S, 2]`.
+  """Returns the learning rates of head and body.
 
   Args:
     group: T runs.
     config: how they train, for E epochs.
     steps: S.
+
+  Returns:
+    `[T, E, S, 2]`; 0 where a run has no more steps.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax import transfer
+    >>> from leep_jax.transfer import runs
+    >>> from leep_jax.transfer.network import batches
+    >>> labels = np.arange(4) % 2
+    >>> group = runs.make(labels, labels, None, [0])
+    >>> config = transfer.NetworkConfig(
+    ...   epochs=1, batch_size=4, learning_rate=0.5, body_learning_rate=0.25
+    ... )
+    >>> batches.learning_rates(group, config, steps=2).tolist()
+    [[[[0.5, 0.25], [0.0, 0.0]]]]
   """
   body = config.body_learning_rate
   both = [config.learning_rate, config.learning_rate if body is None else body]
@@ -95,13 +132,25 @@ def learning_rates(
 def random_roots(
   group: Sequence[Run], *, epoch: int, first: int, steps: int
 ) -> np.ndarray:
-  """Returns what augmentation draws from, `[T, K, 3]`: seed, epoch and step.
+  """Returns the numbers from which keys of augmentation are made.
 
   Args:
     group: T runs.
-    epoch: from 0.
-    first: the first of the steps, from 0.
+    epoch: counted from 0.
+    first: the first of the steps, counted from 0.
     steps: K.
+
+  Returns:
+    `[T, K, 3]`: seed, epoch and step.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.transfer import runs
+    >>> from leep_jax.transfer.network import batches
+    >>> labels = np.arange(4) % 2
+    >>> group = runs.make(labels, labels, None, [7])
+    >>> batches.random_roots(group, epoch=1, first=4, steps=2).tolist()
+    [[[7, 1, 4], [7, 1, 5]]]
   """
   return np.array(
     [

@@ -1,4 +1,4 @@
-"""A group of runs, trained for all epochs at a time."""
+"""A group of runs that train at the same time, from first to last epoch."""
 
 from collections.abc import Callable, Sequence
 import time
@@ -14,26 +14,60 @@ from leep_jax.transfer.checkpoints import Checkpoints
 from leep_jax.transfer.network import batches
 from leep_jax.transfer.network.job import Job
 from leep_jax.transfer.network.placement import Placement, largest_divisor
-from leep_jax.transfer.network.programs import compiled
 from leep_jax.transfer.runs import Run
 
-# Steps that are one call; a CPU runs them one by one (see `programs`).
+# Several steps in one call keep an accelerator busy. On a CPU a call is one
+# step: its convolutions are slow inside a loop (see `programs`).
 _STEPS_A_CALL = 8
-_TEST_ROWS = 250  # examples of a run that are evaluated at a time
+_TEST_ROWS = 250  # test examples of a run that are evaluated at a time
+# Calls that wait for the devices while the host prepares the next batch; each
+# holds its images in memory.
 _CALLS_AHEAD = 2
 
 
 class Group:
-  """Runs that train at a time: state, curves and checkpoints over epochs."""
+  """Runs that train at the same time: their state, curves and checkpoints.
+
+  Attributes:
+    job: what all runs of the call share.
+    group: the T runs.
+    source: whose network is trained.
+    config: how to train.
+    images: of training and test set.
+    placement: of the runs on devices.
+    real: `[T, Y]`, which classes each run has.
+    steps: S, the largest number of steps in an epoch of any run.
+    steps_a_call: number of steps in one call of a compiled function.
+    initial: state that the runs start from.
+
+  Example:
+    >>> import numpy as np
+    >>> import leep_jax
+    >>> from leep_jax import transfer
+    >>> from leep_jax.transfer import runs
+    >>> from leep_jax.transfer.network.group import Group
+    >>> from leep_jax.transfer.network.job import Job
+    >>> source = leep_jax.load_source("fashion_mnist_resnet8")
+    >>> images, labels = np.zeros((4, 28, 28, 1), np.uint8), np.arange(4) % 2
+    >>> job = Job(
+    ...   source, ((images, labels), (images, labels)),
+    ...   init=lambda seed: source.network.weights, method="fine_tune",
+    ...   config=transfer.NetworkConfig(batch_size=2), keep_params=False,
+    ...   directory=None, save_seconds=60,
+    ... )
+    >>> group = Group(job, runs.make(labels, labels, None, [0]), 2)
+    >>> group.steps, group.real.tolist()
+    (2, [[True, True]])
+  """
 
   def __init__(self, job: Job, group: Sequence[Run], classes: int):
-    """Draws what the runs start from.
+    """Makes the state that the runs start from.
 
     Args:
       job: what all runs of the call share.
-      group: the runs, T of them.
-      classes: most of any run of the call, so that all groups share a
-        compilation.
+      group: T runs.
+      classes: Y, the largest number of classes of any run of the call, so that
+        all groups share their programs.
     """
     self.job, self.group = job, group
     self.source, self.config = job.source, job.config
@@ -63,11 +97,14 @@ class Group:
     checkpoints: Sequence[Checkpoints | None],
     report: Callable[[int], Any],
   ) -> list[metrics.Transferred]:
-    """Trains to the end, from the last checkpoints on.
+    """Trains to the end, from the last checkpoints if there are any.
 
     Args:
-      checkpoints: of each run, or None; all after the same epoch.
+      checkpoints: of each run, or None; all after the same number of epochs.
       report: called with the number of epochs done.
+
+    Returns:
+      A result for each run.
     """
     started = time.monotonic()
     count = self.placement.device_count(self.config.batch_size)
@@ -83,14 +120,12 @@ class Group:
     epochs, config = self.config.epochs, self.config
     state, curves, start = self._start(checkpoints)
     state = self.placement.put_state(state)
-    step, measure = compiled(
-      self.source.network.apply,
-      self.source.preprocessing,
-      config,
-      self.placement.data_parallel,
-    )
+    data_parallel = self.placement.data_parallel
+    step = self.job.compiled.step(data_parallel=data_parallel)
+    measure = self.job.compiled.measure(data_parallel=data_parallel)
     rngs = [run.orders() for run in self.group]
-    for _ in range(start):  # as if they had been drawn from in this call
+    # The generators go on from where they were when the checkpoint was written.
+    for _ in range(start):
       self._examples(rngs)
     rates = batches.learning_rates(self.group, config, steps=self.steps)
     saved = time.monotonic()
@@ -105,6 +140,7 @@ class Group:
         right = np.trace(confusion, axis1=1, axis2=2)
         curves["accuracies"][:, epoch] = right / confusion.sum((1, 2))
       report(epoch + 1)
+      # If all runs have diverged, nothing is left to train.
       over = not np.isfinite(losses).any() or epoch + 1 == epochs
       due = time.monotonic() - saved >= self.job.save_seconds
       if checkpoints[0] is not None and due and not over:
@@ -118,7 +154,7 @@ class Group:
     return confusion, nll, curves, params
 
   def _start(self, checkpoints):
-    """State and curves `[T, ...]` to go on from, and the epochs done."""
+    """The state and curves `[T, ...]` to go on from, and the epochs done."""
     shape = (len(self.group), self.config.epochs)
     curves = {
       "losses": np.full(shape, np.nan, np.float32),
@@ -175,7 +211,7 @@ class Group:
     )
 
   def _epoch(self, step, state, epoch, examples, rates):
-    """One pass over the training examples; also mean losses `[T]`."""
+    """Trains for an epoch; returns the new state and mean losses `[T]`."""
     indices, labels, weights = examples
     counts = (weights > 0).sum(axis=2)
     put, calls = self.placement, range(0, self.steps, self.steps_a_call)
@@ -207,7 +243,7 @@ class Group:
     return state, (each * counts).sum(axis=1) / counts.sum(axis=1)
 
   def _measure(self, measure, state):
-    """Confusion `[T, Y, Y]` and summed negative log-likelihood `[T]`."""
+    """Confusions `[T, Y, Y]` and summed losses `[T]` on the test set."""
     put, count = self.placement, programs.device_count()
     rows = min(_TEST_ROWS, max(len(run.test_labels) for run in self.group))
     if put.data_parallel:
@@ -231,7 +267,7 @@ class Group:
 
 
 def _width(source, weights, images):
-  """D, the width of the features."""
+  """D, the number of features, found without running the network."""
   network = source.network
 
   def features(weights, images):

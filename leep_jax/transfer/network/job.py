@@ -1,4 +1,4 @@
-"""What all runs of a call share: images, configuration, checkpoints."""
+"""A job: the images, options and programs that all runs of a call share."""
 
 from collections.abc import Callable
 import dataclasses
@@ -15,12 +15,40 @@ from leep_jax.sources import source as source_lib
 from leep_jax.transfer import checkpoints as checkpoints_lib, runs as runs_lib
 from leep_jax.transfer.checkpoints import Checkpoints
 from leep_jax.transfer.config import NetworkConfig
+from leep_jax.transfer.network.programs import Compiled
 
 Images = tuple[np.ndarray, np.ndarray]
 
 
 class Job:
-  """What all runs of a call share."""
+  """The images, options and programs that all runs of a call share.
+
+  Attributes:
+    source: whose network is trained; it takes the loaded images.
+    sets: `(images, labels)` for training and for test.
+    init: `seed -> Weights` that a run starts from.
+    method: name in results.
+    config: how to train.
+    keep_params: whether results include the trained weights.
+    compiled: programs of the source for this configuration.
+    save_seconds: least time between two checkpoints.
+    directory: folder for checkpoints, or None.
+
+  Example:
+    >>> import numpy as np
+    >>> import leep_jax
+    >>> from leep_jax import transfer
+    >>> from leep_jax.transfer.network.job import Job
+    >>> source = leep_jax.load_source("fashion_mnist_resnet8")
+    >>> images = np.zeros((4, 28, 28, 1), np.uint8), np.arange(4) % 2
+    >>> job = Job(
+    ...   source, (images, images), init=lambda seed: source.network.weights,
+    ...   method="fine_tune", config=transfer.NetworkConfig(),
+    ...   keep_params=False, directory=None, save_seconds=60,
+    ... )
+    >>> [images.shape for images, _ in job.sets]
+    [(4, 28, 28, 1), (4, 28, 28, 1)]
+  """
 
   def __init__(
     self,
@@ -40,9 +68,9 @@ class Job:
       source: whose network is trained.
       sets: for training and for test.
       init: `seed -> Weights` that a run starts from.
-      method: what results call it.
+      method: name in results.
       config: how to train.
-      keep_params: whether results hold the trained weights.
+      keep_params: whether results include the trained weights.
       directory: folder for checkpoints, or None.
       save_seconds: least time between two checkpoints.
 
@@ -58,6 +86,10 @@ class Job:
     self.init, self.method, self.config = init, method, config
     self.keep_params = keep_params
     self.source, self.sets = _load(source, sets)
+    assert source.network is not None  # `fine_tune` refuses such a source
+    self.compiled = Compiled(
+      source.network.apply, self.source.preprocessing, config
+    )
     self.save_seconds = save_seconds
     self.directory = None
     if directory is not None:
@@ -66,7 +98,7 @@ class Job:
 
   @functools.cached_property
   def digest(self) -> str:
-    """A hash of what decides all results: images and configuration."""
+    """A hash of what all results depend on: images and options."""
     found = hashlib.sha256()
     for images, _ in self.sets:
       found.update(repr((images.shape, images.dtype.name)).encode())
@@ -76,7 +108,14 @@ class Job:
     return found.hexdigest()
 
   def checkpoints(self, run: runs_lib.Run) -> Checkpoints | None:
-    """Returns those of one run, which may go on in another group of runs."""
+    """Returns the checkpoints of a run, or None without a folder for them.
+
+    They are of one run, not of its group: after an interruption, the runs that
+    are left form other groups.
+
+    Args:
+      run: that is to be trained.
+    """
     if self.directory is None:
       return None
     found = hashlib.sha256(self.digest.encode())
@@ -95,7 +134,11 @@ class Job:
 
 
 def _load(source, sets):
-  """Images and labels in memory, checked, and a source that takes them."""
+  """Images and labels in memory, and the source in a form that takes them.
+
+  Images that differ in size are resized as they are read; what is left for the
+  source to do is to normalise them.
+  """
   preprocessing = source.preprocessing
   loaded = []
   for dataset in sets:

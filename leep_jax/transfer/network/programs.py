@@ -1,20 +1,21 @@
-"""Compiled programs: steps of training, and a part of an evaluation.
+"""Compiled steps of training, and compiled evaluation.
 
-State of a run: `params`, the body's and the head's `(kernel [Y, D], bias [Y])`;
-`rest`, what else the network holds (BatchNorm's statistics); `optimizer`; and
-`alive`, whether all losses so far were finite.
+The state of a run is a dictionary: `params`, the weights of the body and of the
+head `(kernel [Y, D], bias [Y])`; `rest`, the network's other arrays, such as
+BatchNorm's statistics; `optimizer`; and `alive`, whether all losses so far were
+finite.
 
 Symbols: K steps, B examples of a batch on this device, Y classes of the group's
-runs, of which `real [Y]` are the run's own; per device t runs.
+runs, of which `real [Y]` are the run's own; t runs on this device.
 """
 
 from collections.abc import Callable
 import dataclasses
-import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from leep_jax.engine import programs
@@ -22,39 +23,170 @@ from leep_jax.transfer import runs as runs_lib
 from leep_jax.transfer.augment import augment, keys
 from leep_jax.transfer.config import NetworkConfig
 
+_TABLE_BYTES = 1 << 16  # more may be weights, which no program may keep
 
-@functools.lru_cache(maxsize=16)
-def compiled(
-  apply: Callable[..., Any],
-  preprocessing: Callable[[Any], Any],
-  config: NetworkConfig,
-  data_parallel: bool,
-) -> tuple[Callable[..., Any], Callable[..., Any]]:
-  """Returns some steps of training, and a part of an evaluation, over devices.
 
-  Args:
-    apply: of `source.Network`.
-    preprocessing: what turns raw images into the network's input.
-    config: how to train.
-    data_parallel: whether all devices train one run, each on its part of a
-      batch, or each its own runs.
+@dataclasses.dataclass(frozen=True)
+class _Table:
+  """A small NumPy array as a value, such as the mean of each channel."""
+
+  content: bytes
+  dtype: np.dtype
+  shape: tuple[int, ...]
+
+  @classmethod
+  def of(cls, constant):
+    """Returns the table, or None for what may be a network's weights."""
+    if isinstance(constant, jax.Array) or constant.nbytes > _TABLE_BYTES:
+      return None
+    array = np.asarray(constant)
+    return cls(array.tobytes(), array.dtype, array.shape)
+
+  def array(self):
+    return np.frombuffer(self.content, self.dtype).reshape(self.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Program:
+  """A traced function, in the form that `programs.parallel` takes.
+
+  Two are equal if they compute the same, so a source that is loaded again
+  compiles nothing.
+
+  Attributes:
+    traced: the operations.
+    tables: for each array that the function closes over its value, or None for
+      one that is handed in. XLA divides by a constant in another way than by an
+      argument: values known to the compiler keep results as they are without
+      tracing, to the last bit.
   """
-  arithmetic = _Arithmetic(apply, preprocessing, config, data_parallel)
-  fused = config.dtype == "float32"
-  if data_parallel:
-    return (
-      programs.parallel(arithmetic.run_steps, fused=fused, donate=True),
-      programs.parallel(arithmetic.evaluate, fused=fused),
+
+  traced: programs.Traced
+  tables: tuple[_Table | None, ...]
+
+  def __call__(self, state, batch, given):
+    given = iter(given)
+    constants = [t.array() if t else next(given) for t in self.tables]
+    return self.traced(constants, state, batch)
+
+
+class Compiled:
+  """The compiled functions of a source, traced once for each shape.
+
+  Arrays that the source's function closes over, such as weights in a user's own
+  function, belong to this object and are freed with it: compiled programs do
+  not refer to them.
+
+  Example:
+    >>> import numpy as np
+    >>> import leep_jax
+    >>> from leep_jax import transfer
+    >>> from leep_jax.engine import programs
+    >>> from leep_jax.transfer.network.programs import Compiled
+    >>> def apply(params, rest, images, *, train):
+    ...   return images.mean(axis=(1, 2)) * params, rest
+    >>> compiled = Compiled(
+    ...   apply, leep_jax.Preprocessing(), transfer.NetworkConfig()
+    ... )
+    >>> measure = compiled.measure(data_parallel=True)
+    >>> head = np.eye(3, dtype=np.float32), np.zeros(3, np.float32)
+    >>> images, labels = np.zeros((1, 4, 2, 2, 3)), np.array([[0, 0, 1, 2]])
+    >>> with programs.limit(1):
+    ...   state = programs.replicate(((np.float32(1), head), {}))
+    ...   totals = programs.replicate((np.zeros((3, 3)), np.float32(0)))
+    ...   examples = images[None], labels[None], np.ones((1, 1, 4))
+    ...   batch = examples, programs.replicate(np.ones(3, bool)), totals
+    ...   confusion, nll = measure(state, batch)
+    >>> confusion[0].tolist()
+    [[2.0, 0.0, 0.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]
+  """
+
+  def __init__(
+    self,
+    apply: Callable[..., Any],
+    preprocessing: Callable[[Any], Any],
+    config: NetworkConfig,
+  ):
+    """Compiles nothing yet.
+
+    Args:
+      apply: see `source.Network`.
+      preprocessing: turns raw images into the network's input.
+      config: how to train.
+    """
+    self._source = apply, preprocessing
+    self._config = config
+    self._found: dict[Any, Callable[..., Any]] = {}
+
+  def step(self, *, data_parallel: bool) -> Callable[..., Any]:
+    """Returns a function of some steps: `(state, batch) -> (state, losses)`.
+
+    The new state takes the memory of the one that is passed in.
+
+    Args:
+      data_parallel: see `Placement`.
+    """
+    arithmetic = _Arithmetic(*self._source, self._config, data_parallel)
+    return self._compile(
+      arithmetic.run_steps if data_parallel else arithmetic.steps_of_runs,
+      donate=True,
     )
-  return (
-    programs.parallel(arithmetic.steps_of_runs, fused=fused, donate=True),
-    programs.parallel(arithmetic.evaluate_runs, fused=fused),
-  )
+
+  def measure(self, *, data_parallel: bool) -> Callable[..., Any]:
+    """Returns a function that tests a batch: `(state, batch) -> totals`.
+
+    Args:
+      data_parallel: see `Placement`.
+    """
+    arithmetic = _Arithmetic(*self._source, self._config, data_parallel)
+    return self._compile(
+      arithmetic.evaluate if data_parallel else arithmetic.evaluate_runs
+    )
+
+  def _compile(self, function, *, donate=False):
+    """A function over devices; all its calls have the shapes of the first."""
+    program: Callable[..., Any] | None = None
+
+    def run(state, batch):
+      nonlocal program
+      # Flattening the arguments at each step to look the program up would cost
+      # more than a step of a small network.
+      if program is None:
+        program = self._find(function, (state, batch), donate)
+      return program(state, batch)
+
+    return run
+
+  def _find(self, function, args, donate):
+    """The program of a function for arguments `[d, ...]` of some shapes."""
+    leaves, structure = jax.tree.flatten(args)
+    key = (
+      function.__name__,
+      programs.device_count(),
+      structure,
+      *((x.shape, x.dtype) for x in leaves),
+    )
+    if key not in self._found:
+      shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), args
+      )
+      traced, constants = programs.trace(function, *shapes, over_devices=True)
+      tables = tuple(map(_Table.of, constants))
+      program = programs.parallel(
+        _Program(traced, tables),
+        fused=self._config.dtype == "float32",
+        donate=donate,
+      )
+      given = programs.replicate(
+        [c for c, table in zip(constants, tables, strict=True) if not table]
+      )
+      self._found[key] = lambda state, batch: program(state, batch, given)
+    return self._found[key]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Arithmetic:
-  """What one device computes."""
+  """The computation of one device."""
 
   apply: Callable[..., Any]
   preprocessing: Callable[[Any], Any]
@@ -62,7 +194,7 @@ class _Arithmetic:
   data_parallel: bool
 
   def log_probs(self, params, rest, images, real, *, train):
-    """Log probabilities `[B, Y]`, and what else the network now holds."""
+    """Log-probabilities `[B, Y]`, and the updated `rest`."""
     dtype = self.config.dtype
     body, (kernel, bias) = params
     images = self.preprocessing(images).astype(dtype)
@@ -71,6 +203,7 @@ class _Arithmetic:
       options["synchronise"] = programs.synchronise_batch_norm
     with jax.default_matmul_precision(programs.precision(dtype)):
       features, rest = self.apply(body, rest, images, train=train, **options)
+    # The head is small and in float32 whatever the body's type.
     with jax.default_matmul_precision(programs.precision("float32")):
       logits = features.astype(jnp.float32) @ kernel.T + bias[None]
     logits = runs_lib.mask_logits(logits, real[None])
@@ -81,7 +214,7 @@ class _Arithmetic:
     return programs.add_over_devices(tree) if self.data_parallel else tree
 
   def augmented(self, images, root, first):
-    """Images of a step, augmented by keys of their own."""
+    """Images of a step, each augmented by a key of its own."""
     config = self.config
     if not config.shift and not config.flip:
       return images
@@ -91,21 +224,22 @@ class _Arithmetic:
     return augment(
       keys(key, first, len(images)),
       images,
-      crop=config.shift,
+      shift=config.shift,
       flip=config.flip,
     )
 
   def scaled(self, updates, rates):
-    """Updates times the learning rates of head and body."""
+    """Updates times the learning rates `(head, body)`."""
     if self.config.frozen:
       return jax.tree.map(lambda u: rates[0] * u, updates)
+    # Parameters are `(body, head)`: the other way round.
     return tuple(
       jax.tree.map(lambda u, rate=rate: rate * u, part)
       for part, rate in zip(updates, rates[::-1], strict=True)
     )
 
   def one_step(self, state, batch, first, real):
-    """A step of a run; also its loss, 0 where the run has no more steps."""
+    """A step of a run, and its loss: 0 where the run has no more steps."""
     (images, labels, weights), (root, rates, active) = batch
     frozen = self.config.frozen
     images = self.augmented(images, root, first)
@@ -132,7 +266,8 @@ class _Arithmetic:
       "rest": rest,
       "optimizer": optimizer,
     }
-    # A run that diverged, or has no more steps, stays as it is.
+    # A run that has diverged, or has no more steps, stays as it is. Nothing of
+    # it reaches other runs, so the group trains on.
     chosen = jax.tree.map(
       lambda a, b: jnp.where(alive & active, a, b),
       new,
@@ -142,7 +277,7 @@ class _Arithmetic:
     return {**chosen, "alive": alive}, loss
 
   def run_steps(self, state, batch):
-    """Steps of one run, from arrays `[K, ...]`; also their losses `[K]`."""
+    """Steps of one run on arrays `[K, ...]`, and their losses `[K]`."""
     examples, scalars, first, real = batch
 
     def step(state, part):
@@ -155,7 +290,7 @@ class _Arithmetic:
     return state, loss[None]
 
   def evaluate(self, state, batch):
-    """Adds a batch to the confusion `[Y, Y]` and the summed loss."""
+    """Adds a batch to the confusion matrix `[Y, Y]` and the summed loss."""
     examples, real, totals = batch
     images, labels, weights = jax.tree.map(lambda x: x[0], examples)
     params, rest = state

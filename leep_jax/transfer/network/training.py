@@ -1,4 +1,4 @@
-"""Fine-tuning, and training from scratch."""
+"""The functions that fine-tune a source and train its network from scratch."""
 
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
@@ -17,8 +17,9 @@ from leep_jax.transfer.network.group import Group
 from leep_jax.transfer.network.job import Images, Job
 
 DEFAULT = NetworkConfig()
-# Weights that one device may hold, and runs that it may train at a time. A CPU
-# trains one: it gains nothing from several.
+# Bounds of the runs that one device trains at the same time: 256 MiB of float32
+# weights, and a number of runs. A CPU trains one at a time, as it gains nothing
+# from several.
 _MOST_WEIGHTS = 1 << 26
 _MOST_RUNS = 8
 _SAVE_SECONDS = 60.0
@@ -38,34 +39,49 @@ def fine_tune(
   on_result: Callable[[metrics.Transferred], Any] = lambda result: None,
   progress: Callable[[int, int], Any] = lambda done, total: None,
 ) -> list[metrics.Transferred]:
-  """Trains all of a source, with a new head, for each task and seed.
+  """Trains a source's network, with a new head, for each task and seed.
+
+  If there are fewer runs than devices, each run is data-parallel, over as many
+  devices as divide the batch.
 
   Args:
-    source: where the weights start; one with a `network`.
+    source: whose weights the runs start from; it needs a `network`.
     train: the training set, or its `(images [N, H, W, C], labels [N])`, uint8
       or floats in [0, 1].
-    test: the same of the test set.
-    tasks: what to train for; by default the one task of all examples.
+    test: the same for the test set.
+    tasks: to train for; by default one task of all examples.
     config: how to train.
-    seeds: one run for each.
-    keep_params: whether results hold the trained weights.
-    directory: folder for checkpoints, so that the same call goes on after an
-      interruption; each is removed when its run is done. Default: none.
+    seeds: a run of each task is made with each seed.
+    keep_params: whether results include the trained weights.
+    directory: folder for checkpoints, from which the same call goes on after an
+      interruption. Each is removed when its run is done. Default: none.
     save_seconds: least time between two checkpoints.
-    on_result: called with each result of a group as soon as it is known.
-    progress: called with the training images done, and to do in all.
-
-  Where there are fewer runs than devices, each run is data-parallel, over as
-  many devices as divide the batch.
+    on_result: called with each result as soon as its group of runs is trained.
+    progress: called with the number of training images done, and with their
+      number in all epochs of all runs.
 
   Returns:
-    For each task, and each seed in it, what was reached. A run whose loss is
-    not finite stops and says so; the others finish.
+    A result for each task and seed, all seeds of a task in turn. A run whose
+    loss is not finite stops, with `diverged` set; the others go on.
 
   Raises:
     InputError: if the source has no network to train, images do not fit it, a
       task cannot be trained or tested on (see `tasks.check`) or has fewer
-      examples than a batch, or checkpoints are of something else.
+      examples than a batch, or checkpoints are of another training.
+
+  Example:
+    >>> import numpy as np
+    >>> import leep_jax
+    >>> from leep_jax import transfer
+    >>> images = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 1))
+    >>> images, labels = images.astype(np.uint8), np.arange(8) % 2
+    >>> (found,) = transfer.fine_tune(
+    ...   leep_jax.load_source("fashion_mnist_resnet8"),
+    ...   (images, labels), (images, labels),
+    ...   config=transfer.NetworkConfig(epochs=2, batch_size=8),
+    ... )
+    >>> found.method, len(found.losses), bool(np.isfinite(found.losses).all())
+    ('fine_tune', 2, True)
 
   Reference: Nguyen, Hassner, Archambeau, Seeger. LEEP. ICML 2020, section 5.
   """
@@ -97,12 +113,27 @@ def train_from_scratch(
   on_result: Callable[[metrics.Transferred], Any] = lambda result: None,
   progress: Callable[[int, int], Any] = lambda done, total: None,
 ) -> list[metrics.Transferred]:
-  """Trains the source's architecture with fresh weights, drawn by the seed.
+  """Trains a source's architecture from initial weights, drawn by the seed.
 
-  Arguments, results and errors are those of `fine_tune`.
+  Args, Returns and Raises are as for `fine_tune`.
 
   Raises:
-    InputError: also if fresh weights cannot be drawn, or the body is frozen.
+    InputError: also if the source has no `init` that draws weights, or the body
+      is frozen.
+
+  Example:
+    >>> import numpy as np
+    >>> import leep_jax
+    >>> from leep_jax import transfer
+    >>> images = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 1))
+    >>> images, labels = images.astype(np.uint8), np.arange(8) % 2
+    >>> (found,) = transfer.train_from_scratch(
+    ...   leep_jax.load_source("fashion_mnist_resnet8"),
+    ...   (images, labels), (images, labels),
+    ...   config=transfer.NetworkConfig(epochs=2, batch_size=8),
+    ... )
+    >>> found.method, len(found.losses)
+    ('scratch', 2)
 
   Reference: Nguyen, Hassner, Archambeau, Seeger. LEEP. ICML 2020, section 5.5.
   """
@@ -110,12 +141,13 @@ def train_from_scratch(
   if init is None:
     raise validation.InputError(
       f"{source.name} cannot be trained from scratch: it does not say how "
-      "fresh weights are drawn (init of models.network.from_nnx)"
+      "fresh weights are drawn (init of sources.network.from_nnx)"
     )
   config_lib.check_scratch(config)
   job = Job(
     source,
     (train, test),
+    # A run asks for its weights twice: for its checkpoint, and to train.
     init=functools.lru_cache(maxsize=8)(init),
     method="scratch",
     config=config,
@@ -127,6 +159,7 @@ def train_from_scratch(
 
 
 def _network(source) -> source_lib.Network:
+  """The network of a source, which must have one."""
   if source.network is None:
     raise validation.InputError(
       f"{source.name} can be applied but not trained: make it with "
@@ -149,13 +182,15 @@ def _train_all(
   classes = max(run.classes for run in runs)
   found: list[Any] = [None] * len(runs)
   done = 0
+  # Closed at the end also if a run fails: checkpoints are written in the
+  # background.
   with contextlib.ExitStack() as stack:
     saved = {}
     for run in runs:
       saved[run.index] = job.checkpoints(run)
       if saved[run.index] is not None:
         stack.callback(saved[run.index].close)
-    # Runs of a group have done the same number of epochs.
+    # Runs of a group go on from the same epoch.
     by_epochs: dict[int, list[runs_lib.Run]] = {}
     for run in runs:
       epochs = saved[run.index].epochs if saved[run.index] else 0
@@ -180,11 +215,15 @@ def _train_all(
 
 
 def _groups(runs, batch_size, most) -> Iterator[list[runs_lib.Run]]:
-  """Groups of at least as many runs as devices, and else single runs."""
+  """Groups of at least as many runs as devices; the other runs alone.
+
+  Fewer runs would leave devices idle; a single run is data-parallel.
+  """
   count = programs.device_count()
   if len(runs) < count:
     yield from ([run] for run in runs)
     return
+  # `most` bounds the memory; heads are small beside bodies.
   for group in runs_lib.groups(runs, batch_size, numbers=1 << 62, most=most):
     if len(group) < count:
       yield from ([run] for run in group)

@@ -1,0 +1,313 @@
+"""The flags by which commands name sources and data."""
+
+from absl import flags
+
+from leep_jax import data, progress, validation
+from leep_jax.sources import catalog
+
+
+class SourceFlags:
+  """The flags that name sources, and those that override their configurations.
+
+  Attributes:
+    model: the flag `--model`.
+
+  Example:
+    >>> from absl import flags
+    >>> from leep_jax import common_flags
+    >>> defined = flags.FlagValues()
+    >>> sources = common_flags.SourceFlags(defined)
+    >>> _ = defined(["program", "--model=cifar10_resnet14", "--crop=0.9"])
+    >>> sources.names(), sources.overrides().crop
+    (['cifar10_resnet14'], 0.9)
+  """
+
+  def __init__(self, defined: flags.FlagValues):
+    """Defines the flags.
+
+    Args:
+      defined: the flags of a command, to which these are added.
+    """
+    self.model = flags.DEFINE_list(
+      "model",
+      None,
+      "Sources, comma-separated: a name that python -m leep_jax.models lists, "
+      "ARCH@CHECKPOINT (a file, a folder, or hf://owner/name[@revision]), or "
+      "package.module:factory. Default: all bundled sources.",
+      flag_values=defined,
+    )
+    self._image_size = flags.DEFINE_integer(
+      "image_size",
+      None,
+      "Side of the sources' input in pixels, instead of the checkpoint's own.",
+      flag_values=defined,
+    )
+    self._crop = flags.DEFINE_float(
+      "crop",
+      None,
+      "Crop fraction, above 0 and at most 1, instead of the checkpoint's own.",
+      flag_values=defined,
+    )
+    self._interpolation = flags.DEFINE_string(
+      "interpolation",
+      None,
+      "Pillow's filter that resizes, instead of the checkpoint's own: nearest, "
+      "box, bilinear, hamming, bicubic or lanczos.",
+      flag_values=defined,
+    )
+    self._mean = flags.DEFINE_list(
+      "mean",
+      None,
+      "Mean of each channel, comma-separated, instead of the checkpoint's own.",
+      flag_values=defined,
+    )
+    self._std = flags.DEFINE_list(
+      "std",
+      None,
+      "Standard deviation of each channel, instead of the checkpoint's own.",
+      flag_values=defined,
+    )
+    self._source_classes = flags.DEFINE_integer(
+      "source_classes",
+      None,
+      "Number of source classes that each checkpoint must have.",
+      flag_values=defined,
+    )
+    self._tf_padding = flags.DEFINE_boolean(
+      "tf_padding",
+      None,
+      "Whether convolutions pad as TensorFlow does, instead of what the "
+      "checkpoint says.",
+      flag_values=defined,
+    )
+
+  @property
+  def all(self) -> tuple[flags.FlagHolder, ...]:
+    """All flags that are defined here."""
+    return (
+      self.model, self._image_size, self._crop, self._interpolation,
+      self._mean, self._std, self._source_classes, self._tf_padding,
+    )  # fmt: skip
+
+  def names(self) -> list[str]:
+    """Returns the names of the sources that are asked for, each once.
+
+    Raises:
+      InputError: if one cannot be loaded, see `catalog.check_source`.
+    """
+    asked = list(catalog.names())
+    if self.model.value is not None:
+      asked = names(self.model, "source")
+    for name in asked:
+      catalog.check_source(name)
+    return asked
+
+  def overrides(self) -> catalog.Overrides:
+    """Returns the values that override configurations of checkpoints."""
+    return catalog.Overrides(
+      image_size=self._image_size.value,
+      crop=self._crop.value,
+      interpolation=self._interpolation.value,
+      mean=_numbers(self._mean),
+      std=_numbers(self._std),
+      num_classes=self._source_classes.value,
+      tf_padding=self._tf_padding.value,
+    )
+
+
+class DataFlags:
+  """The flags that name a data set.
+
+  Example:
+    >>> from absl import flags
+    >>> from leep_jax import common_flags
+    >>> defined = flags.FlagValues()
+    >>> options = common_flags.DataFlags(defined)
+    >>> _ = defined(["program", "--dataset=digits", "--limit=50"])
+    >>> len(options.load())
+    50
+  """
+
+  def __init__(
+    self,
+    defined: flags.FlagValues,
+    *,
+    split: str = "TFDS split, slices such as train[:20%] included (default "
+    "train), or a folder's sub-folder.",
+    limit: str = "Use this many examples, drawn at random but always the same.",
+  ):
+    """Defines the flags.
+
+    Args:
+      defined: the flags of a command, to which these are added.
+      split: help on `--split`.
+      limit: help on `--limit`.
+    """
+    self._dataset = flags.DEFINE_string(
+      "dataset",
+      "digits",
+      "Target data: a TFDS name, digits, folder:DIR (one sub-folder of images "
+      "per class), or npz:FILE (arrays images, labels).",
+      flag_values=defined,
+    )
+    self._split = flags.DEFINE_string("split", None, split, flag_values=defined)
+    self._data_dir = flags.DEFINE_string(
+      "data_dir",
+      None,
+      "Where prepared TFDS data sets are.",
+      flag_values=defined,
+    )
+    self._limit = flags.DEFINE_integer(
+      "limit", None, limit, flag_values=defined
+    )
+    self._ignore_label = flags.DEFINE_list(
+      "ignore_label",
+      None,
+      "Integer labels that mark examples without one, such as 255 or -1: those "
+      "are left out.",
+      flag_values=defined,
+    )
+    self._skip_bad_images = flags.DEFINE_boolean(
+      "skip_bad_images",
+      False,
+      "Leave out images that cannot be read, for every source alike; all are "
+      "read once to find them.",
+      flag_values=defined,
+    )
+
+  @property
+  def all(self) -> tuple[flags.FlagHolder, ...]:
+    """All flags but `--ignore_label`: they choose images, it chooses labels."""
+    return (
+      self._dataset, self._split, self._data_dir, self._limit,
+      self._skip_bad_images,
+    )  # fmt: skip
+
+  def ignored(self) -> tuple[int, ...]:
+    """Returns the labels of examples that are to be left out.
+
+    Raises:
+      InputError: if they are not integers.
+    """
+    asked = self._ignore_label.value or []
+    try:
+      return tuple(int(text) for text in asked)
+    except ValueError as e:
+      raise validation.InputError(
+        f"--ignore_label={','.join(asked)} must be integers"
+      ) from e
+
+  def load(self, *, target: str | None = None) -> data.Dataset:
+    """Returns the data set.
+
+    Args:
+      target: name of real-valued targets.
+
+    Raises:
+      InputError: as `data.load_dataset`.
+    """
+    with progress.step(f"{self._dataset.value}: loading"):
+      return data.load_dataset(
+        self._dataset.value,
+        limit=self._limit.value,
+        target=target,
+        **self._options(),
+      )
+
+  def _options(self):
+    return {
+      "split": self._split.value,
+      "data_dir": self._data_dir.value,
+      "ignore_label": self.ignored() or None,
+      "skip_bad_images": self._skip_bad_images.value,
+    }
+
+
+class PairFlags(DataFlags):
+  """The flags that name a training and a test set.
+
+  Example:
+    >>> from absl import flags
+    >>> from leep_jax import common_flags
+    >>> defined = flags.FlagValues()
+    >>> options = common_flags.PairFlags(defined)
+    >>> _ = defined(["program", "--limit=50", "--test_limit=20"])
+    >>> train, test = options.load_pair()
+    >>> len(train), len(test)
+    (50, 20)
+  """
+
+  def __init__(self, defined: flags.FlagValues):
+    """Defines the flags.
+
+    Args:
+      defined: the flags of a command, to which these are added.
+    """
+    super().__init__(
+      defined,
+      split="Training set: a TFDS split, slices such as train[:20%] included, "
+      "or a folder's sub-folder. Default: train.",
+      limit="Use this many training examples.",
+    )
+    self._test_split = flags.DEFINE_string(
+      "test_split",
+      None,
+      "Test set. Default: test, or a folder's val; where there are no splits, "
+      "a fifth of each class.",
+      flag_values=defined,
+    )
+    self._test_limit = flags.DEFINE_integer(
+      "test_limit", None, "Use this many test examples.", flag_values=defined
+    )
+
+  def load_pair(self) -> tuple[data.Dataset, data.Dataset]:
+    """Returns the training and the test set.
+
+    Raises:
+      InputError: as `data.load_pair`.
+    """
+    with progress.step(f"{self._dataset.value}: loading"):
+      return data.load_pair(
+        self._dataset.value,
+        test_split=self._test_split.value,
+        limit=self._limit.value,
+        test_limit=self._test_limit.value,
+        **self._options(),
+      )
+
+
+def names(flag: flags.FlagHolder, what: str) -> list[str]:
+  """Returns the values of a list flag, each once.
+
+  Args:
+    flag: a list flag.
+    what: kind of the values, for the error.
+
+  Raises:
+    InputError: if a value is empty.
+
+  Example:
+    >>> from absl import flags
+    >>> from leep_jax import common_flags
+    >>> defined = flags.FlagValues()
+    >>> scores = flags.DEFINE_list("scores", None, "", flag_values=defined)
+    >>> _ = defined(["program", "--scores=leep, nce,leep"])
+    >>> common_flags.names(scores, "score")
+    ['leep', 'nce']
+  """
+  parts = [part.strip() for part in flag.value]
+  if not parts or not all(parts):
+    raise validation.InputError(f"--{flag.name} has an empty {what}")
+  return list(dict.fromkeys(parts))
+
+
+def _numbers(flag):
+  """The value of a list flag as numbers."""
+  if flag.value is None:
+    return None
+  try:
+    return tuple(float(value) for value in flag.value)
+  except ValueError as e:
+    raise validation.InputError(
+      f"--{flag.name}={','.join(flag.value)} is no list of numbers"
+    ) from e

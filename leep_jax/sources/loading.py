@@ -1,0 +1,298 @@
+"""Checkpoints of known architectures as sources."""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+from flax import nnx
+import jax
+import numpy as np
+
+from leep_jax import validation
+from leep_jax.models.preprocessing import Preprocessing
+from leep_jax.sources import (
+  architectures,
+  checkpoints,
+  configs,
+  matching,
+  network,
+  overrides as overrides_lib,
+  source as source_lib,
+)
+
+
+class _Filled(NamedTuple):
+  """A network with the weights of a checkpoint.
+
+  Attributes:
+    model: the network.
+    num_classes: number of its source classes.
+    options: with which it was built.
+    has_head: whether the checkpoint has the last layer.
+  """
+
+  model: nnx.Module
+  num_classes: int
+  options: dict[str, Any]
+  has_head: bool
+
+
+def from_checkpoint(
+  name: str,
+  arch: str,
+  path: pathlib.Path,
+  *,
+  overrides: overrides_lib.Overrides,
+) -> source_lib.Source:
+  """Loads a checkpoint of a known architecture as a source.
+
+  Args:
+    name: of the source, in tables and rows of results.
+    arch: name of the architecture.
+    path: a file, or a folder laid out as on the hub; configurations are read
+      from the same folder.
+    overrides: what replaces these configurations.
+
+  Raises:
+    InputError: if the checkpoint is missing or damaged, or it is of another
+      architecture or another number of classes.
+
+  Example:
+    >>> from leep_jax.sources import catalog, loading
+    >>> source = loading.from_checkpoint(
+    ...   "mine", "resnet14", catalog.bundled()["cifar10_resnet14"],
+    ...   overrides=catalog.Overrides())
+    >>> source.name, source.preprocessing.image_size
+    ('mine', 32)
+  """
+  architecture = architectures.ARCHITECTURES[arch]
+  file = checkpoints.find(path) if path.is_dir() else path
+  tensors, metadata = checkpoints.read_tensors(file)
+  model_type = architecture.transformers
+  theirs = any(tensor.startswith(f"{model_type}.") for tensor in tensors)
+  config = configs.read(
+    file if file.is_dir() else file.parent,
+    # transformers' names of tensors tell what a missing `model_type` would: the
+    # defaults that hold for whatever the configuration leaves out.
+    model_type=model_type if theirs else None,
+  )
+  check_network(arch, config)
+  filled = _fill(arch, tensors, config, overrides, file)
+  source = network.from_nnx(
+    name,
+    filled.model,
+    head=architecture.head.removesuffix(".weight"),
+    preprocessing=_preprocessing(arch, config, metadata, overrides, file),
+    min_image_size=architecture.min_image_size,
+    init=lambda seed: architectures.build(
+      arch, filled.num_classes, seed=seed, **filled.options
+    ),
+  )
+  source = dataclasses.replace(
+    source,
+    options=f"{arch} {sorted(filled.options.items())}",
+    without_probs=config.without_probs,
+  )
+  return source if filled.has_head else _without_head(source, architecture.head)
+
+
+def _fill(
+  arch: str,
+  tensors: dict[str, np.ndarray],
+  config: configs.Config,
+  overrides: overrides_lib.Overrides,
+  file: pathlib.Path,
+) -> _Filled:
+  """Builds the network that a checkpoint is of, and loads its weights."""
+  architecture = architectures.ARCHITECTURES[arch]
+  tensors, others = matching.strip_prefix(
+    tensors,
+    architectures.shapes(arch, 1),
+    names=architecture.names,
+    added=f"{architecture.transformers}." if architecture.transformers else "",
+  )
+  if others:
+    validation.note(
+      f"{file}: left out {len(others)} tensors ({matching.shortened(others)}), "
+      "beside the network"
+    )
+  # The shape of the head says how many classes there are. Without a head, one
+  # class will do: nothing reads its logits.
+  renamed = matching.rename(tensors, architecture.names)
+  _, head = renamed.get(architecture.head, ("", np.empty(())))
+  num_classes = (*head.shape, 1)[0]
+  if not num_classes:
+    raise validation.InputError(
+      f"{file} has no classes: its head is {head.shape}"
+    )
+  for wanted, who in (
+    (overrides.num_classes, "asked for"),
+    (config.num_classes, "in its configuration"),
+  ):
+    if wanted is not None and head.shape and wanted != num_classes:
+      raise validation.InputError(
+        f"{file} has {num_classes} classes ({architecture.head} "
+        f"{head.shape}), but {wanted} are {who}"
+      )
+  options = {
+    key: value
+    for key, value in config.options.items()
+    if key in architecture.options
+  }
+  if overrides.tf_padding is not None:
+    if "tf_padding" not in architecture.options:
+      raise validation.InputError(f"{arch} has no choice of tf_padding")
+    options["tf_padding"] = overrides.tf_padding
+  model = architectures.shapes(arch, num_classes, **options)
+  has_head = matching.load_into(
+    model,
+    tensors,
+    names=architecture.names,
+    origin=f"{file} ({arch})",
+    head=architecture.head,
+  )
+  return _Filled(model, num_classes, options, has_head)
+
+
+def _preprocessing(
+  arch: str,
+  config: configs.Config,
+  metadata: dict[str, str],
+  overrides: overrides_lib.Overrides,
+  file: pathlib.Path,
+) -> Preprocessing:
+  """Returns the preprocessing: overrides go before what is stated or usual."""
+  architecture = architectures.ARCHITECTURES[arch]
+  usual = architecture.preprocessing
+  stated = dict(config.preprocessing)
+  if "leep_jax" in metadata:
+    stated = _card(metadata["leep_jax"], file)
+  found = dataclasses.replace(usual, **stated | overrides.preprocessing())
+  if len(found.mean) != len(usual.mean):
+    raise validation.InputError(
+      f"mean {found.mean} has {len(found.mean)} numbers, but "
+      f"{arch} takes images of {len(usual.mean)} channels"
+    )
+  if architecture.fixed_image_size and found.image_size != usual.image_size:
+    raise validation.InputError(
+      f"image_size is {found.image_size}, but {arch} takes images of "
+      f"{usual.image_size} pixels alone"
+    )
+  return found
+
+
+def _without_head(source: source_lib.Source, head: str) -> source_lib.Source:
+  """Returns a source of features for a network without its last layer."""
+  why = f"the checkpoint has no head ({head})"
+  validation.note(f"{source.name}: {why}: scores of features alone are defined")
+  both = source.apply
+
+  def apply(state: Any, images: jax.Array) -> tuple[None, jax.Array]:
+    return None, both(state, images)[1]
+
+  return dataclasses.replace(source, apply=apply, without_probs=why)
+
+
+def check_network(arch: str, config: configs.Config) -> None:
+  """Refuses a configuration that states another network or another pooling.
+
+  Args:
+    arch: name of the architecture.
+    config: what lies beside the checkpoint.
+
+  Raises:
+    InputError: if they do not agree.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax.sources import configs, loading
+    >>> loading.check_network("resnet50", configs.Config(timm="resnet50"))
+    >>> try:
+    ...   loading.check_network("resnet50", configs.Config(pool="max"))
+    ... except leep_jax.InputError as error:
+    ...   print(error)
+    the checkpoint's configuration says 'max', but resnet50 is avg
+  """
+  architecture = architectures.ARCHITECTURES[arch]
+  for stated, known in (
+    (config.timm, (arch, *architecture.timm)),
+    (config.transformers, (architecture.transformers,)),
+    (config.pool, (architecture.pool, "")),
+  ):
+    if stated is not None and stated not in known:
+      raise validation.InputError(
+        f"the checkpoint's configuration says {stated!r}, but {arch} is "
+        f"{' or '.join(filter(None, known)) or 'not published there'}"
+      )
+  for key, value in config.network.items():
+    has: Any = architecture.stated.get(key)
+    bound = isinstance(has, range)
+    if value not in (has if bound else [has]):
+      raise validation.InputError(
+        f"the checkpoint's configuration says {key} is {value}, but {arch} has "
+        f"{f'at most {has[-1]}' if bound else has}"
+      )
+
+
+def _card(text: str, file: pathlib.Path) -> dict[str, Any]:
+  """Reads the preprocessing from a card of `experiments/train_source.py`."""
+  try:
+    card = json.loads(text)
+    return {key: card[key] for key in ("image_size", "mean", "std")}
+  except (ValueError, TypeError, KeyError) as e:
+    raise validation.InputError(
+      f"the card inside {file} cannot be read: {validation.reason(e)}"
+    ) from e
+
+
+def architecture_of(name: str, folder: pathlib.Path) -> str:
+  """Returns the architecture of a folder, by its configuration and its tensors.
+
+  timm's configurations name the network. Those of transformers name a family;
+  which of its sizes it is, the shapes of the tensors tell.
+
+  Args:
+    name: of the source, for error messages.
+    folder: laid out as on the hub.
+
+  Raises:
+    InputError: if it is none of `ARCHITECTURES`, or more than one fits.
+
+  Example:
+    >>> import json, pathlib, tempfile
+    >>> from leep_jax.sources import loading
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder)
+    ...   text = json.dumps({"architecture": "vit_small_patch16_224"})
+    ...   _ = (path / "config.json").write_text(text)
+    ...   loading.architecture_of("mine", path)
+    'vit_small_16'
+  """
+  config = configs.read(folder)
+  if config.timm is not None:
+    network_name = config.timm
+    fitting = [architectures.aliases().get(network_name.lower(), "")]
+  else:
+    network_name = str(config.transformers)
+    tensors, _ = checkpoints.read_tensors(checkpoints.find(folder))
+    fitting = [
+      arch
+      for arch, architecture in architectures.ARCHITECTURES.items()
+      if config.transformers
+      and architecture.transformers == network_name
+      and matching.fits(
+        architectures.shapes(arch, 1),
+        tensors,
+        names=architecture.names,
+        head=architecture.head,
+        added=f"{network_name}.",
+      )
+    ]
+  if len(fitting) != 1 or not fitting[0]:
+    raise validation.InputError(
+      f"{name} is of the network {network_name!r}, of none of the sizes known "
+      "here; python -m leep_jax.models lists the architectures: if one has its "
+      f"tensors, pass ARCH@{name}"
+    )
+  return fitting[0]

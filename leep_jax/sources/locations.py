@@ -1,0 +1,228 @@
+"""Names of checkpoints: their architecture, and where their weights are.
+
+    NAME                     bundled, or published and listed in `named.py`
+    ARCH@PATH                a file or folder, or a repository of the hub
+    hf://OWNER/NAME          a repository that states its architecture
+    ARCH.TAG                 a repository of timm on the hub
+
+For each there is a function that returns the `Location` that a name means, or
+None if the name has another form. `check` and `load` serve all of them.
+"""
+
+import json
+import os
+import pathlib
+import re
+from typing import NamedTuple
+
+from leep_jax import file_kinds, validation
+from leep_jax.sources import (
+  architectures,
+  checkpoints,
+  hub,
+  loading,
+  named,
+  overrides as overrides_lib,
+  source as source_lib,
+)
+
+_TIMM = "hf://timm/"
+
+
+class Location(NamedTuple):
+  """Where a checkpoint is, and what it is of.
+
+  Attributes:
+    architecture: name of the architecture, as it was written; empty if the
+      configuration beside the weights tells it.
+    path: of a file or folder, or `hf://OWNER/NAME[@REVISION]`.
+
+  Example:
+    >>> from leep_jax.sources import locations
+    >>> locations.at_path("ResNet50@timm/resnet50.tv_in1k")
+    Location(architecture='resnet50', path='hf://timm/resnet50.tv_in1k')
+  """
+
+  architecture: str
+  path: str
+
+
+def with_name(name: str) -> Location | None:
+  """Returns the location of a bundled or published source.
+
+  Args:
+    name: of the source; the case of letters does not matter.
+
+  Example:
+    >>> from leep_jax.sources import locations
+    >>> locations.with_name("ResNet50.TV_in1k")
+    Location(architecture='resnet50', path='hf://timm/resnet50.tv_in1k')
+    >>> locations.with_name("resnet50") is None  # an architecture
+    True
+  """
+  for bundled, path in named.bundled().items():
+    if bundled.lower() == name.lower():
+      card = json.loads(checkpoints.read_metadata(path)["leep_jax"])
+      return Location(card["architecture"], os.fspath(path))
+  for entry in named.PUBLISHED:
+    if entry.name.lower() == name.lower():
+      return Location(entry.architecture, entry.origin)
+  return None
+
+
+def at_path(name: str) -> Location | None:
+  """Returns the location of `ARCH@PATH`.
+
+  Args:
+    name: what the user wrote. PATH may be any spelling of a repository.
+
+  Example:
+    >>> from leep_jax.sources import locations
+    >>> locations.at_path("resnet50@weights.safetensors").path
+    'weights.safetensors'
+  """
+  arch, _, path = name.partition("@")
+  # In hf://OWNER/NAME@REVISION, a revision comes after the @.
+  if not path or "/" in arch or ":" in arch:
+    return None
+  if not os.path.exists(os.path.expanduser(path)):
+    path = hub.spelled(path) or path
+  return Location(architectures.aliases().get(arch.lower(), arch), path)
+
+
+def on_hub(name: str) -> Location | None:
+  """Returns the location of a repository of the hub.
+
+  Args:
+    name: any spelling of a repository, see `hub.spelled`.
+
+  Example:
+    >>> from leep_jax.sources import locations
+    >>> locations.on_hub("google/vit-base-patch16-224").path
+    'hf://google/vit-base-patch16-224'
+  """
+  repository = "" if os.path.exists(name) else hub.spelled(name)
+  if not repository:
+    return None
+  tagged = repository.removeprefix(_TIMM)
+  arch = _tagged(tagged) if repository.startswith(_TIMM) else ""
+  return Location(arch, repository)
+
+
+def with_tag(name: str) -> Location | None:
+  """Returns the location of a name of timm, `ARCH.TAG`, which is on the hub.
+
+  Args:
+    name: what the user wrote.
+
+  Example:
+    >>> from leep_jax.sources import locations
+    >>> locations.with_tag("resnet50.a1_in1k")
+    Location(architecture='resnet50', path='hf://timm/resnet50.a1_in1k')
+  """
+  arch = _tagged(name)
+  return Location(arch, _TIMM + name) if arch else None
+
+
+def _tagged(name: str) -> str:
+  """The architecture of a name such as resnet50.a1_in1k, or ""."""
+  arch, dot, _ = name.partition(".")
+  if not dot or "/" in name:
+    return ""
+  return architectures.aliases().get(arch.lower(), "")
+
+
+def check(name: str, location: Location) -> None:
+  """Refuses a location that cannot be loaded, without loading it.
+
+  Args:
+    name: what the user wrote.
+    location: what it means.
+
+  Raises:
+    InputError: if the architecture is unknown, or nothing is at the path.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax.sources import locations
+    >>> try:
+    ...   locations.check("resnet50@a", locations.Location("resnet50", "a"))
+    ... except leep_jax.InputError as error:
+    ...   print(error)
+    no checkpoint at a
+  """
+  arch, path = location
+  if arch in named.bundled():
+    own = with_name(arch)
+    raise validation.InputError(
+      f"{arch} is a bundled source, with weights of its own: for the weights "
+      f"in {path} pass {own.architecture if own else 'ARCH'}@{path}"
+    )
+  # Only a repository of the hub states its architecture.
+  if arch not in architectures.ARCHITECTURES and (arch or not hub.is_hub(path)):
+    raise validation.unknown("architecture", arch, architectures.ARCHITECTURES)
+  if hub.is_hub(path):
+    hub.check(path)
+  elif re.match(r"\w+://|https?:", path):
+    raise validation.InputError(
+      f"{path} is not fetched: download it, then pass {arch}@FILE"
+    )
+  elif not os.path.exists(os.path.expanduser(path)):
+    # A TensorFlow checkpoint is named by the prefix of its files: reading one
+    # of them says what to do about it.
+    index = os.path.expanduser(f"{path}.index")
+    if os.path.exists(index):
+      checkpoints.read_tensors(index)
+    raise validation.InputError(f"no checkpoint at {path}")
+
+
+def check_with_name(name: str, location: Location) -> None:
+  """Refuses a published source that has to be downloaded and converted first.
+
+  Args:
+    name: of a bundled or published source.
+    location: of it.
+
+  Raises:
+    InputError: if its weights are published as a pickle.
+
+  Example:
+    >>> from leep_jax.sources import locations
+    >>> name = "cifar10_resnet14"
+    >>> locations.check_with_name(name, locations.with_name(name))
+  """
+  if location.path.startswith("https:"):
+    raise validation.InputError(
+      f"{name} is published as a pickle at {location.path}: download and "
+      f"convert it ({file_kinds.CONVERT}), then pass "
+      f"{location.architecture}@OUT.safetensors"
+    )
+  check(name, location)
+
+
+def load(
+  name: str, location: Location, overrides: overrides_lib.Overrides
+) -> source_lib.Source:
+  """Loads the checkpoint at a location; fetches it if it is on the hub.
+
+  Args:
+    name: what the user wrote, which names the source.
+    location: what it means.
+    overrides: what replaces the checkpoint's own configuration.
+
+  Raises:
+    InputError: as `catalog.load_source`.
+
+  Example:
+    >>> from leep_jax.sources import catalog, locations
+    >>> name = "cifar10_resnet14"
+    >>> at = locations.with_name(name)
+    >>> locations.load(name, at, catalog.Overrides()).min_image_size
+    8
+  """
+  arch, path = location
+  folder = hub.fetch(path) if hub.is_hub(path) else pathlib.Path(path)
+  arch = arch or loading.architecture_of(path, folder)
+  return loading.from_checkpoint(
+    name, arch, folder.expanduser(), overrides=overrides
+  )

@@ -1,0 +1,79 @@
+"""The rows of SCORES as parameters of tests, with examples for each."""
+
+import dataclasses
+
+import numpy as np
+import oracles
+import pytest
+
+from leep_jax import scores as scores_lib, validation
+
+SCORES = scores_lib.SCORES
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+  """A row of SCORES with one kind of truth, `labels` or `targets`."""
+
+  name: str
+  truth: str = "labels"
+
+  def __str__(self):
+    return self.name + " of targets" * (self.truth == "targets")
+
+  def __call__(self, values, truth, **options):
+    """The score, or None where it is undefined."""
+    row = SCORES[self.name]
+    try:
+      if self.truth == row.target_kinds[0]:
+        return row.function(values, truth, **options)
+      return row.function(values, None, **{self.truth: truth}, **options)
+    except validation.UndefinedScore:
+      return None
+
+  def oracle(self, values, truth):
+    return oracles.ORACLES[self.name](values, **{self.truth: truth})
+
+  def example(self, rng, n=300, width=7, classes=5):
+    """Inputs with something to find, and labels or targets."""
+    labels = rng.integers(0, classes, n)
+    cluster, spread = labels, 1
+    if self.name == "n_leep":
+      # As many clusters as the mixture has Gaussians, for it to have one best
+      # fit, and labels that they tell in part.
+      cluster, spread = rng.integers(0, 5 * classes, n), 10
+      labels = np.where(rng.random(n) < 0.3, labels, cluster % classes)
+    centres = spread * rng.normal(size=(5 * classes, width))
+    values = centres[cluster] + rng.normal(size=(n, width))
+    targets = values @ rng.normal(size=(width, 2)) + rng.normal(size=(n, 2))
+    if SCORES[self.name].needs in ("probs", "outputs"):
+      values = oracles.softmax(values)
+    truth = labels if self.truth == "labels" else targets
+    return values.astype(np.float32), truth
+
+  def near(self, expected, times=1):
+    """What differs from a value by rounding only; None is itself."""
+    if expected is None:
+      return None
+    # Rounding grows in the steps that fit a mixture.
+    tolerance = times * (1e-5 if self.name == "n_leep" else 1e-6)
+    return pytest.approx(expected, abs=tolerance, rel=tolerance)
+
+
+CASES = [
+  Case(name, t) for name, row in SCORES.items() for t in row.target_kinds
+]
+
+
+def example(name, rng, **options):
+  return Case(name).example(rng, **options)
+
+
+def each(cases):
+  assert cases
+  return pytest.mark.parametrize("score", cases, ids=str)
+
+
+every_score = each(CASES)
+every_score_of_labels = each([c for c in CASES if c.truth == "labels"])
+every_score_of_targets = each([c for c in CASES if c.truth == "targets"])

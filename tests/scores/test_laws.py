@@ -1,0 +1,331 @@
+"""Laws that every row of SCORES obeys, and laws that a row states."""
+
+import math
+
+import cases
+import jax.numpy as jnp
+import marks
+import numpy as np
+import oracles
+import pytest
+
+import leep_jax
+from leep_jax import scores as scores_lib
+from leep_jax.engine import programs, statistics, storage, sums as sums_lib
+from leep_jax.scores import (
+  jackknife,
+)
+
+# What each row of SCORES obeys besides the laws of all of them.
+LAWS = {
+  "leep": {"at most 0", "permute source", "0 for one class", "duplicate"},
+  "nce": {"at most 0", "permute source", "0 for one class", "duplicate"},
+  "eep_accuracy": {"0 to 1", "permute source", "duplicate"},
+  "h_score": {
+    "0 to Y - 1",
+    "0 for one class",
+    "affine",
+    "duplicate",
+    "move",
+    "rotate",
+    "unit",
+  },
+  "regularized_h_score": {
+    "0 to Y - 1",
+    "0 for one class",
+    "move",
+    "rotate",
+    "unit",
+  },
+  "logme": {"rotate", "unit", "log of the targets' unit"},
+  "n_leep": {
+    "at most 0",
+    "0 for one class",
+    "duplicate",
+    "move",
+    "rotate",
+    "unit",
+  },
+  "trans_rate": {
+    "at least 0",
+    "0 for one class",
+    "duplicate",
+    "move",
+    "rotate",
+  },
+  "gbc": {
+    "at most 0",
+    "0 for one class",
+    "duplicate",
+    "move",
+    "rotate",
+    "unit",
+  },
+  "parc": {"-1 to 1", "move each example", "unit"},
+  "lin_mse": {
+    "affine without ridge",
+    "at most 0",
+    "duplicate",
+    "move",
+    "move targets",
+    "rotate",
+    "square of the targets' unit",
+  },
+  "lab_mse": {
+    "at most 0",
+    "duplicate",
+    "move targets",
+    "permute source",
+    "square of the targets' unit",
+  },
+}
+TESTED = set()
+
+
+def with_law(law, *truths):
+  """Runs a test for all rows that state a law."""
+  TESTED.add(law)
+  truths = truths or ("labels", "targets")
+  return cases.each(
+    [c for c in cases.CASES if law in LAWS[c.name] and c.truth in truths]
+  )
+
+
+def test_every_score_states_its_laws():
+  assert set(LAWS) == set(scores_lib.SCORES) == set(oracles.ORACLES)
+  assert set().union(*LAWS.values()) == TESTED
+
+
+@cases.every_score
+@pytest.mark.parametrize(
+  "dtype", [np.float32, *marks.exhaustive(np.float16, jnp.bfloat16)]
+)
+def test_order_of_examples_does_not_matter(score, dtype, rng, device_count):
+  values, truth = score.example(rng)
+  values = values.astype(dtype)
+  order = rng.permutation(len(truth))
+  expected = score(values, truth)
+  assert score(values[order], truth[order]) == score.near(expected)
+
+
+@cases.every_score_of_labels
+def test_names_of_target_labels_do_not_matter(score, rng, device_count):
+  values, labels = score.example(rng)
+  renamed = np.array([3, 0, 4, 1, 2])[labels]
+  assert score(values, renamed) == score.near(score(values, labels))
+
+
+@cases.every_score_of_labels
+def test_absent_target_classes_change_nothing(score, rng, device_count):
+  values, labels = score.example(rng)
+  expected = score(values, labels)
+  assert score(values, labels, num_classes=40) == expected
+  # Also in between: labels 0, 2, 4 ...
+  assert score(values, 2 * labels) == score.near(expected)
+
+
+@cases.every_score_of_targets
+def test_order_of_targets_does_not_matter(score, rng, device_count):
+  values, targets = score.example(rng)
+  expected = score(values, targets)
+  assert score(values, targets[:, ::-1]) == score.near(expected)
+
+
+@cases.every_score_of_targets
+def test_one_target_needs_no_column(score, rng):
+  values, targets = score.example(rng, n=50)
+  targets = targets[:, :1]
+  assert score(values, targets[:, 0]) == score(values, targets)
+
+
+@cases.every_score
+def test_devices_change_nothing_but_rounding(score, rng):
+  values, truth = score.example(rng, n=301)
+  expected = score(values, truth)
+  for count in (1, 3, 8):
+    with programs.limit(count):
+      assert score(values, truth) == score.near(expected)
+      assert score(values, truth) == score(values, truth)
+
+
+@cases.every_score
+@pytest.mark.parametrize("n", [999, *marks.exhaustive(1024)])
+def test_batches_change_nothing_but_rounding(
+  score, n, rng, device_count, monkeypatch
+):
+  values, truth = score.example(rng, n=n)
+  expected = score(values, truth)
+  monkeypatch.setattr(storage, "_CHUNK_BYTES", 1)  # 64 examples a device
+  # NumPy counts arrays on the host; this is about what devices do.
+  monkeypatch.setattr(statistics.dummy_label_counts, "on_host", None)
+  batches = []
+  original = sums_lib.sum_batches
+
+  def spy(functions, data, *rest, **options):
+    data = list(data)
+    batches.append(len(data))
+    return original(functions, data, *rest, **options)
+
+  monkeypatch.setattr(sums_lib, "sum_batches", spy)
+  assert score(values, truth) == score.near(expected)
+  assert batches[0] == -(-n // (64 * device_count))
+
+
+@cases.every_score
+@pytest.mark.parametrize("size", [*marks.exhaustive(64), 100])
+def test_outputs_on_devices_give_the_same(score, size, rng, device_count):
+  values, truth = score.example(rng)
+  pairs = [
+    (values[i : i + size, None, None], truth[i : i + size])
+    for i in range(0, len(truth), size)
+  ]
+
+  # The "images" are the outputs themselves, as one pixel of 7 channels.
+  def apply(state, images):
+    outputs = images[:, 0, 0]
+    return jnp.log(jnp.maximum(outputs, 1e-30)), outputs
+
+  preprocessing = leep_jax.Preprocessing(mean=(0.0,) * 7, std=(1.0,) * 7)
+  source = leep_jax.Source("given", apply, (), preprocessing)
+  outputs = leep_jax.compute_outputs(
+    source, pairs, keep="device", regression=score.truth == "targets"
+  )
+  value = jackknife.value(scores_lib.SCORES[score.name].parts(outputs))
+  # A softmax of logarithms rounds once more.
+  assert value == score.near(score(values, truth), times=2)
+
+
+@with_law("at most 0")
+def test_at_most_0(score, rng):
+  for n in (1, 300):
+    value = score(*score.example(rng, n=n))
+    assert value <= 0
+    assert str(value) != "-0.0"
+
+
+@with_law("at least 0")
+def test_at_least_0(score, rng):
+  for n in (1, 5, 300):
+    assert score(*score.example(rng, n=n)) >= 0
+
+
+@with_law("0 to 1")
+def test_between_0_and_1(score, rng):
+  assert 0 <= score(*score.example(rng)) <= 1
+
+
+@with_law("-1 to 1")
+def test_between_minus_1_and_1(score, rng):
+  values, labels = score.example(rng, n=60)
+  assert -1 <= score(values, labels) <= 1
+  # Two bundles of directions, which labels tell apart, or cut across.
+  bundles = np.repeat([[1.0, 2, 3], [3, 2, 1]], 2, axis=0)
+  assert score(bundles, [0, 0, 1, 1]) == pytest.approx(1)
+  assert score(bundles, [0, 1, 0, 1]) == pytest.approx(-0.5)
+
+
+@with_law("permute source")
+def test_names_of_source_labels_do_not_matter(score, rng, device_count):
+  values, truth = score.example(rng)
+  order = rng.permutation(values.shape[1])
+  expected = score(values, truth)
+  assert score(values[:, order], truth) == score.near(expected)
+
+
+@with_law("0 for one class", "labels")
+def test_one_class_gives_0(score, rng, device_count):
+  values, labels = score.example(rng)
+  for same in (0 * labels, 0 * labels + 2):
+    assert str(score(values, same)) == "0.0"
+
+
+@with_law("duplicate")
+def test_duplicated_data_change_nothing(score, rng, device_count):
+  values, truth = score.example(rng)
+  twice = score(np.concatenate([values] * 2), np.concatenate([truth] * 2))
+  assert twice == score.near(score(values, truth))
+
+
+@with_law("affine")
+def test_affine_maps_of_features_change_nothing(score, rng, device_count):
+  features, labels = score.example(rng)
+  matrix = rng.normal(size=(7, 7))
+  assert np.linalg.cond(matrix) < 100
+  expected = score(features, labels)
+  for moved in (features @ matrix + 5, features * 10.0 ** np.arange(-3, 4)):
+    assert score(moved, labels) == pytest.approx(expected, rel=1e-4)
+
+
+@with_law("affine without ridge")
+def test_least_squares_do_not_depend_on_units(score, rng, device_count):
+  features, targets = score.example(rng)
+  matrix = rng.normal(size=(7, 7))
+  expected = score(features, targets, ridge=0)
+  for moved in (features @ matrix + 5, features * 10.0 ** np.arange(-3, 4)):
+    assert score(moved, targets, ridge=0) == pytest.approx(expected, rel=1e-4)
+
+
+@with_law("rotate")
+def test_rotations_of_features_change_nothing(score, rng, device_count):
+  features, truth = score.example(rng)
+  rotation = np.linalg.qr(rng.normal(size=(7, 7)))[0]
+  expected = score(features, truth)
+  assert score(features @ rotation, truth) == pytest.approx(expected, rel=1e-5)
+
+
+@with_law("unit")
+def test_unit_of_features_does_not_matter(score, rng, device_count):
+  features, truth = score.example(rng)
+  expected = score(features, truth)
+  for unit in (1e-3, 1e3):
+    assert score(features * unit, truth) == pytest.approx(expected, rel=1e-5)
+
+
+@with_law("move")
+def test_offset_of_features_does_not_matter(score, rng, device_count):
+  features, truth = score.example(rng)
+  expected = score(features, truth)
+  moved = features + np.arange(7.0)
+  assert score(moved, truth) == pytest.approx(expected, rel=1e-5)
+
+
+@with_law("move each example")
+def test_offset_of_an_example_does_not_matter(score, rng, device_count):
+  features, truth = score.example(rng)
+  expected = score(features, truth)
+  moved = features + rng.normal(size=(len(truth), 1))
+  assert score(moved, truth) == pytest.approx(expected, rel=1e-5)
+
+
+@with_law("0 to Y - 1")
+def test_at_most_classes_less_1(score, rng):
+  for n, width in ((300, 7), (12, 40)):
+    features, labels = score.example(rng, n=n, width=width)
+    value = score(features, labels)
+    assert 0 <= value <= len(np.unique(labels)) - 1
+
+
+@with_law("move targets")
+def test_offset_of_targets_does_not_matter(score, rng, device_count):
+  values, targets = score.example(rng)
+  expected = score(values, targets)
+  moved = targets + np.array([100, -9])
+  assert score(values, moved) == pytest.approx(expected, rel=1e-5)
+
+
+@with_law("square of the targets' unit")
+def test_square_of_the_unit_of_targets(score, rng, device_count):
+  values, targets = score.example(rng)
+  expected = score(values, targets)
+  for unit in (1e-3, 1e3):
+    value = score(values, unit * targets)
+    assert value / unit**2 == pytest.approx(expected, rel=1e-5)
+
+
+@with_law("log of the targets' unit", "targets")
+def test_logarithm_of_the_unit_of_targets(score, rng, device_count):
+  values, targets = score.example(rng)
+  expected = score(values, targets)
+  for unit in (1e-3, 1e3):
+    value = score(values, unit * targets)
+    assert value + math.log(unit) == pytest.approx(expected, rel=1e-5)

@@ -1,0 +1,125 @@
+"""The table scores_lib.SCORES, and scores computed from it in shared passes."""
+
+import itertools
+import re
+
+import cases
+import pytest
+
+import leep_jax
+from leep_jax import scores as scores_lib
+from leep_jax.engine import sums as sums_lib
+
+
+@pytest.mark.parametrize("name", scores_lib.SCORES)
+def test_docstring_defines_the_score(name):
+  text = scores_lib.SCORES[name].function.__doc__
+  for part in ("Args:", "Raises:", "Reference:", "[n, "):
+    assert part in text
+  assert re.search(r"Reference: .*\d{4}", text, re.DOTALL)
+
+
+def test_unknown_score():
+  outputs = leep_jax.Outputs.from_arrays(probs=[[1.0]], labels=[0])
+  with pytest.raises(leep_jax.InputError, match="'lep'; did you mean leep"):
+    leep_jax.compute_scores(outputs, names=["lep"])
+
+
+def looks_of(monkeypatch):
+  """A list to which each look at outputs adds what it sums."""
+  looks = []
+  original = sums_lib.sum_batches
+  monkeypatch.setattr(
+    sums_lib,
+    "sum_batches",
+    lambda functions, *rest, **options: (
+      looks.append([f.__name__ for f in functions])
+      or original(functions, *rest, **options)
+    ),
+  )
+  return looks
+
+
+def test_compute_scores_shares_looks(rng, monkeypatch):
+  probs, labels = cases.example("leep", rng)
+  outputs = leep_jax.Outputs.from_arrays(
+    probs=probs, features=probs, labels=labels
+  )
+  looks = looks_of(monkeypatch)
+  values = leep_jax.compute_scores(outputs)
+  # Steps of fitting a mixture are one look each.
+  assert [names for names, _ in itertools.groupby(looks)] == [
+    ["joint"],  # hard labels are counted by NumPy, which checks rows too
+    ["features_faults", "moments"],
+    ["log_likelihood"],
+    ["correct"],
+    ["whitened_moments"],  # rows that sum to 1 are linearly dependent
+    ["norm_moments"],
+    ["features_faults", "expectation"],  # of features projected before
+    ["expectation"],
+    ["mixture_joint"],
+    ["mixture_log_likelihood"],
+    ["class_squares"],
+  ]
+  assert list(values) == list(scores_lib.SCORES)
+  for name, value in values.items():
+    if "labels" in scores_lib.SCORES[name].target_kinds:
+      assert value == cases.Case(name)(probs, labels)
+
+
+def test_scores_of_targets_share_looks(rng, monkeypatch):
+  probs, targets = cases.Case("lab_mse", "targets").example(rng)
+  outputs = leep_jax.Outputs.from_arrays(
+    probs=probs, features=probs, targets=targets
+  )
+  looks = looks_of(monkeypatch)
+  values = leep_jax.compute_scores(outputs)
+  assert looks == [
+    ["features_faults", "moments"],
+    ["whitened_moments"],
+    ["features_faults", "moments"],  # of probabilities taken for features
+    ["whitened_moments"],
+  ]
+  for name, value in values.items():
+    if "targets" in scores_lib.SCORES[name].target_kinds:
+      assert value == cases.Case(name, "targets")(probs, targets)
+    else:
+      assert value is None
+
+
+def test_why_a_score_has_no_value(rng):
+  probs, labels = cases.example("leep", rng, n=9)
+  reasons = {}
+  for outputs in (
+    leep_jax.Outputs.from_arrays(probs=probs, labels=0 * labels),
+    leep_jax.Outputs.from_arrays(features=probs, labels=0 * labels),
+    leep_jax.Outputs.from_arrays(features=probs, targets=labels),
+  ):
+    leep_jax.estimate_scores(
+      outputs,
+      names=["h_score", "leep", "parc", "lin_mse"],
+      on_undefined=lambda name, why: reasons.setdefault(name, []).append(why),
+    )
+  assert reasons == {
+    "h_score": [
+      "the source gives no features",
+      "the targets are real numbers, not classes",
+    ],
+    "leep": ["the source gives no probs", "the source gives no probs"],
+    "parc": [
+      "the source gives no features",
+      "parc is undefined: no two examples differ in a label",
+      "the targets are real numbers, not classes",
+    ],
+    "lin_mse": [
+      "the source gives no features",
+      "the targets are classes, not real numbers",
+    ],
+  }
+
+
+def test_compute_scores_without_features(rng):
+  probs, labels = cases.example("leep", rng)
+  outputs = leep_jax.Outputs.from_arrays(probs=probs, labels=labels)
+  values = leep_jax.compute_scores(outputs, names=["h_score", "leep"])
+  assert values == {"h_score": None, "leep": leep_jax.leep(probs, labels)}
