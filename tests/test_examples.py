@@ -15,17 +15,6 @@ OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 # Whoever writes the last of a module's examples deletes its name here.
 INCOMPLETE = {
   "convert",
-  "data.arrays",
-  "data.attributes",
-  "data.dataset",
-  "data.folders",
-  "data.images",
-  "data.load",
-  "data.names",
-  "data.splits",
-  "data.tfds",
-  "models.resize",
-  "models.vit",
   "scores.jackknife",
   "scores.nce",
   "sources.config_keys",
