@@ -15,8 +15,6 @@ OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 # Whoever writes the last of a module's examples deletes its name here.
 INCOMPLETE = {
   "convert",
-  "scores.jackknife",
-  "scores.nce",
   "sources.config_keys",
   "sources.configs",
   "sources.hub",

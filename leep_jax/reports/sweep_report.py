@@ -147,10 +147,10 @@ def correlations(
     ('probe', 'leep', 4, 0.92)
   """
   found = []
-  for method, held in pairs(rows, metric=metric).items():
-    models = list(dict.fromkeys(pair["model"] for pair in held))
+  for method, paired in pairs(rows, metric=metric).items():
+    models = list(dict.fromkeys(pair["model"] for pair in paired))
     for model in models if len(models) == 1 else [*models, _ALL]:
-      chosen = [p for p in held if model in (p["model"], _ALL)]
+      chosen = [p for p in paired if model in (p["model"], _ALL)]
       for score in _scores(chosen):
         values, performances = columns(chosen, score)
         got = correlation.correlate(values, performances)
@@ -170,17 +170,17 @@ def correlations(
             "spearman": got.spearman,
             "kendall": got.kendall,
             "weighted_kendall": got.weighted_kendall,
-            **_selection(held, score, model),
+            **_selection(paired, score, model),
             "reason": got.reason,
           }
         )
   return found
 
 
-def _selection(held, score, model):
+def _selection(paired, score, model):
   """Means over tasks of `selection`'s measures of choosing by the score."""
   by_task: dict[tuple[str, ...], list[Pair]] = {}
-  for pair in held:
+  for pair in paired:
     by_task.setdefault(pair["target"], []).append(pair)
   chosen: dict[str, list[float]] = {"top_1": [], "top_3": [], "regret": []}
   for group in by_task.values():
@@ -205,29 +205,29 @@ def _selection(held, score, model):
 
 
 def columns(
-  held: Sequence[Pair], score: str
+  paired: Sequence[Pair], score: str
 ) -> tuple[list[float | None], list[float | None]]:
   """Returns one score and the performance of some pairs.
 
   Args:
-    held: pairs, as `pairs` returns them.
+    paired: pairs, as `pairs` returns them.
     score: name of the score; None in a pair that lacks it.
 
   Example:
     >>> from leep_jax.reports import sweep_report
-    >>> held = [{"scores": {"leep": -0.7}, "performance": 0.8},
+    >>> paired = [{"scores": {"leep": -0.7}, "performance": 0.8},
     ...         {"scores": {}, "performance": 0.9}]
-    >>> sweep_report.columns(held, "leep")
+    >>> sweep_report.columns(paired, "leep")
     ([-0.7, None], [0.8, 0.9])
   """
   return (
-    [pair["scores"].get(score) for pair in held],
-    [pair["performance"] for pair in held],
+    [pair["scores"].get(score) for pair in paired],
+    [pair["performance"] for pair in paired],
   )
 
 
-def _scores(held):
-  return list(dict.fromkeys(s for pair in held for s in pair["scores"]))
+def _scores(paired):
+  return list(dict.fromkeys(s for pair in paired for s in pair["scores"]))
 
 
 def table(found: Sequence[dict[str, Any]]) -> str:
@@ -311,14 +311,14 @@ def write(
   results.replace_file(
     folder / "correlations.md", (table(found) + "\n").encode()
   )
-  for method, held in pairs(rows, metric=metric).items():
+  for method, paired in pairs(rows, metric=metric).items():
     file = re.sub(r"[^\w.=-]+", "_", method)
-    models = list(dict.fromkeys(pair["model"] for pair in held))
+    models = list(dict.fromkeys(pair["model"] for pair in paired))
     short = dict(zip(models, tables.short_names(models), strict=True))
-    for score in _scores(held):
+    for score in _scores(paired):
       complete = [
         p
-        for p in held
+        for p in paired
         if p["performance"] is not None and p["scores"].get(score) is not None
       ]
       if len(complete) < 3:  # a figure would show nothing

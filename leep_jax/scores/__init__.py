@@ -1,12 +1,12 @@
-"""The table of scores, and functions that compute several of them at once.
+"""The table of scores, and functions that compute several of them in one pass.
 
 A new score is one file in this package and one row of `SCORES`.
 
-Symbols, the same in all files: n examples, Y target classes, Z source classes,
-D features, T columns of real-valued targets. Scores with a logarithm are in
-nats. Of every score, a higher value means that the source transfers better.
-Scores of different rows are not comparable with each other, and neither are
-scores of different target data sets.
+Symbols in all files: n examples, Y target classes, Z source classes, D
+features, T columns of real-valued targets. Scores with a logarithm are in nats.
+A higher value of any score means that the source transfers better. Different
+scores are not comparable with each other, and neither are values of one score
+on different target data sets.
 """
 
 from collections.abc import Callable, Iterable
@@ -41,12 +41,12 @@ class Score:
     function: public function of arrays; its docstring defines the score.
     parts: function of `Outputs` that returns the score in two parts: sums over
       examples, and the function that turns these sums into the score.
-    needs: field that the outputs must hold: `probs`, `features`, or `outputs`
+    needs: field that the outputs must have: `probs`, `features`, or `outputs`
       (the numbers that a regressor predicts or, without them, `probs`).
-    target_kinds: kinds of targets that the score is defined for: `labels`
+    target_kinds: kinds of targets for which the score is defined: `labels`
       (classes), `targets` (real numbers).
-    first_pass: statistics that the score needs and that depend on nothing but
-      the outputs, so that one pass over the outputs sums those of all scores.
+    first_pass: statistics that the score needs and that depend only on the
+      outputs, so that one pass over the outputs sums those of all scores.
 
   Example:
     >>> import leep_jax
@@ -65,7 +65,11 @@ class Score:
   first_pass: tuple[Statistic, ...] = ()
 
   def missing(self, outputs: outputs_lib.Outputs) -> str | None:
-    """Returns what the outputs lack for this score, or None if nothing."""
+    """Returns why the outputs have no such score, or None if they have one.
+
+    Args:
+      outputs: of any source.
+    """
     if not outputs.has(self.needs):
       if self.needs == "probs" and outputs.without_probs:
         return outputs.without_probs
@@ -164,7 +168,7 @@ def compute_scores(
 
   Returns:
     The scores by name; None for a score that is undefined for these outputs,
-    or needs a field that they do not hold.
+    or needs a field that they do not have.
 
   Raises:
     InputError: if a name is unknown, or the outputs are not distributions or
@@ -211,8 +215,8 @@ def estimate_scores(
 ) -> dict[str, jackknife.Estimate | None]:
   """Computes scores with their standard errors and intervals.
 
-  Standard errors are those of the delete-a-group jackknife: examples are
-  divided into groups, and each score is computed without each group.
+  Standard errors are by the delete-a-group jackknife: examples are divided into
+  groups, and each score is computed without each group.
 
   Args:
     outputs: from `compute_outputs` or `Outputs.from_arrays`.
@@ -225,15 +229,15 @@ def estimate_scores(
 
   Returns:
     An `Estimate` by name; None for a score that is undefined for these
-    outputs, or needs a field that they do not hold.
+    outputs, or needs a field that they do not have.
 
   Raises:
     InputError: if a name is unknown, or the outputs are not distributions or
       not finite.
 
   Example:
-    Two sources on the same 300 target examples. Both know something of the
-    labels, the first one more.
+    Two sources on the same 300 target examples. The outputs of both depend on
+    the labels, those of the first one more.
 
     >>> import leep_jax
     >>> import numpy as np
@@ -249,8 +253,8 @@ def estimate_scores(
     -0.70 +- 0.02
     -0.98 +- 0.02
 
-    Both scores are of the same examples, so their difference is known better
-    than either: its 95 % interval leaves out 0.
+    As both scores are of the same examples, their difference has a smaller
+    error than either. Its 95 % interval excludes 0: the first source is better.
 
     >>> low, high = leep_jax.paired_difference(first, second).interval()
     >>> f"{low:.2f} to {high:.2f}"
@@ -275,8 +279,8 @@ def estimate_scores(
       on_undefined(name, missing)
     else:
       possible.append(name)
-  # One pass for each field: faults of one field are then no faults of scores
-  # that read the other.
+  # One pass for each field: probabilities that are not distributions must not
+  # prevent scores of the features, and vice versa.
   for field in ("probs", "features"):
     # D x D moments of every group would not fit in memory at once: here they
     # are summed over all examples, and later for one group after another.
@@ -315,12 +319,12 @@ def _estimate(score, outputs) -> jackknife.Estimate | str:
 
 @dataclasses.dataclass(frozen=True)
 class Uninformative:
-  """That outputs do not, or hardly, depend on the example.
+  """A field of outputs that does not, or hardly, depend on the example.
 
   Attributes:
-    why: what was found, with the likely cause.
-    constant: whether they are the same for all examples, so that scores of
-      them say nothing of the source.
+    why: the finding and its likely cause.
+    constant: whether all examples have the same values, so that scores of the
+      field say nothing about the source.
 
   Example:
     >>> from leep_jax import scores
@@ -333,17 +337,18 @@ class Uninformative:
 
 
 def uninformative(outputs: outputs_lib.Outputs) -> dict[str, Uninformative]:
-  """Finds outputs that do not, or hardly, depend on the example.
+  """Finds fields of outputs that do not, or hardly, depend on the example.
 
-  A source with constant outputs is not poor: nothing is known of it. Its LEEP
-  and NCE are minus the entropy of the labels.
+  LEEP and NCE of constant probabilities are minus the entropy of the labels, as
+  of a poor source. But they say nothing about the source: most likely its head
+  is untrained, or its images have the wrong form.
 
   Args:
     outputs: from `compute_outputs` or `Outputs.from_arrays`.
 
   Returns:
-    What was found, by field: `probs` or `features`. Fields whose values differ
-    between examples as those of trained networks do are left out.
+    The findings, by field (`probs` or `features`). Fields that vary as much as
+    those of trained networks are left out.
 
   Example:
     >>> import numpy as np
@@ -361,7 +366,7 @@ def uninformative(outputs: outputs_lib.Outputs) -> dict[str, Uninformative]:
     ("features", _uninformative_features),
   ):
     if len(outputs) > 1 and outputs.has(field):
-      # Values that are refused are so by the scores, which say why.
+      # Invalid values are reported by the scores.
       with contextlib.suppress(validation.InputError):
         found[field] = judge(outputs.ungrouped, len(outputs))
   return {field: what for field, what in found.items() if what is not None}
@@ -370,7 +375,8 @@ def uninformative(outputs: outputs_lib.Outputs) -> dict[str, Uninformative]:
 def _uninformative_probs(outputs, count):
   outputs.check("probs")
   row = np.asarray(next(outputs.store.chunks("probs"))[0], np.float64)
-  # The first host's, for all of them.
+  # All hosts use the row of the first, or their sums would be of different
+  # statistics.
   row = hosts.gather((row / row.sum()).astype(np.float32))[0]
   sums = outputs.sum(statistics.spread, row)
   mean = sums["total"] / count
@@ -393,6 +399,8 @@ def _uninformative_probs(outputs, count):
 def _uninformative_features(outputs, count):
   sums = outputs.sum(statistics.feature_spread)
   mean, square = sums["total"] / count, sums["square"] / count
+  # A standard deviation of 1e-5 of the values. Rounding of float32 alone is
+  # below 1e-7; features of trained networks vary far more.
   if np.any(square - mean**2 > 1e-10 * np.maximum(square, 1e-30)):
     return None
   return Uninformative(

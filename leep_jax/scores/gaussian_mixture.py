@@ -63,8 +63,8 @@ def fit(
 
   Returns:
     Log weights `[C]`, centres `[C, K]` and precisions `[C, K]`, and their mean
-    log-likelihood in nats per example. The unit is that of the features as
-    statistics read them, see `Outputs.feature_centre`.
+    log-likelihood in nats per example. They are in the unit in which statistics
+    read the features, see `Outputs.feature_centre`.
 
   Raises:
     InputError: if a count is below 1, or `tolerance` is negative.
@@ -255,8 +255,8 @@ def _start(outputs, keys, components, restarts, floor) -> Mixture:
 def _k_means_plus_plus(points, keys, restarts, components):
   """Centres `[R, C, K]`, and the mean squared distance `[R]` to the nearest.
 
-  Greedy k-means++: several points are drawn, and the one becomes a centre that
-  reduces the distances to the nearest centre most.
+  Greedy k-means++: of several points drawn, the one becomes a centre that most
+  reduces the distances to the nearest centre.
 
   Args:
     points: `[m, K]` float32.
@@ -299,7 +299,7 @@ def _k_means_plus_plus(points, keys, restarts, components):
 def _mix(x):
   """The finaliser of MurmurHash3: a bijection of 32 bits that mixes them all.
 
-  The constants are those of its author, found by search for good mixing.
+  Its author found the constants by a search for good mixing.
   """
   x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
   x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)

@@ -5,11 +5,10 @@ better. Symbols: n examples, Y target classes, D features, of which K principal
 components are used; u are their coordinates.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 
 from leep_jax import validation
 from leep_jax.engine import outputs as outputs_lib, statistics
@@ -23,8 +22,8 @@ _FLOOR = 1e-6
 
 
 def gbc(
-  features: Any,
-  labels: Any,
+  features: npt.ArrayLike,
+  labels: npt.ArrayLike,
   *,
   num_classes: int | None = None,
   covariance: str = "spherical",
@@ -131,13 +130,13 @@ def gbc_parts(
 ) -> jackknife.Parts:
   """Returns `gbc` as sums and a function of them.
 
-  The principal axes are those of all examples, also where the jackknife leaves
-  a group out.
+  The principal axes are computed from all examples, also if the jackknife
+  leaves a group out.
 
   Args:
     outputs: with features and labels.
-    covariance: as of `gbc`.
-    dimensions: as of `gbc`.
+    covariance: see `gbc`.
+    dimensions: see `gbc`.
 
   Raises:
     InputError: as `gbc`.
@@ -158,9 +157,9 @@ def gbc_parts(
   variances, axes = moments_lib.principal_axes(known)
   axes = axes[:, :dimensions]
   counts = known.total["counts"][:, None]
-  # `root` brings the class means from the coordinates in which moments are
-  # kept back to those of the features. Rounded here as the devices will round
-  # them, so that adding them back below cancels exactly.
+  # `root` maps class means from the coordinates of the moments back to those of
+  # the features. They are rounded as the devices will round them, so that
+  # adding them back below cancels exactly.
   centres = known.total["class_sums"] / counts @ known.root @ axes
   centres = centres.astype(np.float32)
   squares = outputs.group_sums(

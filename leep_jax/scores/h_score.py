@@ -4,9 +4,8 @@ Both scores are between 0 and Y - 1 and have no unit; higher means that the
 source transfers better. Symbols: n examples, Y target classes, D features f.
 """
 
-from typing import Any
-
 import numpy as np
+import numpy.typing as npt
 
 from leep_jax import validation
 from leep_jax.engine import outputs as outputs_lib, statistics
@@ -14,15 +13,18 @@ from leep_jax.scores import jackknife, moments as moments_lib
 
 
 def h_score(
-  features: Any, labels: Any, *, num_classes: int | None = None
+  features: npt.ArrayLike,
+  labels: npt.ArrayLike,
+  *,
+  num_classes: int | None = None,
 ) -> float:
   """H-score, between 0 and Y - 1; higher transfers better.
 
   H = tr(cov(f)^-1 cov(E[f given y])). The inverse is a pseudo-inverse where
   features are constant, or linear combinations of others, or there are fewer
   examples than features. With n <= D features the H-score usually reaches its
-  upper bound for any labels: it then says nothing, and has no standard error.
-  `regularized_h_score` is meant for that case.
+  upper bound for any labels: it is then uninformative and has no standard
+  error. `regularized_h_score` is meant for that case.
 
   Some published code multiplies pinv(cov) and cov element by element, which is
   not the trace of their product.
@@ -56,8 +58,8 @@ def h_score(
     0.6
     0.0
 
-    Features may be scaled, moved and mixed: only what a linear map can read
-    from them counts.
+    The H-score does not change if features are scaled, shifted or combined
+    linearly without loss.
 
     >>> scaled = [[1000 * value + 7] for (value,) in partial]
     >>> round(leep_jax.h_score(scaled, labels), 4)
@@ -73,14 +75,17 @@ def h_score(
 
 
 def regularized_h_score(
-  features: Any, labels: Any, *, num_classes: int | None = None
+  features: npt.ArrayLike,
+  labels: npt.ArrayLike,
+  *,
+  num_classes: int | None = None,
 ) -> float:
   """H-score with a shrunk covariance; higher transfers better.
 
   H = tr(((1 - a) S + a s I)^-1 (1 - a) S_between), where S is the covariance of
   the features, S_between that of their class means, s = tr(S) / D, and a the
-  shrinkage intensity of Ledoit and Wolf. Unlike `h_score`, it can tell sources
-  apart where there are few examples for the number of features.
+  shrinkage intensity of Ledoit and Wolf. Unlike `h_score`, it distinguishes
+  sources if there are few examples for the number of features.
 
   Args:
     features: `[n, D]`, the source model's penultimate features.
@@ -140,7 +145,7 @@ def h_score_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
   return moments_lib.moments(outputs).parts(_h_score)
 
 
-def _parts_from_kernel(outputs):
+def _parts_from_kernel(outputs) -> jackknife.Parts:
   """`h_score_parts` from the products of examples `[n, n]`, for n <= D.
 
   F F^T has the non-zero eigenvalues of F^T F, and is the smaller matrix here.
@@ -149,8 +154,8 @@ def _parts_from_kernel(outputs):
   features = np.asarray(outputs.features, np.float64)
   size = np.abs(features).max(axis=0)
   features = features - features.mean(axis=0)
-  # A feature that varies by no more than the rounding of its values is taken
-  # for a constant one, and left out.
+  # A feature that varies by no more than the rounding of its values counts as
+  # constant, and is left out.
   deviation = features.std(axis=0)
   wide = outputs.store.is_wide("features")
   used = deviation > np.finfo(np.float64 if wide else np.float32).eps * size
@@ -165,13 +170,13 @@ def _parts_from_kernel(outputs):
     values, vectors = np.linalg.eigh(
       kernel - mean - mean[:, None] + mean.mean()
     )
-    # Eigenvalues are squares of the features' singular values, which are exact
-    # but for the rounding of float32: so the square of its limit.
+    # Eigenvalues are squares of the features' singular values, whose only error
+    # is the rounding of float32: so the limit is squared.
     floor = moments_lib.rounding(len(values)) ** 2
     used = values > max(floor * values[-1], 0)
     if not kept.all() and used.sum() >= kept.sum() - 1:
-      # Any labels would give the upper bound, with each group left out. The
-      # standard error would be 0, although nothing is known.
+      # Any labels reach the upper bound, also without a group. The standard
+      # error would be 0, although the value is uninformative.
       raise validation.UndefinedScore("h_score is its bound: n <= D")
     counts = labels[kept].sum(axis=0)
     present = counts > 0
@@ -194,8 +199,8 @@ def _h_score(sums):
 def _explained_by_cholesky(scatter, means):
   """tr(scatter^-1 means^T means), or None if scatter is ill-conditioned.
 
-  Several times faster than the eigendecomposition in `moments.explained`,
-  which counts where the jackknife computes it for each group.
+  This is several times faster than the eigendecomposition in
+  `moments.explained`, and the jackknife computes it for each group.
   """
   if not len(scatter):
     return 0.0
@@ -204,8 +209,8 @@ def _explained_by_cholesky(scatter, means):
   except np.linalg.LinAlgError:
     return None
   pivots = np.diag(factor) ** 2
-  # `moments` brings features near unit covariance, so that pivots are near
-  # each other unless a direction has lost its variance without a group.
+  # `moments` gives features a covariance near the identity, so all pivots are
+  # about equal, unless a direction has no variance without a group.
   if pivots.min() < 1e-3 * pivots.max():
     return None
   import scipy.linalg
@@ -266,8 +271,8 @@ def _ledoit_wolf(sums, covariance, root) -> float:
   covariance matrices", J. Multivariate Analysis 2004, lemma 3.2.
   """
   n, dimensions = sums["counts"].sum(), len(covariance)
-  # The mean of f less the point that moments are about. It is not 0: the point
-  # is rounded to float32, and without a group the mean is another one.
+  # The mean of f minus the point about which moments are taken. It is not 0:
+  # the point is rounded to float32, and without a group the mean is another.
   mean = sums["class_sums"].sum(axis=0) @ root / n
   square = mean @ mean
   second = covariance + np.outer(mean, mean)

@@ -1,8 +1,9 @@
-"""How sure a score is: standard errors, intervals and paired differences.
+"""Standard errors, confidence intervals and paired differences of scores.
 
-Every score is a function of sums over examples. With the sums kept apart for G
-groups of examples, the sums without a group are a difference, and the score of
-the other groups takes no second pass. This is the delete-a-group jackknife.
+Every score is a function of sums over examples. If each of G groups of examples
+has its own sums, the sums without a group are the total minus those of the
+group, and the score without the group needs no second pass over the data. This
+is the delete-a-group jackknife.
 """
 
 from collections.abc import Callable
@@ -24,9 +25,23 @@ class Parts:
   """A score as a function of sums over examples, and those sums.
 
   Attributes:
-    finalise: sums to score.
+    finalise: function of sums that returns the score.
     total: the sums over all examples, a pytree of arrays.
-    of_group: returns those over the examples of one group.
+    of_group: function of a group's number that returns the sums over the
+      examples of the group.
+
+  Example:
+    A mean, of three groups with 2, 2 and 4 examples:
+
+    >>> import numpy as np
+    >>> from leep_jax.scores import jackknife
+    >>> parts = jackknife.Parts.by_group(
+    ...   lambda sums: float(sums["x"] / sums["n"]),
+    ...   {"x": np.array([2.0, 6.0, 8.0]), "n": np.array([2, 2, 4])})
+    >>> jackknife.value(parts)
+    2.0
+    >>> jackknife.estimate(parts, np.array([2, 2, 4])).deleted.round(3).tolist()
+    [2.333, 1.667, 2.0]
   """
 
   finalise: Callable[[Any], float]
@@ -35,7 +50,12 @@ class Parts:
 
   @classmethod
   def by_group(cls, finalise: Callable[[Any], float], sums: Any) -> "Parts":
-    """Of sums that are at hand for all groups: arrays `[G, ...]`."""
+    """Returns the parts of a score whose sums of all groups are in memory.
+
+    Args:
+      finalise: function of sums that returns the score.
+      sums: a pytree of arrays `[G, ...]`.
+    """
     return cls(
       finalise,
       jax.tree.map(lambda x: x.sum(axis=0), sums),
@@ -49,13 +69,18 @@ class Parts:
     group_of: np.ndarray,
     groups: int,
   ) -> "Parts":
-    """Of a score that is no function of sums, but is cheap to compute again.
+    """Returns the parts of a score that is not a function of sums.
+
+    Such a score is computed again without each group, so it must be cheap.
 
     Args:
-      finalise: booleans `[n]`, which examples take part, to score.
-      group_of: `[n]`, the group of each.
+      finalise: function of booleans `[n]`, the examples that take part, that
+        returns their score.
+      group_of: `[n]`, the group of each example.
       groups: G.
     """
+    # The sums of group g are row g of an identity matrix. Without the group,
+    # the total has a 0 there, which marks the examples to leave out.
     return cls.by_group(
       lambda kept: finalise(kept[group_of] > 0), np.eye(groups)
     )
@@ -63,15 +88,26 @@ class Parts:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Estimate:
-  """A score with what its value would be without each group of examples.
+  """A score, with its values when one group of examples is left out.
 
   Attributes:
     value: the score.
-    deleted: `[G]`, the score of all examples but those of each group.
-    sizes: `[G]`, how many examples are in each group.
+    deleted: `[G]`, the score without the examples of each group.
+    sizes: `[G]`, the number of examples in each group.
     examples: a digest of the labels or targets in their order
-      (`Outputs.examples`), by which scores of other examples are told; empty
-      where it is not known.
+      (`Outputs.examples`), which identifies scores of the same examples; empty
+      if it is not known.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.scores import jackknife
+    >>> leep = jackknife.Estimate(
+    ...   -0.7, np.array([-0.68, -0.71, -0.69, -0.72]), np.full(4, 100))
+    >>> round(leep.standard_error, 3)
+    0.027
+    >>> low, high = leep.interval()
+    >>> f"{low:.2f} to {high:.2f}"
+    '-0.79 to -0.61'
   """
 
   value: float
@@ -86,9 +122,9 @@ class Estimate:
     Of n examples in G groups of m_g, se^2 = 1/G sum_g (p_g - p)^2 / (n/m_g -
     1), with pseudo-values p_g = n/m_g value - (n/m_g - 1) deleted_g and their
     mean p weighted by m_g; for groups of one size that is (G-1)/G sum_g
-    (deleted_g - mean deleted)^2. It says how the score varies with the examples
-    that were drawn, not how far a small sample is off in one direction (scores
-    that fit many numbers to few examples are too high).
+    (deleted_g - mean deleted)^2. It measures how the score varies from sample
+    to sample. It does not include the bias of small samples (scores that fit
+    many numbers to few examples are too high).
 
     Reference: Busing, Meijer & van der Leeden, "Delete-m jackknife for unequal
     m", Statistics and Computing 1999, equation 9.
@@ -104,11 +140,11 @@ class Estimate:
     """Confidence interval by Student's t with G - 1 degrees of freedom.
 
     Args:
-      level: the share of samples whose interval covers the score's mean over
-        samples of that size, about; a bias of small samples is not covered.
+      level: about the share of samples whose interval covers the mean of the
+        score over samples of this size.
 
     Returns:
-      Its ends, or None without a standard error.
+      The ends of the interval, or None if there is no standard error.
 
     Raises:
       InputError: if `level` is not between 0 and 1.
@@ -129,16 +165,33 @@ class Estimate:
 def paired_difference(first: Estimate, second: Estimate) -> Estimate:
   """The difference `first - second` of two scores of the same examples.
 
-  Groups hold the same examples, so what both scores owe to easy or hard ones
-  cancels: the interval is usually far narrower than those of the scores.
+  Groups contain the same examples for both sources, so the influence of easy
+  and hard examples cancels: the interval is usually far narrower than those of
+  the scores.
 
   Args:
     first: one source's score.
     second: the same score of another source, on the same examples in the same
       order.
 
+  Returns:
+    The difference, with a standard error and an interval of its own. If the
+    interval excludes 0, the scores differ significantly.
+
   Raises:
     InputError: if examples, their order or groups are not the same.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.scores import jackknife
+    >>> sizes = np.full(4, 100)
+    >>> first = jackknife.Estimate(
+    ...   -0.70, np.array([-0.68, -0.71, -0.69, -0.72]), sizes)
+    >>> second = jackknife.Estimate(
+    ...   -0.75, np.array([-0.73, -0.76, -0.745, -0.765]), sizes)
+    >>> difference = jackknife.paired_difference(first, second)
+    >>> round(difference.standard_error, 3), round(second.standard_error, 3)
+    (0.006, 0.024)
   """
   if not np.array_equal(first.sizes, second.sizes):
     raise validation.InputError(
@@ -163,6 +216,8 @@ def paired_difference(first: Estimate, second: Estimate) -> Estimate:
 
 def _same_examples(first, second):
   """Whether two digests may be of the same examples; see `Outputs.examples`."""
+  # A digest is of labels, and of data where they are known; an empty part
+  # matches any.
   (labels, _, data), (other_labels, _, other_data) = (
     digest.partition(":") for digest in (first, second)
   )
@@ -174,20 +229,32 @@ def _same_examples(first, second):
 def indistinguishable(
   estimates: list[Estimate | None], *, level: float = LEVEL
 ) -> list[bool]:
-  """Which of several scores of the same examples may be the best.
+  """Marks the scores that do not differ significantly from the largest.
 
-  A score is told apart from the largest if the interval of their paired
-  difference leaves out 0. The m - 1 comparisons share the error of 1 - `level`
-  (Bonferroni), so that the truly best source is among those returned with
-  about that probability, whichever it is. Sources that are equally good may
-  more often miss each other, as the largest is chosen by the same data.
+  A score differs from the largest if the interval of their paired difference
+  excludes 0. The m - 1 comparisons share the error probability 1 - `level`
+  (Bonferroni correction), so that the best source is marked with a probability
+  of about `level`, whichever it is. It is somewhat lower if several sources are
+  equally good, as the same data decide which of them has the largest score.
 
   Args:
     estimates: one score of several sources, None where it is undefined.
-    level: of all comparisons together.
+    level: of all comparisons taken as one.
 
   Returns:
-    For each, whether it is the largest or cannot be told apart from it.
+    For each score, whether it is the largest or not significantly smaller.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.scores import jackknife
+    >>> sizes, noise = np.full(4, 100), np.array([0.02, -0.01, 0.01, -0.02])
+    >>> scores = [
+    ...   jackknife.Estimate(-0.70, -0.70 + noise, sizes),
+    ...   jackknife.Estimate(-0.71, -0.71 - noise, sizes),
+    ...   jackknife.Estimate(-1.40, -1.40 + 2 * noise, sizes),
+    ... ]
+    >>> jackknife.indistinguishable(scores)
+    [True, True, False]
   """
   known = [e for e in estimates if e is not None]
   if not known:
@@ -198,7 +265,7 @@ def indistinguishable(
   def may_be_best(estimate):
     if estimate is None:
       return False
-    if estimate.value == best.value:
+    if estimate.value == best.value:  # also if it is the best itself
       return True
     interval = paired_difference(best, estimate).interval(level=each)
     return interval is None or interval[0] <= 0
@@ -207,19 +274,41 @@ def indistinguishable(
 
 
 def value(parts: Parts) -> float:
-  """Returns the score of all examples."""
+  """Returns the score of all examples.
+
+  Args:
+    parts: the score and its sums.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.scores import jackknife
+    >>> parts = jackknife.Parts.by_group(
+    ...   lambda sums: float(sums.mean()), np.array([[1.0, 2.0], [3.0, 2.0]]))
+    >>> jackknife.value(parts)
+    4.0
+  """
   return float(parts.finalise(parts.total))
 
 
 def estimate(
   parts: Parts, sizes: np.ndarray, *, examples: str = ""
 ) -> Estimate:
-  """Returns the score with its values without each group.
+  """Returns the score, with its values without each group.
 
   Args:
     parts: the score and its sums.
-    sizes: `[G]`, how many examples are in each group.
+    sizes: `[G]`, the number of examples in each group.
     examples: see `Estimate`.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.scores import jackknife
+    >>> parts = jackknife.Parts.by_group(
+    ...   lambda sums: float(sums["x"] / sums["n"]),
+    ...   {"x": np.array([2.0, 6.0]), "n": np.array([2, 2])})
+    >>> found = jackknife.estimate(parts, np.array([2, 2]))
+    >>> found.value, found.deleted.tolist()
+    (2.0, [3.0, 1.0])
   """
 
   def without(group):
@@ -227,6 +316,8 @@ def estimate(
     try:
       return parts.finalise(rest)
     except validation.UndefinedScore:
+      # As where all examples of a class are in this group: the score has a
+      # value, but no standard error.
       return math.nan
 
   deleted = [without(g) for g in range(len(sizes))] if len(sizes) > 1 else []

@@ -13,6 +13,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from leep_jax import validation
 from leep_jax.engine import outputs as outputs_lib, statistics
@@ -20,7 +21,9 @@ from leep_jax.engine.batch import Statistic
 from leep_jax.scores import jackknife, nce
 
 
-def leep(probs: Any, labels: Any, *, num_classes: int | None = None) -> float:
+def leep(
+  probs: npt.ArrayLike, labels: npt.ArrayLike, *, num_classes: int | None = None
+) -> float:
   """Log Expected Empirical Prediction, in nats; at most 0.
 
   LEEP = 1/n sum_i log sum_z P(y_i given z) probs[i, z], with P(y, z) = 1/n
@@ -66,8 +69,8 @@ def leep(probs: Any, labels: Any, *, num_classes: int | None = None) -> float:
     worse         -0.6537
     uninformative -0.6931
 
-    Source labels need not correspond to target labels: only what they tell of
-    each other counts.
+    Source labels need not correspond to target labels: permuting them changes
+    nothing.
 
     >>> swapped = [row[::-1] for row in sources["better"]]
     >>> f"{leep_jax.leep(swapped, labels):.4f}"
@@ -77,7 +80,7 @@ def leep(probs: Any, labels: Any, *, num_classes: int | None = None) -> float:
 
 
 def eep_accuracy(
-  probs: Any, labels: Any, *, num_classes: int | None = None
+  probs: npt.ArrayLike, labels: npt.ArrayLike, *, num_classes: int | None = None
 ) -> float:
   """Accuracy of the EEP on the data that it was counted on; in [0, 1].
 
@@ -155,7 +158,7 @@ def parts_of(
   examples, so that no third pass is needed.
 
   Args:
-    outputs: with labels, and what the statistics read.
+    outputs: with labels, and the field that the statistics read.
     *arguments: arrays that all three statistics take after the batch.
     joint: as `statistics.joint`.
     log_likelihood: as `statistics.log_likelihood`.
@@ -197,8 +200,8 @@ def parts_of(
 
   def finalise(sums):
     mass = sums["joint"].sum(axis=0)
-    # Subtracting a group leaves rounding and not 0 where the group held all the
-    # mass of a source label. Divided by infinity, such a column is 0.
+    # If a group has all the mass of a source label, subtracting the group
+    # leaves rounding instead of 0. Divided by infinity, such a column is 0.
     divisor = np.where(mass > 1e-9 * sums["size"], mass, np.inf)
     without = np.maximum(sums["joint"], 0) / divisor
     # d log-likelihood = sum over cells of responsibility * d log P(y given z),
@@ -221,7 +224,7 @@ def parts_of(
 def eep_accuracy_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
   """Returns `eep_accuracy` as sums and a function of them.
 
-  The table P(y given z) is that of all examples, also where the jackknife
+  The table P(y given z) is counted on all examples, also if the jackknife
   leaves a group out: an argmax has no expansion to first order.
 
   Args:
@@ -277,11 +280,11 @@ class LeepBounds:
 
 
 def leep_bounds(
-  probs: Any,
-  labels: Any,
+  probs: npt.ArrayLike,
+  labels: npt.ArrayLike,
   *,
   num_classes: int | None = None,
-  head_probs: Any = None,
+  head_probs: npt.ArrayLike | None = None,
 ) -> LeepBounds:
   """Returns LEEP with its lower bounds and the log-likelihood of a head.
 
@@ -330,7 +333,7 @@ def leep_bounds(
         f"head_probs has {classes} columns, but labels contain "
         f"{outputs.labels.max()}"
       )
-    given.sum(statistics.probs_faults)  # refuses what is no distribution
+    given.sum(statistics.probs_faults)  # raises if rows are not distributions
     rows = np.asarray(given.probs).astype(np.float64)
     rows = rows / rows.sum(axis=1, keepdims=True)
     chosen = rows[np.arange(len(given)), given.labels]
@@ -410,7 +413,11 @@ class EEP:
 
   @classmethod
   def fit(
-    cls, probs: Any, labels: Any, *, num_classes: int | None = None
+    cls,
+    probs: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    *,
+    num_classes: int | None = None,
   ) -> "EEP":
     """Returns the EEP with P(y given z) counted on labelled target data.
 
@@ -429,7 +436,7 @@ class EEP:
     conditional[outputs.classes] = present
     return cls(conditional)
 
-  def predict_proba(self, probs: Any) -> np.ndarray:
+  def predict_proba(self, probs: npt.ArrayLike) -> np.ndarray:
     """Returns distributions over target labels, `[m, Y]` float32.
 
     Args:
@@ -452,6 +459,6 @@ class EEP:
       "probs", statistics.predictive, self.conditional.astype(np.float32)
     ).array("probs")
 
-  def predict(self, probs: Any) -> np.ndarray:
+  def predict(self, probs: npt.ArrayLike) -> np.ndarray:
     """Returns the most probable target labels, `[m]`; see `predict_proba`."""
     return self.predict_proba(probs).argmax(axis=1)

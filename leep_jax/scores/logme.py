@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 
 from leep_jax import validation
 from leep_jax.engine import outputs as outputs_lib, statistics
@@ -42,10 +43,10 @@ _GOLDEN = (5**0.5 - 1) / 2  # what golden section keeps of an interval
 
 
 def logme(
-  features: Any,
-  labels: Any,
+  features: npt.ArrayLike,
+  labels: npt.ArrayLike | None,
   *,
-  targets: Any = None,
+  targets: npt.ArrayLike | None = None,
   num_classes: int | None = None,
 ) -> float:
   """Log of maximum evidence, in nats per example; higher transfers better.
@@ -53,7 +54,7 @@ def logme(
   LogME = mean over the classes c that occur of max over (alpha, beta) of 1/n
   log p(y_c given F, alpha, beta), where y_c is 1 for examples of class c and 0
   for others. For regression, y_c are the columns of the targets; columns that
-  are 0 for all examples are left out. As in the paper there is no intercept.
+  are 0 for all examples are left out. As in the paper, there is no intercept.
 
   Args:
     features: `[n, D]`, the source model's penultimate features.
@@ -137,7 +138,8 @@ def logme_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
   spectrum = _spectrum(known.total, known)
 
   def finalise(sums):
-    # Computed above for the sums over all examples: it takes most of the time.
+    # For the sums over all examples it is computed above: it takes most of the
+    # time.
     is_total = sums["gram"] is known.total["gram"]
     values, axes = spectrum if is_total else _spectrum(sums, known)
     cross, energy = _products(sums, known, mean, scale)
@@ -147,16 +149,16 @@ def logme_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
     n = sums["counts"].sum()
     zero = _ZERO_RESIDUAL * energy
     if "residuals" in sums:
-      # Of the residuals of one fixed fit, only what the features of these very
-      # examples leave is outside: another fit may be better for them.
+      # The residuals are of the best fit to all examples. Without a group
+      # another fit may be better, so their part inside the span of the features
+      # is subtracted.
       rest = sums["residuals"]
       cross = np.outer(rest["sums"], known.offset) + rest["cross"] @ known.root
       cross = cross * np.reshape(scale, (-1, 1))
       outside = scale**2 * rest["squares"]
       outside = outside - ((cross @ axes) ** 2 / values).sum(axis=1)
-      zero = (
-        _ZERO_RESIDUAL * scale**2 * n
-      )  # of the scaled targets that are read
+      # Residuals are of scaled targets, whose squared length is about n.
+      zero = _ZERO_RESIDUAL * scale**2 * n
     return _mean_evidence(outputs, values, inside, outside, zero, n)
 
   values, axes = spectrum
@@ -164,9 +166,9 @@ def logme_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
   outside = energy - ((cross @ axes) ** 2 / values).sum(axis=1)
   if np.all(outside >= _ACCURATE_RESIDUAL * energy):
     return known.parts(finalise)
-  # A small residual is the difference of two large float32 sums, and has few
+  # A small residual is the difference of two large float32 sums, so it has few
   # correct digits. A second pass sums the residuals of the least-squares fit
-  # themselves, which loses none.
+  # directly, without a difference.
   fit = (cross @ axes / values) @ axes.T
   intercept = (fit @ known.offset - mean) / scale
   weights = known.root @ fit.T / np.reshape(scale, (1, -1))
@@ -229,8 +231,8 @@ def _spectrum(sums, known):
     values, axes = np.linalg.eigh(scatter + n * np.outer(mean, mean))
     kept = values > len(values) * np.finfo(np.float64).eps * max(values[-1], 0)
     return values[kept], axes[:, kept]
-  # The square of a large mean would leave no digits for the scatter in their
-  # sum. Singular values of a square root of the sum keep them.
+  # In the sum of the scatter and the square of a large mean, the scatter would
+  # lose its digits. The singular values of a square root of the sum keep them.
   values, axes = np.linalg.eigh(scatter)
   used = values > moments_lib.rounding(len(values)) ** 2 * max(values[-1], 0)
   root = np.sqrt(values[used])[:, None] * axes[:, used].T
@@ -254,7 +256,7 @@ def _products(sums, known, mean, scale):
   return cross * scale[:, None] + np.outer(mean, total), energy
 
 
-def _parts_from_kernel(outputs):
+def _parts_from_kernel(outputs) -> jackknife.Parts:
   """`logme_parts` from the products of examples `[n, n]`, for n <= D.
 
   F F^T has the non-zero eigenvalues of F^T F, and is the smaller matrix here.
@@ -287,14 +289,14 @@ def _mean_evidence(outputs, values, inside, outside, zero, n):
   An `outside` of at most `zero` is rounding: the fit is exact.
   """
   energy = inside.sum(axis=1) + np.maximum(outside, 0)
-  # A class may have no examples left without a group: its column is 0, but for
-  # rounding, and has no evidence.
+  # Without a group, a class may have no examples left: its column is then 0 up
+  # to rounding, and has no evidence.
   used = energy > 1e-12 * energy.max(initial=0)
   if not used.any():
     raise validation.UndefinedScore("logme is infinite: all targets are 0")
   exact = used & (outside <= zero)
   # With as many dimensions as examples, any targets are fitted exactly. The
-  # best beta is finite then, as the prior on the weights explains them.
+  # best beta is then finite, as the prior on the weights explains them.
   if np.any(exact) and len(values) < n:
     which = np.argmax(exact)
     what = f"target {which}"

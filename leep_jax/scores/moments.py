@@ -1,8 +1,8 @@
 """Moments of features, in coordinates where float32 sums are accurate.
 
-All scores of features share these moments. They take one pass over the
-features, or a second one where the sums of the first cannot resolve directions
-of little variance. They are computed once for each `Outputs`.
+All scores of features share these moments, which each `Outputs` caches. They
+take one pass over the features, or a second one if the sums of the first cannot
+resolve directions of little variance.
 
 Symbols: n examples, Y target classes, D features f, T columns of real-valued
 targets, G groups of examples. The moments are those of K coordinates u =
@@ -94,10 +94,11 @@ class Moments:
 
 
 def scatters(sums: Sums) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the scatter n S `[K, K]`, and rows `[Y, K]` with the one between.
+  """Returns the scatter of u, and a square root of the scatter between classes.
 
-  S is the covariance of u and S_between that of its class means: n S_between is
-  rows^T rows. Classes without examples have no row.
+  The scatter `[K, K]` is n times the covariance of u. The second result, rows
+  `[Y, K]`, gives n times the covariance of the class means by rows^T rows.
+  Classes without examples have no row.
 
   Args:
     sums: as `Moments.total`.
@@ -343,7 +344,7 @@ def principal_axes(known: Moments) -> tuple[np.ndarray, np.ndarray]:
   """Returns variances `[K]` and axes `[D, K]` of principal components.
 
   The largest variance is first, and directions without variance are left out.
-  The unit is that of the features as statistics read them.
+  Variances are in the unit in which statistics read the features.
 
   Args:
     known: the moments of the features.

@@ -41,7 +41,7 @@ def n_leep(
 ) -> float:
   """LEEP of the posterior of a Gaussian mixture, in nats; at most 0.
 
-  Features are reduced to the principal components that hold 80 % of their
+  Features are reduced to the principal components that have 80 % of their
   variance. A mixture of Gaussians with diagonal covariances, five for each
   class that occurs, is fitted to them by expectation-maximisation from a
   k-means++ start. Of several restarts, the most likely mixture is used. N-LEEP
@@ -115,16 +115,16 @@ def n_leep_parts(
 ) -> jackknife.Parts:
   """Returns `n_leep` as sums and a function of them.
 
-  The mixture is that of all examples, also where the jackknife leaves a group
+  The mixture is fitted to all examples, also if the jackknife leaves a group
   out.
 
   Args:
     outputs: with features and labels.
-    components: as of `n_leep`.
-    variance: as of `n_leep`.
-    restarts: as of `n_leep`.
-    iterations: as of `n_leep`.
-    tolerance: as of `n_leep`.
+    components: see `n_leep`.
+    variance: see `n_leep`.
+    restarts: see `n_leep`.
+    iterations: see `n_leep`.
+    tolerance: see `n_leep`.
 
   Raises:
     InputError: as `n_leep`.
@@ -145,13 +145,13 @@ def n_leep_parts(
     )
   known = moments_lib.moments(outputs)
   shares, axes = moments_lib.principal_axes(known)
-  # A little less than asked for: with `variance` 1, rounding of the cumulative
-  # sum must not ask for more components than there are.
+  # A little less than `variance`: if it is 1, rounding of the cumulative sum
+  # must not select more components than there are.
   enough = variance * shares.sum() * (1 - 1e-9)
   kept = int(np.searchsorted(np.cumsum(shares), enough)) + 1
   if len(shares):
-    # One scale for all components: their mean variance is then 1, which is what
-    # the smallest variance is relative to.
+    # One scale for all components, so that their mean variance is 1: the
+    # smallest variance of a Gaussian is a share of it.
     axes = axes[:, :kept] / np.sqrt(shares[:kept].mean())
   else:  # features are constant: one component that is 0
     axes = np.zeros((len(axes), 1))
@@ -259,7 +259,7 @@ def mixture_responsibilities(
 
   Args:
     batch: examples with features.
-    *arguments: as of `mixture_log_likelihood`.
+    *arguments: see `mixture_log_likelihood`.
 
   Example:
     >>> import jax.numpy as jnp

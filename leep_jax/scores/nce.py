@@ -1,25 +1,31 @@
-"""Negative conditional entropy, and the hardness of a task by itself."""
+"""Negative conditional entropy (NCE), and the hardness of a task.
 
-from typing import Any
+NCE is in nats and at most 0; higher means that the source transfers better.
+Symbols: n examples, Y target classes, Z source classes.
+"""
 
 import numpy as np
+import numpy.typing as npt
 
 from leep_jax import validation
 from leep_jax.engine import outputs as outputs_lib, statistics
 from leep_jax.scores import jackknife
 
 
-def nce(probs: Any, labels: Any, *, num_classes: int | None = None) -> float:
+def nce(
+  probs: npt.ArrayLike, labels: npt.ArrayLike, *, num_classes: int | None = None
+) -> float:
   """Negative conditional entropy -H(Y given Z), in nats; at most 0.
 
-  NCE = sum_yz P(y, z) log P(y given z), where each example's source label z
+  NCE = sum_yz P(y, z) log P(y given z), where the source label z of an example
   is the one with the largest probability (the first of several). Higher
-  transfers better. Published code adds 1e-5 or the like to every cell of the
-  joint, which moves the value by nats; here an empty cell counts as 0.
+  transfers better. Published code adds a number such as 1e-5 to every cell of
+  the joint distribution, which can change the value by nats; here an empty cell
+  counts as 0.
 
   Args:
     probs: `[n, Z]`, the source model's probabilities; or `[n]`, source labels
-      from 0 of the same examples, as where two tasks label the same inputs.
+      from 0, if the same examples have labels of both tasks.
     labels: `[n]`, target labels from 0.
     num_classes: Y; by default the largest label plus 1. NCE does not depend
       on it.
@@ -30,6 +36,18 @@ def nce(probs: Any, labels: Any, *, num_classes: int | None = None) -> float:
 
   Reference: Tran, Nguyen & Hassner, "Transferability and Hardness of
   Supervised Classification Tasks", ICCV 2019.
+
+  Example:
+    The source predicts label 0 for all examples of class 0 and one of class 1:
+    given label 0, the class is uncertain.
+
+    >>> import leep_jax
+    >>> probs = [[0.9, 0.1], [0.7, 0.3], [0.6, 0.4], [0.2, 0.8]]
+    >>> f"{leep_jax.nce(probs, [0, 0, 1, 1]):.4f}"
+    '-0.4774'
+    >>> leep_jax.nce([0, 0, 0, 1], [0, 0, 1, 1]) == leep_jax.nce(
+    ...   probs, [0, 0, 1, 1])  # labels instead of probabilities
+    True
   """
   if np.ndim(probs) == 1:
     return _nce_of_labels(probs, labels, num_classes)
@@ -42,7 +60,7 @@ def nce(probs: Any, labels: Any, *, num_classes: int | None = None) -> float:
   )
 
 
-def _nce_of_labels(source, target, num_classes):
+def _nce_of_labels(source, target, num_classes) -> float:
   target = validation.class_labels(target, num_classes=num_classes)
   source = validation.class_labels(source)
   if len(source) != len(target):
@@ -52,18 +70,19 @@ def _nce_of_labels(source, target, num_classes):
   # Only pairs that occur are counted: labels may be any large integers.
   target = np.unique(target, return_inverse=True)[1]
   mass = np.unique(source, return_inverse=True, return_counts=True)[1:]
+  # One integer for each pair of labels.
   codes = mass[0].astype(np.int64) * (target.max() + 1) + target
   codes, counts = np.unique(codes, return_counts=True)
   share = counts / mass[1][codes // (target.max() + 1)]
   return min(float(np.sum(counts * np.log(share)) / len(target)), 0.0)
 
 
-def task_hardness(labels: Any) -> float:
+def task_hardness(labels: npt.ArrayLike) -> float:
   """Entropy H(Y) of the target labels, in nats: 0 to log Y; higher is harder.
 
-  Minus the NCE of a source that gives every example the same label, that is,
-  of transfer from the trivial task. The one function here where less is
-  better.
+  This is minus the NCE of a source that gives every example the same label,
+  that is, of transfer from the trivial task. Unlike the scores, it is better
+  when lower.
 
   Args:
     labels: `[n]`, target labels from 0.
@@ -73,13 +92,38 @@ def task_hardness(labels: Any) -> float:
 
   Reference: Tran, Nguyen & Hassner, "Transferability and Hardness of
   Supervised Classification Tasks", ICCV 2019, section 5.
+
+  Example:
+    >>> import leep_jax
+    >>> balanced, imbalanced = [0, 1, 0, 1], [0, 0, 0, 1]
+    >>> for labels in (balanced, imbalanced):
+    ...   print(f"{leep_jax.task_hardness(labels):.4f}")
+    0.6931
+    0.5623
   """
   labels = validation.class_labels(labels)
   return abs(_nce_of_labels(np.zeros_like(labels), labels, None))
 
 
 def nce_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
-  """`nce` as a function of sums."""
+  """Returns `nce` as sums and a function of them.
+
+  Args:
+    outputs: with probabilities and labels.
+
+  Raises:
+    InputError: as `nce`.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax.scores import jackknife
+    >>> from leep_jax.scores import nce
+    >>> outputs = leep_jax.Outputs.from_arrays(
+    ...   probs=[[0.9, 0.1], [0.7, 0.3], [0.6, 0.4], [0.2, 0.8]],
+    ...   labels=[0, 0, 1, 1])
+    >>> round(jackknife.value(nce.nce_parts(outputs)), 4)
+    -0.4774
+  """
   return jackknife.Parts.by_group(
     negative_conditional_entropy,
     outputs.group_sums(statistics.dummy_label_counts),
@@ -87,8 +131,20 @@ def nce_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
 
 
 def negative_conditional_entropy(counts: np.ndarray) -> float:
-  """-H(Y given Z) of a table of counts `[Y, Z]`; empty cells count as 0."""
+  """Returns -H(Y given Z) of a table of counts; empty cells count as 0.
+
+  Args:
+    counts: `[Y, Z]`.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.scores import nce
+    >>> counts = np.array([[2.0, 0.0], [1.0, 1.0]])
+    >>> round(nce.negative_conditional_entropy(counts), 4)
+    -0.4774
+  """
   mass = np.broadcast_to(counts.sum(axis=0), counts.shape)
   some = counts > 0
   log = np.log(counts[some] / mass[some])
+  # Logarithms that are rounded may sum to a little more than 0.
   return min(float(np.sum(counts[some] * log) / counts.sum()), 0.0)

@@ -5,9 +5,8 @@ better. Symbols: n examples with D features; pairs are those of two different
 examples.
 """
 
-from typing import Any
-
 import numpy as np
+import numpy.typing as npt
 
 from leep_jax import validation
 from leep_jax.engine import outputs as outputs_lib
@@ -18,8 +17,8 @@ MAX_EXAMPLES = 1000
 
 
 def parc(
-  features: Any,
-  labels: Any,
+  features: npt.ArrayLike,
+  labels: npt.ArrayLike,
   *,
   num_classes: int | None = None,
   max_examples: int = MAX_EXAMPLES,
@@ -81,7 +80,7 @@ def parc_parts(
 
   Args:
     outputs: with features and labels.
-    max_examples: as of `parc`.
+    max_examples: see `parc`.
 
   Raises:
     InputError: as `parc`.
@@ -108,7 +107,7 @@ def parc_parts(
   size = np.abs(rows).max(axis=1)
   rows = rows - rows.mean(axis=1, keepdims=True)
   largest = np.abs(rows).max(axis=1, keepdims=True)
-  # The mean is rounded, so that equal features are not exactly 0 without it.
+  # The mean is rounded, so that equal features minus it are not exactly 0.
   varies = largest[:, 0] > 1e-14 * size
   rows = rows / np.where(largest > 0, largest, 1)  # else squares may overflow
   length = np.linalg.norm(rows, axis=1, keepdims=True)
@@ -119,7 +118,7 @@ def parc_parts(
     )
   distances = 1 - (rows / length) @ (rows / length).T
   first, second = np.triu_indices(len(chosen), 1)
-  # Ranks would make an order of the rounding of equal distances.
+  # Equal distances must have equal ranks, though they are rounded differently.
   far = np.round(distances[first, second], 12)
   # Sorted here and not for each jackknife group: pairs that remain stay sorted.
   order = np.argsort(far, kind="stable")

@@ -5,9 +5,8 @@ most 0; higher means that the source transfers better. Symbols: n examples, D
 features f, Z source outputs, T columns of targets y.
 """
 
-from typing import Any
-
 import numpy as np
+import numpy.typing as npt
 
 from leep_jax import validation
 from leep_jax.engine import outputs as outputs_lib
@@ -16,7 +15,9 @@ from leep_jax.scores import jackknife, moments as moments_lib
 RIDGE = 1.0
 
 
-def lin_mse(features: Any, targets: Any, *, ridge: float = RIDGE) -> float:
+def lin_mse(
+  features: npt.ArrayLike, targets: npt.ArrayLike, *, ridge: float = RIDGE
+) -> float:
   """Minus the ridge regression error of targets on features; at most 0.
 
   LinMSE = - min over (A, b) of 1/n sum_i |y_i - A f_i - b|^2 + ridge |A|^2.
@@ -63,7 +64,9 @@ def lin_mse(features: Any, targets: Any, *, ridge: float = RIDGE) -> float:
   )
 
 
-def lab_mse(outputs: Any, targets: Any, *, ridge: float = RIDGE) -> float:
+def lab_mse(
+  outputs: npt.ArrayLike, targets: npt.ArrayLike, *, ridge: float = RIDGE
+) -> float:
   """`lin_mse` with the source model's outputs in place of its features.
 
   Args:
@@ -93,7 +96,7 @@ def lin_mse_parts(
 
   Args:
     outputs: with features and targets.
-    ridge: as of `lin_mse`.
+    ridge: see `lin_mse`.
 
   Raises:
     InputError: as `lin_mse`.
@@ -111,8 +114,8 @@ def lin_mse_parts(
     raise validation.InputError(f"ridge is {ridge}, but must be at least 0")
   known = moments_lib.moments(outputs)
   unit = outputs.target_centre[1]
-  # |A|^2 is of weights on the original features, f = scale u root. In terms of
-  # weights on u, which sums are of, it is a quadratic form.
+  # |A|^2 is of weights on the original features, f = scale u root. The sums are
+  # of u: in terms of weights on u, the penalty is a quadratic form.
   penalty = np.zeros(())
   if ridge and len(known.root):
     penalty = np.linalg.inv(known.root @ known.root.T * known.scale**2)
@@ -123,14 +126,14 @@ def lin_mse_parts(
     targets = sums["target_sums"] / n
     cross = (sums["cross"] - np.outer(targets, total)) * unit[:, None]
     variation = unit**2 * (sums["squares"] - n * targets**2)
-    # Of the variation of the targets about their mean, the part that the fit
-    # explains; for ridge regression, less the penalty.
+    # The part of the targets' variation about their mean that the fit explains;
+    # for ridge regression, minus the penalty.
     if ridge:
       shrunk = scatter + n * ridge * penalty
       explained = np.sum(cross * np.linalg.solve(shrunk, cross.T).T)
     else:
       explained = moments_lib.explained(scatter, cross)
-    # Rounding may make the explained part the larger one.
+    # Because of rounding, the explained part may exceed the variation.
     return min(float((explained - variation.sum()) / n), 0.0)
 
   return known.parts(finalise)

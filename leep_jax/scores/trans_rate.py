@@ -5,9 +5,8 @@ better. Symbols: n examples, n_c of class c, D features F `[n, D]`, G groups of
 examples.
 """
 
-from typing import Any
-
 import numpy as np
+import numpy.typing as npt
 
 from leep_jax import validation
 from leep_jax.engine import outputs as outputs_lib
@@ -20,8 +19,8 @@ _ROWS = 4096
 
 
 def trans_rate(
-  features: Any,
-  labels: Any,
+  features: npt.ArrayLike,
+  labels: npt.ArrayLike,
   *,
   num_classes: int | None = None,
   eps: float = EPS,
@@ -52,9 +51,9 @@ def trans_rate(
   Transferability Estimation", ICML 2022, arXiv 2106.09362, equation 4.
 
   Example:
-    The features of the first source have a direction of their own for each
-    class, as seen from their mean. Those of the second are the same in all
-    classes, and carry no information about the labels.
+    In the first source, the features of each class lie in another direction
+    from the mean. In the second, all classes have the same features, which
+    carry no information about the labels.
 
     >>> import leep_jax
     >>> labels = [0, 0, 1, 1, 2, 2]
@@ -87,7 +86,7 @@ def trans_rate_parts(
 
   Args:
     outputs: with features and labels.
-    eps: as of `trans_rate`.
+    eps: see `trans_rate`.
 
   Raises:
     InputError: as `trans_rate`.

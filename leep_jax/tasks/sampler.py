@@ -1,8 +1,17 @@
-"""The base class of samplers: the interface through which tasks are drawn."""
+"""The base class of samplers, and functions with which they draw tasks.
 
+A sampler is a frozen dataclass. Its fields are its arguments in text (see
+`specs`). `__post_init__` checks the arguments alone, `check` compares them with
+the data, and `draw` draws one task.
+"""
+
+from collections.abc import Iterable, Sequence
 import dataclasses
 from typing import Any, ClassVar
 
+import numpy as np
+
+from leep_jax.data import splits
 from leep_jax.tasks.pool import Pool
 from leep_jax.tasks.task import Task
 
@@ -21,13 +30,14 @@ class Sampler:
 
     >>> import numpy as np
     >>> from leep_jax import tasks
+    >>> from leep_jax.tasks import sampler
     >>> class Pairs(tasks.Sampler):
     ...   name = "pairs"
     ...   def draw(self, pool, seed, index):
-    ...     a, b = pool.choose(np.random.default_rng([seed, index]), 2)
-    ...     return tasks.Task(
-    ...       "", (a, b), np.append(pool.train[a], pool.train[b]),
-    ...       np.append(pool.test[a], pool.test[b]))
+    ...     chosen = pool.choose(sampler.generator(seed, index), 2)
+    ...     return sampler.unnamed_task(
+    ...       chosen, [pool.train[c] for c in chosen],
+    ...       [pool.test[c] for c in chosen])
     >>> labels = np.arange(12) % 4
     >>> (task,) = tasks.draw(Pairs(), labels, labels.copy(), count=1, seed=0)
     >>> task.name, len(task.classes), len(task.train)
@@ -72,3 +82,54 @@ class Sampler:
     # `__post_init__`.
     for name, value in fields.items():
       object.__setattr__(self, name, value)
+
+
+def generator(seed: int, index: int) -> np.random.Generator:
+  """Returns the generator of random numbers for one task.
+
+  Args:
+    seed: of all tasks.
+    index: number of the task.
+
+  Example:
+    >>> from leep_jax.tasks import sampler
+    >>> first, again, other = (
+    ...   int(sampler.generator(0, index).integers(1000)) for index in (7, 7, 8))
+    >>> first == again, first == other
+    (True, False)
+  """
+  # A stream for each task, so that task 7 does not depend on how many tasks are
+  # drawn.
+  sequence = np.random.SeedSequence(seed, spawn_key=(index,))
+  return np.random.default_rng(sequence)
+
+
+def unnamed_task(
+  classes: Iterable[int],
+  train: Sequence[np.ndarray],
+  test: Sequence[np.ndarray],
+  **drawn: float,
+) -> Task:
+  """Returns a task of some examples; its name follows from the sampler.
+
+  Args:
+    classes: of the task, in its order.
+    train: indices of the training examples of each class.
+    test: indices of the test examples of each class.
+    **drawn: numbers that the sampler drew, for `Task.drawn`.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.tasks import sampler
+    >>> task = sampler.unnamed_task(
+    ...   (3, 5), [np.array([7, 1]), np.array([4])], [np.array([0])] * 2)
+    >>> print(task.classes, task.train)
+    (3, 5) [1 4 7]
+  """
+  return Task(
+    "",
+    tuple(classes),
+    splits.ascending(list(train)),
+    splits.ascending(list(test)),
+    drawn=drawn,
+  )

@@ -4,9 +4,8 @@ Task t is a pure function of the labels, the sampler's fields, the seed and t:
 task 7 of 10 is task 7 of 200, and a row of results is enough to draw it again.
 Classes are drawn from those that occur in training and in test.
 
-A new sampler is a subclass of `Sampler` and a row of `SAMPLERS`. Its fields are
-its arguments in text (see `specs`). `__post_init__` checks the arguments alone,
-`check` compares them with the data, and `draw` draws one task.
+`SAMPLERS` is the table of samplers; a new one is a row there, and a subclass of
+`Sampler` in a file of its own or here.
 
 Reference: Nguyen, Hassner, Archambeau & Seeger, "LEEP: A New Measure to
 Evaluate Transferability of Learned Representations", ICML 2020, section 5.
@@ -17,31 +16,10 @@ import functools
 import itertools
 from typing import ClassVar
 
-import numpy as np
-
-from leep_jax.data import splits
-from leep_jax.tasks import task as task_lib, values
+from leep_jax.tasks import sampler as base, task as task_lib, values
 from leep_jax.tasks.pool import Pool
 from leep_jax.tasks.sampler import Sampler
 from leep_jax.tasks.task import Task
-
-
-def _rng(seed, index):
-  # A stream of random numbers for each task: task 7 does not depend on how many
-  # tasks are drawn.
-  sequence = np.random.SeedSequence(seed, spawn_key=(index,))
-  return np.random.default_rng(sequence)
-
-
-def _task(classes, train, test, **drawn):
-  """A task without a name; `train` and `test` are lists of indices by class."""
-  return Task(
-    "",
-    tuple(classes),
-    splits.ascending(train),
-    splits.ascending(test),
-    drawn=drawn,
-  )
 
 
 class All(Sampler):
@@ -112,9 +90,9 @@ class Subsets(Sampler):
     """See `Sampler`."""
     assert self.classes is not None
     low, high = self.classes
-    rng = _rng(seed, index)
+    rng = base.generator(seed, index)
     chosen = pool.choose(rng, int(rng.integers(low, high + 1)))
-    return _task(
+    return base.unnamed_task(
       chosen, [pool.train[c] for c in chosen], [pool.test[c] for c in chosen]
     )
 
@@ -162,7 +140,7 @@ class Small(Sampler):
 
   def draw(self, pool: Pool, seed: int, index: int) -> Task:
     """See `Sampler`."""
-    return _few(pool, _rng(seed, index), self.classes, self.examples)
+    return _few(pool, base.generator(seed, index), self.classes, self.examples)
 
 
 def _check_few(pool, classes, examples):
@@ -170,12 +148,12 @@ def _check_few(pool, classes, examples):
   pool.check_examples(examples, examples)
 
 
-def _few(pool, rng, classes, examples):
+def _few(pool, rng, classes, examples) -> Task:
   """A task of `classes` times `examples`."""
   # The first of a permutation of all: with the same `rng`, more examples
   # contain the fewer.
   chosen = pool.choose(rng, classes)
-  return _task(
+  return base.unnamed_task(
     chosen,
     [rng.permutation(pool.train[c])[:examples] for c in chosen],
     [pool.test[c] for c in chosen],
@@ -230,12 +208,12 @@ class Imbalanced(Sampler):
 
   def draw(self, pool: Pool, seed: int, index: int) -> Task:
     """See `Sampler`."""
-    rng = _rng(seed, index)
+    rng = base.generator(seed, index)
     chosen = rng.choice(pool.classes, 2, replace=False).tolist()
     low, high = self.minority
     few = int(rng.integers(low, high + 1))
     sizes = few * self.ratio, few
-    return _task(
+    return base.unnamed_task(
       chosen,
       [
         rng.permutation(pool.train[c])[:size]
@@ -298,7 +276,7 @@ class LabelNoise(Sampler):
   def draw(self, pool: Pool, seed: int, index: int) -> Task:
     """See `Sampler`."""
     assert not isinstance(self.fraction, float)  # `__post_init__` replaced it
-    rng = _rng(seed, index)
+    rng = base.generator(seed, index)
     task = _few(pool, rng, self.classes, self.examples)
     noisy = task.train_labels(pool.train_labels)
     size = round(values.nth(self.fraction, index) * len(noisy))
@@ -370,7 +348,7 @@ class ExamplesCurve(Sampler):
   def draw(self, pool: Pool, seed: int, index: int) -> Task:
     """See `Sampler`."""
     curve, i = divmod(index, len(self.sizes))
-    return _few(pool, _rng(seed, curve), self.classes, self.sizes[i])
+    return _few(pool, base.generator(seed, curve), self.classes, self.sizes[i])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -420,10 +398,10 @@ class FewShot(Sampler):
 
   def draw(self, pool: Pool, seed: int, index: int) -> Task:
     """See `Sampler`."""
-    rng = _rng(seed, index)
+    rng = base.generator(seed, index)
     chosen = pool.choose(rng, self.classes)
     shuffled = [rng.permutation(pool.train[c]) for c in chosen]
-    task = _task(
+    task = base.unnamed_task(
       chosen,
       [indices[: self.examples] for indices in shuffled],
       [indices[self.examples :] for indices in shuffled],

@@ -148,7 +148,7 @@ def _prepared(sampler, train_labels, test_labels):
   return sampler, pool
 
 
-def _named(sampler, pool, seed, index):
+def _named(sampler, pool, seed, index) -> Task:
   """A task with its name, and with the fields that draw it again."""
   task, spec = sampler.draw(pool, seed, index), spec_of(sampler)
   return dataclasses.replace(

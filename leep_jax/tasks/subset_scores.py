@@ -142,7 +142,7 @@ def h_score_of_subsets(
   return h_score_of(_outputs(labels, subsets, features=features), subsets)
 
 
-def _outputs(labels, subsets, **arrays):
+def _outputs(labels, subsets, **arrays) -> outputs_lib.Outputs:
   labels = validation.class_labels(labels)
   width = _shape(subsets)[1]
   if labels.max() >= width:
@@ -218,7 +218,7 @@ def nce_of(outputs: outputs_lib.Outputs, subsets: npt.ArrayLike) -> np.ndarray:
   return _nce(outputs.ungrouped.sum(statistics.dummy_label_counts), mask)
 
 
-def _nce(counts, mask):
+def _nce(counts, mask) -> np.ndarray:
   """NCE `[T]` of counts `[Y, Z]` and subsets `[T, Y]`."""
   from scipy import special
 
@@ -240,7 +240,7 @@ def _parts(count: int, most: int) -> Iterator[slice]:
     yield slice(piece * count // pieces, (piece + 1) * count // pieces)
 
 
-def _at_most_0(scores, mask):
+def _at_most_0(scores, mask) -> np.ndarray:
   """Scores without rounding above 0; those of one class are exactly 0."""
   return np.where(mask.sum(axis=1) == 1, 0.0, np.minimum(scores, 0.0))
 
