@@ -70,7 +70,7 @@ def test_parity(arch, tmp_path):
 @pytest.mark.parametrize(
   "arch",
   ["resnet18", "mobilenet_v1_025", "efficientnet_b0", "convnext_tiny",
-   "darknet53", "senet154"],
+   "darknet53", *marks.exhaustive("senet154")],
 )  # fmt: skip
 def test_smallest_image(arch):
   size = catalog.ARCHITECTURES[arch].min_image_size
