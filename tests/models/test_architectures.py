@@ -1,5 +1,7 @@
 """Each architecture computes what its reference definition computes."""
 
+import runpy
+
 from flax import nnx
 import jax
 import jax.numpy as jnp
@@ -28,6 +30,8 @@ def test_every_architecture_has_a_reference():
     if architecture.preprocessing.image_size != 32
   }
   assert imagenet == set(references.GOLDEN)
+  script = runpy.run_path(str(references.FOLDER / "generate.py"))
+  assert imagenet == set(script["DEFINITIONS"])
 
 
 # One of each family; the others differ in their sizes.

@@ -111,7 +111,6 @@ def brute_force(name, outputs, groups):
   return np.array(values, np.float64)
 
 
-EXHAUSTIVE = pytest.mark.exhaustive
 EXACT = [
   (name, truth, n, width)
   for name, row in SCORES.items()
