@@ -1,5 +1,7 @@
 """The flags by which commands name sources and data."""
 
+from typing import Any
+
 from absl import flags
 
 from leep_jax import data, progress, validation

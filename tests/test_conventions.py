@@ -179,6 +179,15 @@ def test_public_names_are_documented(path):
 
 
 @each_file
+def test_public_functions_state_all_types(path):
+  for node in public_functions(path):
+    arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+    untyped = [a.arg for a in arguments if a.annotation is None]
+    assert not set(untyped) - {"self", "cls"}, node.name
+    assert node.returns, f"{node.name} does not state what it returns"
+
+
+@each_file
 def test_options_are_keyword_only(path):
   for node in public_functions(path):
     assert not node.args.defaults, f"{node.name} takes options by position"
