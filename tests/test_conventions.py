@@ -87,6 +87,8 @@ def imported(path):
 
 def public_functions(path):
   for node in ast.parse(path.read_text()).body:
+    if isinstance(node, ast.ClassDef) and node.name.startswith("_"):
+      continue
     inside = node.body if isinstance(node, ast.ClassDef) else [node]
     for inner in inside:
       if isinstance(inner, ast.FunctionDef) and inner.name[0] != "_":
