@@ -15,7 +15,6 @@ OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 # Whoever writes the last of a module's examples deletes its name here.
 INCOMPLETE = {
   "command",
-  "convert",
   "engine.cache",
   "engine.forward",
   "engine.hosts",
@@ -37,12 +36,6 @@ INCOMPLETE = {
   "score",
   "scores.jackknife",
   "scores.nce",
-  "sources.config_keys",
-  "sources.configs",
-  "sources.hub",
-  "sources.orbax",
-  "sources.processors",
-  "sources.source",
   "sweep",
   "task_matrix",
   "tasks.pool",
