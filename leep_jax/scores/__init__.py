@@ -54,8 +54,6 @@ class Score:
     'probs'
     >>> leep_jax.SCORES["logme"].target_kinds
     ('labels', 'targets')
-    >>> [name for name, row in leep_jax.SCORES.items() if row.needs == "probs"]
-    ['leep', 'nce', 'eep_accuracy']
   """
 
   function: Callable[..., float]
