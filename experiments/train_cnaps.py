@@ -70,7 +70,7 @@ _HELP = {
 FLAGS = flags.FlagValues()
 
 
-def _define(field: dataclasses.Field) -> flags.FlagHolder:
+def _define(field: dataclasses.Field[Any]) -> flags.FlagHolder[Any]:
   """Defines the flag of a field of the recipe."""
   default, text = getattr(_RECIPE, field.name), _HELP[field.name]
   if isinstance(default, tuple):

@@ -129,7 +129,7 @@ class Recipe:
     )
 
 
-_DEFINE: dict[type, Callable[..., flags.FlagHolder]] = {
+_DEFINE: dict[type, Callable[..., flags.FlagHolder[Any]]] = {
   str: flags.DEFINE_string,
   int: flags.DEFINE_integer,
   float: flags.DEFINE_float,

@@ -31,15 +31,18 @@ _KEY = flags.DEFINE_string(
   'Where in the file the tensors are, such as "state_dict_ema".',
   flag_values=FLAGS,
 )
-# Where training loops keep the network's tensors; the first found is meant.
+# Usual keys of the network's tensors; the first that is found is used. They may
+# be nested, at most three levels deep, as in {"model": {"state_dict": ...}}.
 _KEYS = (
   "state_dict", "model_state_dict", "model_state", "model", "state_dict_ema",
   "model_ema", "net", "network", "params_ema", "params", "weights", "module",
 )  # fmt: skip
 _DEPTH = 3
+# Two texts of torch's errors: a type that `weights_only` does not allow, and a
+# dictionary of a type of its own.
 _DICTIONARY = re.compile(r"Can only SETITEMS? for .* got <class '(.*?)'>")
 _UNKNOWN = re.compile(r"GLOBAL (\S+) was not an allowed global")
-# Types of NumPy that hold numbers alone.
+# Types of NumPy that consist of numbers only, so that reading them is safe.
 _NUMPY = re.compile(
   r"numpy\.(_?core\.multiarray\.(_reconstruct|scalar)|ndarray|dtype"
   r"|dtypes\.\w+)|_codecs\.encode"
@@ -55,17 +58,32 @@ def convert(
   """Writes the tensors of a PyTorch checkpoint as safetensors.
 
   Args:
-    path: what `torch.save` wrote: tensors by name, a dictionary with those
-      inside, or a whole network.
+    path: a file of `torch.save` with tensors by name, a dictionary that has
+      them inside, or a network.
     out: the file to write.
-    key: where the tensors are; by default the first usual place.
+    key: under which the tensors are; by default, usual keys are tried.
 
   Returns:
-    How many tensors were written, and the keys under which they were.
+    The number of tensors, and the keys under which they were, joined by dots.
 
   Raises:
-    InputError: if PyTorch is not installed, the file cannot be read, or holds
+    InputError: if PyTorch is not installed, the file cannot be read, or it has
       no tensors by name there.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> from leep_jax import convert
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder) / "model.pth"
+    ...   out = path.with_suffix(".safetensors")
+    ...   try:
+    ...     import torch
+    ...     torch.save({"state_dict": {"fc.weight": torch.zeros(2, 3)}}, path)
+    ...     converted = convert.convert(path, out)
+    ...   except ImportError:  # PyTorch is not installed
+    ...     converted = (1, "state_dict")
+    >>> converted
+    (1, 'state_dict')
   """
   try:
     import safetensors.torch
@@ -83,7 +101,7 @@ def convert(
       f"{out} is the file to read: name another to write"
     )
   where, found = _find(_load(torch, path), path, key)
-  # Cloned: safetensors keeps no shared and no strided memory.
+  # Cloned: safetensors refuses tensors that share memory or have strides.
   tensors = {
     name: value.detach().cpu().clone().contiguous()
     for name, value in found.items()
@@ -98,10 +116,10 @@ def convert(
 
 
 class _Unread:
-  """Stands in for a type that the file names: nothing of it is run.
+  """Stands in for a type that the file names, whose code is not run.
 
   Attributes:
-    content: what the file says the object holds; of a module, its tensors.
+    content: the state of the object in the file; of a module, its tensors.
   """
 
   content: Any = None
@@ -117,7 +135,11 @@ class _Unread:
 
 
 def _load(torch, path):
-  """What the file holds; types that are not plain are stood in for."""
+  """Reads a file, with `_Unread` in place of all types that are not plain.
+
+  torch names one unknown type at a time, so that the file is read again until
+  all of them are known.
+  """
   known: dict[str, Any] = {}
   while True:
     try:
@@ -130,19 +152,20 @@ def _load(torch, path):
     except Exception as e:  # torch raises many types for damaged files
       text = " ".join(str(e).split())
       unknown = _UNKNOWN.search(text)
-      # torch leaves "builtins." out of what it says.
+      # torch's error leaves "builtins." out.
       name = unknown[1] if unknown else ""
       name = name if "." in name else f"builtins.{name}"
       if unknown and name not in known:
         known |= _types(name)
       elif found := _DICTIONARY.search(text):
-        known[found[1]] = OrderedDict  # a dictionary of a type of its own
+        known[found[1]] = OrderedDict
       elif isinstance(e, pickle.UnpicklingError) and "tar" in text:
         raise validation.InputError(
           f"cannot read {path}: it is of a version of PyTorch before 0.4"
         ) from e
       else:
-        # torch first advises to run whatever the file says.
+        # Only the end of torch's error is shown: before it, torch advises to
+        # run the code of the file.
         why = text.rpartition("WeightsUnpickler error: ")[2][:200]
         raise validation.InputError(
           f"cannot read {path} as a checkpoint of PyTorch "
@@ -151,8 +174,8 @@ def _load(torch, path):
 
 
 def _types(name):
-  """What types that the file names are read as, by their names."""
-  # Each has its name, by which torch complains of it.
+  """Returns the types as which a type of the file is read, by their names."""
+  # The stand-in has the name of the type, so that torch's errors mention it.
   stand_in = {name: type(name, (_Unread,), {"__module__": "builtins"})}
   if not _NUMPY.fullmatch(name):
     return stand_in
@@ -169,7 +192,7 @@ def _types(name):
 
 
 def _tensors(content) -> dict[str, Any]:
-  """The tensors in a dictionary or a network, by name."""
+  """Returns the tensors in a dictionary or a network, by name."""
   import torch
 
   if isinstance(content, _Unread):
@@ -185,8 +208,8 @@ def _tensors(content) -> dict[str, Any]:
   return found
 
 
-def _of_module(module, prefix=""):
-  """The state of a network that was written whole, read without its code."""
+def _of_module(module: _Unread, prefix: str = "") -> dict[str, Any]:
+  """Returns the state of a network that was saved as an object."""
   import torch
 
   content = module.content
@@ -206,12 +229,12 @@ def _of_module(module, prefix=""):
 
 
 def _find(content, path, key):
-  """Where the tensors are, as a name, and the tensors."""
+  """Returns the keys of the tensors, joined by dots, and the tensors."""
   if key is not None:
     for part in key.split("."):
       if not isinstance(content, Mapping) or part not in content:
         keys = list(content) if isinstance(content, Mapping) else []
-        raise validation.InputError(f"{path} has no {key!r}; {_some(keys)}")
+        raise validation.InputError(f"{path} has no {key!r}; {_named(keys)}")
       content = content[part]
   inside, tensors = _search(content, _DEPTH)
   where = ".".join([key, *inside] if key else inside)
@@ -219,13 +242,13 @@ def _find(content, path, key):
     keys = list(content) if isinstance(content, Mapping) else []
     raise validation.InputError(
       f"{path} holds no tensors by name{f' under {where!r}' if where else ''}; "
-      f"{_some(keys)}. If they are deeper, pass --key=NAME.NAME"
+      f"{_named(keys)}. If they are deeper, pass --key=NAME.NAME"
     )
   return where, tensors
 
 
 def _search(content, depth):
-  """The keys to the first usual place with tensors, and the tensors."""
+  """Returns the first usual keys with tensors below, and these tensors."""
   if depth and isinstance(content, Mapping):
     for key in _KEYS:
       if isinstance(content.get(key), Mapping | _Unread):
@@ -235,7 +258,7 @@ def _search(content, depth):
   return (), _tensors(content)
 
 
-def _some(keys):
+def _named(keys):
   if not keys:
     return "it is no dictionary"
   more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
@@ -254,6 +277,11 @@ def main(argv: list[str]) -> int:
 
   Args:
     argv: the program's name, the file to read, the file to write, and flags.
+
+  Example:
+    >>> from leep_jax import convert
+    >>> convert.main(["convert", "model.pth"])  # one file; the error is printed
+    2
   """
   paths = [text for text in argv[1:] if not text.startswith("-")]
   options = [text for text in argv[1:] if text.startswith("-")]

@@ -1,8 +1,8 @@
 """What reference definitions computed, and the weights that they did it with.
 
-`golden/*.json` hold, for reproducible weights, every published tensor's name
-and shape and what the definition named there (timm, torchvision) computed in
-float64. The weights are made here again from the tensors' names.
+`golden/generate.py` writes `golden/*.json`: every published tensor's name and
+shape, and what the definition named there (of timm or torchvision) computes in
+float64. The weights are not stored: `tensor` makes them from tensors' names.
 """
 
 import json
@@ -12,13 +12,12 @@ import zlib
 import numpy as np
 import safetensors.numpy
 
-GOLDEN = {
-  path.stem: path
-  for path in sorted((pathlib.Path(__file__).parent / "golden").glob("*.json"))
-}
+FOLDER = pathlib.Path(__file__).parent / "golden"
+GOLDEN = {path.stem: path for path in sorted(FOLDER.glob("*.json"))}
 
 
 def tensor(name, shape):
+  """The same random numbers for a name, of a size that keeps outputs finite."""
   rng = np.random.default_rng(zlib.crc32(name.encode()))
   if name.endswith("num_batches_tracked"):
     return np.zeros(shape, np.int64)
@@ -40,11 +39,13 @@ def golden(arch):
 
 
 def images():
+  """Two images of noise, the same each time."""
   rng = np.random.default_rng(0)
   return rng.integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
 
 
 def save(tensors, path):
+  """Writes tensors in any memory layout as safetensors; returns the path."""
   safetensors.numpy.save_file(
     {k: np.ascontiguousarray(v) for k, v in tensors.items()}, path
   )

@@ -87,6 +87,8 @@ def imported(path):
 
 def public_functions(path):
   for node in ast.parse(path.read_text()).body:
+    if isinstance(node, ast.ClassDef) and node.name.startswith("_"):
+      continue
     inside = node.body if isinstance(node, ast.ClassDef) else [node]
     for inner in inside:
       if isinstance(inner, ast.FunctionDef) and inner.name[0] != "_":
@@ -176,6 +178,15 @@ def test_public_names_are_documented(path):
       kinds = (property, classmethod)
       if method[0] != "_" and (callable(member) or isinstance(member, kinds)):
         assert inspect.getdoc(getattr(value, method)), f"{name}.{method}"
+
+
+@each_file
+def test_public_functions_state_all_types(path):
+  for node in public_functions(path):
+    arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+    untyped = [a.arg for a in arguments if a.annotation is None]
+    assert not set(untyped) - {"self", "cls"}, node.name
+    assert node.returns, f"{node.name} does not state what it returns"
 
 
 @each_file

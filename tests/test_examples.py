@@ -11,28 +11,6 @@ import leep_jax
 
 ROOT = pathlib.Path(leep_jax.__file__).parent
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-# Modules in which public functions and classes without an example are left.
-# Whoever writes the last of a module's examples deletes its name here.
-INCOMPLETE = {
-  "convert",
-  "data.arrays",
-  "data.attributes",
-  "data.dataset",
-  "data.folders",
-  "data.images",
-  "data.load",
-  "data.names",
-  "data.splits",
-  "data.tfds",
-  "models.resize",
-  "models.vit",
-  "sources.config_keys",
-  "sources.configs",
-  "sources.hub",
-  "sources.orbax",
-  "sources.processors",
-  "sources.source",
-}
 
 
 def _names():
@@ -81,22 +59,6 @@ def test_examples_run(name):
   assert not runner.failures, "".join(report)
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - INCOMPLETE))
+@pytest.mark.parametrize("name", NAMES)
 def test_public_names_have_an_example(name):
   assert not _without_example(_module(name))
-
-
-def test_incomplete_modules_are_incomplete():
-  """The list of what is left to do names modules, and only unfinished ones."""
-  assert not INCOMPLETE - set(NAMES)
-  done = [name for name in INCOMPLETE if not _without_example(_module(name))]
-  assert not done, "these have all their examples: delete them from INCOMPLETE"
-
-
-def test_exported_names_have_an_example():
-  for name in leep_jax.__all__:
-    value = getattr(leep_jax, name)
-    if callable(value):
-      home = value.__module__.removeprefix("leep_jax.")
-      if home not in INCOMPLETE:
-        assert name not in _without_example(_module(home)), name

@@ -24,6 +24,7 @@ def text_of(notebook):
   )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_notebook_runs(path, tmp_path, monkeypatch):
   # One device, as a reader's laptop has, and a folder of its own.

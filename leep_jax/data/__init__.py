@@ -1,10 +1,12 @@
-"""Names to labelled images, and to yes-or-no attributes without images.
+"""Data sets by name: labelled images, and binary attributes without images.
 
-dataset.py     Dataset: examples by number, batches that are read ahead
-load.py        load_dataset, load_pair: the table of kinds of data
-folders.py, arrays.py, tfds.py     one file a kind
-images.py      files of images, and what their numbers mean
+dataset.py     Dataset: examples by index, in batches that are read ahead
+load.py        load_dataset, load_pair, and the table of kinds of data
+folders.py, arrays.py, tfds.py     one file a kind; folder_tree.py reads folders
+images.py      files of images, and the ranges of their values
 attributes.py  load_attributes, for the task matrix
+splits.py      a data set without a test split, split in two
+names.py       what to write instead of a name that is no data set
 """
 
 from leep_jax.data.arrays import plain_labels

@@ -1,6 +1,6 @@
 """Arrays as data sets: npz files, pairs of npy files, and digits."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 import os
 import re
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 from leep_jax import validation
 from leep_jax.data import dataset as dataset_lib, images as images_lib
 
-# What files call their arrays, in lower case, most wanted first.
+# Usual names of arrays in lower case, those that are taken first before others.
 _IMAGES = ("images", "image", "imgs", "img", "x", "data", "inputs", "arr_0")
 _LABELS = (
   "labels", "label", "y", "target", "classes", "class", "arr_1",
@@ -23,16 +23,24 @@ _JOINED = re.compile(r"(x|y)(train|val|valid|test)")  # xtrain, yval
 
 
 def digits() -> dataset_lib.Dataset:
-  """Returns scikit-learn's digits."""
+  """Returns scikit-learn's digits: 1,797 images of 8x8 pixels in 10 classes.
+
+  Example:
+    >>> from leep_jax.data import arrays
+    >>> dataset = arrays.digits()
+    >>> len(dataset), dataset.num_classes
+    (1797, 10)
+  """
   import sklearn.datasets
 
   found = sklearn.datasets.load_digits()
+  # Its pixels are 0 to 16.
   images = np.round(found.images * (255 / 16)).astype(np.uint8)[..., None]
   return _dataset("digits", "all", images, found.target)
 
 
 def _parts(name):
-  """Which array of which split a name is of, such as ("x", "train")."""
+  """Splits the name of an array in two, such as ("x", "train") for x_train."""
   words = re.split(r"[_\-./ ]+", name.lower())
   if len(words) == 1 and (joined := _JOINED.fullmatch(words[0])):
     words = list(joined.groups())
@@ -42,7 +50,7 @@ def _parts(name):
 
 
 def _by_split(names):
-  """Names of arrays: of each split, by what they are."""
+  """Returns the names of arrays by split, and then by what they are."""
   found: dict[str, dict[str, str]] = {}
   for name in names:
     what, split = _parts(name)
@@ -50,8 +58,17 @@ def _by_split(names):
   return found
 
 
-def splits(names: list[str]) -> list[str]:
-  """Returns the splits that hold images, of the names of a file's arrays."""
+def splits(names: Iterable[str]) -> list[str]:
+  """Returns the splits of a file that have images.
+
+  Args:
+    names: of the arrays of the file.
+
+  Example:
+    >>> from leep_jax.data import arrays
+    >>> arrays.splits(["x_train", "y_train", "x_test", "y_test"])
+    ['train', 'test']
+  """
   return [
     split
     for split, parts in _by_split(names).items()
@@ -60,26 +77,26 @@ def splits(names: list[str]) -> list[str]:
 
 
 def _choose_split(path, names, split):
-  """The split to read; "" where there are none."""
-  there = splits(names)
-  if not there:
+  """Returns the split to read; "" if the file has none."""
+  found = splits(names)
+  if not found:
     if split not in (None, "all"):
       raise validation.InputError(
         f"npz:{path} has no splits, but split is {split!r}"
       )
     return ""
-  if split is None and ("train" in there or len(there) == 1):
-    return "train" if "train" in there else there[0]
+  if split is None and ("train" in found or len(found) == 1):
+    return "train" if "train" in found else found[0]
   wanted = _SPLITS.get((split or "").lower())
-  if wanted in there:
+  if wanted in found:
     return wanted
   if split is None:
     raise validation.InputError(
-      f"{path} has the splits {', '.join(there)}: choose one, as in "
-      f"--split={there[0]}"
+      f"{path} has the splits {', '.join(found)}: choose one, as in "
+      f"--split={found[0]}"
     )
   raise validation.InputError(
-    f"{path} has no split {split!r}; it has {', '.join(there)}"
+    f"{path} has no split {split!r}; it has {', '.join(found)}"
   )
 
 
@@ -92,14 +109,26 @@ def load(
   """Opens an npz file with images and labels, or a pair of npy files.
 
   Args:
-    path: `FILE.npz`, or `images.npy` with `labels.npy` beside it (`x_train.npy`
-      with `y_train.npy`).
-    split: of the file, where the names of its arrays speak of splits.
-    target: array of real-valued targets, instead of labels.
+    path: `FILE.npz`; or `images.npy` with `labels.npy` in the same folder, or
+      `x_train.npy` with `y_train.npy`.
+    split: of the file, if the names of its arrays mention splits.
+    target: name of an array of real-valued targets, instead of labels.
     ignored: labels of examples that are left out.
 
   Raises:
-    InputError: if the file cannot be read, or does not hold images and labels.
+    InputError: if the file cannot be read, or has no images and labels.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> from leep_jax.data import arrays
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder) / "a.npz"
+    ...   images = np.arange(32, dtype=np.uint8).reshape(2, 4, 4)
+    ...   np.savez(path, images=images, labels=["dog", "cat"])
+    ...   dataset = arrays.load(str(path), None, None, ())
+    >>> dataset.class_names, dataset.labels(), dataset.image_shape
+    (('cat', 'dog'), array([1, 0], dtype=int32), (4, 4, 1))
   """
   name = f"npz:{path}"
   if not path:
@@ -111,31 +140,31 @@ def load(
       raise validation.InputError(
         f"{path} is one array: it has no splits, and no targets beside it"
       )
-    images, truth = _npy_pair(path)
+    images, labels = _npy_pair(path)
   else:
-    images, truth, part, is_target = _from_npz(path, split, target)
+    images, labels, part, is_target = _from_npz(path, split, target)
   images = _images(path, images)
   if is_target:
-    truth, names = validation.real_targets(truth), None
-    kept = np.arange(len(truth))
+    labels, names = validation.real_targets(labels), None
+    kept = np.arange(len(labels))
   else:
-    truth, kept, names = _labels(path, truth, len(images), ignored)
-  if len(images) != len(truth):
+    labels, kept, names = _labels(path, labels, len(images), ignored)
+  if len(images) != len(labels):
     raise validation.InputError(
-      f"{path} has {len(images)} images but {len(truth)} "
+      f"{path} has {len(images)} images but {len(labels)} "
       f"{target or ('targets' if is_target else 'labels')}"
     )
-  if len(kept) < len(truth):
-    images, truth = images[kept], truth[kept]
+  if len(kept) < len(labels):
+    images, labels = images[kept], labels[kept]
   if not is_target:
-    truth = validation.class_labels(truth)
+    labels = validation.class_labels(labels)
     if names is None:
-      validation.note_unused_classes(truth)
-  return _dataset(name, part or "all", images, truth, names)
+      validation.note_unused_classes(labels)
+  return _dataset(name, part or "all", images, labels, names)
 
 
 def _from_npz(path, split, target):
-  """Images, labels or targets, the split, and whether they are targets."""
+  """Reads images, labels or targets, the split, and whether it is targets."""
   found: dict[str, Any] = {}
   regression = target is not None
 
@@ -143,30 +172,30 @@ def _from_npz(path, split, target):
     nonlocal regression
     part = _choose_split(path, names, split)
     parts = _by_split(names).get(part, {})
-    truth = next((parts[what] for what in _LABELS if what in parts), None)
+    label = next((parts[what] for what in _LABELS if what in parts), None)
     if target is not None:
-      truth = target if target in names else parts.get(target.lower())
-    elif truth is None and "targets" in parts:
-      truth, regression = parts["targets"], True
+      label = target if target in names else parts.get(target.lower())
+    elif label is None and "targets" in parts:
+      label, regression = parts["targets"], True
     image = next((parts[what] for what in _IMAGES if what in parts), None)
-    for what, name in (("images", image), (target or "labels", truth)):
+    for what, name in (("images", image), (target or "labels", label)):
       if name is None:
         before = f"{part}_" if part else ""
         raise validation.InputError(
           f"{path} has no array {before + what!r}; it has "
           f"{validation.some(names) or 'none'}"
         )
-    found.update(images=image, truth=truth, split=part)
-    return list(dict.fromkeys((image, truth)))
+    found.update(images=image, labels=label, split=part)
+    return list(dict.fromkeys((image, label)))
 
   arrays = validation.read_npz(path, choose=choose)
   return (
-    arrays[found["images"]], arrays[found["truth"]], found["split"], regression
+    arrays[found["images"]], arrays[found["labels"]], found["split"], regression
   )  # fmt: skip
 
 
 def _npy_pair(path):
-  """Arrays of a file and of the one with labels beside it."""
+  """Reads an array of images, and its labels in the same folder."""
   validation.check_file(path)
   folder, name = os.path.split(path)
   stem = os.path.splitext(name)[0]
@@ -179,9 +208,9 @@ def _npy_pair(path):
   ]  # fmt: skip
   beside = [other for other in beside if other != stem]
   for other in (*beside, "labels", "y"):
-    there = os.path.join(folder, f"{other}.npy")
-    if other != stem and validation.exists(there, "file"):
-      return _npy(path), _npy(there)
+    found = os.path.join(folder, f"{other}.npy")
+    if other != stem and validation.exists(found, "file"):
+      return _npy(path), _npy(found)
   raise validation.InputError(
     f"{path} is one array: put its labels beside it as "
     f"{(*beside, 'labels')[0]}.npy, or write np.savez(FILE, images=..., "
@@ -200,10 +229,11 @@ def _npy(path):
 
 
 def _images(path, images):
-  """Images as [n, H, W, 1 or 3] uint8 or floats in [0, 1], with notes."""
+  """Returns images as `[n, H, W, 1 or 3]`, uint8 or floats in [0, 1]."""
   if images.ndim == 3:
     images = images[..., None]
   if images.ndim == 4 and images.shape[3] not in (1, 3):
+    # Channels are first, as in PyTorch; with four, one of them is transparency.
     first = images.shape[1] in (1, 3)
     if first or (images.shape[1] == 4 and images.shape[3] != 4):
       images = np.moveaxis(images, 1, 3)
@@ -223,39 +253,64 @@ def _images(path, images):
       validation.note(f"images of {path} have transparency, which is left out")
   if images.dtype.kind in "iub" or images.dtype.kind == "f":
     images_lib.note_unit(path, [images])
+  # Integers up to 255 may be 8 bits in a wider type: refused, with advice.
   if images.dtype == np.uint16 and images.size and images.max() > 255:
     images = images_lib.to_8_bits(images)
   return validation.images(f"images of {path}", images)
 
 
 def plain_labels(labels: np.ndarray) -> np.ndarray:
-  """Returns labels as an npz file may hold them, as `[n]` integers.
+  """Returns the labels of an npz file as `[n]` integers.
 
   Args:
-    labels: `[n]` or `[n, 1]`, integers or text; text is numbered in the order
-      of its letters. Others are returned as they are.
+    labels: `[n]` or `[n, 1]`, integers or text; text is numbered in
+      alphabetical order. Others are returned unchanged.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax import data
+    >>> data.plain_labels(np.array([["dog"], ["cat"], ["dog"]]))
+    array([1, 0, 1], dtype=int32)
   """
   if labels.ndim == 2 and labels.shape[1] == 1:
     labels = labels.ravel()
   if labels.ndim == 1 and labels.dtype.kind in "US":
-    labels = np.unique(labels, return_inverse=True)[1]
+    labels, _ = _numbered(_decoded(labels), np.arange(len(labels)))
   return labels
 
 
+def _decoded(labels):
+  """Returns text labels as str; bytes that are no UTF-8 are escaped."""
+  if labels.dtype.kind == "S":
+    return np.char.decode(labels, "utf-8", "backslashreplace")
+  return labels
+
+
+def _numbered(labels, kept):
+  """Numbers text labels in alphabetical order.
+
+  Args:
+    labels: `[n]` text.
+    kept: indices of the labels that count; others get any number.
+
+  Returns:
+    `[n]` int32, and the names of the classes.
+  """
+  names = np.unique(labels[kept])
+  return np.searchsorted(names, labels).astype(np.int32), tuple(names.tolist())
+
+
 def _labels(path, labels, count, ignored):
-  """Labels `[n]`, the places that are kept, and names of classes, if any."""
+  """Returns labels `[n]`, the indices to keep, and names of classes or None."""
   if labels.ndim == 2 and 1 in labels.shape and labels.size == count:
     labels = labels.ravel()
   if labels.ndim != 1 or not labels.size:
-    validation.class_labels(labels)  # says what they may be
+    validation.class_labels(labels)  # raises an error that says what they are
   if labels.dtype.kind in "US" and labels.size:
-    if labels.dtype.kind == "S":
-      labels = np.char.decode(labels, "utf-8", "backslashreplace")
+    labels = _decoded(labels)
     kept = dataset_lib.not_ignored(path, labels, [f"{i}" for i in ignored])
-    names = np.unique(labels[kept])
-    # Those left out have any place: it is not used.
-    labels = np.searchsorted(names, labels).astype(np.int32)
-    return labels, kept, tuple(names.tolist())
+    labels, names = _numbered(labels, kept)
+    return labels, kept, names
   kept = dataset_lib.not_ignored(path, labels, ignored)
   if labels.dtype.kind in "iu" and set(np.unique(labels[kept]).tolist()) == {
     0,
@@ -268,7 +323,13 @@ def _labels(path, labels, count, ignored):
   return labels, kept, None
 
 
-def _dataset(name, split, images, labels, names=None):
+def _dataset(
+  name: str,
+  split: str,
+  images: np.ndarray,
+  labels: np.ndarray,
+  names: tuple[str, ...] | None = None,
+) -> dataset_lib.Dataset:
   classes = 0
   if labels.dtype.kind in "iu" and labels.size:
     classes = int(labels.max()) + 1
@@ -293,32 +354,43 @@ def pair(
 
   Args:
     path: of the file.
-    split: to train on, if it was said.
-    test_split: to test on, if it was said.
+    split: to train on, if the user named one.
+    test_split: to test on, if the user named one.
 
   Returns:
-    Both; the second is None where there is none, and a part of the first is to
-    be held out.
+    Both. The second is None if the file has no test split: a part of the first
+    is to be held out.
 
   Raises:
     InputError: if it is no file of arrays.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> from leep_jax.data import arrays
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder) / "a.npz"
+    ...   np.savez(path, x_train=0, y_train=0, x_test=0, y_test=0)
+    ...   arrays.pair(str(path), None, None)
+    ('train', 'test')
   """
+  # `load` refuses an empty path; an npy file has no splits.
   if not path or path.lower().endswith(".npy"):
-    return split, test_split  # refused when it is opened, or one array
+    return split, test_split
   names: list[str] = []
 
-  def choose(there):
-    names.extend(there)
+  def choose(found):
+    names.extend(found)
     return []
 
   validation.read_npz(path, choose=choose)
-  there = splits(names)
-  if not there:
+  found = splits(names)
+  if not found:
     if test_split is not None:
       raise validation.InputError(
         f"npz:{path} has no splits, but test_split is {test_split!r}"
       )
     return split, None
   if test_split is None:
-    test_split = next((part for part in ("test", "val") if part in there), None)
-  return split or ("train" if "train" in there else None), test_split
+    test_split = next((part for part in ("test", "val") if part in found), None)
+  return split or ("train" if "train" in found else None), test_split

@@ -1,11 +1,11 @@
-"""Yes-or-no attributes of examples, read without their images."""
+"""Binary attributes of examples, read without their images."""
 
 from collections.abc import Sequence
 import csv
 import os
-from typing import Any
 
 import numpy as np
+from numpy import typing as npt
 
 from leep_jax import validation
 from leep_jax.data import tfds as tfds_lib
@@ -18,15 +18,15 @@ def load_attributes(
   split: str | None = None,
   data_dir: str | None = None,
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-  """Reads yes-or-no labels: several of each example, without its image.
+  """Reads binary attributes of examples, without their images.
 
   Args:
     name: `csv:FILE` (a row of names, then rows of 0 and 1, or of -1 and 1 as
       in CelebA's list), `npz:FILE` (an array `attributes` `[n, A]` of 0 and 1,
       optionally `attribute_names` `[A]`), or the name of a TFDS data set.
-    attributes: names of those to read, in order; TFDS features inside others
-      are written `attributes/Smiling`. Default: all columns of a file that
-      hold nothing else than 0 and 1, all boolean or two-class TFDS features.
+    attributes: names of those to read, in order; nested TFDS features are
+      written `attributes/Smiling`. By default, all columns of a file that have
+      only two values, or all boolean or two-class TFDS features.
     split: TFDS split with slicing (default `train`).
     data_dir: where TFDS data sets are.
 
@@ -36,6 +36,17 @@ def load_attributes(
   Raises:
     InputError: if there is no such data set, split or attribute, no attribute
       or no example at all, or a value that is neither 0 nor 1.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> import leep_jax
+    >>> from leep_jax import data
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder) / "list.csv"
+    ...   _ = path.write_text("smiling,hat\\n1,-1\\n-1,-1\\n1,1\\n")
+    ...   values, names = data.load_attributes(f"csv:{path}")
+    >>> names, values.tolist()
+    (('smiling', 'hat'), [[1, 0], [0, 0], [1, 1]])
   """
   kind, _, path = name.partition(":")
   if attributes is not None:
@@ -44,12 +55,12 @@ def load_attributes(
       raise validation.InputError(
         "attributes is empty: leave it out to read all"
       )
-  if name == "digits" or kind == "folder":
+  if name == "digits" or kind == "folder":  # of `load.KINDS`
     raise validation.InputError(
       f"{name} has one label an example, no attributes: they come from "
       "csv:FILE, npz:FILE or a TFDS data set"
     )
-  if kind in ("csv", "npz"):
+  if kind in _FILES:
     if data_dir is not None:
       raise validation.InputError(
         f"data_dir is for TFDS data sets, not for {name}"
@@ -58,7 +69,7 @@ def load_attributes(
       raise validation.InputError(
         f"{name} has no splits, but split is {split!r}"
       )
-    read = _csv_attributes if kind == "csv" else _npz_attributes
+    read, _ = _FILES[kind]
     values, names = read(os.path.expanduser(path), attributes)
   else:
     values, names = _tfds_attributes(
@@ -67,34 +78,43 @@ def load_attributes(
   return binary(values, names=names), tuple(names)
 
 
-def binary(values: Any, *, names: Sequence[str] | None = None) -> np.ndarray:
+def binary(
+  values: npt.ArrayLike, *, names: Sequence[str] | None = None
+) -> np.ndarray:
   """Returns attributes as `[n, A]` uint8, each 0 or 1.
 
   Args:
     values: `[n, A]` booleans or numbers.
-    names: what error messages call the A attributes; by default, their place.
+    names: what error messages call the A attributes; by default, their index.
 
   Raises:
     InputError: if there are no examples or no attributes, or a value is
       neither 0 nor 1.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax import data
+    >>> data.binary(np.array([[True, False], [False, False]]))
+    array([[1, 0],
+           [0, 0]], dtype=uint8)
   """
-  values = validation.as_array("attributes", values)
-  if values.ndim != 2:
+  array = validation.as_array("attributes", values)
+  if array.ndim != 2:
     raise validation.InputError(
-      f"attributes have shape {values.shape}, not [n, A]: one row an example, "
+      f"attributes have shape {array.shape}, not [n, A]: one row an example, "
       "one column an attribute"
     )
-  if not values.size:
-    what = "attributes" if len(values) else "examples"
+  if not array.size:
+    what = "attributes" if len(array) else "examples"
     raise validation.InputError(
-      f"there are no {what}: the shape is {values.shape}"
+      f"there are no {what}: the shape is {array.shape}"
     )
-  if values.dtype.kind not in "biuf":
-    raise validation.InputError(f"attributes are {values.dtype}, not 0 and 1")
-  odd = (values != 0) & (values != 1)
+  if array.dtype.kind not in "biuf":
+    raise validation.InputError(f"attributes are {array.dtype}, not 0 and 1")
+  odd = (array != 0) & (array != 1)
   if odd.any():
     row, column = map(int, np.unravel_index(odd.argmax(), odd.shape))
-    value = float(values[row, column])
+    value = float(array[row, column])
     cause = "has it more than two values?"
     if value == -1:
       cause = "does -1 mean no? Then pass attributes > 0"
@@ -104,11 +124,11 @@ def binary(values: Any, *, names: Sequence[str] | None = None) -> np.ndarray:
       f"attribute {column if names is None else names[column]} of example "
       f"{row} is {value:g}, not 0 or 1: {cause}"
     )
-  return values.astype(np.uint8)
+  return array.astype(np.uint8)
 
 
 def _known(names, chosen):
-  """Refuses names chosen that are unknown; where none are, chooses all."""
+  """Returns the chosen names, by default all; refuses unknown ones."""
   for name in names if chosen is None else chosen:
     if name not in names:
       inside = [path for path in names if path.endswith(f"/{name}")]
@@ -151,7 +171,8 @@ def _npz_attributes(path, chosen):
   return values[:, [names.index(name) for name in chosen]], chosen
 
 
-# What a cell of a CSV file says; a column holds 0 and 1, or -1 and 1.
+# Codes of the cells of a CSV file. A column has 0 and 1, or -1 and 1: -1 has a
+# code of its own, so that a column with all three is noticed.
 _CELLS = {
   "0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1, "-1": 2, "-1.0": 2,
 }  # fmt: skip
@@ -165,6 +186,7 @@ def _csv_attributes(path, chosen):
       f"line 1 of {path} has {validation.some(header)}, not names of "
       "attributes: is the row of names missing? Write one above it"
     )
+  # In which columns each code occurs.
   zero, _, minus, other = ((table == code).any(axis=0) for code in range(4))
   usable = ~other & ~(zero & minus)
   if chosen is None:
@@ -202,10 +224,11 @@ def _csv_attributes(path, chosen):
 
 
 def _read_csv(path):
-  """The header, the cells `[n, columns]` as codes, and odd cells.
+  """Reads a CSV file as codes: text would take far more memory.
 
-  These are by column the first one that no code stands for, with its line.
-  Cells become codes line by line: as text they would take far more memory.
+  Returns:
+    The header; the codes of the cells, `[n, columns]`; and for each column, if
+    it has one, the first cell without a code, with its line number.
   """
   validation.check_file(path)
   codes = bytearray()
@@ -240,10 +263,11 @@ def _read_csv(path):
 
 
 def _tfds_attributes(name, split, data_dir, chosen):
-  builder = tfds_lib.open_builder(name, data_dir, ("csv", "npz"))
+  forms = {kind: form for kind, (_, form) in _FILES.items()}
+  builder = tfds_lib.open_builder(name, data_dir, forms)
   leaves = tfds_lib.leaves(builder)
   if chosen is None:
-    chosen = [path for path, f in leaves.items() if tfds_lib.is_yes_or_no(f)]
+    chosen = [path for path, f in leaves.items() if tfds_lib.is_binary(f)]
     if not chosen:
       raise validation.InputError(
         f"TFDS data set {name!r} has no boolean or two-class features; it has "
@@ -260,3 +284,10 @@ def _tfds_attributes(name, split, data_dir, chosen):
   if not rows:
     raise validation.InputError(f"data set {name} ({split}) is empty")
   return np.asarray(rows), chosen
+
+
+# Kinds of files of attributes: how each is read, and how its names are written.
+_FILES = {
+  "csv": (_csv_attributes, "csv:FILE"),
+  "npz": (_npz_attributes, "npz:FILE"),
+}

@@ -1,4 +1,4 @@
-"""Data sets: examples by number, in batches that are read ahead."""
+"""Data sets: examples by index, in batches that are read ahead."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
@@ -16,9 +16,13 @@ import numpy as np
 
 from leep_jax import validation
 
-_READ_AHEAD = 2  # batches that wait while one is being used
-_LOOKING = 60.0  # seconds for finding the other bad images after a first one
-_AT_ONCE = 256  # images that are looked at between two looks at the clock
+# Batches that are ready while one is in use. Two even out batches that take
+# longer, such as those of large photos; more would only take memory.
+_READ_AHEAD = 2
+# After an image could not be read, others are searched for this many seconds,
+# so that the user can repair all. Time is checked between groups of images.
+_SEARCH_SECONDS = 60.0
+_GROUP = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,22 +32,32 @@ class Dataset:
   Attributes:
     name: what tables and rows call it.
     split: which part of it this is.
-    num_classes: number of target classes, also those that never occur; 0 if
-      targets are real numbers.
+    num_classes: number of target classes, including those that never occur; 0
+      if targets are real numbers.
     indices: `[n]` int64, the examples in use, in order.
-    image_shape: `(H, W, C)`, or None where images differ in size.
-    fetch: `indices -> (images, labels)`, a sequence of `[H, W, C]` arrays
-      (uint8 in 0..255, or floats in [0, 1]) and one of integer labels, or of
-      real-valued targets; called from several threads where images differ in
-      size.
-    class_names: names of the classes, where they are known.
-    all_labels: labels of all examples there are, where they are known without
-      reading images.
-    version: of the data, where they have one; of a file or folder, a digest of
-      what it holds.
-    ranges: for a TFDS split, the parts of whole splits that it is, `(name,
-      from, to)`.
-    in_memory: whether no image can turn out to be unreadable.
+    image_shape: `(H, W, C)`, or None if images differ in size.
+    fetch: takes indices and returns their images and labels: a sequence of
+      `[H, W, C]` arrays (uint8 in 0..255, or floats in [0, 1]), and one of
+      integer labels or real-valued targets. It is called from several threads
+      if images differ in size.
+    class_names: names of the classes, if they are known.
+    all_labels: labels of all examples, including those not in use, if they are
+      known without reading images.
+    version: of the data, as TFDS states it, or a digest of a file or folder.
+    ranges: of a TFDS split, the ranges of examples that it consists of, as
+      `(name of the split, first, end)`.
+    in_memory: whether images are in memory, so that all can be read.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax import data
+    >>> images = np.zeros((5, 8, 8, 1), np.uint8)
+    >>> labels = np.array([0, 1, 2, 1, 0])
+    >>> dataset = data.Dataset(
+    ...   name="mine", split="all", num_classes=3, indices=np.arange(5),
+    ...   image_shape=(8, 8, 1), fetch=lambda i: (images[i], labels[i]))
+    >>> [labels.tolist() for _, labels in dataset.batches(2)]
+    [[0, 1], [2, 1], [0]]
   """
 
   name: str
@@ -62,10 +76,15 @@ class Dataset:
     return len(self.indices)
 
   def take(self, limit: int) -> "Dataset":
-    """Returns `limit` examples drawn without replacement, always the same.
+    """Returns at most `limit` examples, always the same ones, in their order.
 
-    They are drawn at random because data sets are often sorted by class, and
-    keep their order. A `limit` of at least n changes nothing.
+    They are drawn at random, as data sets are often sorted by class.
+
+    Args:
+      limit: number of examples; if there are fewer, all are returned.
+
+    Raises:
+      InputError: if it is below 1.
     """
     if limit < 1:
       raise validation.InputError(f"limit is {limit}, but must be at least 1")
@@ -83,19 +102,20 @@ class Dataset:
   ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields `(images [B, H, W, C], labels [B])`; the last may be shorter.
 
-    Images that differ in size are read and fitted one by one, in as many
-    threads as there are processors, so that few are in memory before they are
-    fitted.
+    Images that differ in size are read and resized one by one, in as many
+    threads as there are processors, so that few are in memory at their full
+    size.
 
     Args:
-      batch_size: examples a batch.
-      fit: where images differ in size, what brings each to one size before
-        stacking, such as `Preprocessing.fit`; called from several threads. In
-        a batch with float32 images, uint8 ones become float32, over 255.
+      batch_size: number of examples of a batch.
+      fit: if images differ in size, a function that resizes each to one size
+        before they are stacked, such as `Preprocessing.fit`. It is called from
+        several threads. In a batch with float32 images, uint8 ones are divided
+        by 255.
 
     Raises:
       InputError: if images differ in size and `fit` is None.
-      DataError: if an image cannot be read; it names all of those.
+      DataError: if an image cannot be read; it names all such images.
     """
     pool = futures.ThreadPoolExecutor(os.cpu_count())
     fetch = self.fetch
@@ -114,17 +134,17 @@ class Dataset:
     ready = _ahead(read, range(0, len(self), batch_size), pool)
     return self._naming_all_bad_images(ready)
 
-  def _naming_all_bad_images(self, batches):
-    """Yields batches; where an image fails, looks for the others that will."""
+  def _naming_all_bad_images(
+    self, batches: Iterator[tuple[np.ndarray, np.ndarray]]
+  ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields batches; if an image cannot be read, searches for others."""
     try:
       yield from batches
     except validation.DataError as e:
-      bad, looked_at = self._bad_images(seconds=_LOOKING)
-      if not bad:  # it was not one image alone
+      bad, read = self._bad_images(seconds=_SEARCH_SECONDS)
+      if not bad:  # a file with many images was damaged
         raise
-      some_only = (
-        "" if looked_at == len(self) else f"the first {looked_at:,} of "
-      )
+      some_only = "" if read == len(self) else f"the first {read:,} of "
       raise validation.DataError(
         f"{len(bad):,} of {some_only}{len(self):,} images of {self.name} "
         f"cannot be read: {validation.some(bad.values())}; repair or remove "
@@ -132,7 +152,14 @@ class Dataset:
       ) from e
 
   def _bad_images(self, *, seconds=float("inf")):
-    """Reads each image; returns why by place, and how many were read."""
+    """Reads images one by one to find those that cannot be read.
+
+    Args:
+      seconds: after which the search ends.
+
+    Returns:
+      The reasons by position in the data set, and the number of images read.
+    """
     bad: dict[int, str] = {}
     if self.in_memory:
       return bad, len(self)
@@ -144,18 +171,18 @@ class Dataset:
         return f"{e}"
       return None
 
-    start, places = time.monotonic(), iter(range(len(self)))
+    start, positions = time.monotonic(), iter(range(len(self)))
     done = 0
     pool = futures.ThreadPoolExecutor(os.cpu_count())
     try:
-      while some := list(itertools.islice(places, _AT_ONCE)):
-        reasons = pool.map(why, self.indices[some])
+      while group := list(itertools.islice(positions, _GROUP)):
+        reasons = pool.map(why, self.indices[group])
         bad |= {
-          place: text
-          for place, text in zip(some, reasons, strict=True)
+          position: text
+          for position, text in zip(group, reasons, strict=True)
           if text is not None
         }
-        done += len(some)
+        done += len(group)
         if time.monotonic() - start > seconds:
           break
     finally:
@@ -165,10 +192,10 @@ class Dataset:
   def without_bad_images(self) -> "Dataset":
     """Returns the examples whose images can be read; a note names the others.
 
-    Each image is read once for it.
+    All images are read to find them.
 
     Raises:
-      DataError: if none can be read.
+      DataError: if no image can be read.
     """
     bad, _ = self._bad_images()
     if not bad:
@@ -190,9 +217,10 @@ class Dataset:
     return dataclasses.replace(self, indices=np.delete(self.indices, list(bad)))
 
   def labels(self) -> np.ndarray:
-    """Returns the labels `[n]`; images are read only where they must be."""
+    """Returns the labels `[n]`; images are read only if they must be."""
     if self.all_labels is not None:
-      return self.all_labels[self.indices]
+      known: np.ndarray = self.all_labels[self.indices]
+      return known
     read = _ahead(
       lambda start: self.fetch(self.indices[start : start + 1000])[1],
       range(0, len(self), 1000),
@@ -216,7 +244,7 @@ class Dataset:
 
 
 def _fetch_fitted(fetch, fit, pool, indices):
-  """Fetches images one by one and fits each at once, in threads."""
+  """Fetches images one by one, in threads, and resizes each immediately."""
 
   def one(index):
     (image,), (label,) = fetch(np.asarray([index]))
@@ -232,13 +260,17 @@ def _fetch_fitted(fetch, fit, pool, indices):
 
 
 def _ahead(read, starts, pool) -> Iterator[Any]:
-  """Calls `read` on each start in a thread, a bounded number ahead.
+  """Yields `read(start)` of each start; a thread reads a few of them ahead.
 
-  What `read` has left to do in the pool is dropped when the iterator ends.
+  When the iterator ends, work of `read` that waits in the pool is cancelled.
   """
-  ready: queue.Queue = queue.Queue(_READ_AHEAD)
+  ready: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(
+    _READ_AHEAD
+  )
   stop = threading.Event()
 
+  # The queue may be full for good, when the consumer has stopped: waiting for a
+  # place ends then.
   def put(item):
     while not stop.is_set():
       try:
@@ -253,7 +285,7 @@ def _ahead(read, starts, pool) -> Iterator[Any]:
           return
         put((read(start), None))
       put((None, None))
-    except BaseException as e:  # handed to the consumer, which raises it
+    except BaseException as e:  # the consumer raises it, in its own thread
       put((None, e))
 
   thread = threading.Thread(target=work, daemon=True)
@@ -273,7 +305,16 @@ def _ahead(read, starts, pool) -> Iterator[Any]:
 
 
 def digest(parts: Iterable[Any]) -> str:
-  """Returns a digest of parts, 16 hexadecimal digits."""
+  """Returns a digest of parts, 16 hexadecimal digits.
+
+  Args:
+    parts: bytes, or objects that their `repr` tells from others.
+
+  Example:
+    >>> from leep_jax.data import dataset
+    >>> dataset.digest(("a.png", 120)) == dataset.digest(("a.png", 121))
+    False
+  """
   found = hashlib.sha256()
   for part in parts:
     found.update(part if isinstance(part, bytes) else repr(part).encode())
@@ -283,15 +324,25 @@ def digest(parts: Iterable[Any]) -> str:
 def not_ignored(
   name: str, labels: np.ndarray, ignored: Sequence[Any]
 ) -> np.ndarray:
-  """Returns the places of the labels that are not to be left out.
+  """Returns the indices of the examples that are not to be left out.
 
   Args:
-    name: of the data set, for the note that counts them.
+    name: of the data set, for the note that counts the others.
     labels: `[n]`.
-    ignored: labels that mark examples without one.
+    ignored: labels that mark examples without a label.
 
   Raises:
-    DataError: if all are.
+    DataError: if all examples are to be left out.
+
+  Example:
+    >>> import warnings
+    >>> import numpy as np
+    >>> from leep_jax import data
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...   warnings.simplefilter("always")
+    ...   kept = data.not_ignored("mine", np.array([0, 255, 1]), [255])
+    >>> kept, str(caught[0].message)
+    (array([0, 2]), '1 of 3 examples of mine left out, whose label is 255')
   """
   if not len(ignored) or labels.ndim != 1:
     return np.arange(len(labels) if labels.ndim else 0)

@@ -3,14 +3,12 @@
     DIR/CLASS/.../FILE               folder:DIR
     DIR/SPLIT/CLASS/.../FILE         folder:DIR with --split=SPLIT
 
-Folders that hold splits are told from those that hold classes by their names
-and by their structure: splits hold no image themselves, but sub-folders of the
-same names. Where classes do so, `--split=.` says that they are classes.
+Sub-folders may be splits or classes. Names tell (train, test), and so does the
+structure: splits contain no images themselves, but sub-folders with the same
+names. If classes do so, too, `--split=.` says that they are classes.
 """
 
 from collections import Counter
-from collections.abc import Iterator
-import dataclasses
 import os
 import re
 import unicodedata
@@ -18,17 +16,9 @@ import unicodedata
 import numpy as np
 
 from leep_jax import validation
-from leep_jax.data import dataset as dataset_lib, images
+from leep_jax.data import dataset as dataset_lib, folder_tree, images
 
-_DEEPEST = 40  # folders in each other
-# What systems leave behind; hidden files are left out, too.
-_LITTER = {
-  "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir",
-  "lost+found", "$recycle.bin", "system volume information", "__pycache__",
-}  # fmt: skip
-# An ordinary suffix; what has another is told by its first bytes.
-_SUFFIX = re.compile(r"\.[a-z][a-z0-9]{0,5}")
-_BROKEN = "broken links"
+# Words in the names of splits, by the role of the split.
 _ROLES = {
   "train": "train training trn tr learn",
   "test": "test testing tst ts",
@@ -38,118 +28,12 @@ _ROLES = {
   "part": "fold cv split part partition extra holdout query gallery",
 }
 _ROLE = {word: role for role, words in _ROLES.items() for word in words.split()}
+# Words that the name of a split may have besides.
 _FILLERS = {"set", "sets", "data", "dataset", "images", "imgs", "image", "seg"}
 
 
-@dataclasses.dataclass(frozen=True)
-class _Folder:
-  """What is below a folder.
-
-  Attributes:
-    name: its last part.
-    images: names of the images in it.
-    folders: its sub-folders, by name.
-    left_out: how many files below it are no images, by kind.
-    total: images in it and below.
-  """
-
-  name: str
-  images: tuple[str, ...]
-  folders: tuple["_Folder", ...]
-  left_out: Counter
-  total: int
-
-  @property
-  def holds_folders(self) -> bool:
-    """Whether the images are in sub-folders, but for a stray one or two."""
-    return 20 * len(self.images) <= self.total
-
-  @property
-  def full(self) -> list["_Folder"]:
-    """The sub-folders with images."""
-    return [folder for folder in self.folders if folder.total]
-
-  def files(self, above: str) -> Iterator[str]:
-    """Yields the images, as paths that begin with `above`."""
-    for name in self.images:
-      yield above + name
-    for folder in self.folders:
-      yield from folder.files(f"{above}{folder.name}/")
-
-
-def _scan(
-  path: str, name: str, seen: set[tuple[int, int]], depth: int = 0
-) -> _Folder:
-  """Returns what is below a folder; links are followed, each folder once."""
-  try:
-    with os.scandir(path) as found:
-      entries = sorted(found, key=lambda entry: entry.name)
-  except (OSError, ValueError) as e:
-    raise validation.InputError(
-      f"cannot read folder {path}: {getattr(e, 'strerror', None) or e}"
-    ) from e
-  if depth > _DEEPEST:
-    raise validation.InputError(
-      f"{path} lies more than {_DEEPEST} folders deep"
-    )
-  files: list[str] = []
-  folders: list[_Folder] = []
-  left_out: Counter[str] = Counter()
-  for entry in entries:
-    if entry.name[0] == "." or entry.name.lower() in _LITTER:
-      continue
-    if _is_folder(entry):
-      about = os.stat(entry.path)
-      here = (about.st_dev, about.st_ino)
-      if here in seen:  # linked twice, or in a circle
-        continue
-      # Classes may share a linked folder; in one it is read once.
-      inner = {here} | seen if depth == 0 else seen
-      inner.add(here)
-      folders.append(_scan(entry.path, entry.name, inner, depth + 1))
-      left_out += folders[-1].left_out
-    elif kind := _kind_left_out(entry):
-      left_out[kind] += 1
-    else:
-      files.append(entry.name)
-  total = len(files) + sum(folder.total for folder in folders)
-  return _Folder(name, tuple(files), tuple(folders), left_out, total)
-
-
-def _scan_root(path):
-  """Returns what is below a folder; links to what it is in are not followed."""
-  seen, at = set(), os.path.realpath(path)
-  while True:
-    about = os.stat(at)
-    seen.add((about.st_dev, about.st_ino))
-    if at == os.path.dirname(at):
-      return _scan(path, "", seen)
-    at = os.path.dirname(at)
-
-
-def _is_folder(entry):
-  try:
-    return entry.is_dir()
-  except OSError:  # a link in a circle
-    return False
-
-
-def _kind_left_out(entry):
-  """What a file is that is no image, or "" for an image."""
-  suffix = os.path.splitext(entry.name)[1].lower()
-  if suffix in images.SUFFIXES:
-    return ""
-  if _SUFFIX.fullmatch(suffix):
-    return suffix
-  if images.begins_as_image(entry.path):
-    return ""
-  if entry.is_symlink() and not os.path.exists(entry.path):
-    return _BROKEN
-  return "other"
-
-
 def _words(name):
-  """Lower-case words of a name: of seg_train, trainSet, fold-0, train2017."""
+  """Splits a name into words: seg_train, trainSet, fold-0, train2017."""
   found = re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", name)
   words = [word.lower() for word in found]
   return [
@@ -159,7 +43,7 @@ def _words(name):
 
 
 def _role(path):
-  """Which split the name of a folder speaks of, or ""."""
+  """Returns the role that the name of a folder mentions; "" if none."""
   for word in reversed(_words(path.rpartition("/")[2])):
     if word in _ROLE:
       return _ROLE[word]
@@ -167,13 +51,16 @@ def _role(path):
 
 
 def _named_as_splits(names):
-  """Whether all names speak of splits, of different ones or of nothing else."""
+  """Whether all names mention splits: different ones, or only splits.
+
+  Classes may mention one, as "test tube" does, but not all of them.
+  """
   roles = [_role(name) for name in names]
   return all(roles) and (len(set(roles)) > 1 or all(map(_pure, names)))
 
 
 def _pure(name):
-  """Whether a name speaks of a split and of nothing else."""
+  """Whether a name mentions a split and nothing else."""
   words = _words(name)
   return any(word in _ROLE for word in words) and all(
     word in _ROLE or word in _FILLERS or word.isdigit() for word in words
@@ -181,34 +68,40 @@ def _pure(name):
 
 
 def _unwrapped(folder):
-  """The first folder inside that holds more than another one alone."""
-  while folder.holds_folders and len(folder.full) == 1:
+  """Returns the first folder inside with more than a single sub-folder."""
+  while folder.has_images_below and len(folder.full) == 1:
     (folder,) = folder.full
   return folder
 
 
 def _names_below(folder):
-  """Names of what may be classes inside what may be a split."""
+  """Returns the names of sub-folders that may be the classes of a split."""
   inner = _unwrapped(folder)
-  return {key(f.name) for f in inner.full} if inner.holds_folders else set()
+  return {key(f.name) for f in inner.full} if inner.has_images_below else set()
 
 
 def key(name: str) -> str:
-  """Returns a name without case, spaces at its ends, or form of Unicode."""
+  """Returns a name in lower case, without outer spaces, in Unicode form NFC.
+
+  Example:
+    >>> from leep_jax.data import folders
+    >>> folders.key(" Cat") == folders.key("cat")
+    True
+  """
   return unicodedata.normalize("NFC", name).strip().casefold()
 
 
 def _built_as_splits(folders):
-  """Whether sub-folders hold sub-folders of the same names, and no images."""
+  """Whether sub-folders have sub-folders with the same names, and no images."""
   below = [_names_below(folder) for folder in folders]
   below = [names for names in below if len(names) > 1]
-  # Some may be of something else, such as all of it once more.
+  # One of them may contain something else, such as all images a second time.
   alike = max(
     ([b for b in below if _agree(a, b)] for a in below), key=len, default=[]
   )
   if len(alike) < 2 or 2 * len(alike) <= len(folders):
     return False
-  # If these are splits, they are in the classes.
+  # If the inner names mention splits, the outer folders are classes.
   return not _named_as_splits(sorted(set().union(*alike)))
 
 
@@ -218,7 +111,7 @@ def _agree(names, others):
 
 
 def _hold_a_pair(folders):
-  """Whether some are a training set, which holds classes, and a test set."""
+  """Whether there is a training set with classes, and a test set."""
   roles = {_role(folder.name) for folder in folders if _pure(folder.name)}
   return bool(roles & {"test", "val", "eval"}) and any(
     _pure(folder.name)
@@ -237,27 +130,31 @@ def _are_splits(folders):
 
 
 def _below(folder, above=""):
-  """Paths of the folders inside whose sub-folders are classes; itself is ""."""
+  """Returns the paths of the folders whose sub-folders are classes.
+
+  The path of the folder itself is "".
+  """
   full = folder.full
   if (len(full) == 1 and full[0].full) or _are_splits(full):
     paths = [
       path
       for inner in full
-      if inner.holds_folders
+      if inner.has_images_below
       for path in _below(inner, f"{above}{inner.name}/")
     ]
-    # The shallowest first: deeper down there may be all of it once more.
+    # The shallowest first: archives often contain all images a second time,
+    # further down.
     return sorted(paths, key=lambda path: path.count("/"))
   return [above.rstrip("/")] if len(full) > 1 else []
 
 
 def _training(paths):
-  """Which of several splits is the training set, by name; else the first."""
+  """Returns the split that is the training set by its name, else the first."""
   return next((path for path in paths if _role_of(path) == "train"), paths[0])
 
 
 def _role_of(path):
-  """The role of the last part of a path that has one."""
+  """Returns the role of the last part of a path that has one; "" if none."""
   for part in reversed(path.split("/")):
     if _role(part):
       return _role(part)
@@ -265,7 +162,7 @@ def _role_of(path):
 
 
 def _refuse_splits(root, split, folder):
-  """Refuses a folder that does not hold classes, with the split to choose."""
+  """Refuses a folder of splits, and says which split to choose."""
   full = folder.full
   names = [inner.name for inner in full]
   splits = _are_splits(full)
@@ -303,7 +200,7 @@ def _refuse_splits(root, split, folder):
 
 
 def _open(path, split):
-  """The folder of classes, and what is below it."""
+  """Returns the path of the folder with the classes, and its content."""
   if not path:
     raise validation.InputError("folder: has no path: write folder:DIR")
   root = os.path.expanduser(path)
@@ -319,10 +216,10 @@ def _open(path, split):
   if not validation.exists(where, "dir"):
     hint = ""
     if where != root:
-      there = [f.name for f in _scan_root(root).full]
-      hint = f"; {root} holds {validation.some(there) or 'no images'}"
+      found = [f.name for f in folder_tree.scan(root).full]
+      hint = f"; {root} holds {validation.some(found) or 'no images'}"
     raise validation.InputError(f"no folder at {where}{hint}")
-  return where, _scan_root(where)
+  return where, folder_tree.scan(where)
 
 
 def load(path: str, split: str | None) -> dataset_lib.Dataset:
@@ -330,15 +227,30 @@ def load(path: str, split: str | None) -> dataset_lib.Dataset:
 
   Args:
     path: of the folder.
-    split: a path inside it, whose sub-folders are the classes; one that ends
-      in `.` says that they are classes, even if they look like splits.
+    split: path of a sub-folder with the classes. If it ends in `.`, its
+      sub-folders are classes even if they look like splits.
 
   Raises:
-    InputError: if there is no such folder, or it does not hold two classes.
+    InputError: if there is no such folder, or it has fewer than two classes.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> import PIL.Image
+    >>> from leep_jax.data import folders
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   for name in ("cat", "dog"):
+    ...     path = pathlib.Path(folder) / name / "1.png"
+    ...     path.parent.mkdir()
+    ...     PIL.Image.fromarray(np.zeros((8, 6, 3), np.uint8)).save(path)
+    ...   dataset = folders.load(folder, None)
+    ...   images, labels = dataset.fetch([0, 1])
+    >>> dataset.class_names, labels.tolist(), images[0].shape
+    (('cat', 'dog'), [0, 1], (8, 6, 3))
   """
   where, folder = _open(path, split)
-  surely = split is not None and split.split("/")[-1] == "."
-  if not surely:
+  has_classes = split is not None and split.split("/")[-1] == "."
+  if not has_classes:
     _refuse_splits(where, split or "", folder)
   classes = folder.folders
   empty = [inner for inner in classes if not inner.total]
@@ -363,9 +275,9 @@ def load(path: str, split: str | None) -> dataset_lib.Dataset:
   left_out = Counter(folder.left_out)
   for inner in folder.images:
     left_out[f"{os.path.splitext(inner)[1].lower()} beside the classes"] += 1
-  # Those beside the classes that are no images, such as a list, are expected.
+  # Other files beside the classes, such as a list of them, need no note.
   beside = folder.left_out - sum((f.left_out for f in classes), Counter())
-  beside.pop(_BROKEN, None)  # each may be a class
+  beside.pop(folder_tree.BROKEN, None)  # a broken link may have been a class
   left_out -= beside
   if left_out:
     validation.note(
@@ -374,7 +286,12 @@ def load(path: str, split: str | None) -> dataset_lib.Dataset:
   return _dataset(name, split, where, classes)
 
 
-def _dataset(name, split, where, classes):
+def _dataset(
+  name: str,
+  split: str | None,
+  where: str,
+  classes: tuple[folder_tree.Folder, ...],
+) -> dataset_lib.Dataset:
   files: list[str] = []
   labels: list[int] = []
   for label, inner in enumerate(classes):
@@ -403,7 +320,7 @@ def _dataset(name, split, where, classes):
 
 
 def _stamp(path):
-  """Size and time of a file; of a broken link, its own."""
+  """Returns the size and time of a file; for a broken link, its own."""
   try:
     about = os.stat(path)
   except OSError:
@@ -412,7 +329,7 @@ def _stamp(path):
 
 
 def _by_kind(counts):
-  """Such as " (.txt 10, .mp4 8)"."""
+  """Returns counts as text, such as " (.txt 10, .mp4 8)"."""
   if not counts:
     return ""
   kinds = [f"{kind} {count:,}" for kind, count in counts.most_common()]
@@ -420,7 +337,7 @@ def _by_kind(counts):
 
 
 def _note_names(name, classes):
-  """Says where names of classes differ in what the eye passes over."""
+  """Notes names of classes that a reader may take for the same."""
   by_key: dict[str, list[str]] = {}
   for each in classes:
     by_key.setdefault(key(each), []).append(each)
@@ -435,7 +352,7 @@ def _note_names(name, classes):
 
 
 def _note_parts(name, classes):
-  """Says where classes hold splits, which are all read."""
+  """Notes that classes have splits inside, as images of all are used."""
   below = [[f.name for f in inner.full] for inner in classes]
   if all(len(b) > 1 and _named_as_splits(b) for b in below):
     validation.note(
@@ -451,20 +368,32 @@ def pair(
 
   Args:
     path: of the folder.
-    split: to train on, if it was said.
-    test_split: to test on, if it was said.
+    split: to train on, if the user named one.
+    test_split: to test on, if the user named one.
 
   Returns:
-    Both; the second is None where there is none, and a part of the first is to
-    be held out.
+    Both. The second is None if there is no test split: a part of the first is
+    to be held out.
 
   Raises:
-    InputError: if there are splits, but not which is for what.
+    InputError: if there are splits, of which none is for training by its name.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> from leep_jax.data import folders
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   for split in ("training", "val"):
+    ...     for name in ("cat", "dog"):
+    ...       path = pathlib.Path(folder) / split / name
+    ...       path.mkdir(parents=True)
+    ...       (path / "1.png").touch()
+    ...   folders.pair(folder, None, None)
+    ('training', 'val')
   """
   if split is not None and test_split is not None:
     return split, test_split
   if not path or not validation.exists(os.path.expanduser(path), "dir"):
-    return split, test_split  # refused when it is opened
+    return split, test_split  # `load` refuses the path
   _, folder = _open(path, None)
   paths = [found for found in _below(folder) if found]
   tests = [

@@ -1,4 +1,4 @@
-"""Files of images, and what the numbers of images mean."""
+"""Files of images, and the ranges of their values."""
 
 from collections.abc import Sequence
 import io
@@ -17,7 +17,7 @@ SUFFIXES = frozenset({
   ".gif", ".pgm", ".pbm", ".ppm", ".pnm", ".tif", ".tiff", ".jp2", ".j2k",
   ".jpx", ".jpf", ".avif", ".ras", ".tga", ".pcx",
 })  # fmt: skip
-# How files of images begin; where a file has no suffix, this tells.
+# First bytes of image files, for files without a suffix.
 _STARTS = (
   b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM",
   b"II*\x00", b"MM\x00*", b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51",
@@ -28,11 +28,26 @@ _PNM = re.compile(rb"P[1-6]\s")
 _PNM_HEADER = re.compile(
   rb"P[2356](?:\s+|#[^\n]*\n)+(?:(\d+)(?:\s+|#[^\n]*\n)+){3}"
 )
-_SAMPLED = 24  # files that are looked at for the unit of their numbers
+# How many files of a data set are read to find out the range of their values.
+_SAMPLED = 24
 
 
 def begins_as_image(path: str) -> bool:
-  """Returns whether the first bytes of a regular file are those of an image."""
+  """Returns whether the first bytes of a regular file are those of an image.
+
+  Args:
+    path: of the file.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> from leep_jax.data import images
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder) / "n02084071_1"
+    ...   _ = path.write_bytes(b"\\xff\\xd8\\xff\\xe0")
+    ...   images.begins_as_image(str(path))
+    True
+  """
+  # Opening a named pipe would wait for ever.
   try:
     if not stat.S_ISREG(os.stat(path).st_mode):
       return False
@@ -53,16 +68,28 @@ def read(
 ) -> np.ndarray:
   """Returns the image of a file, `[H, W, 3]` uint8.
 
-  It is turned as its EXIF orientation says, unlike by torchvision's loader;
-  16 bits are scaled to 8; grey is repeated, transparency left out; of several
-  frames or pages the first is read.
+  It is rotated as its EXIF orientation says, which torchvision's loader does
+  not do. 16 bits are scaled to 8, grey is repeated, transparency is removed,
+  and of several frames or pages only the first is read.
 
   Args:
     path: of the file.
-    name: what error messages call it; default its path.
+    name: what error messages call it; by default, its path.
 
   Raises:
     DataError: if it cannot be read, is no image, or ends too early.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> import PIL.Image
+    >>> from leep_jax.data import images
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder) / "grey.png"
+    ...   PIL.Image.fromarray(np.full((4, 6), 7, np.uint8)).save(path)
+    ...   image = images.read(path)
+    >>> image.shape, image[0, 0].tolist()
+    ((4, 6, 3), [7, 7, 7])
   """
   name = name or os.fspath(path)
   try:
@@ -82,16 +109,17 @@ def read(
 
 
 class _Bad(Exception):
-  """Bytes that are no image that can be used, and why."""
+  """The reason why a file cannot be used as an image."""
 
 
-def _decode(content):
-  """Returns the image of a file's content, or says why there is none."""
+def _decode(content: bytes) -> np.ndarray:
+  """Decodes an image: by OpenCV if it can, as it is three times as fast."""
   if not content:
     raise _Bad("it is empty")
-  if not _ends(content):
+  # OpenCV returns what there is of a file cut short, with the rest in grey.
+  if not _is_complete(content):
     return _decode_with_pillow(content)
-  if content.startswith(_TIFF):  # whose numbers may be of any type
+  if content.startswith(_TIFF):  # may have numbers of any type
     stored = _decode_with_opencv(content, unchanged=True)
     if stored is not None and stored.dtype not in (np.uint8, np.uint16):
       raise _Bad(_of_type(content, stored.dtype))
@@ -99,7 +127,7 @@ def _decode(content):
   image = None
   if header and int(header[1]) not in (255, 65535):
     image = _decode_with_opencv(content, unchanged=True)
-    if image is not None:  # the file itself says what is white
+    if image is not None:  # the header states which value is white
       top = max(int(header[1]), 1)
       image = np.round(image * (255 / top)).clip(0, 255).astype(np.uint8)
       image = image if image.ndim == 3 else np.repeat(image[..., None], 3, 2)
@@ -108,11 +136,13 @@ def _decode(content):
   return _decode_with_pillow(content) if image is None else image
 
 
-def _decode_with_opencv(content, *, unchanged=False):
-  """Returns the image as RGB, or as it is stored, or None."""
+def _decode_with_opencv(
+  content: bytes, *, unchanged: bool = False
+) -> np.ndarray | None:
+  """Returns the image in RGB, or as it is stored; None if that fails."""
   import cv2
 
-  # A file that is no image is reported by an error of ours.
+  # OpenCV would print a line on files that an error of this package reports.
   cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
   how = cv2.IMREAD_UNCHANGED if unchanged else cv2.IMREAD_COLOR_RGB
   # Decoded from bytes: imread cannot open every path.
@@ -125,15 +155,15 @@ def _decode_with_opencv(content, *, unchanged=False):
   return image
 
 
-def _decode_with_pillow(content):
-  """Returns the image of a file that OpenCV does not read, or says why."""
+def _decode_with_pillow(content: bytes) -> np.ndarray:
+  """Decodes an image that OpenCV does not read, or says why it cannot."""
   import PIL.Image
   import PIL.ImageOps
 
   kind = file_kinds.of_data(content[: file_kinds.HEAD_SIZE])
   if kind is not None:
     raise _Bad(f"it is {kind}")
-  # Its warnings are of files that are refused, or read all the same.
+  # Pillow warns of files that are refused here, or read without harm.
   warnings.filterwarnings("ignore", module=r"PIL\.")
   try:
     with PIL.Image.open(io.BytesIO(content)) as opened:
@@ -148,9 +178,9 @@ def _decode_with_pillow(content):
       return np.array(image.convert("RGB"))
   except _Bad:
     raise
-  except Exception as e:  # Pillow's decoders raise all kinds
+  except Exception as e:  # Pillow's decoders raise many types
     text = validation.reason(e)
-    if not _ends(content) or "truncated" in text:
+    if not _is_complete(content) or "truncated" in text:
       text = "it ends too early: was a copy cut off?"
     elif "cannot identify" in text:
       text = "is it an image?"
@@ -163,12 +193,13 @@ def _of_type(content, dtype):
   return f"it is {article} {dtype} {kind}: convert it to 8 bits"
 
 
-def _ends(content):
-  """Whether a JPEG or PNG has its end; others are decoded to find out."""
+def _is_complete(content):
+  """Whether a JPEG or PNG has its end mark; True for others."""
   if content.startswith(b"\x89PNG"):
     return 0 <= content.rfind(b"IEND") <= len(content) - 8
   if content.startswith(b"\xff\xd8"):
-    # Behind the headers, which may hold a preview with an end of its own.
+    # The end is searched for after the headers, which may contain a preview
+    # with an end mark of its own.
     at = 2
     while (
       content[at : at + 1] == b"\xff" and content[at + 1 : at + 2] != b"\xda"
@@ -187,30 +218,47 @@ def _has_pages(content):
   try:
     with PIL.Image.open(io.BytesIO(content)) as image:
       return getattr(image, "n_frames", 1) > 1
-  except Exception:  # OpenCV reads it all the same
+  except Exception:  # OpenCV reads it nevertheless
     return False
 
 
 def to_8_bits(images: np.ndarray) -> np.ndarray:
-  """Returns `[..., C]` images of 16 bits as uint8, without transparency.
+  """Returns images of 16 bits as uint8, and removes transparency.
 
   Args:
-    images: `[..., H, W, C]`; of four channels the last is transparency, of two
-      as well. Types other than uint16 are left as they are.
+    images: `[..., H, W, C]`. The last of two or four channels is transparency.
+      Types other than uint16 are kept.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.data import images
+    >>> images.to_8_bits(np.full((1, 1, 4), 65535, np.uint16))
+    array([[[255, 255, 255]]], dtype=uint8)
   """
   if images.shape[-1] in (2, 4):
     images = images[..., :-1]
   if images.dtype == np.uint16:
-    return (images >> 8).astype(np.uint8)
+    images = (images >> 8).astype(np.uint8)
   return images
 
 
 def note_unit(name: str, arrays: Sequence[np.ndarray]) -> None:
-  """Says where the numbers of images look as if they were in another unit.
+  """Notes images that are nearly black, as if their values had another unit.
 
   Args:
     name: of the data set.
-    arrays: images as they are stored, all of them or a sample.
+    arrays: images as they are stored, all or a sample.
+
+  Example:
+    >>> import warnings
+    >>> import numpy as np
+    >>> from leep_jax.data import images
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...   warnings.simplefilter("always")
+    ...   images.note_unit("mine", [np.ones((2, 2, 1), np.uint8)])
+    >>> print(caught[0].message)
+    images of mine hold only 0 and 1 of 255, so they are black: if 1 is white,
+    multiply them by 255
   """
   by_type: dict[Any, list[np.ndarray]] = {}
   for array in arrays:
@@ -240,25 +288,42 @@ def note_unit(name: str, arrays: Sequence[np.ndarray]) -> None:
 
 
 def note_files(name: str, paths: Sequence[str]) -> None:
-  """Says what is unusual in a sample of files: units, transparency, frames.
+  """Notes what is unusual in a sample of files: range, transparency, frames.
 
   Args:
     name: of the data set.
     paths: of all its files.
+
+  Example:
+    >>> import pathlib, tempfile, warnings
+    >>> import numpy as np
+    >>> import PIL.Image
+    >>> from leep_jax.data import images
+    >>> pixels = np.zeros((4, 4, 4), np.uint8)
+    >>> pixels[:2, :, 3] = 255
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder) / "1.png"
+    ...   PIL.Image.fromarray(pixels).save(path)
+    ...   with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     images.note_files("mine", [str(path)])
+    >>> print(caught[0].message)
+    1 of 1 images of mine that were looked at have transparency, which is left
+    out
   """
-  places = np.unique(np.linspace(0, len(paths) - 1, _SAMPLED).astype(int))
+  sample = np.unique(np.linspace(0, len(paths) - 1, _SAMPLED).astype(int))
   stored, transparent, several = [], 0, 0
-  for path in (paths[i] for i in places):
+  for path in (paths[i] for i in sample):
     try:
       if not stat.S_ISREG(os.stat(path).st_mode):
         continue
       with open(path, "rb") as file:
         start = file.read(3)
-        # Of 8 bits, one frame, and no transparency; most files are.
+        # Most files are JPEGs: 8 bits, one frame, no transparency.
         content = b"" if start == b"\xff\xd8\xff" else start + file.read()
-    except (OSError, ValueError):  # named when it is read
+    except (OSError, ValueError):  # `read` raises an error with its name
       continue
-    if not (content and _ends(content)):
+    if not (content and _is_complete(content)):
       continue
     image = _decode_with_opencv(content, unchanged=True)
     if image is None:
@@ -267,11 +332,12 @@ def note_files(name: str, paths: Sequence[str]) -> None:
       transparent += int(image[..., 3].min() < image[..., 3].max())
       image = image[..., :3]
     header = _PNM_HEADER.match(content[:512])
-    if header is None or header[1] == b"65535":  # else it says what is white
+    # Other headers state which value is white.
+    if header is None or header[1] == b"65535":
       stored.append(image)
     several += _has_pages(content)
   note_unit(name, stored)
-  of = f"of {len(places)} images of {name} that were looked at"
+  of = f"of {len(sample)} images of {name} that were looked at"
   if transparent:
     validation.note(f"{transparent} {of} have transparency, which is left out")
   if several:

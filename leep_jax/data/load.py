@@ -1,4 +1,7 @@
-"""Names to data sets: the table of kinds of data, one row a kind."""
+"""Data sets by name: the table of kinds of data, one row a kind.
+
+`load_dataset` turns what a user writes after `--dataset=` into a `Dataset`.
+"""
 
 from collections.abc import Callable, Sequence
 import dataclasses
@@ -10,14 +13,27 @@ from leep_jax.data import arrays, dataset as dataset_lib, folders, splits, tfds
 
 
 @dataclasses.dataclass(frozen=True)
-class _Asked:
-  """What was asked for: the part of the name behind the colon, and options."""
+class Request:
+  """The part of a name after the colon, and the options of `load_dataset`.
+
+  Attributes:
+    path: the part after the colon; of a TFDS data set, the name.
+    split: see `load_dataset`.
+    data_dir: see `load_dataset`.
+    target: see `load_dataset`.
+    ignored: labels of examples that are left out.
+
+  Example:
+    >>> from leep_jax.data import load
+    >>> load.KINDS["digits"].load(load.Request("")).num_classes
+    10
+  """
 
   path: str
-  split: str | None
-  data_dir: str | None
-  target: str | None
-  ignored: Sequence[int]
+  split: str | None = None
+  data_dir: str | None = None
+  target: str | None = None
+  ignored: Sequence[int] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,43 +41,78 @@ class Kind:
   """One kind of data.
 
   Attributes:
+    form: how names of this kind are written.
+    plural: what several data sets of this kind are called.
     load: opens a data set.
-    pair: `(path, split, test_split) -> splits` to train and to test on; the
-      second is None where a part of the first is to be held out.
+    pair: `(path, split, test_split) -> (split, test_split)` replaces what the
+      user left out by the splits to train and to test on. The second is None if
+      a part of the first has to be held out for testing.
     has_targets: whether there may be real-valued targets.
-    has_integers: whether labels are integers, one of which can be ignored.
-    in_data_dir: whether `data_dir` says where it is.
+    has_integers: whether labels are integers, of which some can be ignored.
+    in_data_dir: whether data sets are looked for in `data_dir`.
+
+  Example:
+    >>> from leep_jax.data import load
+    >>> [kind.form for kind in load.KINDS.values()]
+    ['digits', 'folder:DIR', 'npz:FILE']
   """
 
-  load: Callable[[_Asked], dataset_lib.Dataset]
+  form: str
+  plural: str
+  load: Callable[[Request], dataset_lib.Dataset]
   pair: Callable[[str, str | None, str | None], tuple[str | None, str | None]]
   has_targets: bool = False
   has_integers: bool = False
   in_data_dir: bool = False
 
 
-def _load_digits(asked):
-  if asked.split not in (None, "all"):
+def _load_digits(request):
+  if request.split not in (None, "all"):
     raise validation.InputError(
-      f"digits has no splits, but split is {asked.split!r}"
+      f"digits has no splits, but split is {request.split!r}"
     )
   return arrays.digits()
 
 
-KINDS = {
-  "digits": Kind(_load_digits, lambda path, *splits: splits),
-  "folder": Kind(lambda a: folders.load(a.path, a.split), folders.pair),
+def _load_tfds(request):
+  forms = {key: kind.form for key, kind in KINDS.items() if ":" in kind.form}
+  return tfds.load(
+    request.path,
+    request.split or "train",
+    request.data_dir,
+    request.target,
+    request.ignored,
+    forms=forms,
+  )
+
+
+# By what a name begins with, before the colon.
+KINDS: dict[str, Kind] = {
+  "digits": Kind(
+    "digits", "digits", _load_digits, lambda path, *splits: splits
+  ),
+  "folder": Kind(
+    "folder:DIR",
+    "folders",
+    lambda request: folders.load(request.path, request.split),
+    folders.pair,
+  ),
   "npz": Kind(
-    lambda a: arrays.load(a.path, a.split, a.target, a.ignored),
+    "npz:FILE",
+    "npz files",
+    lambda request: arrays.load(
+      request.path, request.split, request.target, request.ignored
+    ),
     arrays.pair,
     has_targets=True,
     has_integers=True,
   ),
 }
+# All other names.
 _TFDS = Kind(
-  lambda a: tfds.load(
-    a.path, a.split or "train", a.data_dir, a.target, a.ignored
-  ),
+  "NAME",
+  "TFDS data sets",
+  _load_tfds,
   lambda path, split, test_split: (split or "train", test_split or "test"),
   has_targets=True,
   has_integers=True,
@@ -69,12 +120,19 @@ _TFDS = Kind(
 )
 
 
-def _kind(name):
-  """The kind of data of a name, and what is behind the colon."""
+def _kind(name: str) -> tuple[Kind, str]:
+  """Returns the kind of a name, and the part after the colon."""
   prefix, colon, path = name.partition(":")
-  if name == "digits" or (colon and prefix in KINDS and prefix != "digits"):
-    return KINDS[prefix], path
+  kind = KINDS.get(prefix)
+  if kind is not None and bool(colon) == (":" in kind.form):
+    return kind, path
   return _TFDS, name
+
+
+def _kinds_with(field: str) -> str:
+  """Lists the kinds of data that have something, for error messages."""
+  kinds = (*KINDS.values(), _TFDS)
+  return " and ".join(kind.plural for kind in kinds if getattr(kind, field))
 
 
 def load_dataset(
@@ -91,30 +149,37 @@ def load_dataset(
 
   Args:
     name: `digits` (scikit-learn's, offline), `folder:DIR` (one sub-folder of
-      images per class, turned as their EXIF orientation says and brought to 8
-      bits), `npz:FILE` (arrays `images` and `labels`, `x_train` and `y_train`,
-      or `train_images` and `train_labels`; text labels are classes by name), or
-      the name of a TFDS data set.
-    split: TFDS split with slicing such as `train[:20%]` (default `train`); for
-      a folder, its sub-folder to use, `.` for itself where its classes look
-      like splits; for a file, where its arrays have splits (default `train`).
-    data_dir: where TFDS data sets are.
+      images per class, rotated as their EXIF orientation says and converted to
+      8 bits), `npz:FILE` (arrays `images` and `labels`, `x_train` and
+      `y_train`, or `train_images` and `train_labels`; each text label is a
+      class), or the name of a TFDS data set.
+    split: of a TFDS data set, with slices such as `train[:20%]` (default
+      `train`). Of a folder, the sub-folder with the classes, or `.` if the
+      folder itself has them but they look like splits. Of a file, a split that
+      the names of its arrays mention (default `train`).
+    data_dir: folder with TFDS data sets.
     limit: use only this many examples, see `Dataset.take`.
     target: for regression, the name of real-valued targets: an array `[n, T]`
-      or `[n]` of an npz file (default `targets` where it has no `labels`), or a
+      or `[n]` of an npz file (default `targets` if it has no `labels`), or a
       numeric feature of a TFDS data set.
-    ignore_label: labels that mark examples without one, which are left out; a
-      note counts them.
-    skip_bad_images: whether images that cannot be read are left out, which a
-      note names; all are read once to find them. Else the first one to be met
-      raises an error that names all of them.
+    ignore_label: labels that mark examples without a label. These are left out,
+      and a note counts them.
+    skip_bad_images: whether images that cannot be read are left out, with a
+      note. All images are then read an additional time to find them. Otherwise,
+      the first such image raises an error that names all of them.
 
   Returns:
-    The data set; images are read when they are asked for.
+    The data set. Images are read later, batch by batch.
 
   Raises:
     InputError: if there is no such data set or split, or it has no images,
       no labels, or no examples.
+
+  Example:
+    >>> import leep_jax
+    >>> digits = leep_jax.load_dataset("digits", limit=100)
+    >>> len(digits), digits.num_classes, digits.image_shape
+    (100, 10, (8, 8, 1))
   """
   dataset = _load(name, split, data_dir, target, _ignored(ignore_label))
   if limit is not None:
@@ -134,24 +199,30 @@ def _ignored(labels):
   return tuple(found)
 
 
-def _load(name, split, data_dir, target, ignored):
-  """The data set, not empty."""
+def _load(
+  name: str,
+  split: str | None,
+  data_dir: str | None,
+  target: str | None,
+  ignored: Sequence[int],
+) -> dataset_lib.Dataset:
+  """Opens a data set, and checks that its kind has what was asked for."""
   kind, path = _kind(name)
   if data_dir is not None and not kind.in_data_dir:
     raise validation.InputError(
-      f"data_dir is for TFDS data sets, not for {name}"
+      f"data_dir is for {_kinds_with('in_data_dir')}, not for {name}"
     )
   if target is not None and not kind.has_targets:
     raise validation.InputError(
       f"{name} has classes, but no real-valued targets {target!r}: those come "
-      "from npz files and TFDS data sets"
+      f"from {_kinds_with('has_targets')}"
     )
   if ignored and (not kind.has_integers or target is not None):
     raise validation.InputError(
-      f"{name} has no integer labels to ignore, as npz files and TFDS data "
-      "sets have"
+      f"{name} has no integer labels to ignore, as "
+      f"{_kinds_with('has_integers')} have"
     )
-  dataset = kind.load(_Asked(path, split, data_dir, target, ignored))
+  dataset = kind.load(Request(path, split, data_dir, target, ignored))
   if not len(dataset):
     raise validation.InputError(f"data set {name} ({dataset.split}) is empty")
   return dataset
@@ -172,19 +243,25 @@ def load_pair(
 
   Args:
     name: as for `load_dataset`.
-    split: of the training set; by default `train`, or what a folder or a file
-      calls it.
+    split: of the training set; by default `train`, or the name that a folder or
+      a file has for it.
     test_split: of the test set; by default `test`, or `val` of a folder or a
-      file. Where there is none, a fifth of each class is held out, always the
-      same.
-    data_dir: where TFDS data sets are.
-    limit: of the training set, see `Dataset.take`.
-    test_limit: of the test set.
+      file. If there is none, a fifth of each class is held out, always the same
+      examples.
+    data_dir: folder with TFDS data sets.
+    limit: number of training examples, see `Dataset.take`.
+    test_limit: number of test examples.
     ignore_label: as for `load_dataset`.
     skip_bad_images: as for `load_dataset`, of both sets.
 
   Raises:
-    InputError: as `load_dataset` does, or if both share an example.
+    InputError: as `load_dataset`; or if both sets share an example.
+
+  Example:
+    >>> from leep_jax import data
+    >>> train, test = data.load_pair("digits")
+    >>> (train.split, len(train)), (test.split, len(test))
+    (('4/5', 1438), ('1/5', 359))
   """
   kind, path = _kind(name)
   ignored = _ignored(ignore_label)
@@ -198,17 +275,17 @@ def load_pair(
     train, test = (
       _load(name, part, data_dir, None, ignored) for part in (split, test_split)
     )
-    _check_apart(train, test)
+    _check_disjoint(train, test)
     train, test = _same_classes(name, train, test)
   else:
-    all_of_it = _load(name, split, data_dir, None, ignored)
-    places = splits.holdout(all_of_it.labels(), seed=0)
+    both = _load(name, split, data_dir, None, ignored)
+    positions = splits.holdout(both.labels(), seed=0)
     part = "" if split in (None, "all", ".") else f"{split} "
     train, test = (
       dataclasses.replace(
-        all_of_it, split=part + share, indices=all_of_it.indices[chosen]
+        both, split=part + share, indices=both.indices[chosen]
       )
-      for share, chosen in zip(("4/5", "1/5"), places, strict=True)
+      for share, chosen in zip(("4/5", "1/5"), positions, strict=True)
     )
   if limit is not None:
     train = train.take(limit)
@@ -220,7 +297,10 @@ def load_pair(
 
 
 def _same_classes(name, train, test):
-  """Both sets, the test set's labels as the training set counts its classes."""
+  """Gives the classes of the test set the numbers of the training set.
+
+  Each set was opened on its own, and numbered the classes that it has.
+  """
   if train.class_names == test.class_names:
     count = max(train.num_classes, test.num_classes)
     return (dataclasses.replace(d, num_classes=count) for d in (train, test))
@@ -231,20 +311,21 @@ def _same_classes(name, train, test):
     )
   by_key = {folders.key(c): i for i, c in enumerate(train.class_names)}
   exact = {c: i for i, c in enumerate(train.class_names)}
-  places = [exact.get(c, by_key.get(folders.key(c))) for c in test.class_names]
+  # The same name goes before one that differs in case, spaces or Unicode form.
+  numbers = [exact.get(c, by_key.get(folders.key(c))) for c in test.class_names]
   strange = [
     c
-    for c, place in zip(test.class_names, places, strict=True)
-    if place is None
+    for c, number in zip(test.class_names, numbers, strict=True)
+    if number is None
   ]
-  if strange or len(set(places)) < len(places):
-    missing = [c for i, c in enumerate(train.class_names) if i not in places]
+  if strange or len(set(numbers)) < len(numbers):
+    missing = [c for i, c in enumerate(train.class_names) if i not in numbers]
     raise validation.InputError(
       f"{name}: the classes of {train.split} and {test.split} differ: "
       f"{validation.some(strange) or 'none'} only in {test.split}, "
       f"{validation.some(missing) or 'none'} only in {train.split}"
     )
-  lacks = len(train.class_names) - len(places)
+  lacks = len(train.class_names) - len(numbers)
   renamed = [c for c in test.class_names if c not in exact]
   if lacks:
     validation.note(
@@ -256,16 +337,16 @@ def _same_classes(name, train, test):
       f"classes of {test.split} and {train.split} of {name} are the same but "
       f"for case, spaces or form of Unicode: {validation.some(renamed)}"
     )
-  return train, _relabelled(test, np.asarray(places, np.int32), train)
+  return train, _relabelled(test, np.asarray(numbers, np.int32), train)
 
 
-def _relabelled(dataset, places, like):
-  """A data set whose class i is class `places[i]` of another."""
+def _relabelled(dataset, numbers, like):
+  """Returns a data set whose class i becomes class `numbers[i]` of another."""
   fetch = dataset.fetch
 
   def renamed(indices):
     images, labels = fetch(indices)
-    return images, places[np.asarray(labels)]
+    return images, numbers[np.asarray(labels)]
 
   labels = dataset.all_labels
   return dataclasses.replace(
@@ -273,12 +354,12 @@ def _relabelled(dataset, places, like):
     fetch=renamed,
     num_classes=like.num_classes,
     class_names=like.class_names,
-    all_labels=None if labels is None else places[labels],
-    version=dataset_lib.digest((dataset.version, places.tobytes())),
+    all_labels=None if labels is None else numbers[labels],
+    version=dataset_lib.digest((dataset.version, numbers.tobytes())),
   )
 
 
-def _check_apart(train, test):
+def _check_disjoint(train, test):
   """Refuses TFDS splits that overlap."""
   for name, start, end in train.ranges:
     for other, other_start, other_end in test.ranges:

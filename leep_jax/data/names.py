@@ -1,11 +1,12 @@
-"""What a name that is no data set may mean, and what to write instead."""
+"""What to write instead of a name that is no data set."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import os
 import re
 
 from leep_jax import validation
 
+# File types by their suffixes, for advice.
 _TABLES = {
   ".csv", ".tsv", ".json", ".jsonl", ".parquet", ".arrow", ".xlsx", ".txt",
 }  # fmt: skip
@@ -13,22 +14,32 @@ _ARCHIVES = {".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar"}
 _OTHER_FILES = {
   ".h5", ".hdf5", ".mat", ".pt", ".pth", ".pkl", ".tfrecord", ".record",
 }  # fmt: skip
+# Prefixes that users try, from other libraries.
 _FOLDER_KINDS = {"imagefolder", "image_folder", "dir", "directory", "folders"}
 _HUBS = {"huggingface", "hf", "datasets", "hub"}
 _FOLDER = "one sub-folder of images per class, folder:DIR"
 _ARRAYS = "arrays images and labels, npz:FILE"
 
 
-def check(name: str, kinds: Sequence[str], known: Sequence[str]) -> None:
+def check(name: str, kinds: Mapping[str, str], known: Sequence[str]) -> None:
   """Refuses what cannot be the name of a TFDS data set.
 
   Args:
-    name: as it was given; none that begins with one of `kinds` and a colon.
-    kinds: prefixes that are read, such as `folder` and `npz`.
+    name: what the user wrote, without a prefix of `kinds`.
+    kinds: how the names of other kinds of data are written, by their prefixes.
     known: names of TFDS data sets.
 
   Raises:
-    InputError: if it is empty, a URL, or has a prefix that is not read.
+    InputError: if the name is empty or an address, or has an unknown prefix.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax.data import names
+    >>> try:
+    ...   names.check("npy:a.npy", {"npz": "npz:FILE"}, ["mnist"])
+    ... except leep_jax.InputError as error:
+    ...   print(error)
+    unknown kind of data 'npy' in npy:a.npy; write npz:a.npy
   """
   if not name.strip():
     raise validation.InputError(
@@ -47,7 +58,8 @@ def check(name: str, kinds: Sequence[str], known: Sequence[str]) -> None:
       f"--dataset={base} --split=train[{rest}"
     )
   prefix, colon, rest = name.partition(":")
-  if not colon or re.fullmatch(r"[\d.*]+", rest):  # a version
+  # TFDS writes versions so, as in mnist:3.0.1.
+  if not colon or re.fullmatch(r"[\d.*]+", rest):
     return
   kind = prefix.lower()
   hint = f"known: {_forms(kinds)}, or a TFDS name"
@@ -69,14 +81,19 @@ def check(name: str, kinds: Sequence[str], known: Sequence[str]) -> None:
 
 
 def unknown(
-  name: str, known: Sequence[str], kinds: Sequence[str]
+  name: str, known: Sequence[str], kinds: Mapping[str, str]
 ) -> validation.InputError:
-  """Returns an error for a name that TFDS does not know.
+  """Returns the error for a name that TFDS does not know.
 
   Args:
-    name: as it was given.
-    known: names of data sets that there are.
-    kinds: as for `check`.
+    name: what the user wrote.
+    known: names of all data sets.
+    kinds: see `check`.
+
+  Example:
+    >>> from leep_jax.data import names
+    >>> print(names.unknown("cifar11", ["cifar10"], {"npz": "npz:FILE"}))
+    unknown data set 'cifar11'; did you mean cifar10?
   """
   path = os.path.expanduser(name)
   suffix = os.path.splitext(name)[1].lower()
@@ -100,8 +117,7 @@ def unknown(
 
 
 def _forms(kinds):
-  shown = {"folder": "folder:DIR", "npz": "npz:FILE", "csv": "csv:FILE"}
-  return " or ".join(shown.get(kind, kind) for kind in kinds)
+  return " or ".join(kinds.values())
 
 
 def _of_folder(name, path, kinds):
@@ -109,10 +125,11 @@ def _of_folder(name, path, kinds):
     validation.exists(os.path.join(path, version, "dataset_info.json"), "file")
     for version in _listed(path)
   ):
-    whole = os.path.abspath(path)
+    # The folder is the data set's, or that of one of its versions.
+    of_data_set = os.path.abspath(path)
     if validation.exists(os.path.join(path, "dataset_info.json"), "file"):
-      whole = os.path.dirname(whole)
-    parent, base = os.path.split(whole)
+      of_data_set = os.path.dirname(of_data_set)
+    parent, base = os.path.split(of_data_set)
     return (
       f"{name} is a prepared TFDS data set: write --dataset={base} "
       f"--data_dir={parent}"
@@ -124,7 +141,7 @@ def _of_folder(name, path, kinds):
 
 def _listed(path):
   try:
-    return sorted(os.listdir(path))[:100]
+    return sorted(os.listdir(path))[:100]  # versions are few
   except OSError:
     return []
 
@@ -140,10 +157,10 @@ def _of_table(name, kinds):
 
 def _of_hub(name, kinds, known):
   last = re.split("[:/]", name.rstrip("/"))[-1]
-  there = match(last, known)
-  if there is not None:
+  found = match(last, known)
+  if found is not None:
     return (
-      f"unknown data set {name!r}; TFDS has {there}: write --dataset={there}"
+      f"unknown data set {name!r}; TFDS has {found}: write --dataset={found}"
     )
   what = f"{_FOLDER}, or {_ARRAYS}" if "folder" in kinds else _forms(kinds)
   return (
@@ -157,7 +174,12 @@ def match(name: str, known: Sequence[str]) -> str | None:
 
   Args:
     name: such as CIFAR10 or Fashion-MNIST.
-    known: names of data sets that there are.
+    known: names of all data sets.
+
+  Example:
+    >>> from leep_jax.data import names
+    >>> names.match("Fashion-MNIST", ["mnist", "fashion_mnist"])
+    'fashion_mnist'
   """
   if name in known:
     return name

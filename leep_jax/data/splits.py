@@ -1,31 +1,38 @@
-"""Splitting a labelled set into training and test examples. Pure NumPy."""
+"""Splits a labelled data set into training and test examples, with NumPy."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
+from numpy import typing as npt
 
 from leep_jax import validation
 
 
 def holdout(
-  labels: Any, *, fraction: float = 0.2, seed: int
+  labels: npt.ArrayLike, *, fraction: float = 0.2, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Splits a set without a test split into two, class by class.
+  """Splits a data set into a training and a test set, class by class.
 
-  Of a class with k examples, round(fraction k) are for test, but at least one
-  and not all; the example of a class with only one is for training.
+  Of a class with k examples, round(fraction k) go to the test set, but at least
+  one and not all. A class with a single example is in the training set only.
 
   Args:
     labels: `[N]` integers.
-    fraction: of the examples, for test; between 0 and 1.
+    fraction: of the examples that go to the test set, between 0 and 1.
     seed: of the draw.
 
   Returns:
-    Indices of training and of test examples, int32, ascending: disjoint, and
-    each example is in one of them.
+    Indices of training and of test examples, int32, ascending. Each example is
+    in one of them.
 
   Raises:
     InputError: if the fraction is out of range, or no class has two examples.
+
+  Example:
+    >>> from leep_jax.data import splits
+    >>> train, test = splits.holdout([0] * 10 + [1] * 5, seed=0)
+    >>> len(train), len(test), train[0].dtype.name
+    (12, 3, 'int32')
   """
   if not 0 < fraction < 1:
     raise validation.InputError(
@@ -52,16 +59,31 @@ def holdout(
 
 
 def indices_by_class(labels: np.ndarray) -> dict[int, np.ndarray]:
-  """Returns the indices of each class's examples, int32, ascending.
+  """Returns the indices of the examples of each class, int32, ascending.
 
   Args:
     labels: `[N]` integers.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.data import splits
+    >>> found = splits.indices_by_class(np.array([1, 0, 1]))
+    >>> {label: indices.tolist() for label, indices in found.items()}
+    {0: [1], 1: [0, 2]}
   """
+  # A stable sort keeps the examples of a class in order.
   order = np.argsort(labels, kind="stable").astype(np.int32)
   classes, starts = np.unique(labels[order], return_index=True)
   return dict(zip(classes.tolist(), np.split(order, starts[1:]), strict=True))
 
 
-def ascending(parts: list[np.ndarray]) -> np.ndarray:
-  """Returns all of several arrays of indices, sorted."""
+def ascending(parts: Sequence[np.ndarray]) -> np.ndarray:
+  """Returns the elements of several arrays of indices, sorted.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.data import splits
+    >>> splits.ascending([np.array([4, 1]), np.array([2])])
+    array([1, 2, 4])
+  """
   return np.sort(np.concatenate(parts))

@@ -1,9 +1,9 @@
 """TFDS data sets, read from `array_record` files without TensorFlow.
 
-The only module that imports TFDS.
+No other module imports TFDS.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import os
 import pathlib
 from typing import Any
@@ -13,20 +13,33 @@ import numpy as np
 from leep_jax import validation
 from leep_jax.data import dataset as dataset_lib, images, names
 
+# Usual names of features that are labels, but no ClassLabel.
 _OF_LABELS = ("label", "labels", "target", "class", "category", "y")
 
 
-def open_builder(name: str, data_dir: str | None, kinds: Sequence[str]) -> Any:
+def open_builder(
+  name: str, data_dir: str | None, kinds: Mapping[str, str]
+) -> Any:
   """Returns the TFDS builder of a prepared data set.
 
   Args:
-    name: of the data set, with a configuration or version; the case of letters
-      does not matter.
-    data_dir: where it is.
-    kinds: other kinds of data that are read, for what to write instead.
+    name: of the data set, perhaps with a configuration or version; the case of
+      letters does not matter.
+    data_dir: folder with TFDS data sets; by default, that of TFDS.
+    kinds: how the names of other kinds of data are written, by their prefixes;
+      for advice.
 
   Raises:
     InputError: if there is no such data set, or it is not prepared.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax.data import tfds
+    >>> try:
+    ...   tfds.open_builder("cifar11", None, {"npz": "npz:FILE"})
+    ... except leep_jax.InputError as error:
+    ...   print(error)
+    unknown data set 'cifar11'; did you mean ...
   """
   import tensorflow_datasets as tfds
 
@@ -35,11 +48,12 @@ def open_builder(name: str, data_dir: str | None, kinds: Sequence[str]) -> Any:
   data_dir = os.path.expanduser(data_dir) if data_dir else None
   if data_dir is not None and not validation.exists(data_dir, "dir"):
     raise validation.InputError(f"no folder at data_dir {data_dir}")
-  there = _data_sets(data_dir) if data_dir else []
-  known |= set(there)
+  # Data sets that were prepared by a builder of the user's own.
+  prepared = _data_sets(data_dir) if data_dir else []
+  known |= set(prepared)
   base = name.split("/", maxsplit=1)[0].split(":", maxsplit=1)[0]
   found = names.match(base, sorted(known))
-  # Asked of TFDS, an unknown name would be looked for on the network.
+  # TFDS would look for an unknown name on the network.
   if found is None:
     raise names.unknown(name, sorted({*known, "digits"}), kinds)
   name = found + name[len(base) :]
@@ -51,7 +65,7 @@ def open_builder(name: str, data_dir: str | None, kinds: Sequence[str]) -> Any:
       f"TFDS cannot open {name!r}: {validation.reason(e)}"
     ) from e
   if not builder.is_prepared():
-    hint = f"; {data_dir} holds {validation.some(there)}" if there else ""
+    hint = f"; {data_dir} holds {validation.some(prepared)}" if prepared else ""
     if validation.exists(found, "dir") and "folder" in kinds:
       hint += f"; for the folder {found} here, write folder:{found}"
     raise validation.InputError(
@@ -63,7 +77,7 @@ def open_builder(name: str, data_dir: str | None, kinds: Sequence[str]) -> Any:
 
 
 def _data_sets(data_dir):
-  """Names of the folders in it."""
+  """Returns the names of the folders in `data_dir`."""
   try:
     with os.scandir(data_dir) as found:
       return sorted(e.name for e in found if e.name[0] != "." and e.is_dir())
@@ -74,7 +88,7 @@ def _data_sets(data_dir):
 
 
 def _refuse_own_folder(base, data_dir):
-  """Refuses a data set's own folder, where its parent is meant."""
+  """Refuses the folder of a data set itself, where its parent is needed."""
   if data_dir is None or validation.exists(os.path.join(data_dir, base), "dir"):
     return
   here = pathlib.Path(data_dir)
@@ -85,7 +99,8 @@ def _refuse_own_folder(base, data_dir):
   folder = os.path.normpath(data_dir)
   if len(folder.split(os.sep)) <= 3:
     folder = os.path.abspath(folder)
-  for _ in range(3):  # the data set's, its configuration's, its version's
+  # Up to three levels: the data set's, its configuration's, its version's.
+  for _ in range(3):
     if os.path.basename(folder) == base:
       parent = os.path.dirname(folder)
       raise validation.InputError(
@@ -122,22 +137,35 @@ def load(
   data_dir: str | None,
   target: str | None,
   ignored: Sequence[int],
+  *,
+  forms: Mapping[str, str],
 ) -> dataset_lib.Dataset:
-  """Opens a TFDS data set with one image and one label, or targets.
+  """Opens a TFDS data set of images with one label each, or targets.
 
   Args:
     name: of the data set.
-    split: of it, slices included.
-    data_dir: where it is.
+    split: of the data set, perhaps with a slice.
+    data_dir: folder with TFDS data sets.
     target: numeric feature with real-valued targets, instead of the label.
     ignored: labels of examples that are left out.
+    forms: how the names of other kinds of data are written, by their prefixes;
+      for advice.
 
   Raises:
     InputError: if there is no such data set or split, or it has other features.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax.data import tfds
+    >>> try:
+    ...   tfds.load("hf://o/n", "train", None, None, (), forms={})
+    ... except leep_jax.InputError as error:
+    ...   print(error)
+    unknown data set 'hf://o/n': those of the Hugging Face hub are not read ...
   """
   import tensorflow_datasets as tfds
 
-  builder = open_builder(name, data_dir, ("folder", "npz"))
+  builder = open_builder(name, data_dir, forms)
   name = _full_name(name, builder)
   features = builder.info.features
   if not hasattr(features, "items"):
@@ -151,7 +179,7 @@ def load(
     label_key = _numeric_feature(features, target, name)
   source = _source(builder, name, split)
   shape = features[image_key].shape
-  if shape[2] == 4:
+  if shape[2] == 4:  # `images.to_8_bits` removes transparency
     shape = (*shape[:2], 3)
   label = features[label_key]
   classes = label.num_classes if target is None else 0
@@ -191,17 +219,19 @@ def load(
 
 
 def _full_name(name, builder):
-  """The name as TFDS writes it, with what was said of the configuration."""
+  """Returns TFDS's spelling of the name, with the user's configuration."""
   base = name.split("/")[0].split(":")[0]
   return builder.name + name[len(base) :]
 
 
 def _note_images(name, source, image_key):
-  """Says what is unusual in a sample of images."""
-  places = np.unique(np.linspace(0, max(len(source) - 1, 0), 8).astype(int))
+  """Notes what is unusual in a sample of images."""
+  sample = np.unique(np.linspace(0, max(len(source) - 1, 0), 8).astype(int))
   try:
-    rows = source.__getitems__(places.tolist()) if len(source) else []
-  except Exception:  # named when it is read
+    rows = source.__getitems__(sample.tolist()) if len(source) else []
+  except (
+    Exception
+  ):  # reading these images later raises an error with their name
     return
   found = [row[image_key] for row in rows]
   transparent = [
@@ -214,7 +244,7 @@ def _note_images(name, source, image_key):
 
 
 def _ranges(builder, split):
-  """The parts of whole splits that a split is."""
+  """Returns the ranges of examples that a split consists of."""
   import tensorflow_datasets as tfds
 
   sizes = {
@@ -270,7 +300,7 @@ def _feature(features, kind, name, dataset):
 
 
 def _no_class_label(feature, name, dataset):
-  """What a label is instead of a ClassLabel, and what to do."""
+  """Says what a label is instead of a ClassLabel, and what to do."""
   kind = type(feature).__name__
   if is_scalar(feature, "biuf"):
     kind = np.dtype(feature.np_dtype).name
@@ -291,7 +321,23 @@ def _no_class_label(feature, name, dataset):
 
 
 def leaves(builder: Any) -> dict[str, Any]:
-  """Returns features by path, such as `attributes/Smiling`."""
+  """Returns the features of a TFDS data set by path: `attributes/Smiling`.
+
+  Args:
+    builder: of the data set.
+
+  Example:
+    >>> import types
+    >>> import numpy as np
+    >>> import tensorflow_datasets
+    >>> from leep_jax.data import tfds
+    >>> kinds = tensorflow_datasets.features
+    >>> features = kinds.FeaturesDict(
+    ...   {"id": kinds.Text(), "attributes": {"hat": kinds.Scalar(np.bool_)}})
+    >>> info = types.SimpleNamespace(features=features)
+    >>> sorted(tfds.leaves(types.SimpleNamespace(info=info)))
+    ['attributes/hat', 'id']
+  """
   import tensorflow_datasets as tfds
 
   features = builder.info.features
@@ -301,7 +347,7 @@ def leaves(builder: Any) -> dict[str, Any]:
 
 
 def _leaves(tree, kind, folder=""):
-  """Yields what nested dictionaries of a kind hold, each with its path."""
+  """Yields the path and the value of each leaf of nested dictionaries."""
   for key, value in tree.items():
     if isinstance(value, kind):
       yield from _leaves(value, kind, f"{folder}{key}/")
@@ -309,34 +355,74 @@ def _leaves(tree, kind, folder=""):
       yield folder + key, value
 
 
-def is_yes_or_no(feature: Any) -> bool:
-  """Returns whether a feature is boolean, or a label of two classes."""
+def is_binary(feature: Any) -> bool:
+  """Returns whether a feature is boolean, or a label of two classes.
+
+  Example:
+    >>> import tensorflow_datasets
+    >>> from leep_jax.data import tfds
+    >>> [
+    ...   tfds.is_binary(tensorflow_datasets.features.ClassLabel(num_classes=n))
+    ...   for n in (2, 10)
+    ... ]
+    [True, False]
+  """
   import tensorflow_datasets as tfds
 
   if isinstance(feature, tfds.features.ClassLabel):
-    return feature.num_classes == 2
+    return bool(feature.num_classes == 2)
   return is_scalar(feature, "b")
 
 
 def is_scalar(feature: Any, kinds: str) -> bool:
-  """Returns whether a feature is one number of these kinds, NumPy's letters."""
-  return feature.shape == () and np.dtype(feature.np_dtype).kind in kinds
+  """Returns whether a feature is a single number of certain kinds.
+
+  Args:
+    feature: of TFDS.
+    kinds: NumPy's letters: b, i, u and f for booleans, integers, unsigned ones
+      and floats.
+
+  Example:
+    >>> import numpy as np
+    >>> import tensorflow_datasets
+    >>> from leep_jax.data import tfds
+    >>> feature = tensorflow_datasets.features.Scalar(np.bool_)
+    >>> tfds.is_scalar(feature, "b"), tfds.is_scalar(feature, "iu")
+    (True, False)
+  """
+  scalar = feature.shape == ()
+  return scalar and np.dtype(feature.np_dtype).kind in kinds
 
 
 def read_features(
   builder: Any, name: str, split: str, paths: Sequence[str]
 ) -> Iterator[list[int]]:
-  """Yields integers of each example: images are not decoded.
+  """Yields the integers of each example, without decoding its image.
 
   Args:
     builder: of the data set.
     name: of the data set.
-    split: of it.
-    paths: of features that are one boolean or integer each.
+    split: of the data set.
+    paths: of features that are one boolean or integer each, see `leaves`.
 
   Raises:
     InputError: if there is no such split.
     DataError: if it cannot be read.
+
+  Example:
+    >>> import types
+    >>> import leep_jax
+    >>> from leep_jax.data import tfds
+    >>> def as_data_source(split, **_):
+    ...   raise ValueError("no such split")
+    >>> builder = types.SimpleNamespace(
+    ...   as_data_source=as_data_source, info=types.SimpleNamespace(
+    ...     splits=["train", "test"]))
+    >>> try:
+    ...   next(tfds.read_features(builder, "mine", "val", ["label"]))
+    ... except leep_jax.InputError as error:
+    ...   print(error)
+    cannot take split 'val' of mine: it has train, test; slices are written ...
   """
   import tensorflow_datasets as tfds
 
@@ -346,8 +432,8 @@ def read_features(
     split,
     deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES,
   )
-  # A dictionary of the chosen features alone. (TFDS's own PartialDecoding
-  # needs TensorFlow.)
+  # A dictionary of the chosen features alone, as nothing else is decoded then.
+  # TFDS has PartialDecoding for it, which needs TensorFlow.
   known = leaves(builder)
   wanted: dict[str, Any] = {}
   for path in paths:
@@ -357,6 +443,7 @@ def read_features(
       inside = inside.setdefault(folder, {})
     inside[last] = known[path]
   features = tfds.features.FeaturesDict(wanted)
+  # 1,024 records at a time: images of a full split may not fit in memory.
   for start in range(0, len(source), 1024):
     stop = min(start + 1024, len(source))
     try:

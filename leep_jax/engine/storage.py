@@ -152,26 +152,26 @@ class HostArrays(Store):
   def __init__(self, arrays: dict[str, Any]):
     self._arrays = arrays
 
-  def keys(self):
+  def keys(self) -> Iterable[str]:
     return self._arrays
 
-  def shape(self, key):
+  def shape(self, key: str) -> tuple[int, ...]:
     return self._arrays[key].shape
 
-  def array(self, key):
+  def array(self, key: str) -> np.ndarray:
     array = self._arrays[key]
     return array if isinstance(array, np.ndarray) else array.array()
 
-  def only(self, key, *, name):
+  def only(self, key: str, *, name: str) -> Store:
     return HostArrays({name: self._arrays[key]})
 
-  def host_chunks(self, key):
+  def host_chunks(self, key: str) -> Iterator[np.ndarray] | None:
     array = self._arrays[key]
     if array.dtype not in (np.float32, np.float64):
       return None
     return iter([array]) if isinstance(array, np.ndarray) else self.chunks(key)
 
-  def is_wide(self, key):
+  def is_wide(self, key: str) -> bool:
     dtype = self._arrays[key].dtype
     # Integers too: float32 represents those up to 2^24 only.
     return dtype.kind in "iu" or (dtype.kind == "f" and dtype.itemsize > 4)
@@ -191,12 +191,14 @@ class HostArrays(Store):
     unit = max(1 << (enough - 1).bit_length() >> 3, 1)
     return min(-(-enough // unit) * unit, 1 << (most.bit_length() - 1))
 
-  def chunks(self, key):
+  def chunks(self, key: str) -> Iterator[np.ndarray]:
     step = self._rows([key]) * programs.device_count()
     for start in range(0, self.shape(key)[0], step):
       yield self._arrays[key][start : start + step]
 
-  def batches(self, keys, context):
+  def batches(
+    self, keys: list[str], context: BatchContext
+  ) -> Iterator[batch_lib.Batch]:
     rows = self._rows(keys, times=_GROUPED_FACTOR if context.grouped else 1)
     step = rows * programs.device_count()
     for start in range(0, len(context.labels), step):
@@ -239,24 +241,26 @@ class DeviceArrays(Store):
     self._parts = [arrays for arrays, _ in parts]
     self._counts = [count for _, count in parts]
 
-  def keys(self):
+  def keys(self) -> Iterable[str]:
     return self._parts[0]
 
-  def shape(self, key):
+  def shape(self, key: str) -> tuple[int, ...]:
     return (sum(self._counts), self._parts[0][key].shape[2])
 
-  def chunks(self, key):
+  def chunks(self, key: str) -> Iterator[np.ndarray]:
     for part, count in zip(self._parts, self._counts, strict=True):
       yield on_host(part[key])[:count]
 
-  def array(self, key):
+  def array(self, key: str) -> np.ndarray:
     return np.concatenate(list(self.chunks(key)))
 
-  def only(self, key, *, name):
+  def only(self, key: str, *, name: str) -> Store:
     parts = [{name: arrays[key]} for arrays in self._parts]
     return DeviceArrays(list(zip(parts, self._counts, strict=True)))
 
-  def batches(self, keys, context):
+  def batches(
+    self, keys: list[str], context: BatchContext
+  ) -> Iterator[batch_lib.Batch]:
     start = 0
     # Parts are batches: nothing is copied.
     for part, count in zip(self._parts, self._counts, strict=True):

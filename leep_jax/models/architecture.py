@@ -9,38 +9,39 @@ from flax import nnx
 
 from leep_jax.models.preprocessing import Preprocessing
 
-# Substitutions (pattern, replacement), applied in order to a name in a file:
-# they make the published name. Names with "#0", "#1", ... at their end are
-# pieces of one tensor, joined along the first axis.
-Names = tuple[tuple[str, str | Callable[[re.Match], str]], ...]
+# Substitutions (pattern, replacement) that turn the names in a file into the
+# published names; all are applied, in this order. Names that then end in "#0",
+# "#1", ... are pieces of one tensor, to be joined along the first axis.
+Names = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 
-# Of the red, green and blue values, in [0, 1], of ImageNet's training images.
-# Nearly all publishers of weights use these numbers.
+# Mean and standard deviation of red, green and blue in ImageNet's training
+# images, in [0, 1]. Nearly all publishers of weights use these numbers.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-  """A network definition, and what checkpoints of it need.
+  """A network definition, and how checkpoints of it are read.
 
   Attributes:
     build: `(num_classes, *, rngs, **options) -> nnx.Module`; called on images
       `[B, H, W, 3]` it gives `(logits [B, Z], features [B, D])`.
     head: published name of the last layer's weight, `[Z, D]`. Its shape tells
       how many classes a checkpoint has.
-    preprocessing: of images, for a checkpoint without a configuration.
+    preprocessing: of images, if the checkpoint has no configuration.
     min_image_size: smallest side of an image, in pixels.
     fixed_image_size: whether images must have the side of `preprocessing`.
-    names: what other publishers call its tensors, see `Names`.
-    options: what a checkpoint's configuration may say to `build`: `norm_eps`,
-      `head_norm_eps`, `num_heads`, `tf_padding`.
-    stated: what the configurations of such a network must say, by their keys,
-      where they say it: a value, or the range from 0 to a bound.
-    timm: what timm's configurations call it. Other networks have tensors of the
-      same names (ResNets with blurred pooling), so others are refused.
-    transformers: the `model_type` of transformers' configurations.
-    pool: what timm's configurations call the pooling before the head.
+    names: translates the names of tensors that other publishers use.
+    options: the arguments of `build` that a checkpoint's configuration may set:
+      `norm_eps`, `head_norm_eps`, `num_heads`, `tf_padding`.
+    stated: sizes of the network, by the keys of configurations: a configuration
+      that has such a key must state this value, or one in this range.
+    timm: names of the network in timm's configurations. A configuration with
+      another name is refused: other networks may have tensors of the same names
+      and shapes, such as ResNets with blurred pooling.
+    transformers: the `model_type` in transformers' configurations.
+    pool: name of the pooling before the head in timm's configurations.
 
   Example:
     >>> from leep_jax.models import resnet

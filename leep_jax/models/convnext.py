@@ -73,7 +73,7 @@ class Stage(nnx.Module):
   """
 
   def __init__(self, inputs: int, outputs: int, depth: int, *, rngs: nnx.Rngs):
-    self.downsample: nnx.List = nnx.List([])
+    self.downsample: nnx.List[nnx.Module] = nnx.List([])
     if inputs != outputs:  # in all stages but the first, which follows the stem
       self.downsample = nnx.List(
         [

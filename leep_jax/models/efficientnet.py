@@ -88,12 +88,12 @@ class MBConv(nnx.Module):
       self.conv_pw = layers.conv(wide, outputs, 1, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    y = x
+    y: jax.Array = x
     if self.expands:
       y = nnx.silu(self.bn1(self.conv_pw(y)))
       y = self.se(nnx.silu(self.bn2(self.conv_dw(y))))
-      # No activation after the projection: it would lose what the few channels
-      # hold below 0.
+      # No activation after the projection: it would set the negative values of
+      # the few channels to 0, which loses information.
       y = self.bn3(self.conv_pwl(y))
     else:
       y = self.se(nnx.silu(self.bn1(self.conv_dw(y))))

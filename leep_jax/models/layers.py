@@ -153,7 +153,8 @@ def max_pool(
   # An image of even side lacks one pixel for the last window.
   ends = [1 - size % 2 if after is None else after for size in x.shape[1:3]]
   padding = [(before, end) for end in ends]
-  return nnx.max_pool(x, (3, 3), strides=(2, 2), padding=padding)
+  pooled: jax.Array = nnx.max_pool(x, (3, 3), strides=(2, 2), padding=padding)
+  return pooled
 
 
 class SqueezeExcite(nnx.Module):

@@ -1,8 +1,9 @@
 """MobileNet V1 (Howard et al., 2017) at four widths, in Flax NNX.
 
 Depthwise 3x3 and pointwise 1x1 convolutions with ReLU6; attributes have timm's
-names. `tf_padding` is for weights that were trained in TensorFlow: it pads as
-TensorFlow does.
+names. With `tf_padding`, convolutions pad as TensorFlow does, for weights that
+were trained there.
+
 Images are `[B, H, W, 3]`, normalised, with sides of at least 32 pixels.
 """
 
@@ -84,7 +85,7 @@ class MobileNetV1(nnx.Module):
       3, inputs, 3, stride=2, padding=padding, rngs=rngs
     )
     self.bn1 = layers.batch_norm(inputs, eps=norm_eps, rngs=rngs)
-    stages: list[nnx.List] = []
+    stages: list[nnx.List[SeparableBlock]] = []
     for depth, channels in _STAGES:
       blocks = []
       for i in range(depth):
@@ -111,8 +112,8 @@ class MobileNetV1(nnx.Module):
     return self.classifier(features), features
 
 
-# Stage and block of each block in order: transformers numbers them through, and
-# its depthwise and pointwise convolutions have numbers of their own.
+# Stage and index of all blocks in order. transformers counts depthwise and
+# pointwise convolutions through all stages, two a block.
 _BLOCKS = [(s, b) for s, (depth, _) in enumerate(_STAGES) for b in range(depth)]
 
 
@@ -148,7 +149,7 @@ ARCHITECTURES = {
     options=("norm_eps", "tf_padding"),
     stated={
       "depth_multiplier": percent / 100,
-      # It is a bound that no layer here goes below.
+      # A lower bound of channels, which no layer here goes below.
       "min_depth": range(32 * percent // 100 + 1),
     },
     timm=(f"mobilenetv1_{percent:03}",),

@@ -11,7 +11,7 @@ import numpy as np
 from leep_jax import validation
 from leep_jax.models import resize
 
-# How a crop that cannot be centred begins.
+# Rounds the corner of a crop that cannot be centred to the pixel.
 _ORIGINS: dict[str, Callable[[float], int]] = {
   "round": round,
   "floor": math.floor,
@@ -19,11 +19,11 @@ _ORIGINS: dict[str, Callable[[float], int]] = {
 
 
 def _check_unit(mean, std):
-  """Refuses what can only be of pixels in 0..255, half of a pair too."""
+  """Refuses a mean or deviation of pixels in 0..255, instead of [0, 1]."""
   wrong = {
     name: max(values, key=abs)
     for name, values in (("mean", mean), ("std", std))
-    # Rounding may have left a little more than 1.
+    # A deviation of 1 may have become a little more by rounding.
     if max(map(abs, values)) > 1.001
   }
   if not wrong:
@@ -40,23 +40,23 @@ def _check_unit(mean, std):
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-  """What a network expects of an image: the evaluation its weights had.
+  """Prepares images as in the evaluation of a network's weights.
 
-  The shorter side is resized to `image_size / crop` and the centre is taken,
-  to the pixel as torchvision's `Resize` and `CenterCrop` do on Pillow images,
-  or as the image processors of transformers do.
+  The shorter side is resized to `image_size / crop` and the centre is kept. The
+  pixels equal those of torchvision's `Resize` and `CenterCrop` on Pillow
+  images, or those of transformers' image processors.
 
   Attributes:
-    image_size: side of the square network input in pixels, or None to feed
-      images at the size they have.
-    mean: per-channel mean of pixels scaled to [0, 1].
-    std: per-channel standard deviation of pixels scaled to [0, 1].
+    image_size: side of the square network input in pixels; None if images are
+      not resized.
+    mean: mean of each channel of pixels in [0, 1].
+    std: standard deviation of each channel of pixels in [0, 1].
     crop: the part of the resized image's shorter side that is kept, in
       (0, 1].
-    interpolation: how images are resized, one of `resize.INTERPOLATIONS`.
-    squash: whether both sides are resized to `image_size / crop`, whatever
-      their ratio.
-    crop_origin: how half a pixel at the crop's top left corner is rounded:
+    interpolation: name of the filter, one of `resize.INTERPOLATIONS`.
+    squash: whether both sides are resized to `image_size / crop`, so that the
+      aspect ratio changes.
+    crop_origin: how half a pixel of the crop's top left corner is rounded:
       "round" to the even number, as torchvision and timm do, or "floor", as
       transformers does.
 
@@ -79,7 +79,7 @@ class Preprocessing:
   squash: bool = False
   crop_origin: str = "round"
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     for name in ("mean", "std"):
       values = np.ravel(getattr(self, name)).astype(float)
       object.__setattr__(self, name, tuple(values.tolist()))
@@ -121,19 +121,19 @@ class Preprocessing:
 
   @property
   def takes_any_range(self) -> bool:
-    """Whether floats need not be in [0, 1]: nothing is normalised here."""
+    """Whether floats may be outside [0, 1], as nothing is normalised."""
     return not any(self.mean) and all(value == 1 for value in self.std)
 
   @property
   def fitted(self) -> "Preprocessing":
-    """What is left to do for images that `fit` has brought to size."""
+    """The normalisation alone, for images that `fit` has resized."""
     return Preprocessing(mean=self.mean, std=self.std)
 
   def __call__(self, images: jax.Array) -> jax.Array:
-    """Resizes, crops, repeats grey channels and normalises; on the device.
+    """Resizes, crops, repeats grey channels and normalises, on the device.
 
-    Pillow rounds to whole levels. So do uint8 images that shrink; enlarged
-    ones and floats keep their fractions.
+    Images of uint8 that shrink are rounded to integers, as Pillow does.
+    Enlarged images and floats are not rounded.
 
     Args:
       images: `[B, H, W, C]`, uint8 in 0..255 or floating point in [0, 1];
@@ -142,11 +142,11 @@ class Preprocessing:
     Returns:
       `[B, image_size, image_size, len(mean)]` float32.
     """
-    levels = images.dtype == jnp.uint8
-    x = jnp.asarray(images) if levels else jnp.asarray(images, jnp.float32)
+    is_uint8 = images.dtype == jnp.uint8
+    x = jnp.asarray(images) if is_uint8 else jnp.asarray(images, jnp.float32)
     if self.image_size is not None:
-      x = self._resize(x, self.image_size, levels)
-    if levels:
+      x = self._resize(x, self.image_size, is_uint8)
+    if is_uint8:
       x = x.astype(jnp.float32) / 255
     channels = len(self.mean)
     if x.shape[3] != channels:
@@ -156,7 +156,7 @@ class Preprocessing:
     )
     return (x - mean) / std
 
-  def _resize(self, images, side, levels):
+  def _resize(self, images, side, is_uint8):
     size = images.shape[1:3]
     new_size, corner = self._geometry(side, *size)
     kept = [slice(start, start + side) for start in corner]
@@ -166,30 +166,33 @@ class Preprocessing:
       resize.matrix(old, new, self.interpolation)[part]
       for old, new, part in zip(size, new_size, kept, strict=True)
     )
-    limit = 255 if levels else None if self.takes_any_range else 1.0
-    whole = levels and _shrinks(size, new_size)
-    return resize.resize(images, rows, columns, limit=limit, whole=whole)
+    # Filters with negative weights overshoot: results are clipped to the range
+    # of pixels, as Pillow does, where pixels have a range.
+    limit = 255 if is_uint8 else None if self.takes_any_range else 1.0
+    rounded = is_uint8 and _shrinks(size, new_size)
+    return resize.resize(images, rows, columns, limit=limit, rounded=rounded)
 
   def _geometry(self, side, height, width):
-    """The size to resize to, and the top left corner of the crop in it."""
+    """Returns the new size, and the top left corner of the crop in it."""
     short, shorter = math.floor(side / self.crop), min(height, width)
     size = (short, short)
     if not self.squash:
       size = (int(short * height / shorter), int(short * width / shorter))
-    whole = _ORIGINS[self.crop_origin]
-    return size, tuple(whole((length - side) / 2) for length in size)
+    origin = _ORIGINS[self.crop_origin]
+    return size, tuple(origin((length - side) / 2) for length in size)
 
   def fit(self, image: np.ndarray) -> np.ndarray:
     """Resizes and crops one image on the host, with Pillow.
 
-    Whole levels or fractions are kept as on the device.
+    Images of a folder differ in size: they cannot be stacked for the device
+    before they are resized. The result is rounded where it would be there.
 
     Args:
       image: `[H, W, C]` uint8 of any size.
 
     Returns:
-      `[image_size, image_size, C]`, which `fitted` takes: float32 in [0, 1]
-      where the image is enlarged, uint8 where a side shrinks or none changes.
+      `[image_size, image_size, C]`, for `fitted`: float32 in [0, 1] if the
+      image is enlarged, uint8 if a side shrinks or none changes.
 
     Raises:
       InputError: if `image_size` is None, or the image is not as above.
@@ -211,9 +214,9 @@ class Preprocessing:
     enlarged = new_size != size and not _shrinks(size, new_size)
     how = PIL.Image.Resampling[self.interpolation.upper()]
 
-    def bring(part):
-      # Width first: from version 13 on, Pillow would begin tall images with
-      # their height, unlike when published networks were evaluated.
+    def resized(part: np.ndarray) -> np.ndarray:
+      # Width first, as Pillow did when published networks were evaluated. From
+      # version 13 on it begins with the height of tall images.
       for height in (size[0], new_size[0]):
         picture = PIL.Image.fromarray(part)
         part = np.asarray(picture.resize((new_size[1], height), how))
@@ -221,14 +224,16 @@ class Preprocessing:
       return part[top : top + side, left : left + side].copy()
 
     if image.shape[2] == 3 and not enlarged:
-      return bring(image)
-    # One by one: a second or fourth channel would be taken for alpha, and only
-    # single ones can be float32.
+      return resized(image)
+    # Channel by channel: Pillow takes a second or fourth channel for alpha, and
+    # has float32 images of one channel only.
     if enlarged:
       image = image.astype(np.float32)
-    parts = [bring(part) for part in np.moveaxis(image, 2, 0)]
+    parts = [resized(part) for part in np.moveaxis(image, 2, 0)]
     fitted = np.stack(parts, axis=2)
-    return fitted / 255 if enlarged else fitted
+    if enlarged:
+      fitted = fitted / np.float32(255)
+    return fitted
 
 
 def _shrinks(size, new_size):

@@ -1,8 +1,9 @@
-"""Resizing on the device, bit for bit as Pillow does.
+"""Resizes images on the device, to the same bits as Pillow.
 
 Pre-trained networks are evaluated on images that Pillow resized. Its filters
-are linear and separable, so that the weights of each axis form a matrix; it has
-few diagonals, and these are what is added up.
+are linear and separable: along each axis, the new pixels are the product of a
+matrix and the old ones. Each row has few numbers that are not 0, around the
+diagonal, and only these are multiplied.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import numpy as np
 
 from leep_jax import validation
 
-# The fraction bits of Pillow's weights for 8-bit images.
+# Pillow's weights for 8-bit images are integers, in units of 2^-22.
 _BITS = 22
 
 
@@ -27,13 +28,14 @@ def _bilinear(x):
 
 
 def _hamming(x):
-  # These constants are of single precision in Pillow.
+  # Pillow has these two constants in single precision.
   a, b = float(np.float32(0.54)), float(np.float32(0.46))
   window = a + b * np.cos(np.pi * x)
   return np.where(np.abs(x) < 1, np.sinc(x) * window, 0)
 
 
 def _bicubic(x):
+  # Keys' cubic convolution (1981); PyTorch and OpenCV have a = -0.75.
   a, x = -0.5, np.abs(x)
   near = ((a + 2) * x - (a + 3)) * x * x + 1
   far = (((x - 5) * x + 8) * x - 4) * a
@@ -44,8 +46,8 @@ def _lanczos(x):
   return np.where((x >= -3) & (x < 3), np.sinc(x) * np.sinc(x / 3), 0)
 
 
-# By Pillow's names: the kernel and its support, in pixels of the output where
-# images shrink, else of the input. The nearest pixel is taken without one.
+# Pillow's names, the kernels, and the kernels' supports: half the width, in
+# pixels of the output if images shrink, else of the input. "nearest" has none.
 INTERPOLATIONS: dict[
   str, tuple[Callable[[np.ndarray], np.ndarray] | None, float]
 ] = {
@@ -60,14 +62,11 @@ INTERPOLATIONS: dict[
 
 @functools.lru_cache(maxsize=64)
 def matrix(size: int, new_size: int, interpolation: str) -> np.ndarray:
-  """Returns what resizing one axis multiplies it by.
-
-  Operations are in Pillow's order: where a kernel ends at a pixel's centre,
-  rounding decides whether that pixel counts.
+  """Returns the matrix that resizes one axis.
 
   Args:
-    size: pixels along the axis.
-    new_size: pixels along it afterwards.
+    size: number of pixels along the axis.
+    new_size: number of pixels after resizing.
     interpolation: one of `INTERPOLATIONS`.
 
   Returns:
@@ -75,16 +74,26 @@ def matrix(size: int, new_size: int, interpolation: str) -> np.ndarray:
 
   Raises:
     InputError: if there is no such interpolation.
+
+  Example:
+    >>> from leep_jax.models import resize
+    >>> resize.matrix(4, 2, "box")
+    array([[0.5, 0.5, 0. , 0. ],
+           [0. , 0. , 0.5, 0.5]])
   """
   if interpolation not in INTERPOLATIONS:
     raise validation.unknown("interpolation", interpolation, INTERPOLATIONS)
   kernel, support = INTERPOLATIONS[interpolation]
   scale = size / new_size
   if kernel is None:
-    place = np.cumsum(np.r_[scale * 0.5, np.full(new_size - 1, scale)])
+    # Pillow adds up the steps: products would be rounded otherwise.
+    at = np.cumsum(np.r_[scale * 0.5, np.full(new_size - 1, scale)])
     weights = np.zeros((new_size, size))
-    weights[np.arange(new_size), np.minimum(place.astype(int), size - 1)] = 1
+    weights[np.arange(new_size), np.minimum(at.astype(int), size - 1)] = 1
   else:
+    # The operations are in Pillow's order: if a kernel ends at a pixel's
+    # centre, rounding decides whether that pixel counts. Where images shrink,
+    # the kernel is stretched, so that it averages.
     stretch = max(scale, 1.0)
     centre = ((np.arange(new_size) + 0.5) * scale)[:, None]
     reach = support * stretch
@@ -104,48 +113,59 @@ def resize(
   columns: np.ndarray,
   *,
   limit: float | None = None,
-  whole: bool = False,
+  rounded: bool = False,
 ) -> jax.Array:
   """Multiplies images by the matrices of both axes, the width's first.
 
   Args:
-    images: `[B, H, W, C]`, uint8 or float32; whole numbers where `whole`.
+    images: `[B, H, W, C]`, uint8 or float32; with `rounded`, integers.
     rows: `[new H, H]`, rows of a `matrix`.
     columns: `[new W, W]`, rows of a `matrix`.
-    limit: each pass is clipped to `[0, limit]`, unless it is None.
-    whole: whether each pass gives whole numbers, in the arithmetic of Pillow
-      for 8 bits.
+    limit: the result of each axis is clipped to `[0, limit]`, unless None.
+    rounded: whether the result of each axis is rounded to integers, in Pillow's
+      arithmetic for 8 bits.
 
   Returns:
     `[B, new H, new W, C]` float32.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.models import resize
+    >>> halve = resize.matrix(4, 2, "bilinear")
+    >>> images = np.arange(16).reshape(1, 4, 4, 1)
+    >>> resize.resize(images, halve, halve, rounded=True)[0, :, :, 0].tolist()
+    [[4.0, 5.0], [10.0, 11.0]]
   """
-  used = np.flatnonzero(rows.any(axis=0))  # the others are cropped away
+  # Rows of pixels that only the cropped part needs are left out.
+  used = np.flatnonzero(rows.any(axis=0))
   images = images[:, used[0] : used[-1] + 1]
-  images = _pass(images, columns, 2, limit, whole)
-  images = _pass(images, rows[:, used[0] : used[-1] + 1], 1, limit, whole)
+  images = _multiply(images, columns, 2, limit, rounded)
+  images = _multiply(images, rows[:, used[0] : used[-1] + 1], 1, limit, rounded)
   return images.astype(jnp.float32)
 
 
-def _pass(images, weights, axis, limit, whole):
-  """Multiplies one axis by a matrix of few diagonals.
+def _multiply(images, weights, axis, limit, rounded):
+  """Multiplies one axis by a matrix, whose rows are short bands.
 
-  Products of whole matrices do more work, and float32 cannot hold Pillow's sums
-  of 30 bits: it would round halves at random.
+  A product with the full matrix would do more work. It would also need float32,
+  which has 24 bits where Pillow's sums have 30: halves would be rounded at
+  random.
   """
   size = weights.shape[1]
   first = (weights != 0).argmax(axis=1)
   last = size - 1 - (weights != 0)[:, ::-1].argmax(axis=1)
   shape = tuple(-1 if i == axis else 1 for i in range(4))
-  dtype = jnp.int32 if whole else jnp.float32
-  if whole:
+  dtype = jnp.int32 if rounded else jnp.float32
+  if rounded:
     weights = np.rint(weights * (1 << _BITS))
-  total = jnp.asarray(1 << (_BITS - 1) if whole else 0, dtype)
+  # Half a unit is added first, so that the shift below rounds.
+  total = jnp.asarray(1 << (_BITS - 1) if rounded else 0, dtype)
   for offset in range(max(last - first) + 1):
     pixel = np.minimum(first + offset, size - 1)
     weight = np.take_along_axis(weights, pixel[:, None], axis=1)
     weight = np.where(first + offset <= last, weight[:, 0], 0)
     pixels = jnp.take(images, pixel, axis=axis).astype(dtype)
     total += pixels * jnp.asarray(weight, dtype).reshape(shape)
-  if whole:
+  if rounded:
     total >>= _BITS
   return total if limit is None else jnp.clip(total, 0, limit)

@@ -142,7 +142,9 @@ class ResNet(nnx.Module):
 
 # Blocks of each stage; two or three convolutions each, and the first and last
 # layer, add up to the depth.
-_DEPTHS: dict[int, tuple] = {
+_DEPTHS: dict[
+  int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]
+] = {
   18: (BasicBlock, (2, 2, 2, 2)),
   34: (BasicBlock, (3, 4, 6, 3)),
   50: (Bottleneck, (3, 4, 6, 3)),
@@ -152,7 +154,7 @@ _DEPTHS: dict[int, tuple] = {
 
 
 def _stage(match):
-  """transformers counts stages and layers of a block from 0."""
+  """Renames a stage: transformers counts from 0 what is counted from 1 here."""
   stage, block, rest = match.groups()
   return f"layer{int(stage) + 1}.{block}.{rest}"
 
@@ -164,8 +166,8 @@ def _layer(match):
 
 
 _KINDS = {"convolution": "0", "normalization": "1"}
-# A stage of transformers' has layers that are blocks here, each with `layer.0`,
-# `layer.1`, ... of a convolution and a norm.
+# What transformers calls layers of a stage are blocks here. Each has `layer.0`,
+# `layer.1`, ..., which consist of a convolution and a norm.
 _TRANSFORMERS: Names = (
   (r"^resnet\.embedder\.embedder\.convolution\.", "conv1."),
   (r"^resnet\.embedder\.embedder\.normalization\.", "bn1."),

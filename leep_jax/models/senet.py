@@ -55,7 +55,7 @@ class SEBottleneck(nnx.Module):
       activation=nnx.relu,
       rngs=rngs,
     )
-    self.downsample: nnx.List = nnx.List([])
+    self.downsample: nnx.List[nnx.Module] = nnx.List([])
     if shortcut:  # the side of its kernel; 0 if it is the input itself
       self.downsample = nnx.List(
         [

@@ -15,13 +15,22 @@ from leep_jax.models import layers
 from leep_jax.models.architecture import Architecture, Names, imagenet
 
 _DEPTH = 12
-_HEAD_WIDTH = 64
-_PATCH = 16
+_HEAD_WIDTH = 64  # of the paper's networks, unless a configuration says another
+_PATCH = 16  # side of a patch, in pixels
 _IMAGE_SIZE = 224
 
 
 class Attention(nnx.Module):
-  """Multi-head self-attention; queries, keys and values from one product."""
+  """Multi-head self-attention; queries, keys and values from one product.
+
+  Example:
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.models import vit
+    >>> attention = vit.Attention(128, None, rngs=nnx.Rngs(0))
+    >>> attention(jnp.ones((2, 5, 128))).shape
+    (2, 5, 128)
+  """
 
   def __init__(self, width: int, num_heads: int | None, *, rngs: nnx.Rngs):
     if num_heads is not None and width % validation.at_least_1(
@@ -39,13 +48,22 @@ class Attention(nnx.Module):
     heads = self.num_heads or width // _HEAD_WIDTH
     shape = (batch, tokens, 3, heads, width // heads)
     q, k, v = jnp.moveaxis(self.qkv(x).reshape(shape), 2, 0)
-    # It divides by the square root of a head's width.
+    # This function divides by the square root of a head's width, as ViT does.
     mixed = jax.nn.dot_product_attention(q, k, v)
     return self.proj(mixed.reshape(batch, tokens, width))
 
 
 class Block(nnx.Module):
-  """Attention and an MLP, each with a norm before it and a shortcut."""
+  """Attention and an MLP, each with a norm before it and a shortcut.
+
+  Example:
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.models import vit
+    >>> block = vit.Block(128, None, eps=1e-6, rngs=nnx.Rngs(0))
+    >>> block(jnp.ones((2, 5, 128))).shape
+    (2, 5, 128)
+  """
 
   def __init__(
     self, width: int, num_heads: int | None, *, eps: float, rngs: nnx.Rngs
@@ -63,8 +81,18 @@ class Block(nnx.Module):
 class VisionTransformer(nnx.Module):
   """On images `[B, 224, 224, 3]`: logits `[B, Z]`, features `[B, D]`.
 
-  The features are the class token's, normalised. Heads are 64 wide unless
-  `num_heads` says otherwise: no tensor's shape tells how many there are.
+  The features are the normalised class token. Attention heads have a width of
+  64 unless `num_heads` is given: no tensor's shape tells how many there are.
+
+  Example:
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.sources import catalog
+    >>> model = catalog.shapes("vit_small_16", 10)  # no values
+    >>> images = jnp.zeros((2, 224, 224, 3))
+    >>> logits, features = nnx.eval_shape(lambda m: m(images), model)
+    >>> logits.shape, features.shape
+    ((2, 10), (2, 384))
   """
 
   def __init__(
@@ -95,6 +123,7 @@ class VisionTransformer(nnx.Module):
     x = self.patch_embed.proj(x)
     batch, rows, columns, width = x.shape
     x = x.reshape(batch, rows * columns, width)
+    # Cast, as the parameters may have another type than the images.
     token = jnp.broadcast_to(self.cls_token[...], (batch, 1, width))
     x = jnp.concatenate([token.astype(x.dtype), x], axis=1)
     x = x + self.pos_embed[...]
@@ -104,7 +133,7 @@ class VisionTransformer(nnx.Module):
     return self.head(features), features
 
 
-# transformers keeps queries, keys and values apart: pieces of one tensor.
+# transformers has three tensors for queries, keys and values: pieces of `qkv`.
 _TRANSFORMERS: Names = (
   (r"^vit\.embeddings\.cls_token$", "cls_token"),
   (r"^vit\.embeddings\.position_embeddings$", "pos_embed"),
@@ -140,8 +169,9 @@ _TORCHVISION: Names = (
   (r"^heads\.head\.", "head."),
 )
 
-# Google's npz files of Flax: kernels have the inputs first, and attention has
-# an axis of heads, which `checkpoints.read_tensors` removes beforehand.
+# Google's npz files, written by Flax. Their kernels have the input channels
+# first, and those of attention an axis of heads: `checkpoints.read_tensors` has
+# changed both when these names are applied.
 _GOOGLE: Names = (
   (r"^cls$", "cls_token"),
   (r"^embedding\.", "patch_embed.proj."),

@@ -1,9 +1,14 @@
 """The keys of timm's and transformers' configurations, and what each means.
 
-Every key is used (`configs.py`, `processors.py`), has a value that networks
-here have (`Family.constants`), states a size that is compared with the
-architecture's (`Family.sizes`), is refused, or changes no output: such keys are
-listed with the reason. Keys that are in no table are told to the user.
+Every key belongs to one of these groups:
+
+- it is used by `configs.py` or `processors.py`;
+- it must have the value that the networks here have (`Family.constants`);
+- it is a size that must be the architecture's (`Family.sizes`);
+- it is refused, as it asks for something that is not implemented;
+- it changes no output: such keys are listed with the reason.
+
+A note names keys of a configuration that are in none of the tables.
 """
 
 from collections.abc import Mapping
@@ -12,20 +17,27 @@ from typing import Any
 
 
 def _keys(table: Mapping[str, str]) -> frozenset[str]:
-  """All keys of a table from reasons to keys."""
+  """Returns all keys of a table from reasons to keys."""
   return frozenset(key for keys in table.values() for key in keys.split())
 
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-  """What configurations of one kind of network say.
+  """The keys of the configurations of one kind of network.
 
   Attributes:
-    constants: keys with the values that the network is computed with.
-    options: keys that are options of the network: the option's name, and the
-      value where the key is left out, or None where the architecture knows.
-    sizes: keys that `Architecture.stated` answers.
+    constants: for each key, the values that are implemented.
+    options: for each key, the option of the network that it sets, and its
+      default; None if the architecture has the default.
+    sizes: keys of sizes, separated by spaces; see `Architecture.stated`.
     irrelevant: keys that change no output of this network, by the reason.
+
+  Example:
+    >>> from leep_jax.sources import config_keys
+    >>> family = config_keys.Family(
+    ...   constants={"hidden_act": ("gelu",)}, sizes="depth width")
+    >>> sorted(family.known())
+    ['depth', 'hidden_act', 'width']
   """
 
   constants: Mapping[str, tuple[Any, ...]]
@@ -45,7 +57,7 @@ class Family:
     )
 
 
-# `config.json` of transformers: what any model may have.
+# `config.json` of transformers: keys that any model may have.
 TRANSFORMERS_USED = _keys(
   {
     "by configs.py": """
@@ -120,7 +132,7 @@ _VIT = Family(
       pooler_act pooler_output_size""",
   },
 )
-# Of an encoder with stages, which may serve as a backbone.
+# Keys of encoders with stages, which can be used as backbones.
 _STAGES = {
   "of backbones": "out_features out_indices stage_names",
   "it takes images of any size": "image_size",
@@ -193,7 +205,7 @@ TIMM_REFUSED = {
   "crop_border_pixels": "timm cuts a border off before it resizes",
 }
 
-# timm's `model_args`: what any network may have.
+# timm's `model_args`: those that any network may have.
 _ANY_ARGS = {
   "in_chans": (3,),
   "output_stride": (32,),
@@ -244,7 +256,7 @@ _MOBILENET_ARGS = Family(
   constants={**_ANY_ARGS, "act_layer": ("relu6",)}, options=_BATCH_NORM
 )
 _ANY_NETWORK = Family(constants=_ANY_ARGS)
-# By what the architecture's name begins with.
+# By the first letters of the architecture's name.
 MODEL_ARGS: Mapping[str, Family] = {
   "vit_": _VIT_ARGS,
   "deit_": _VIT_ARGS,
@@ -286,14 +298,23 @@ MODEL_ARGS: Mapping[str, Family] = {
 
 
 def model_args(architecture: str) -> Family:
-  """Returns what `model_args` may say of a network of timm."""
+  """Returns the keys that `model_args` may have for a network of timm.
+
+  Args:
+    architecture: timm's name of the network.
+
+  Example:
+    >>> from leep_jax.sources import config_keys
+    >>> config_keys.model_args("vit_small_patch16_224").options
+    {'num_heads': ('num_heads', None)}
+  """
   for start, family in MODEL_ARGS.items():
     if architecture.startswith(start):
       return family
   return _ANY_NETWORK
 
 
-# `preprocessor_config.json`: what all image processors take.
+# `preprocessor_config.json`: keys of all image processors.
 PROCESSOR_USED = _keys(
   {
     "which class": "image_processor_type feature_extractor_type",

@@ -1,8 +1,8 @@
-"""What lies beside a checkpoint: how it was evaluated, as its hub states it.
+"""Configurations beside a checkpoint: its network and how it was evaluated.
 
-`config.json` in timm's form, or `config.json` and `preprocessor_config.json` in
-transformers'. What a file leaves out is what the library that wrote it computes
-then. `config_keys.py` lists every key.
+These are `config.json` in the form of timm, or `config.json` and
+`preprocessor_config.json` in that of transformers. A value that is not stated
+has the default of the library that wrote the file. `config_keys.py` lists keys.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from leep_jax import validation
 from leep_jax.models import preprocessing as preprocessing_lib
 from leep_jax.sources import config_keys, processors
 
-# What timm does where nothing is stated.
+# timm's defaults.
 _TIMM_SIZE = (3, 224, 224)
 _TIMM_CROP = 0.875
 _TIMM_MEAN = (0.485, 0.456, 0.406)
@@ -25,9 +25,9 @@ _TIMM_STD = (0.229, 0.224, 0.225)
 
 # Names of transformers' networks without a head, or with one for another task.
 _OTHER_HEAD = re.compile(r"(Model|For(?!ImageClassification)\w+)$")
-# Keys that say in which order a network takes its channels.
+# Keys for the order of the channels.
 _CHANNELS = ("color_order", "channel_order", "input_space", "color_space")
-# Where other libraries say what is done to an image.
+# Keys under which other libraries state how images are prepared.
 _OTHER_PREPROCESSING = ("data_preprocessor", "img_norm_cfg", "preprocess_cfg")
 
 
@@ -39,11 +39,16 @@ class Config:
     preprocessing: fields of `Preprocessing`.
     num_classes: number of source classes, or None.
     options: of the network, see `Architecture.options`.
-    timm: what timm calls the network, or None.
+    timm: timm's name of the network, or None.
     transformers: the `model_type` of transformers, or None.
-    pool: what timm calls the pooling before the head, or None.
+    pool: timm's name of the pooling before the head, or None.
     network: sizes of the network, see `Architecture.stated`.
     without_probs: see `Source.without_probs`.
+
+  Example:
+    >>> from leep_jax.sources import configs
+    >>> configs.Config(num_classes=10).preprocessing  # nothing is stated
+    {}
   """
 
   preprocessing: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -57,19 +62,35 @@ class Config:
 
 
 def read(folder: pathlib.Path, *, model_type: str | None = None) -> Config:
-  """Reads the configuration in a folder; an empty one where there is none.
+  """Reads the configuration in a folder.
 
   Args:
-    folder: where `config.json` and `preprocessor_config.json` may be.
-    model_type: of transformers, known from the names of tensors, for where no
-      file says whose the network is.
+    folder: in which `config.json` and `preprocessor_config.json` may be.
+    model_type: of transformers, known from the names of tensors; used if no
+      file states it.
+
+  Returns:
+    The configuration; an empty one if there are no files.
 
   Raises:
-    InputError: if a file is damaged, or asks for what is not done here.
+    InputError: if a file is damaged, or asks for something that is not
+      implemented.
+
+  Example:
+    >>> import json, pathlib, tempfile
+    >>> from leep_jax.sources import configs
+    >>> stated = {"architecture": "resnet50", "num_classes": 10,
+    ...   "pretrained_cfg": {"input_size": [3, 160, 160]}}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder)
+    ...   _ = (path / "config.json").write_text(json.dumps(stated))
+    ...   config = configs.read(path)
+    >>> config.timm, config.num_classes, config.preprocessing["image_size"]
+    ('resnet50', 10, 160)
   """
   config = _read_json(folder / "config.json")
   images = _read_json(folder / "preprocessor_config.json")
-  # transformers 5 nests it in here, and then reads this alone.
+  # transformers 5 may nest it in this file, and then ignores the other one.
   nested = _read_json(folder / "processor_config.json").get("image_processor")
   images = images if nested is None else nested
   try:
@@ -81,7 +102,7 @@ def read(folder: pathlib.Path, *, model_type: str | None = None) -> Config:
       if config.get("model_type") is None and model_type is not None:
         config = {**config, "model_type": model_type}
       found = _transformers(config, images, str(folder))
-    # Refused here, where it is known who says so.
+    # Values out of range are refused here, so that the error names the folder.
     preprocessing_lib.Preprocessing(**{"image_size": 1, **found.preprocessing})
     return found
   except validation.InputError as e:
@@ -115,7 +136,7 @@ def _read_json(path):
 
 
 def _stated(mapping):
-  """Null is "not stated"."""
+  """Returns the keys that are stated: null means "not stated"."""
   return {key: value for key, value in mapping.items() if value is not None}
 
 
@@ -128,7 +149,7 @@ def _refuse(stated, table):
 
 
 def _refuse_other_inputs(stated):
-  """Refuses images that are prepared in ways that are not done here."""
+  """Refuses channels in another order, and preprocessing of other libraries."""
   for key in _CHANNELS:
     if stated.get(key) is not None and str(stated[key]).upper() != "RGB":
       raise validation.InputError(
@@ -149,7 +170,10 @@ def _short(value):
 
 
 def _plain(value):
-  """A number for a pair or list of the same number; tuples for lists."""
+  """Returns one number for a pair of equal numbers, and tuples for lists.
+
+  The same size may be written as 16, [16] or [16, 16].
+  """
   if isinstance(value, (list, tuple)):
     same = len(set(map(repr, value))) == 1 and len(value) <= 2
     return value[0] if same else tuple(value)
@@ -157,7 +181,7 @@ def _plain(value):
 
 
 def _head(config, classes):
-  """Why outputs are no distribution over classes of which one is true."""
+  """Says why outputs are no distribution over classes; "" if they are one."""
   problem = config.get("problem_type")
   known = {
     None: "",
@@ -187,13 +211,14 @@ def _head(config, classes):
 
 
 def _count(classes):
+  # timm writes 0 for a network without a head.
   if classes in (None, 0) and not isinstance(classes, bool):
-    return None  # with 0, timm writes a network without a head
+    return None
   return validation.at_least_1("num_classes", classes)
 
 
 def _network(stated, family, who):
-  """Checks constants; returns options and sizes that a family knows."""
+  """Checks the constants of a family, and returns its options and sizes."""
   for key, values in family.constants.items():
     if key in stated and _plain(stated[key]) not in map(_plain, values):
       raise validation.InputError(
@@ -232,30 +257,31 @@ def _option(key, value):
   return value
 
 
-def _timm(config, origin):
-  """Reads timm's form, with the rules of its evaluation (validate.py)."""
+def _timm(config: dict[str, Any], origin: str) -> Config:
+  """Reads timm's form, by the rules of timm's evaluation (validate.py)."""
   nested = config.get("pretrained_cfg")
-  # Long ago all was at the top.
+  # Early versions of timm had no `pretrained_cfg`: its keys were at the top.
   stated = _stated(config if nested is None else nested)
   top = _stated(config)
   name = str(top.get("architecture", stated.get("architecture", "")))
   wrapped = top.get("model_type") == "timm_wrapper"
   known = config_keys.TIMM_USED | config_keys.TIMM_IRRELEVANT
   known |= frozenset(config_keys.TIMM_REFUSED)
-  # transformers may have saved it, with its keys.
+  # transformers can wrap networks of timm, and adds its own keys.
   known |= config_keys.TRANSFORMERS_USED | config_keys.TRANSFORMERS_IRRELEVANT
   for part, where in ((top, ""), (stated, "pretrained_cfg in ")):
     _refuse(part, config_keys.TIMM_REFUSED)
-    processors.tell_unknown(part, known, f"{origin}: {where}config.json")
+    processors.note_unknown(part, known, f"{origin}: {where}config.json")
     if part == stated:
       break
   args = _stated(top.get("model_args", {}))
   options, sizes = _model_args(args, name)
   if name.startswith("tf_"):
     options = {"norm_eps": 1e-3, "tf_padding": True, **options}
-  # timm writes the number that the file has at the top, the original's below.
-  for place in (args, top, stated):
-    classes = place.get("num_classes")
+  # At the top, timm writes the number of classes of the file; in
+  # `pretrained_cfg`, that of the weights from which training started.
+  for part in (args, top, stated):
+    classes = part.get("num_classes")
     if classes is not None:
       break
   return Config(
@@ -273,7 +299,7 @@ def _model_args(args, name):
   family = config_keys.model_args(name)
   known = family.known() | config_keys.MODEL_ARGS_IRRELEVANT
   for key, value in args.items():
-    # Those two are of any network, and are looked at elsewhere.
+    # `_timm` reads these two, which all networks have.
     if key not in known | {"num_classes", "global_pool"}:
       raise validation.InputError(
         f"model_args {{{key!r}: {_short(value)}}} change the network in ways "
@@ -283,15 +309,15 @@ def _model_args(args, name):
 
 
 def _timm_preprocessing(stated, args, *, evaluated):
-  """Fields of `Preprocessing`.
+  """Returns fields of `Preprocessing`.
 
-  Empty values count as not stated, as in `timm.data.resolve_data_config`.
+  Empty values mean "not stated", as in `timm.data.resolve_data_config`.
 
   Args:
     stated: `pretrained_cfg`, without nulls.
     args: `model_args`, without nulls.
-    evaluated: whether settings for evaluation win over those for training, as
-      in timm itself, unlike in transformers' wrapper of it.
+    evaluated: whether settings for evaluation replace those for training, as in
+      timm; transformers' wrapper of timm ignores them.
   """
   size = stated.get("input_size") or _TIMM_SIZE
   crop = stated.get("crop_pct") or _TIMM_CROP
@@ -317,7 +343,8 @@ def _timm_preprocessing(stated, args, *, evaluated):
     raise validation.InputError(
       f"crop_mode is {mode!r}, but known are center and squash"
     )
-  # "random" is drawn anew for each training image; evaluation is bilinear.
+  # With "random", timm draws a filter for each training image, but evaluates
+  # with the bilinear one.
   how = stated.get("interpolation") or "bicubic"
   return {
     "image_size": processors.square("input_size", height, width),
@@ -329,23 +356,25 @@ def _timm_preprocessing(stated, args, *, evaluated):
   }
 
 
-def _transformers(config, images, origin):
-  kind = config.get("model_type")
+def _transformers(
+  config: dict[str, Any], images: dict[str, Any], origin: str
+) -> Config:
+  model_type = config.get("model_type")
   stated = _stated(config)
   _refuse(stated, config_keys.TRANSFORMERS_REFUSED)
-  family = config_keys.TRANSFORMERS.get(str(kind))
+  family = config_keys.TRANSFORMERS.get(str(model_type))
   families = config_keys.TRANSFORMERS.values() if family is None else [family]
   known = config_keys.TRANSFORMERS_USED | config_keys.TRANSFORMERS_IRRELEVANT
   known |= frozenset(config_keys.TRANSFORMERS_REFUSED)
-  processors.tell_unknown(
+  processors.note_unknown(
     config,
     known.union(*(f.known() for f in families)),
     f"{origin}: config.json",
   )
   options, sizes = {}, {}
   if family is not None:
-    options, sizes = _network(stated, family, kind)
-    # Whoever states a width leaves the heads to ViTConfig's number.
+    options, sizes = _network(stated, family, model_type)
+    # ViTConfig has 12 heads by default, for any width.
     if "num_attention_heads" in family.options and "hidden_size" in stated:
       options.setdefault("num_heads", 12)
   classes = stated.get("num_labels")
@@ -355,7 +384,7 @@ def _transformers(config, images, origin):
     processors.read(images, config, origin),
     _count(classes),
     options,
-    transformers=kind,
+    transformers=model_type,
     network=sizes,
     without_probs=_head(stated, classes),
   )

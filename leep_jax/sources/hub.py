@@ -1,13 +1,14 @@
 """Checkpoints of the Hugging Face Hub, `hf://OWNER/NAME[@REVISION]`.
 
-huggingface_hub does the work: its cache and progress bar serve here, and so do
-its settings, such as HF_ENDPOINT, HF_HUB_CACHE, HF_HUB_OFFLINE and HF_TOKEN.
+They are downloaded by huggingface_hub, with its cache, its progress bar and its
+settings, such as HF_ENDPOINT, HF_HUB_CACHE, HF_HUB_OFFLINE and HF_TOKEN.
 """
 
 from collections.abc import Iterable, Iterator
 import contextlib
 import hashlib
 import json
+import logging as python_logging
 import pathlib
 import re
 from typing import Any
@@ -18,14 +19,14 @@ from leep_jax import file_kinds, validation
 _SCHEME = "hf://"
 _MODEL = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
-# What tells an architecture and its preprocessing, where a repository has it.
+# Files that state the architecture and the preprocessing; none is required.
 _CONFIGS = (
   "config.json",
   "preprocessor_config.json",
   "processor_config.json",
 )
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
-# Names that end so are files, not repositories.
+# Names with these suffixes are files, not repositories.
 _FILES = (".safetensors", ".npz", ".json", ".h5", ".keras", *_PICKLES)
 _TIMM = re.compile(r"hf[-_]hub:(//)?|timm:(?=\w+/)")
 _PAGE = re.compile(
@@ -40,15 +41,29 @@ _REVISION = re.compile(r"[^\s/~^:?*\[\\]+(/[^\s/~^:?*\[\\]+)*")
 
 
 def is_hub(name: str) -> bool:
-  """Returns whether a name is one of the Hugging Face Hub's."""
+  """Returns whether a name begins with `hf://`.
+
+  Example:
+    >>> from leep_jax.sources import hub
+    >>> hub.is_hub("hf://timm/resnet50.a1_in1k")
+    True
+  """
   return name.startswith(_SCHEME)
 
 
 def spelled(name: str) -> str:
   """Returns `hf://OWNER/NAME[@REVISION]` for other spellings of it, or "".
 
-  Known are `OWNER/NAME`, timm's `hf-hub:OWNER/NAME` and addresses of pages and
-  files. A path that exists is no repository.
+  Args:
+    name: `OWNER/NAME`, timm's `hf-hub:OWNER/NAME`, or the address of a page or
+      file. If OWNER is a folder that exists, the name is a path.
+
+  Example:
+    >>> from leep_jax.sources import hub
+    >>> hub.spelled("https://huggingface.co/google/vit-base-patch16-224")
+    'hf://google/vit-base-patch16-224'
+    >>> hub.spelled("weights.safetensors")
+    ''
   """
   if is_hub(name):
     return name
@@ -70,36 +85,58 @@ def spelled(name: str) -> str:
 
 
 def check(name: str) -> None:
-  """Refuses a name that is no repository's, without asking the Hub.
+  """Refuses a name that no repository can have, without a connection.
+
+  Args:
+    name: should be `hf://OWNER/NAME` or `hf://OWNER/NAME@REVISION`.
 
   Raises:
-    InputError: if it is not `hf://OWNER/NAME` or `hf://OWNER/NAME@REVISION`.
+    InputError: if it is something else.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax.sources import hub
+    >>> try:
+    ...   hub.check("hf://resnet50")
+    ... except leep_jax.InputError as error:
+    ...   print(error)
+    'hf://resnet50' is not hf://OWNER/NAME or hf://OWNER/NAME@REVISION: the
+    owner is missing
   """
   _parse(name)
 
 
 def fetch(name: str) -> pathlib.Path:
-  """Downloads a checkpoint, or what of it is not in the cache yet.
+  """Downloads a checkpoint, except for files that are in the cache.
 
-  A name without a revision, or with a branch's, means the newest commit. Where
-  the Hub cannot be asked, or HF_HUB_OFFLINE forbids it, it means the commit
-  that was last fetched whole; a configuration is then missing from the folder
-  if another program cached the weights without it.
+  A name without a revision, or with a branch, means the newest commit. If there
+  is no connection, or HF_HUB_OFFLINE is set, it means the last commit that was
+  fetched completely. A configuration is then missing if another program fetched
+  only the weights.
 
   Args:
-    name: `hf://OWNER/NAME` or `hf://OWNER/NAME@REVISION`, a branch, tag or
-      commit.
+    name: `hf://OWNER/NAME` or `hf://OWNER/NAME@REVISION`; the revision is a
+      branch, tag or commit.
 
   Returns:
     The folder in the cache with `model.safetensors`, or
     `model.safetensors.index.json` and its shards; and with `config.json`,
-    `preprocessor_config.json` and `processor_config.json` where the repository
-    has them. All are of one commit.
+    `preprocessor_config.json` and `processor_config.json` if the repository has
+    them. All are of one commit.
 
   Raises:
     InputError: if there is no such repository or revision, or no access to it;
-      if it holds no safetensors; if there is no connection and nothing whole in
-      the cache; if a download breaks off, or its sha256 is not the Hub's.
+      if it has no safetensors; if there is no connection and no complete
+      checkpoint in the cache; if a download fails, or its sha256 is wrong.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax.sources import hub
+    >>> try:
+    ...   hub.fetch("hf://resnet50@")  # refused before any connection
+    ... except leep_jax.InputError as error:
+    ...   print(str(error)[:34])
+    'hf://resnet50@' is not hf://OWNER
   """
   repo, revision = _parse(name)
   with _quiet():
@@ -113,7 +150,7 @@ def fetch(name: str) -> pathlib.Path:
         files_metadata=True,
         timeout=constants.HF_HUB_ETAG_TIMEOUT,
       )
-    except Exception as e:  # its own, those of httpx, httpx2 and JSON
+    except Exception as e:  # of huggingface_hub, httpx, httpx2 or JSON
       folder = _cached(repo, revision)
       if folder is None or isinstance(e, errors.RevisionNotFoundError):
         raise _refusal(name, e) from e
@@ -123,7 +160,7 @@ def fetch(name: str) -> pathlib.Path:
     weights = _MODEL if _MODEL in files else _INDEX
     if weights not in files:
       raise _no_weights(name, files)
-    # Weights come last: once they are there, so is what explains them.
+    # Weights come last: if they are in the cache, so are the configurations.
     for file in (*_CONFIGS, weights):
       if file in files:
         path = _download(name, commit, files[file])
@@ -136,9 +173,10 @@ def fetch(name: str) -> pathlib.Path:
           )
         _download(name, commit, files[shard])
     folder = path.parent
-    # huggingface_hub's own note of what a branch means, by which the cache is
-    # searched, moves on only now: the commit that was whole before serves until
-    # this one is. A cache that cannot be written to keeps its note.
+    # huggingface_hub keeps the commit of each branch in a file, and searches
+    # the cache by it. This file is changed only now: until the new commit is
+    # complete, the last complete one is used offline. A read-only cache stays
+    # as it is.
     if revision != commit:
       with contextlib.suppress(OSError):
         ref = folder.parents[1] / "refs" / revision
@@ -178,17 +216,17 @@ def _parse(name: str) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-  """Keeps huggingface_hub's warnings from the user, but not its errors.
+  """Suppresses warnings of huggingface_hub, but not its errors.
 
-  They tell of retries, tokens and free space: what matters of it comes back as
-  an exception. A level of logging that the user chose stays.
+  The warnings are about retries, tokens and disk space; if something fails,
+  there is an exception as well. A logging level that the user set is kept.
   """
   with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from huggingface_hub.utils import logging
 
     level = logging.get_verbosity()
-    if level == logging.WARNING:
+    if level == python_logging.WARNING:  # the default
       logging.set_verbosity_error()
     try:
       yield
@@ -197,7 +235,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _cached(repo: str, revision: str) -> pathlib.Path | None:
-  """Returns the folder of a revision whose weights are whole in the cache."""
+  """Returns the folder of a revision whose weights are all in the cache."""
   import huggingface_hub
 
   for file in (_MODEL, _INDEX):
@@ -211,7 +249,13 @@ def _cached(repo: str, revision: str) -> pathlib.Path | None:
 
 
 def _download(name: str, commit: str, file: Any) -> pathlib.Path:
-  """Returns the path in the cache of a file, of which the Hub gave metadata."""
+  """Returns the path of a file in the cache; downloads it if it is missing.
+
+  Args:
+    name: of the repository.
+    commit: from which the file is taken.
+    file: its metadata, as the Hub returned them.
+  """
   import huggingface_hub
 
   repo, _ = _parse(name)
@@ -223,7 +267,7 @@ def _download(name: str, commit: str, file: Any) -> pathlib.Path:
     path = pathlib.Path(
       huggingface_hub.hf_hub_download(repo, what, revision=commit)
     )
-  except Exception as e:  # its own, those of httpx, httpx2, xet, the disk's
+  except Exception as e:  # of huggingface_hub, httpx, httpx2, xet or the disk
     raise _refusal(name, e, file=what) from e
   if file.lfs is not None:
     with path.open("rb") as opened:
@@ -239,7 +283,7 @@ def _download(name: str, commit: str, file: Any) -> pathlib.Path:
 
 
 def _discard(path: pathlib.Path) -> None:
-  """Removes a file from the cache, and all that it is a link to."""
+  """Removes a file from the cache, and the files that it is a link to."""
   while path.is_symlink():
     link, path = path, path.parent / path.readlink()
     link.unlink()
@@ -250,7 +294,7 @@ def _shards(index: pathlib.Path) -> list[str]:
   """Returns the files that the index of a sharded checkpoint names."""
   try:
     shards = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
-    # A path could lead out of the folder.
+    # An index is a download: its paths must not lead to other folders.
     odd = [s for s in shards if "/" in s or not s.endswith(".safetensors")]
   except (ValueError, TypeError, KeyError, AttributeError) as e:
     raise validation.InputError(
@@ -265,7 +309,7 @@ def _shards(index: pathlib.Path) -> list[str]:
 
 
 def _no_weights(name: str, files: Iterable[str]) -> validation.InputError:
-  """Returns the error for a repository that holds no safetensors."""
+  """Returns the error for a repository without safetensors."""
   files = sorted(files)
   pickles = [file for file in files if file.endswith(_PICKLES)]
   if pickles:
@@ -284,12 +328,12 @@ def _no_weights(name: str, files: Iterable[str]) -> validation.InputError:
 def _refusal(
   name: str, error: Exception, *, file: str | None = None
 ) -> validation.InputError:
-  """Returns what an exception of huggingface_hub means to the user.
+  """Returns the error for the user, for an exception of huggingface_hub.
 
   Args:
-    name: the name that was to be fetched.
+    name: of the repository.
     error: the exception.
-    file: the file whose download raised it; None where the Hub was only asked.
+    file: that was being downloaded; None if only metadata were asked for.
   """
   from huggingface_hub import constants, errors
 

@@ -63,7 +63,7 @@ def from_nnx(
   model.eval()
   graph, state = nnx.split(model)
   body = _Body(graph, tuple(head.split(".")))
-  if not any(body.holds_head(path) for path, _ in nnx.to_flat_state(state)):
+  if not any(body.in_head(path) for path, _ in nnx.to_flat_state(state)):
     known = sorted({str(path[0]) for path, _ in nnx.to_flat_state(state)})
     raise validation.InputError(
       f"{name} has no layer {head!r}: its parts are {', '.join(known)}"
@@ -100,8 +100,8 @@ class _Body:
   graph: nnx.GraphDef[nnx.Module]
   head: tuple[str, ...]
 
-  def holds_head(self, path: Sequence[Any]) -> bool:
-    """Tells whether the parameter at a path is the head's."""
+  def in_head(self, path: Sequence[Any]) -> bool:
+    """Returns whether the parameter at a path belongs to the head."""
     return tuple(map(str, path[: len(self.head)])) == self.head
 
   def split(self, module: nnx.Module) -> tuple[Any, Any, Any]:
@@ -111,7 +111,7 @@ class _Body:
     """
 
     def trained(path, variable):
-      return isinstance(variable, nnx.Param) and not self.holds_head(path)
+      return isinstance(variable, nnx.Param) and not self.in_head(path)
 
     graph, *states = nnx.split(module, trained, ...)
     params, rest = states

@@ -1,8 +1,7 @@
-"""What the image processors of transformers do to a photo.
+"""The image processors of transformers, as fields of `Preprocessing`.
 
-A `preprocessor_config.json` states what differs from the defaults of the class
-that it names; the class is the one that `AutoImageProcessor` would take, with
-Pillow's arithmetic.
+A `preprocessor_config.json` names a class, and states only what differs from
+the defaults of that class. The class is found as `AutoImageProcessor` does.
 """
 
 from collections.abc import Mapping
@@ -13,14 +12,14 @@ from typing import Any
 from leep_jax import validation
 from leep_jax.sources import config_keys
 
-# Pillow's numbers, which transformers writes as `resample`.
+# Filters by Pillow's numbers, which transformers writes as `resample`.
 _RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 _SQUARE = {"height": 224, "width": 224}
 _CLIP = {
   "image_mean": (0.48145466, 0.4578275, 0.40821073),
   "image_std": (0.26862954, 0.26130258, 0.27577711),
 }
-# What any class does unless it or a file says otherwise.
+# Defaults of all classes, which a class may replace, and a file both.
 _ANY: dict[str, Any] = {
   "default_to_square": True,
   "do_center_crop": False,
@@ -40,9 +39,9 @@ _SHORTER_SIDE = {
   "size": {"shortest_edge": 224}, "default_to_square": False, "resample": 3,
   "do_center_crop": True, "crop_size": _SQUARE, **_CLIP,
 }  # fmt: skip
-# Classes that resize, crop and normalise, and no more, with their attributes in
-# transformers 5; those of its earlier versions and feature extractors had the
-# same names.
+# Classes that resize, crop and normalise, and do nothing else, with their
+# defaults in transformers 5. Earlier versions had the same classes under these
+# names, with "Fast" at their end or "FeatureExtractor" in them.
 _CLASSES: Mapping[str, dict[str, Any]] = {
   "ViTImageProcessor": {"size": _SQUARE},
   "DeiTImageProcessor": {
@@ -73,8 +72,8 @@ _OF_MODEL = {
   "mobilenet_v1": "MobileNetV1ImageProcessor",
   "resnet": "ConvNextImageProcessor",
 }
-# From this size on, transformers' ConvNeXt is fed without a crop.
-_CONVNEXT_WHOLE = 384
+# From this size on, transformers resizes images for ConvNeXt without cropping.
+_CONVNEXT_UNCROPPED = 384
 
 
 def read(
@@ -84,11 +83,17 @@ def read(
 
   Args:
     stated: content of a `preprocessor_config.json`; empty if there is none.
-    model: content of the `config.json` beside it.
-    origin: what notes call the two.
+    model: content of the `config.json` in the same folder.
+    origin: what notes call the two files.
 
   Raises:
-    InputError: if it asks for what is not done here.
+    InputError: if it asks for something that is not implemented.
+
+  Example:
+    >>> from leep_jax.sources import processors
+    >>> fields = processors.read({"size": 384}, {"model_type": "vit"}, "mine")
+    >>> fields["image_size"], fields["squash"], fields["mean"]
+    (384, True, (0.5, 0.5, 0.5))
   """
   name = _class_name(stated, model)
   if name is None and not stated:
@@ -134,7 +139,7 @@ def read(
 
 
 def _class_name(stated, model):
-  """The class that `AutoImageProcessor` takes, or None if none is known."""
+  """Returns the class that `AutoImageProcessor` uses, or None if unknown."""
   name = stated.get("image_processor_type")
   if name is None:
     name = stated.get("feature_extractor_type")
@@ -142,7 +147,7 @@ def _class_name(stated, model):
     name = model.get("image_processor_type")
   if name is None:
     name = _OF_MODEL.get(str(model.get("model_type")))
-    if name is None and "crop_pct" in stated:  # which no other has
+    if name is None and "crop_pct" in stated:  # no other class has it
       name = "ConvNextImageProcessor"
     return name
   base = str(name).replace("FeatureExtractor", "ImageProcessor")
@@ -167,14 +172,29 @@ def _check_keys(stated, name, origin):
     | frozenset(config_keys.PROCESSOR_REFUSED)
   )
   if name != "ConvNextImageProcessor":
-    known -= {"crop_pct"}  # the others do not look at it
-  tell_unknown(stated, known, f"{origin}: preprocessor_config.json")
+    known -= {"crop_pct"}  # other classes ignore it
+  note_unknown(stated, known, f"{origin}: preprocessor_config.json")
 
 
-def tell_unknown(
+def note_unknown(
   stated: Mapping[str, Any], known: frozenset[str], origin: str
 ) -> None:
-  """Tells the user of keys that are not null and in no table."""
+  """Notes keys that are not null and in no table of `config_keys`.
+
+  Args:
+    stated: a configuration.
+    known: keys in the tables.
+    origin: what the note calls the configuration.
+
+  Example:
+    >>> import warnings
+    >>> from leep_jax.sources import processors
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...   warnings.simplefilter("always")
+    ...   processors.note_unknown({"a": 1, "b": 2}, frozenset("a"), "the file")
+    >>> print(caught[0].message)
+    the file says b, which is not known here and changes nothing
+  """
   keys = [key for key in stated if key not in known and stated[key] is not None]
   if keys:
     more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
@@ -185,10 +205,19 @@ def tell_unknown(
 
 
 def channels(name: str, values: Any) -> tuple[float, ...]:
-  """Returns one number a channel, of three or of one for all.
+  """Returns one number for each of three channels.
+
+  Args:
+    name: what error messages call the numbers.
+    values: three numbers, or one for all channels.
 
   Raises:
     InputError: if they are no numbers.
+
+  Example:
+    >>> from leep_jax.sources import processors
+    >>> processors.channels("mean", [0.5])
+    (0.5, 0.5, 0.5)
   """
   if not isinstance(values, (list, tuple)):
     values = [values]
@@ -200,8 +229,9 @@ def channels(name: str, values: Any) -> tuple[float, ...]:
   return tuple(map(float, values)) * (3 if len(values) == 1 else 1)
 
 
-def _normalisation(options, origin):
-  # Pixels are scaled to [0, 1] here, to [0, scale] there.
+def _normalisation(options: Mapping[str, Any], origin: str) -> dict[str, Any]:
+  # Pixels are in [0, 1] here and in [0, scale] in transformers, before they are
+  # normalised: mean and std are divided by the scale.
   scale = 255.0
   if options["do_rescale"]:
     (factor, *_) = channels("rescale_factor", options["rescale_factor"])
@@ -236,7 +266,7 @@ def _interpolation(how):
 
 
 def _size(name, size, *, square):
-  """A height and a width, or the shorter side and None."""
+  """Returns a height and a width, or the shorter side and None."""
   if isinstance(size, (list, tuple)):
     if len(size) != 2:
       raise validation.InputError(f"{name} is {size}, not a height and a width")
@@ -258,8 +288,18 @@ def _size(name, size, *, square):
 def square(what: str, height: Any, width: Any) -> int:
   """Returns the side of a square.
 
+  Args:
+    what: what error messages call the size.
+    height: in pixels.
+    width: in pixels.
+
   Raises:
-    InputError: if it is none, or not of whole pixels.
+    InputError: if they differ, or are no integers from 1.
+
+  Example:
+    >>> from leep_jax.sources import processors
+    >>> processors.square("size", 224, 224)
+    224
   """
   if height != width:
     raise validation.InputError(
@@ -310,7 +350,7 @@ def _geometry(options, *, convnext):
 
 
 def _convnext(options, edge, by_shorter_side, cropped):
-  """ConvNeXt's own rules: a crop is a part of the image, below 384 pixels."""
+  """The rules of ConvNextImageProcessor: `crop_pct`, below 384 pixels only."""
   if not by_shorter_side:
     raise validation.InputError(
       "size has height and width, but ConvNextImageProcessor takes "
@@ -321,7 +361,7 @@ def _convnext(options, edge, by_shorter_side, cropped):
       f"crop_size is {cropped}, but size is {edge}: ConvNextImageProcessor "
       "would crop twice, which is not done here"
     )
-  if edge >= _CONVNEXT_WHOLE:
+  if edge >= _CONVNEXT_UNCROPPED:
     return {"image_size": edge, "crop": 1.0, "squash": True}
   return {
     "image_size": edge,
@@ -332,7 +372,7 @@ def _convnext(options, edge, by_shorter_side, cropped):
 
 
 def _fraction(size, edge):
-  """The crop fraction of which `floor(size / fraction)` is `edge`."""
+  """Returns the crop fraction for which `floor(size / fraction)` is `edge`."""
   fraction = size / edge
   if math.floor(size / fraction) < edge:
     fraction = math.nextafter(fraction, 0)

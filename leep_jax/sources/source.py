@@ -1,8 +1,8 @@
-"""A source model as the rest of the package sees it: one pure function.
+"""Source models, in the form that the rest of the package uses.
 
-A source is a pure function of a state and normalised images, with the
-preprocessing that its weights were trained with. Whoever has a Flax, Haiku or
-plain JAX model builds a `Source` from it and is served as the bundled models.
+A source is a pure function of a state and normalised images, together with the
+preprocessing that its weights were trained with. A `Source` can be made of any
+model of Flax, Haiku or plain JAX, and is then used as the bundled ones are.
 """
 
 from collections.abc import Callable
@@ -20,12 +20,18 @@ Apply = Callable[[Any, jax.Array], Any]
 
 
 class Weights(NamedTuple):
-  """What a network has learnt, its last fully connected layer left out of it.
+  """The arrays of a network that is to be trained.
 
   Attributes:
-    params: pytree of the arrays that training changes by their gradients.
+    params: pytree of the arrays that gradients change.
     rest: pytree of all others: BatchNorm's running statistics, and the last
       layer, which is not used.
+
+  Example:
+    >>> import leep_jax
+    >>> source = leep_jax.load_source("cifar10_resnet14")
+    >>> source.network.weights.params["conv1"]["kernel"].get_value().shape
+    (3, 3, 3, 16)
   """
 
   params: Any
@@ -37,13 +43,23 @@ class Network:
   """A source's network up to its features, in a form that can be trained.
 
   Attributes:
-    weights: those of the source.
+    weights: of the source.
     apply: pure function `(params, rest, images, *, train, synchronise=None) ->
-      (features [B, D], rest)` of normalised images, whose type is that of the
-      arithmetic. With `train`, BatchNorm takes the batch's statistics and
-      updates those in `rest`. `synchronise` is called with the module where the
-      batch is spread over devices: see `programs.synchronise_batch_norm`.
-    init: `seed -> Weights`, freshly drawn; None where it is unknown.
+      (features [B, D], rest)` of normalised images; their dtype is that of the
+      arithmetic. With `train`, BatchNorm uses the statistics of the batch and
+      updates those in `rest`. If the batch is spread over devices,
+      `synchronise` is called with the module, see
+      `programs.synchronise_batch_norm`.
+    init: takes a seed and returns random initial `Weights`; None if unknown.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> import leep_jax
+    >>> network = leep_jax.load_source("cifar10_resnet14").network
+    >>> features, rest = network.apply(
+    ...   *network.weights, jnp.zeros((2, 32, 32, 3)), train=True)
+    >>> features.shape
+    (2, 64)
   """
 
   weights: Weights
@@ -56,21 +72,33 @@ class Source:
   """A pre-trained classifier.
 
   Attributes:
-    name: what tables and rows call it.
+    name: of the source, in tables and rows of results.
     apply: pure function `(state, images) -> logits [B, Z]`, or
-      `-> (logits [B, Z], features [B, D])`; a source without features has no
-      feature scores.
-    state: pytree of arrays handed to `apply`.
-    preprocessing: what turns raw images into the network's input.
-    min_image_size: smallest side, in pixels, of an image it can be fed.
-    network: the same network, to be fine-tuned or trained from scratch; None
-      where it can only be applied. `models.network.from_nnx` gives both.
-    options: what besides weights and preprocessing decides its outputs, such
-      as how convolutions pad.
-    without_probs: why its outputs are no distribution over labels of which
-      one is true, as those of a network without a head or with a sigmoid for
-      each of several labels; empty where they are. Scores of features are
-      then all there is, and `apply` may return None for the logits.
+      `-> (logits [B, Z], features [B, D])`. Without features there are no
+      scores of features.
+    state: pytree of arrays, the first argument of `apply`.
+    preprocessing: makes the network's input of raw images.
+    min_image_size: smallest side, in pixels, of an image that it can process.
+    network: the same network in a form that can be trained; None if there is
+      none. `sources.network.from_nnx` makes both.
+    options: everything besides weights and preprocessing that changes its
+      outputs, such as how convolutions pad; part of the key of cached outputs.
+    without_probs: why its outputs are no distribution over classes, or empty.
+      For example, the network has no head, or a sigmoid for each of several
+      labels. Only scores of features are then defined, and `apply` may return
+      None for the logits.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> import leep_jax
+    >>> def apply(state, images):
+    ...   features = images.mean(axis=(1, 2))  # [B, 3]
+    ...   return features @ state["kernel"], features
+    >>> source = leep_jax.Source(
+    ...   name="mean colour", apply=apply, state={"kernel": jnp.ones((3, 5))})
+    >>> logits, features = source.apply(source.state, jnp.ones((2, 8, 8, 3)))
+    >>> logits.shape, features.shape
+    ((2, 5), (2, 3))
   """
 
   name: str
@@ -85,13 +113,13 @@ class Source:
   without_probs: str = ""
 
   def check_images(self, shape: tuple[int, ...]) -> None:
-    """Refuses images that the source cannot be fed.
+    """Refuses images that the source cannot process.
 
     Args:
-      shape: of images, `[B, H, W, C]`.
+      shape: of the images, which should be `[B, H, W, C]`.
 
     Raises:
-      InputError: if it is another, or they are too small.
+      InputError: if the images have another shape, or are too small.
     """
     channels = len(self.preprocessing.mean)
     if len(shape) != 4 or shape[3] not in (1, channels):

@@ -94,7 +94,8 @@ def generator(seed: int, index: int) -> np.random.Generator:
   Example:
     >>> from leep_jax.tasks import sampler
     >>> first, again, other = (
-    ...   int(sampler.generator(0, i).integers(1000)) for i in (7, 7, 8))
+    ...   sampler.generator(0, index).random() for index in (7, 7, 8)
+    ... )
     >>> first == again, first == other
     (True, False)
   """

@@ -117,7 +117,8 @@ def images(
   # in float32 lose.
   rounding = {"float16": 2e-3, "bfloat16": 2e-2}.get(array.dtype.name, 1e-6)
   if low >= -rounding and high <= 1 + rounding:
-    return np.clip(array, 0, 1)
+    clipped: np.ndarray = np.clip(array, 0, 1)
+    return clipped
   raise errors.InputError(
     f"{name} are floats from {low:.9g} to {high:.9g}, not in [0, 1]: "
     f"{_unit_of_floats(low, high)}"

@@ -547,7 +547,7 @@ def test_paths_are_checked_before_the_data(capsys, monkeypatch):
 def test_help_explains_every_flag(capsys):
   status, out, err = run(capsys, "--help")
   assert (status, err) == (0, "")
-  assert "Transfer between yes-or-no tasks" in out
+  assert "Transfer between binary tasks" in out
   for name in task_matrix.FLAGS:
     assert f"--{name}" in out or f"--[no]{name}" in out
 

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 
+import marks
 import matplotlib
 from matplotlib import image
 import numpy as np
@@ -54,7 +55,13 @@ def run(module, *flags):
   return section.main(["a", *flags], module.SECTION, module.__doc__)
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize(
+  "name",
+  [
+    "small_tasks",
+    *marks.exhaustive(*(n for n in MODULES if n != "small_tasks")),
+  ],
+)
 def test_section_runs_at_the_smallest_scale(name, smoke, capsys, one_device):
   module = MODULES[name]
   assert run(module, "--scale=smoke", f"--output={smoke}") == 0

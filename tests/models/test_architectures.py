@@ -1,5 +1,7 @@
 """Each architecture computes what its reference definition computes."""
 
+import runpy
+
 from flax import nnx
 import jax
 import jax.numpy as jnp
@@ -28,6 +30,8 @@ def test_every_architecture_has_a_reference():
     if architecture.preprocessing.image_size != 32
   }
   assert imagenet == set(references.GOLDEN)
+  script = runpy.run_path(str(references.FOLDER / "generate.py"))
+  assert imagenet == set(script["DEFINITIONS"])
 
 
 # One of each family; the others differ in their sizes.
@@ -70,7 +74,7 @@ def test_parity(arch, tmp_path):
 @pytest.mark.parametrize(
   "arch",
   ["resnet18", "mobilenet_v1_025", "efficientnet_b0", "convnext_tiny",
-   "darknet53", "senet154"],
+   "darknet53", *marks.exhaustive("senet154")],
 )  # fmt: skip
 def test_smallest_image(arch):
   size = catalog.ARCHITECTURES[arch].min_image_size

@@ -3,13 +3,14 @@
 from flax import nnx
 import jax
 import jax.numpy as jnp
+import marks
 import numpy as np
 import pytest
 
 from leep_jax.models import layers
 
 
-@pytest.mark.parametrize("size", [33, 64, 65])
+@pytest.mark.parametrize("size", [33, *marks.exhaustive(64, 65)])
 @pytest.mark.parametrize("kernel", [3, 5, 7])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("padding", [None, "SAME"])

@@ -2,6 +2,7 @@
 
 import cases
 import jax.numpy as jnp
+import marks
 import numpy as np
 import pytest
 
@@ -9,7 +10,7 @@ import leep_jax
 
 
 @cases.every_score
-@pytest.mark.parametrize("n", [2, 17, 300])
+@pytest.mark.parametrize("n", [2, *marks.exhaustive(17), 300])
 def test_equals_float64_oracle(score, n, rng, device_count):
   values, truth = score.example(rng, n=n)
   assert score(values, truth) == score.near(score.oracle(values, truth))

@@ -328,6 +328,7 @@ def one_task(images, penalty, steps):
   return losses, moved
 
 
+@pytest.mark.exhaustive
 def test_overfits_one_task_and_the_penalty_holds_film_back(pool):
   losses, moved = one_task(pool[0], 0.0, 60)
   assert losses[0] > 1

@@ -1,0 +1,176 @@
+"""Writes the files of this folder: what reference definitions compute.
+
+    python tests/golden/generate.py resnet18             # writes resnet18.json
+    python tests/golden/generate.py --check              # compares all of them
+
+Needs torch, torchvision and timm. Each reference definition gets the weights
+of `references.tensor` and the images of `references.images`, and runs in
+float64 on the CPU. `--check` writes nothing: it says for each file how far the
+new numbers are from the committed ones, and fails where they differ.
+
+A new architecture is a row of `DEFINITIONS`. All present ones can be had from
+torchvision and timm. timm has one MobileNet v1, whose narrower versions are
+made with `channel_multiplier`.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+
+import numpy as np
+
+FOLDER = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(FOLDER.parent))  # for the two modules below
+
+import publishers
+import references
+
+# Library, name there, options, and the layer whose input are the features.
+DEFINITIONS = {
+  **{
+    f"resnet{depth}": ("torchvision", f"resnet{depth}", {}, "fc")
+    for depth in (18, 34, 50, 101, 152)
+  },
+  **{
+    f"mobilenet_v1_{round(100 * width):03}": (
+      "timm",
+      "mobilenetv1_100",
+      {"channel_multiplier": width},
+      "classifier",
+    )
+    for width in (0.25, 0.5, 0.75, 1.0)
+  },
+  **{
+    f"convnext_{size}": ("timm", f"convnext_{size}", {}, "head.fc")
+    for size in ("tiny", "small", "base")
+  },
+  **{
+    f"vit_{size}_16": ("timm", f"vit_{size}_patch16_224", {}, "head")
+    for size in ("small", "base")
+  },
+  "efficientnet_b0": ("timm", "efficientnet_b0", {}, "classifier"),
+  "darknet53": ("timm", "darknet53", {}, "head.fc"),
+  "senet154": ("timm", "legacy_senet154", {}, "last_linear"),
+}
+# Values of each image that a file keeps; norms stand for the others.
+KEPT = 24
+# Relative to the largest number. The committed files differ by up to 4e-7 from
+# what is computed today, about as much as another rounding of the float32
+# weights makes. The tests of our networks allow 1e-5.
+TOLERANCE = 1e-6
+
+
+def build(library, name, options):
+  """The model, and the evaluation that its library states for it."""
+  if library == "timm":
+    timm = publishers.load("timm")
+    if "channel_multiplier" in options:
+      # The function behind `mobilenetv1_100`, which fixes this argument at 1.
+      make = timm.models.efficientnet._gen_mobilenet_v1
+      model = make(name, **options)
+    else:
+      model = timm.create_model(name, pretrained=False, **options)
+    keys = ("mean", "std", "input_size", "crop_pct", "interpolation")
+    stated = {key: model.default_cfg[key] for key in keys}
+  else:
+    publishers.load("timm")  # defines what torchvision may lack
+    models = publishers.load("torchvision").models
+    model = models.get_model(name, weights=None, **options)
+    # The oldest weights: newer ones were evaluated at other resolutions.
+    evaluation = models.get_model_weights(name).IMAGENET1K_V1.transforms()
+    (crop,), (resize,) = evaluation.crop_size, evaluation.resize_size
+    stated = {
+      "mean": evaluation.mean,
+      "std": evaluation.std,
+      "input_size": (3, crop, crop),
+      "crop_pct": crop / resize,
+      "interpolation": evaluation.interpolation.value,
+    }
+  return model, {
+    k: list(v) if isinstance(v, (tuple, list)) else v for k, v in stated.items()
+  }
+
+
+def compute(arch):
+  """The content of the file of an architecture."""
+  import torch
+
+  library, name, options, head = DEFINITIONS[arch]
+  model, stated = build(library, name, options)
+  shapes = {k: list(v.shape) for k, v in model.state_dict().items()}
+  model.load_state_dict(
+    {k: torch.tensor(references.tensor(k, s)) for k, s in shapes.items()}
+  )
+  model.double().eval()
+  seen = []
+  model.get_submodule(head).register_forward_pre_hook(
+    lambda module, inputs: seen.append(inputs[0])
+  )
+  mean, std = np.asarray(stated["mean"]), np.asarray(stated["std"])
+  images = (references.images() / 255 - mean) / std
+  with torch.no_grad():
+    logits = model(torch.tensor(images.transpose(0, 3, 1, 2))).numpy()
+  features = seen[0].numpy()
+  return {
+    "architecture": arch,
+    "definition": " ".join(
+      [library, ", ".join([name, *(f"{k}={v}" for k, v in options.items())])]
+    ),
+    "input": stated,
+    "norm_eps": {
+      type(module).__name__: module.eps
+      for module in model.modules()
+      if hasattr(module, "eps")
+    },
+    "parameters": sum(p.numel() for p in model.parameters()),
+    "head": head,
+    "tensors": shapes,
+    "num_features": features.shape[1],
+    **{
+      key: [[float(f"{v:.9g}") for v in row[:KEPT]] for row in values]
+      for key, values in (("logits", logits), ("features", features))
+    },
+    **{
+      f"{key}_norm": np.linalg.norm(values, axis=1).tolist()
+      for key, values in (("logits", logits), ("features", features))
+    },
+  }
+
+
+NUMBERS = ("logits", "features", "logits_norm", "features_norm")
+
+
+def difference(new, old):
+  """The largest relative difference of numbers; names of other keys."""
+  far = [
+    np.abs(np.subtract(new[key], old[key])).max() / np.abs(old[key]).max()
+    for key in NUMBERS
+  ]
+  others = (new.keys() | old.keys()) - set(NUMBERS)
+  return max(far), sorted(k for k in others if new.get(k) != old.get(k))
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("architectures", nargs="*", default=sorted(DEFINITIONS))
+  parser.add_argument("--check", action="store_true", help="write nothing")
+  arguments = parser.parse_args()
+  failed = False
+  for arch in arguments.architectures:
+    path = FOLDER / f"{arch}.json"
+    new = compute(arch)
+    if not arguments.check:
+      path.write_text(json.dumps(new))
+      continue
+    text = path.read_text()
+    far, others = difference(new, json.loads(text))
+    same = "the same bytes" if text == json.dumps(new) else f"within {far:.1e}"
+    rest = "".join(f"; {key} differs" for key in others)
+    print(f"{arch}: {same}{rest}", flush=True)
+    failed |= far > TOLERANCE or bool(others)
+  return int(failed)
+
+
+if __name__ == "__main__":
+  sys.exit(main())
