@@ -1,5 +1,7 @@
 """The flags by which commands name sources and data."""
 
+from typing import Any
+
 from absl import flags
 
 from leep_jax import data, progress, validation
@@ -82,7 +84,7 @@ class SourceFlags:
     )
 
   @property
-  def all(self) -> tuple[flags.FlagHolder, ...]:
+  def all(self) -> tuple[flags.FlagHolder[Any], ...]:
     """All flags that are defined here."""
     return (
       self.model, self._image_size, self._crop, self._interpolation,
@@ -176,7 +178,7 @@ class DataFlags:
     )
 
   @property
-  def all(self) -> tuple[flags.FlagHolder, ...]:
+  def all(self) -> tuple[flags.FlagHolder[Any], ...]:
     """All flags but `--ignore_label`: they choose images, it chooses labels."""
     return (
       self._dataset, self._split, self._data_dir, self._limit,
@@ -276,7 +278,7 @@ class PairFlags(DataFlags):
       )
 
 
-def names(flag: flags.FlagHolder, what: str) -> list[str]:
+def names(flag: flags.FlagHolder[Any], what: str) -> list[str]:
   """Returns the values of a list flag, each once.
 
   Args:

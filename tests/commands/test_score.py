@@ -4,7 +4,6 @@ import json
 import pathlib
 import re
 import signal
-import sys
 
 import numpy as np
 import oracles

@@ -45,7 +45,9 @@ class Adapted(NamedTuple):
   bias: jax.Array
 
 
-def _linear(inputs, outputs, *, rngs, zero=False):
+def _linear(
+  inputs: int, outputs: int, *, rngs: nnx.Rngs, zero: bool = False
+) -> nnx.Linear:
   if not zero:
     return nnx.Linear(inputs, outputs, rngs=rngs)
   init = nnx.initializers.zeros_init()

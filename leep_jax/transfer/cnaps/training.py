@@ -39,7 +39,7 @@ def is_trained(path: Sequence[Any], value: Any) -> bool:
   return isinstance(value, nnx.Param) and path[0] != "backbone"
 
 
-def split(model: Cnaps) -> tuple[Any, nnx.State, nnx.State]:
+def split(model: Cnaps) -> tuple[Any, Any, Any]:
   """Splits a model into its definition, trained arrays, and frozen arrays.
 
   Args:
