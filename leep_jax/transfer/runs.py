@@ -192,6 +192,7 @@ def initial_heads(
   """
   kernels = np.zeros((len(group), classes, width), np.float32)
   for kernel, run in zip(kernels, group, strict=True):
+    # Stream 0 of the seed; `Run.orders` is stream 1.
     rng = np.random.default_rng((run.seed, 0))
     drawn = rng.normal(size=(run.classes, width)) / math.sqrt(width)
     kernel[: run.classes] = drawn
