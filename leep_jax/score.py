@@ -334,7 +334,9 @@ def _check_predictions() -> None:
       )
 
 
-def _score_all(asked, scored):
+def _score_all(
+  asked: _AskedScores, scored: list[score_report.ScoredSource]
+) -> int:
   """Appends every source to `scored`; returns the exit status."""
   failed: list[str] = []
 

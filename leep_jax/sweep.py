@@ -41,6 +41,7 @@ from leep_jax import (
 )
 from leep_jax.engine import cache, forward
 from leep_jax.reports import results, sweep_report, tables
+from leep_jax.sources import catalog
 from leep_jax.transfer import recipe_flags, trials
 
 FLAGS = flags.FlagValues()
@@ -247,7 +248,9 @@ def _open_rows(stack, folder, worker):
   return rows, others
 
 
-def _run_sources(sweep, models, overrides):
+def _run_sources(
+  sweep: sweep_rows.Sweep, models: list[str], overrides: catalog.Overrides
+) -> int:
   """Scores and trains what is missing; returns the exit status."""
   before = len(sweep.rows.rows)
   status = command.for_each_source(

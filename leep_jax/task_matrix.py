@@ -17,10 +17,10 @@ Classification Tasks", ICCV 2019.
 
 from collections.abc import Sequence
 import sys
-from typing import Any
 
 from absl import flags
 import numpy as np
+import numpy.typing as npt
 
 from leep_jax import command, data, validation
 from leep_jax.reports import plots, results, tables
@@ -71,7 +71,7 @@ _BLOCK = 1 << 22
 _ROW_NAME = "source (row) to target (column)"
 
 
-def nce_matrix(attributes: Any) -> np.ndarray:
+def nce_matrix(attributes: npt.ArrayLike) -> np.ndarray:
   """Computes NCE for all pairs of attributes, in nats; higher transfers better.
 
   Row a, column b is -H(b given a) = `nce(attributes[:, a], attributes[:, b])`,
@@ -97,19 +97,19 @@ def nce_matrix(attributes: Any) -> np.ndarray:
   Reference: Tran, Nguyen & Hassner, "Transferability and Hardness of
   Supervised Classification Tasks", ICCV 2019.
   """
-  attributes = data.binary(attributes)
-  both = _co_occurrences(attributes)
+  values = data.binary(attributes)
+  both = _co_occurrences(values)
   ones = np.diagonal(both)
   sources, targets = ones[:, None], ones[None, :]
   total = _log_likelihood(both, sources)
   total += _log_likelihood(sources - both, sources)
-  zeros = len(attributes) - sources
+  zeros = len(values) - sources
   total += _log_likelihood(targets - both, zeros)
   total += _log_likelihood(zeros - (targets - both), zeros)
-  return total / len(attributes)
+  return total / len(values)
 
 
-def hardness(attributes: Any) -> np.ndarray:
+def hardness(attributes: npt.ArrayLike) -> np.ndarray:
   """Computes the entropy of each attribute, in nats; higher is harder.
 
   It is `task_hardness` of each column, from 0 to log 2: minus the NCE of a
@@ -132,15 +132,16 @@ def hardness(attributes: Any) -> np.ndarray:
   Reference: Tran, Nguyen & Hassner, "Transferability and Hardness of
   Supervised Classification Tasks", ICCV 2019, section 5.
   """
-  attributes = data.binary(attributes)
-  count = len(attributes)
-  ones = attributes.sum(axis=0, dtype=np.int64)
+  values = data.binary(attributes)
+  count = len(values)
+  ones = values.sum(axis=0, dtype=np.int64)
   total = _log_likelihood(ones, count) + _log_likelihood(count - ones, count)
   # `abs` instead of a minus, which would print a hardness of 0 as -0.
-  return np.abs(total / count)
+  found: np.ndarray = np.abs(total / count)
+  return found
 
 
-def _co_occurrences(attributes):
+def _co_occurrences(attributes: np.ndarray) -> np.ndarray:
   """The number of examples with both of two attributes, `[A, A]` int64."""
   count, width = attributes.shape
   rows = max(1, _BLOCK // width)
@@ -151,11 +152,12 @@ def _co_occurrences(attributes):
   return both
 
 
-def _log_likelihood(cells, mass):
+def _log_likelihood(cells: np.ndarray, mass: np.ndarray | int) -> np.ndarray:
   """cells log(cells / mass), where 0 log 0 is 0."""
   share = np.ones(cells.shape)
   np.divide(cells, mass, out=share, where=cells > 0)
-  return cells * np.log(share)
+  found: np.ndarray = cells * np.log(share)
+  return found
 
 
 def format_table(

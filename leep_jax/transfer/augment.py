@@ -44,7 +44,8 @@ def augment(
     mirrored = flip & jax.random.bernoulli(flip_key)
     return jnp.where(mirrored, image[:, ::-1], image)
 
-  return jax.vmap(one)(keys, padded)
+  augmented: jax.Array = jax.vmap(one)(keys, padded)
+  return augmented
 
 
 def keys(root: jax.Array, first: jax.Array | int, count: int) -> jax.Array:

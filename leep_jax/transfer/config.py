@@ -89,7 +89,7 @@ class Config:
 
 
 @functools.lru_cache(maxsize=64)
-def _factors(name, epochs, steps):
+def _factors(name: str, epochs: int, steps: int) -> np.ndarray:
   count = epochs * steps
   schedule = optax.constant_schedule(1.0)
   if name == "cosine":

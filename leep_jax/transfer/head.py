@@ -235,6 +235,7 @@ def _train(group, config, placed, report) -> list[metrics.Transferred]:
 def _test_set(group):
   """Indices `[T, m]` of test examples, -1 for none, and their labels."""
   most = max(len(run.test_labels) for run in group)
+  # Full parts of `_TEST_ROWS`, over which the evaluation scans.
   most = -(-most // _TEST_ROWS) * _TEST_ROWS
   indices = np.full((len(group), most), -1, np.int32)
   labels = np.zeros((len(group), most), np.int32)

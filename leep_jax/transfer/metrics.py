@@ -89,7 +89,8 @@ def f1(confusion: np.ndarray) -> np.ndarray:
   """
   right = np.diag(confusion)
   total = confusion.sum(axis=0) + confusion.sum(axis=1)
-  return 2 * right / np.maximum(total, 1)
+  found: np.ndarray = 2 * right / np.maximum(total, 1)
+  return found
 
 
 def transferred(

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 
 from leep_jax import tasks as tasks_lib, validation
 from leep_jax.engine import programs
@@ -191,6 +192,7 @@ def initial_heads(
   """
   kernels = np.zeros((len(group), classes, width), np.float32)
   for kernel, run in zip(kernels, group, strict=True):
+    # Stream 0 of the seed; `Run.orders` is stream 1.
     rng = np.random.default_rng((run.seed, 0))
     drawn = rng.normal(size=(run.classes, width)) / math.sqrt(width)
     kernel[: run.classes] = drawn
@@ -220,7 +222,7 @@ def spread(tree: Any, count: int) -> Any:
   return jax.tree.map(lambda x: programs.split(np.asarray(x), rows), tree)
 
 
-def gather(array: Any, count: int) -> np.ndarray:
+def gather(array: npt.ArrayLike, count: int) -> np.ndarray:
   """Returns the array of runs that `spread` has spread over devices.
 
   Args:
@@ -236,8 +238,8 @@ def gather(array: Any, count: int) -> np.ndarray:
     >>> runs.gather(np.array([[0, 1], [2, 0]]), 3).tolist()
     [0, 1, 2]
   """
-  array = np.asarray(array)
-  return array.reshape(-1, *array.shape[2:])[:count]
+  found = np.asarray(array)
+  return found.reshape(-1, *found.shape[2:])[:count]
 
 
 def mask_logits(logits: jax.Array, real: jax.Array) -> jax.Array:

@@ -24,6 +24,20 @@ from leep_jax.transfer import cnaps, runs
 from leep_jax.transfer.methods import METHODS, ComputeOutputs, Recipe, Work
 from leep_jax.transfer.target import Target
 
+__all__ = [
+  "METHODS",
+  "Recipe",
+  "Target",
+  "asked",
+  "check",
+  "check_model",
+  "commit",
+  "key",
+  "made_by",
+  "missing",
+  "run",
+]
+
 # The columns that the numbers of a row depend on. Rows that agree in all of
 # these are of the same trial.
 _SAME = (
@@ -150,7 +164,7 @@ def commit() -> str | None:
   return head + "+" * bool(changed)
 
 
-def _git(*arguments):
+def _git(*arguments: str) -> str:
   """What git prints about this checkout."""
   return subprocess.run(
     ["git", "-C", str(_CHECKOUT), *arguments],

@@ -136,6 +136,7 @@ def sample_episode(
     (6, [0, 0, 1, 1])
   """
   rng = np.random.default_rng((config.seed, number))
+  # The root keeps data sets of many classes from crowding out the others.
   chances = np.sqrt([len(groups) for groups in classes])
   groups = classes[rng.choice(len(classes), p=chances / chances.sum())]
   low, high = config.ways

@@ -104,4 +104,7 @@ def card(path: str | pathlib.Path) -> dict[str, Any]:
     ...   cnaps.card(path)["epochs"]
     8
   """
-  return json.loads(checkpoints_lib.read_metadata(path)["leep_jax"])
+  content: dict[str, Any] = json.loads(
+    checkpoints_lib.read_metadata(path)["leep_jax"]
+  )
+  return content

@@ -45,7 +45,9 @@ class Adapted(NamedTuple):
   bias: jax.Array
 
 
-def _linear(inputs, outputs, *, rngs, zero=False):
+def _linear(
+  inputs: int, outputs: int, *, rngs: nnx.Rngs, zero: bool = False
+) -> nnx.Linear:
   if not zero:
     return nnx.Linear(inputs, outputs, rngs=rngs)
   init = nnx.initializers.zeros_init()
@@ -97,6 +99,7 @@ class BlockAdapter(nnx.Module):
   """
 
   def __init__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs):
+    # Names of attributes are names of tensors in files: they have to stay.
     self.each = _linear(inputs, _ENCODED, rngs=rngs)
     self.together = _linear(_ENCODED, _ENCODED, rngs=rngs)
     self.first = _linear(2 * _ENCODED, _ENCODED, rngs=rngs)

@@ -139,6 +139,7 @@ def _gradient(graph, ways):
 
 def _restore(checkpoints, trained, opt):
   """The trained arrays and the optimiser's state of the latest checkpoint."""
+  # Checkpoints are of lists and dictionaries, which optax's states are not.
   leaves, structure = jax.tree.flatten(opt)
   found = checkpoints.restore(model=nnx.to_pure_dict(trained), optimizer=leaves)
   nnx.replace_by_pure_dict(trained, found["model"])
@@ -207,6 +208,7 @@ def meta_train(
       episode = sample_episode(number, classes, config=config)
       training, loss = step(training, frozen, placed, episode)
       losses.append(loss)
+    # Read once an epoch: reading each loss would wait for the device each time.
     mean_loss = float(np.mean(jax.device_get(losses)))
     if not math.isfinite(mean_loss):
       raise validation.InputError(

@@ -53,6 +53,7 @@ def of_epoch(
     filled = run.steps(batch_size) * batch_size
     # Drawn as in `retrain_head`, so that a frozen body gives the same head.
     order = rng.permuted(np.arange(n)[None], axis=1)[0]
+    # Repeats the order from its start, up to full batches.
     order = np.resize(order, filled)
     indices[i, :filled] = run.task.train[order]
     labels[i, :filled] = run.labels[order]

@@ -162,6 +162,7 @@ class Group:
     }
     if checkpoints[0] is None or not checkpoints[0].epochs:
       return self.initial, curves, 0
+    # Checkpoints are of lists and dictionaries, which optax's states are not.
     leaves, structure = jax.tree.flatten(self.initial)
     parts = [
       own.restore(
@@ -237,6 +238,8 @@ class Group:
       )
       state, loss = step(state, batch)
       losses.append(loss)
+      # Batches are handed over as they are made; without a bound, all of an
+      # epoch would wait in memory.
       if len(losses) > _CALLS_AHEAD:
         losses[-1 - _CALLS_AHEAD].block_until_ready()
     each = np.concatenate([put.get(loss) for loss in losses], axis=1)
@@ -247,6 +250,7 @@ class Group:
     put, count = self.placement, programs.device_count()
     rows = min(_TEST_ROWS, max(len(run.test_labels) for run in self.group))
     if put.data_parallel:
+      # Each device has an equal part of a batch.
       rows = -(-rows // count) * count
     indices, labels, weights = batches.of_test(self.group, rows=rows)
     real = put.put_scalars(self.real)

@@ -78,6 +78,7 @@ class Placement:
     def split(x):
       x = x[0]
       x = x.reshape(x.shape[0], count, -1, *x.shape[2:])
+      # The axis of devices is the first; what is sent must be contiguous.
       return np.ascontiguousarray(np.moveaxis(x, 1, 0))
 
     return jax.tree.map(split, tree)

@@ -143,7 +143,9 @@ class Compiled:
       arithmetic.evaluate if data_parallel else arithmetic.evaluate_runs
     )
 
-  def _compile(self, function, *, donate=False):
+  def _compile(
+    self, function: Callable[..., Any], *, donate: bool = False
+  ) -> Callable[..., Any]:
     """A function over devices; all its calls have the shapes of the first."""
     program: Callable[..., Any] | None = None
 

@@ -158,7 +158,7 @@ def train_from_scratch(
   return _train_all(job, tasks, seeds, on_result, progress)
 
 
-def _network(source) -> source_lib.Network:
+def _network(source: source_lib.Source) -> source_lib.Network:
   """The network of a source, which must have one."""
   if source.network is None:
     raise validation.InputError(
