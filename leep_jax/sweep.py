@@ -51,9 +51,8 @@ _DATA = common_flags.PairFlags(FLAGS)
 _TASKS = flags.DEFINE_string(
   "tasks",
   "subsets(count=200)",
-  "Target tasks, see leep_jax.tasks: subsets(count=200,classes=2..100), "
-  "small(...), imbalanced(...), label_noise(...), examples_curve(...), "
-  "few_shot(...), all; several are joined by +.",
+  "Target tasks, such as subsets(count=200,classes=2..100); several are joined "
+  f"by +. Samplers: {', '.join(tasks_lib.SAMPLERS)} (see leep_jax.tasks).",
   flag_values=FLAGS,
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of the tasks.", flag_values=FLAGS)

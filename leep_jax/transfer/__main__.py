@@ -39,9 +39,8 @@ _DATA = common_flags.PairFlags(FLAGS)
 _TASKS = flags.DEFINE_string(
   "tasks",
   "all",
-  "Target tasks: all, or samplers such as small(count=20,classes=4,"
-  "examples=30), subsets(...), imbalanced(...), label_noise(...), "
-  "examples_curve(...), few_shot(...).",
+  "Target tasks, such as small(count=20,classes=4,examples=30); several are "
+  f"joined by +. Samplers: {', '.join(tasks_lib.SAMPLERS)} (leep_jax.tasks).",
   flag_values=FLAGS,
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of the tasks.", flag_values=FLAGS)
