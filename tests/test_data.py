@@ -16,7 +16,7 @@ import tensorflow_datasets as tfds
 
 import leep_jax
 from leep_jax import data, validation
-from leep_jax.data import dataset as dataset_lib, images as images_lib
+from leep_jax.data import dataset as dataset_lib, images as images_lib, load
 
 
 class Made:
@@ -754,3 +754,12 @@ def test_splits_that_overlap(tfds_dir, split, test_split):
     data.load_pair(
       "tiny", split=split, test_split=test_split, data_dir=tfds_dir
     )
+
+
+def test_a_row_is_all_that_a_new_kind_needs(monkeypatch):
+  digits = leep_jax.load_dataset("digits")
+  row = load.Kind("mine:N", "mine", lambda request: digits, lambda *x: x[1:])
+  monkeypatch.setitem(load.KINDS, "mine", row)
+  assert leep_jax.load_dataset("mine:1") is digits
+  with pytest.raises(leep_jax.InputError, match="or mine:N"):
+    leep_jax.load_dataset("min:abc")
