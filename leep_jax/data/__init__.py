@@ -2,7 +2,7 @@
 
 dataset.py     Dataset: examples by index, in batches that are read ahead
 load.py        load_dataset, load_pair, and the table of kinds of data
-folders.py, arrays.py, tfds.py     one file a kind; folder_tree.py reads folders
+folders.py, arrays.py, tfds.py, ...     one file a kind
 images.py      files of images, and the ranges of their values
 attributes.py  load_attributes, for the task matrix
 splits.py      a data set without a test split, split in two

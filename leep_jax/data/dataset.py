@@ -269,8 +269,7 @@ def _ahead(read, starts, pool) -> Iterator[Any]:
   )
   stop = threading.Event()
 
-  # The queue may be full for good, when the consumer has stopped: waiting for a
-  # place ends then.
+  # If the consumer has stopped, the queue stays full: waiting must end then.
   def put(item):
     while not stop.is_set():
       try:
@@ -308,7 +307,7 @@ def digest(parts: Iterable[Any]) -> str:
   """Returns a digest of parts, 16 hexadecimal digits.
 
   Args:
-    parts: bytes, or objects that their `repr` tells from others.
+    parts: bytes, or objects of which `repr` states all that matters.
 
   Example:
     >>> from leep_jax.data import dataset

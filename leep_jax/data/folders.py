@@ -3,9 +3,9 @@
     DIR/CLASS/.../FILE               folder:DIR
     DIR/SPLIT/CLASS/.../FILE         folder:DIR with --split=SPLIT
 
-Sub-folders may be splits or classes. Names tell (train, test), and so does the
-structure: splits contain no images themselves, but sub-folders with the same
-names. If classes do so, too, `--split=.` says that they are classes.
+Sub-folders may be splits or classes. Names (train, test) and the structure show
+which: splits contain no images themselves, but sub-folders with the same names.
+If classes do so, too, `--split=.` says that they are classes.
 """
 
 from collections import Counter

@@ -53,8 +53,9 @@ class Kind:
 
   Example:
     >>> from leep_jax.data import load
-    >>> [kind.form for kind in load.KINDS.values()]
-    ['digits', 'folder:DIR', 'npz:FILE']
+    >>> kind = load.KINDS["npz"]
+    >>> kind.form, kind.has_targets
+    ('npz:FILE', True)
   """
 
   form: str

@@ -27,7 +27,7 @@ class Architecture:
   Attributes:
     build: `(num_classes, *, rngs, **options) -> nnx.Module`; called on images
       `[B, H, W, 3]` it gives `(logits [B, Z], features [B, D])`.
-    head: published name of the last layer's weight, `[Z, D]`. Its shape tells
+    head: published name of the last layer's weight, `[Z, D]`. Its shape shows
       how many classes a checkpoint has.
     preprocessing: of images, if the checkpoint has no configuration.
     min_image_size: smallest side of an image, in pixels.

@@ -73,8 +73,8 @@ def from_checkpoint(
   theirs = any(tensor.startswith(f"{model_type}.") for tensor in tensors)
   config = configs.read(
     file if file.is_dir() else file.parent,
-    # transformers' names of tensors tell what a missing `model_type` would: the
-    # defaults that hold for whatever the configuration leaves out.
+    # If `model_type` is missing, names of tensors show that transformers wrote
+    # them: its defaults then hold for values that are not stated.
     model_type=model_type if theirs else None,
   )
   check_network(arch, config)
@@ -249,8 +249,8 @@ def _card(text: str, file: pathlib.Path) -> dict[str, Any]:
 def architecture_of(name: str, folder: pathlib.Path) -> str:
   """Returns the architecture of a folder, by its configuration and its tensors.
 
-  timm's configurations name the network. Those of transformers name a family;
-  which of its sizes it is, the shapes of the tensors tell.
+  Configurations of timm name the network. Those of transformers name a family,
+  and the shapes of the tensors show which of its sizes it is.
 
   Args:
     name: of the source, for error messages.

@@ -33,8 +33,8 @@ class Location(NamedTuple):
   """Where a checkpoint is, and what it is of.
 
   Attributes:
-    architecture: name of the architecture, as it was written; empty if the
-      configuration beside the weights tells it.
+    architecture: name of the architecture, known or not; empty if the
+      configuration beside the weights states it.
     path: of a file or folder, or `hf://OWNER/NAME[@REVISION]`.
 
   Example:

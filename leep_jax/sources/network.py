@@ -92,7 +92,7 @@ class _Body:
   """A network up to its features, as `Network.apply` describes.
 
   Attributes:
-    graph: definition of the whole module.
+    graph: definition of the module, including the head.
     head: path of its last layer, whose parameters are not trained: a run has a
       head of its own.
   """

@@ -46,7 +46,7 @@ def find(folder: pathlib.Path) -> pathlib.Path | None:
     The folder of the tree; None if there is none.
 
   Raises:
-    InputError: if there are several items, and no name tells the network.
+    InputError: if there are several items, none with a usual name.
 
   Example:
     >>> import pathlib, tempfile

@@ -1,7 +1,5 @@
 """Checks of arrays and counts: images, targets, rows of numbers."""
 
-from typing import Any
-
 import numpy as np
 from numpy import typing as npt
 
@@ -44,7 +42,7 @@ def is_real(array: np.ndarray) -> bool:
   return array.dtype.kind in "fiub" or array.dtype.name == "bfloat16"
 
 
-def at_least_1(name: str, value: Any) -> int:
+def at_least_1(name: str, value: object) -> int:
   """Returns a count as an int.
 
   Args:

@@ -7,7 +7,7 @@ import pytest
 
 import leep_jax
 from leep_jax import data, validation
-from leep_jax.data import images as images_lib
+from leep_jax.data import images as images_lib, load
 
 
 @pytest.mark.parametrize(
@@ -269,3 +269,12 @@ def test_a_pair_of_a_folder(tmp_path):
   (tmp_path / "val" / "dog").rename(tmp_path / "val" / "fox")
   with pytest.raises(leep_jax.InputError, match="classes of train and val"):
     data.load_pair(f"folder:{tmp_path}")
+
+
+def test_a_row_is_all_that_a_new_kind_needs(monkeypatch):
+  digits = leep_jax.load_dataset("digits")
+  row = load.Kind("mine:N", "mine", lambda request: digits, lambda *x: x[1:])
+  monkeypatch.setitem(load.KINDS, "mine", row)
+  assert leep_jax.load_dataset("mine:1") is digits
+  with pytest.raises(leep_jax.InputError, match="or mine:N"):
+    leep_jax.load_dataset("min:abc")

@@ -144,3 +144,31 @@ def test_other_schemes_are_none():
 def test_addresses_and_bundled_names_with_files(name, message):
   with pytest.raises(leep_jax.InputError, match=message):
     leep_jax.load_source(name)
+
+
+@pytest.mark.parametrize(
+  ("name", "kind"),
+  [
+    ("cifar10_resnet14", "named"),
+    ("resnet50.tv_in1k", "named"),
+    ("resnet50.a1_in1k", "timm"),
+    ("resnet50@a.npz", "checkpoint"),
+    ("hf://o/n", "hub"),
+    ("my_models:small", "factory"),
+  ],
+)
+def test_each_name_is_of_one_kind(name, kind):
+  assert catalog.parse(name)[0] is catalog.KINDS[kind]
+
+
+def test_a_row_is_all_that_a_new_kind_needs(monkeypatch):
+  bundled = leep_jax.load_source("cifar10_resnet14")
+  row = catalog.Kind(
+    "mine:N",
+    lambda name: name.removeprefix("mine:") if "mine:" in name else None,
+    lambda name, parsed: None,
+    lambda name, parsed, overrides: bundled,
+  )
+  monkeypatch.setattr(catalog, "KINDS", {"mine": row, **catalog.KINDS})
+  catalog.check_source("mine:1")
+  assert leep_jax.load_source("mine:1") is bundled
