@@ -235,6 +235,7 @@ def test_files_are_those_of_the_rows(tmp_path):
   assert (section.RESULTS / "table_1.md").read_text() == written
 
 
+@pytest.mark.exhaustive
 def test_figures_are_those_of_the_rows(tmp_path):
   drawn = list(figures.draw(section.RESULTS, tmp_path))
   kept = {path.name for path in section.RESULTS.glob("figure_*")}

@@ -548,6 +548,7 @@ def command(tmp_path_factory):
   return run
 
 
+@pytest.mark.exhaustive
 def test_command_writes_a_model_and_its_card(command, tmp_path, capsys):
   path = tmp_path / "tiny.safetensors"
   assert command(path) == 0
