@@ -58,8 +58,8 @@ def run(module, *flags):
 @pytest.mark.parametrize(
   "name",
   [
-    "small_tasks",
-    *marks.exhaustive(*(n for n in MODULES if n != "small_tasks")),
+    "large_tasks",
+    *marks.exhaustive(*(n for n in MODULES if n != "large_tasks")),
   ],
 )
 def test_section_runs_at_the_smallest_scale(name, smoke, capsys, one_device):

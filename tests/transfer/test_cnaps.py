@@ -341,6 +341,7 @@ class Interrupted(Exception):
   """Stands for a machine that goes away."""
 
 
+@pytest.mark.exhaustive
 def test_interrupted_training_goes_on_to_the_same_result(pool, tmp_path):
   whole = cnaps.meta_train(make(), *pool, config=CONFIG)
 
