@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import marks
 import numpy as np
 import oracles
 import pytest
@@ -69,11 +70,16 @@ def example(name, rng, **options):
   return Case(name).example(rng, **options)
 
 
-def each(cases):
+def each(cases, *, slow=("n_leep",)):
+  """Runs a test for each case, and for slow scores if it is exhaustive."""
   assert cases
-  return pytest.mark.parametrize("score", cases, ids=str)
+  quick = [case for case in cases if case.name not in slow]
+  others = [case for case in cases if case.name in slow]
+  values = [*quick, *marks.exhaustive(*others)]
+  return pytest.mark.parametrize("score", values, ids=str)
 
 
 every_score = each(CASES)
+every_score_and_n_leep = each(CASES, slow=())
 every_score_of_labels = each([c for c in CASES if c.truth == "labels"])
 every_score_of_targets = each([c for c in CASES if c.truth == "targets"])

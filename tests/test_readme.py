@@ -22,13 +22,17 @@ DOCUMENTS = [
 ]
 
 
+EXHAUSTIVE = pytest.mark.exhaustive
+
+
 @pytest.mark.parametrize(
   ("name", "count"),
   [
     ("README.md", 2),
-    ("experiments/guide/library.md", 4),
-    ("experiments/guide/models.md", 2),
-    ("experiments/guide/commands.md", 1),
+    *(
+      pytest.param(f"experiments/guide/{name}.md", n, marks=EXHAUSTIVE)
+      for name, n in (("library", 4), ("models", 2), ("commands", 1))
+    ),
   ],
 )
 def test_python_examples_run(tmp_path, monkeypatch, name, count):

@@ -147,6 +147,7 @@ def same(row, other):
       assert row[key] == value, key
 
 
+@pytest.mark.exhaustive
 def test_killed_at_random_moments(whole, flags, tmp_path):
   folder = tmp_path / "killed"
   expected = rows_of(whole)

@@ -231,6 +231,7 @@ def test_what_hosts_refuse_they_refuse_together(two, key, message):
   assert not {"leep", "nce", "eep_accuracy", "h_score", "gbc"} & set(messages)
 
 
+@pytest.mark.exhaustive
 def test_command_prints_and_writes_once(one, tmp_path):
   flags = (f"--model={SOURCE}", f"--limit={LIMIT}")
   commands = [

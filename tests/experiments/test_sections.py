@@ -58,8 +58,8 @@ def run(module, *flags):
 @pytest.mark.parametrize(
   "name",
   [
-    "small_tasks",
-    *marks.exhaustive(*(n for n in MODULES if n != "small_tasks")),
+    "large_tasks",
+    *marks.exhaustive(*(n for n in MODULES if n != "large_tasks")),
   ],
 )
 def test_section_runs_at_the_smallest_scale(name, smoke, capsys, one_device):
@@ -235,6 +235,7 @@ def test_files_are_those_of_the_rows(tmp_path):
   assert (section.RESULTS / "table_1.md").read_text() == written
 
 
+@pytest.mark.exhaustive
 def test_figures_are_those_of_the_rows(tmp_path):
   drawn = list(figures.draw(section.RESULTS, tmp_path))
   kept = {path.name for path in section.RESULTS.glob("figure_*")}

@@ -301,6 +301,7 @@ def assert_same(found, expected):
       np.testing.assert_allclose(result.deleted, expected[name].deleted, **near)
 
 
+@pytest.mark.exhaustive
 def test_values_are_those_without_groups(rng):
   for outputs in both_outputs(*example(rng, n=230), rng):
     values = leep_jax.compute_scores(outputs)

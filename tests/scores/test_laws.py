@@ -138,7 +138,7 @@ def test_one_target_needs_no_column(score, rng):
   assert score(values, targets[:, 0]) == score(values, targets)
 
 
-@cases.every_score
+@cases.every_score_and_n_leep
 def test_devices_change_nothing_but_rounding(score, rng):
   values, truth = score.example(rng, n=301)
   expected = score(values, truth)

@@ -9,7 +9,7 @@ import pytest
 import leep_jax
 
 
-@cases.every_score
+@cases.every_score_and_n_leep
 @pytest.mark.parametrize("n", [2, *marks.exhaustive(17), 300])
 def test_equals_float64_oracle(score, n, rng, device_count):
   values, truth = score.example(rng, n=n)

@@ -341,6 +341,7 @@ class Interrupted(Exception):
   """Stands for a machine that goes away."""
 
 
+@pytest.mark.exhaustive
 def test_interrupted_training_goes_on_to_the_same_result(pool, tmp_path):
   whole = cnaps.meta_train(make(), *pool, config=CONFIG)
 
@@ -548,6 +549,7 @@ def command(tmp_path_factory):
   return run
 
 
+@pytest.mark.exhaustive
 def test_command_writes_a_model_and_its_card(command, tmp_path, capsys):
   path = tmp_path / "tiny.safetensors"
   assert command(path) == 0

@@ -159,6 +159,7 @@ def test_seeds_differ_and_repeat(data):
   np.testing.assert_array_equal(first.params[0], again.params[0])
 
 
+@pytest.mark.exhaustive
 def test_memory_in_pieces_changes_nothing(data, monkeypatch):
   many, config = mixed(data)[:9], transfer.Config(epochs=5)
   whole = head.retrain_head(*data, tasks=many, config=config)
