@@ -221,8 +221,9 @@ class Traced:
   shapes: Any
 
   def __call__(self, constants: Sequence[jax.Array], *args: Any) -> Any:
-    leaves = jax.tree.leaves(args)
-    results = jax.core.eval_jaxpr(self.jaxpr, constants, *leaves)
+    values = [*constants, *jax.tree.leaves(args)]
+    count = len(self.jaxpr.constvars)
+    results = jax.core.eval_jaxpr(self.jaxpr, values[:count], *values[count:])
     return jax.tree.unflatten(jax.tree.structure(self.shapes), results)
 
   def __eq__(self, other: object) -> bool:
@@ -275,8 +276,16 @@ def trace(
   closed, shapes = jax.make_jaxpr(function, axis_env=axes, return_shape=True)(
     *args
   )
+  jaxpr, constants = closed.jaxpr, list(closed.consts)
+  if getattr(jaxpr, "consts", ()):
+    # Since JAX 0.11 a jaxpr contains its constants. Traced again as arguments,
+    # they are no part of it, and a program does not keep them alive.
+    jaxpr = jax.make_jaxpr(
+      lambda values, leaves: jax.core.eval_jaxpr(closed.jaxpr, values, *leaves),
+      axis_env=axes,
+    )(constants, jax.tree.leaves(args)).jaxpr
   _Program.seconds += time.perf_counter() - start
-  return Traced(str(closed.jaxpr), closed.jaxpr, shapes), closed.consts
+  return Traced(str(jaxpr), jaxpr, shapes), constants
 
 
 def compile_seconds() -> float:
