@@ -275,7 +275,7 @@ def _run() -> int:
         f"{output} exists already: remove it to train again"
       )
     if checkpoints.epochs:
-      print(f"going on after epoch {checkpoints.epochs}", flush=True)
+      print(f"continuing after epoch {checkpoints.epochs}", flush=True)
     card = {
       **what,
       "test": f"{_TEST.value}, {len(measured['test'][1])} tasks of {_WAYS} "

@@ -273,7 +273,7 @@ def train(recipe, model, train_set, test_set, preprocessing, checkpoints):
     nnx.replace_by_pure_dict(state, found["model"])
     opt = jax.tree.unflatten(structure, found["optimizer"])
     training = (*nnx.split_state(state, nnx.Param, ...), opt)
-    print(f"going on after epoch {checkpoints.epochs}", flush=True)
+    print(f"continuing after epoch {checkpoints.epochs}", flush=True)
   step = make_step(recipe, graph, optimizer, preprocessing)
   key = jax.random.key(recipe.seed)
   started = time.time()
