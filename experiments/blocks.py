@@ -1,15 +1,16 @@
-"""Writes the tables and figures of the committed rows.
+"""Writes the tables and figures that are computed from committed rows.
 
     python -m experiments.blocks
 
-Purpose: one command regenerates every table and figure that is computed from
-`experiments/results`, and a test checks that this changes no file. In Markdown
-files, a table is the block between `<!-- name -->` and `<!-- /name -->`.
+Purpose: one command regenerates every table and figure from the rows in
+`experiments/results`, and a test checks that this changes no file. In a
+Markdown file, a generated table is the block between `<!-- name -->` and
+`<!-- /name -->`.
 
 Cost: 20 seconds on two CPU cores; nothing is trained.
 
-What came out: the blocks of `README.md`, of `experiments/README.md` and of
-`experiments/guide/commands.md`, and `results/table_1.md` with the figures.
+What came out: the blocks in `README.md`, `experiments/README.md` and
+`experiments/guide/commands.md`, the file `results/table_1.md`, and the figures.
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,7 +39,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 HERE = ROOT / "experiments" / "README.md"
 GUIDE = ROOT / "experiments" / "guide"
-# The lines of Table 1 that the README shows, by method and section.
+# Method and section of the lines of Table 1 that the README shows.
 _EXCERPT = (
   ("retrain_head", "5.1"),
   ("retrain_head", "5.2"),
@@ -52,7 +53,7 @@ _SECTIONS = (
 )  # fmt: skip
 # CIFAR-10 ResNets that only the table `networks` shows.
 _DEEPER = ("resnet32", "resnet44", "resnet56")
-# Sections with few examples, and their targets.
+# Sections whose tasks have few examples, with their targets.
 _FEW = (
   ("small_tasks", "cifar100"),
   ("small_tasks", "fashion_mnist"),
@@ -63,19 +64,29 @@ _FEW = (
 
 
 def fill(name: str, text: str, path: pathlib.Path) -> None:
-  """Replaces the block of this name, which the file must have exactly once."""
+  """Replaces a block of a Markdown file.
+
+  Args:
+    name: name of the block.
+    text: the new contents, without the markers.
+    path: the file, which must contain exactly one block of this name.
+
+  Raises:
+    SystemExit: if it contains none or several.
+  """
   block = re.compile(f"<!-- {name} -->.*?<!-- /{name} -->", re.DOTALL)
   old = path.read_text()
   if len(block.findall(old)) != 1:
-    raise SystemExit(f"{path.name} has no one block {name}")
+    raise SystemExit(f"{path.name} must have exactly one block {name}")
   body = text.strip("\n")
   new = f"<!-- {name} -->\n\n{body}\n\n<!-- /{name} -->"
+  # A function, because `sub` would interpret backslashes of a text.
   path.write_text(block.sub(lambda _: new, old))
   print(f"wrote {name}", flush=True)
 
 
 def blocks() -> Iterator[tuple[str, str, pathlib.Path]]:
-  """Yields name, text and file of each block that is computed from rows."""
+  """Yields the name, text and file of each block computed from rows."""
   found = table_1.lines()
   large = section.measured("large_tasks", "cifar100")
   yield (
@@ -91,7 +102,7 @@ def blocks() -> Iterator[tuple[str, str, pathlib.Path]]:
   yield "networks", networks(), HERE
   yield "meta", meta(), HERE
   yield "tuned", tuned_on_the_same(), HERE
-  yield "convergence", converging(), HERE
+  yield "convergence", convergence_tables(), HERE
   yield "selection", selection(), HERE
   yield "rows", provenance(), HERE
   trained = results.parse_rows(transfer_methods.ROWS.read_bytes(), name="")[0]
@@ -99,8 +110,8 @@ def blocks() -> Iterator[tuple[str, str, pathlib.Path]]:
 
 
 def short_table_1(found: Sequence[table_1.Line]) -> str:
-  """Returns the first measured line of Table 1 for each of `_EXCERPT`."""
-  left = list(_EXCERPT)
+  """Returns the first measured line of Table 1 for each row of `_EXCERPT`."""
+  missing = list(_EXCERPT)
   text = [
     "| transfer | source → target | section | LEEP | 95 % | NCE | H-score | "
     "measured with |",
@@ -108,10 +119,10 @@ def short_table_1(found: Sequence[table_1.Line]) -> str:
   ]
   for line in found:
     facts = line.published
-    place = facts["method"], facts["section"]
-    if line.model is None or place not in left:
+    key = facts["method"], facts["section"]
+    if line.model is None or key not in missing:
       continue
-    left.remove(place)
+    missing.remove(key)
     leep, *others = [
       table_1.measured_beside_published(line, score) for score in table_1.SCORES
     ]
@@ -129,27 +140,31 @@ def short_table_1(found: Sequence[table_1.Line]) -> str:
 
 
 def classes(rows: Sequence[results.Row]) -> str:
-  """Compares LEEP and H-score with the number of classes as a predictor."""
+  """Returns a table of LEEP and H-score beside the number of classes.
+
+  It compares how well each of them predicts accuracy.
+  """
   text = [
     "| source | LEEP | -log(classes) | difference (95 %) | LEEP at equal "
     "classes | H-score | H-score / (classes - 1) |",
     "|---|---|---|---|---|---|---|",
   ]
   count = {row["task_checksum"]: row["num_classes"] for row in rows}
-  for held in sweep_report.pairs(rows).values():
-    names = list(dict.fromkeys(pair["model"] for pair in held))
+  for pairs in sweep_report.pairs(rows).values():
+    names = list(dict.fromkeys(pair["model"] for pair in pairs))
     shown = source_selection.labels(names)
     for name, short in zip(names, shown, strict=True):
-      chosen = [pair for pair in held if pair["model"] == name]
-      leep, truth = map(np.array, sweep_report.columns(chosen, "leep"))
+      chosen = [pair for pair in pairs if pair["model"] == name]
+      leep, accuracy = map(np.array, sweep_report.columns(chosen, "leep"))
       h_score = np.array(sweep_report.columns(chosen, "h_score")[0])
       number = np.array([count[pair["target"][-1]] for pair in chosen])
       logs = -np.log(number)
-      more = correlation.difference(leep, logs, truth)
+      gain = correlation.difference(leep, logs, accuracy)
       cells = [
-        _r(leep, truth), _r(logs, truth), _difference(more),
-        _r(_without(leep, logs), _without(truth, logs)),
-        _r(h_score, truth), _r(h_score / (number - 1), truth),
+        _r(leep, accuracy), _r(logs, accuracy), _difference(gain),
+        _r(_residuals(leep, logs), _residuals(accuracy, logs)),
+        # Y - 1 is the largest H-score of Y classes.
+        _r(h_score, accuracy), _r(h_score / (number - 1), accuracy),
       ]  # fmt: skip
       text.append(f"| {short} | {' | '.join(cells)} |")
   return "\n".join(text)
@@ -169,14 +184,18 @@ def _difference(found):
   return f"{found.value:.3f} ({low:.3f} to {high:.3f})"
 
 
-def _without(values, other):
-  """Residuals of a linear regression on `other`, for partial correlations."""
+def _residuals(values, other):
+  """Returns residuals of a linear regression on `other`.
+
+  The correlation of two such residuals is the partial correlation given
+  `other`.
+  """
   design = np.stack([np.ones(len(other)), other], axis=1)
   return values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
 
 
 def contradictions(found: Sequence[table_1.Line]) -> str:
-  """Lists the correlations that differ from the published, largest first."""
+  """Lists correlations that differ from the published ones, largest first."""
   lines = []
   compared = 0
   for line in found:
@@ -202,7 +221,10 @@ def contradictions(found: Sequence[table_1.Line]) -> str:
 
 
 def meta() -> str:
-  """Accuracies of the CNAPs of section 5.4, from its card and its rows."""
+  """Returns the accuracies of the CNAPs of section 5.4.
+
+  They come from its card and its rows.
+  """
   card = json.loads(meta_transfer.MODEL.with_suffix(".json").read_text())
   rows = section.measured("meta_transfer", "cifar100")
   reached = [row["accuracy"] for row in rows if row["method"] == "cnaps"]
@@ -217,13 +239,13 @@ def meta() -> str:
 
 
 def tuned_on_the_same() -> str:
-  """Correlations with heads and with fine-tuning on the same tasks."""
+  """Returns correlations with heads and with fine-tuning on the same tasks."""
   lines = [
     "| tasks | n | score | heads | fine-tuning | difference (95 %) |",
     "|---|---|---|---|---|---|",
   ]
   for name, target in _FEW:
-    truth = section.truth_of(name)
+    metric = section.metric_of(name)
     rows = [
       row
       for row in section.measured(name, target)
@@ -231,10 +253,11 @@ def tuned_on_the_same() -> str:
     ]
     reached: dict[str, dict[str, float]] = {}
     for row in rows:
-      if row["method"] != sweep_report.SCORED and row[truth] is not None:
-        reached.setdefault(row["method"], {})[row["task"]] = row[truth]
+      if row["method"] != sweep_report.SCORED and row[metric] is not None:
+        reached.setdefault(row["method"], {})[row["task"]] = row[metric]
     heads, tuned = reached.get("retrain_head", {}), reached.get("fine_tune", {})
     both = [task for task in tuned if task in heads]
+    # Fewer tasks would give no useful interval.
     if len(both) < 5:
       continue
     scores = {
@@ -256,7 +279,7 @@ def tuned_on_the_same() -> str:
 
 
 def regularized() -> str:
-  """Correlations of H-score and regularised H-score on few examples."""
+  """Returns correlations of both variants of H-score on few examples."""
   lines = [
     "| tasks | source | H-score | regularised | LEEP |",
     "|---|---|---|---|---|",
@@ -272,7 +295,7 @@ def regularized() -> str:
 
 
 def networks() -> str:
-  """Correlations of LEEP and NCE for CIFAR-10 ResNets of several depths."""
+  """Returns correlations of LEEP and NCE for ResNets of several depths."""
   lines = [
     "| tasks | source | LEEP | 95 % | NCE | 95 % |",
     "|---|---|---|---|---|---|",
@@ -294,20 +317,21 @@ def networks() -> str:
 
 @functools.cache
 def _few():
-  """Correlations with heads or CNAPs in the sections `_FEW`, by source.
+  """Returns correlations with heads or CNAPs in the sections `_FEW`.
 
-  Cached because two tables use it, and the bootstrap takes seconds.
+  There is one item for each section and source. The result is cached because
+  two tables use it, and the bootstrap takes seconds.
   """
   found = []
   for name, target in _FEW:
-    truth = section.truth_of(name)
+    metric = section.metric_of(name)
     rows = [
       row
       for row in section.measured(name, target)
       if row["method"] in (sweep_report.SCORED, "retrain_head", "cnaps")
     ]
     by_model: dict[str, dict[str, dict[str, Any]]] = {}
-    for row in sweep_report.correlations(rows, metric=truth):
+    for row in sweep_report.correlations(rows, metric=metric):
       by_model.setdefault(row["model"], {})[row["score"]] = row
     where = f"{name} {target}"
     found += [
@@ -322,8 +346,8 @@ def _or_dash(value):
   return "-" if value is None else f"{value:.3f}"
 
 
-def converging() -> str:
-  """Tables of convergence, by target and source."""
+def convergence_tables() -> str:
+  """Returns the tables of convergence, by target and source."""
   text = []
   for target in convergence.SECTION.targets:
     for model, found in convergence.measured(target).items():
@@ -333,7 +357,10 @@ def converging() -> str:
 
 
 def selection() -> str:
-  """Tables of section 5.7: scores and accuracies by source; correlations."""
+  """Returns the tables of section 5.7.
+
+  For each target they are scores and accuracies by source, and correlations.
+  """
   text = []
   for target in source_selection.SECTION.targets:
     rows = source_selection.with_accuracy(
@@ -341,14 +368,14 @@ def selection() -> str:
     )
     found_by_method = sweep_report.pairs(rows)
     scored = [r["model"] for r in rows if r["method"] == sweep_report.SCORED]
-    for method, held in found_by_method.items():
-      done = {pair["model"] for pair in held}
+    for method, pairs in found_by_method.items():
+      done = {pair["model"] for pair in pairs}
       missing = [m for m in dict.fromkeys(scored) if m not in done]
-      said = ""
+      note = ""
       if missing:
         named = ", ".join(f"`{x}`" for x in source_selection.labels(missing))
-        said = f"\n\nNot run: {named}."
-      text.append(f"{target}, {method}:\n\n{_sources(held)}{said}")
+        note = f"\n\nNot run: {named}."
+      text.append(f"{target}, {method}:\n\n{_sources(pairs)}{note}")
     found = [
       row
       for row in sweep_report.correlations(rows)
@@ -358,19 +385,20 @@ def selection() -> str:
   return "\n\n".join(text)
 
 
-def _sources(held):
-  scores = list(held[0]["scores"])
+def _sources(pairs):
+  """Returns the table of sources, the most accurate first."""
+  scores = list(pairs[0]["scores"])
   lines = [
     f"| source | test accuracy | {' | '.join(scores)} |",
     "|---|---|" + "---|" * len(scores),
   ]
-  names = source_selection.labels([pair["model"] for pair in held])
+  names = source_selection.labels([pair["model"] for pair in pairs])
   order = sorted(
-    zip(names, held, strict=True),
+    zip(names, pairs, strict=True),
     key=lambda item: -(item[1]["performance"] or 0),
   )
   for name, pair in order:
-    truth = (
+    accuracy = (
       "diverged"
       if pair["performance"] is None
       else f"{pair['performance']:.4f}"
@@ -379,12 +407,12 @@ def _sources(held):
       "-" if pair["scores"][score] is None else f"{pair['scores'][score]:.4f}"
       for score in scores
     ]
-    lines.append(f"| {name} | {truth} | {' | '.join(cells)} |")
+    lines.append(f"| {name} | {accuracy} | {' | '.join(cells)} |")
   return "\n".join(lines)
 
 
 def provenance() -> str:
-  """Returns the number, duration, device, versions and commits of rows."""
+  """Returns a table of how rows were made: devices, versions, commits."""
   text = [
     "| rows | method | runs | seconds | device | jax | commit |",
     "|---|---|---|---|---|---|---|",
@@ -398,13 +426,13 @@ def provenance() -> str:
         cells = [
           f"`{name}/{folder.name}`", method, f"{len(rows):,}",
           f"{sum(row['seconds'] for row in rows):,.0f}",
-          *(_all(rows, key) for key in ("device", "jax", "commit")),
+          *(_distinct(rows, key) for key in ("device", "jax", "commit")),
         ]  # fmt: skip
         text.append(f"| {' | '.join(cells)} |")
   return "\n".join(text)
 
 
-def _all(rows, key):
+def _distinct(rows, key):
   return ", ".join(sorted({str(row.get(key) or "-") for row in rows}))
 
 

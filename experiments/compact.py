@@ -2,15 +2,16 @@
 
     python -m experiments.compact
 
-Purpose: rows say in full how each was made, and in a sweep nearly all of that
-is the same from row to row. The fields that are equal in a run of rows are
-written once, in a line `{"header": {...}}` before it; `results.parse_rows`
-gives every row its fields back. Nothing reads these rows' losses, whose last
-digits differ between machines: four significant digits are kept. A curve of
-accuracies that holds the final accuracy alone is null.
+Purpose: each row states in full how it was made, and in a sweep nearly all of
+that is the same from row to row. This script writes the fields that consecutive
+rows share once, in a line `{"header": {...}}` before them;
+`results.parse_rows` gives every row its fields back. It rounds losses to four
+significant digits, because nothing reads them and their last digits differ
+between machines. It replaces a curve of accuracies by null if the curve has
+only the final accuracy.
 
-The file ends with an empty header, so that a sweep can append to it. Run this
-again after one; a test fails otherwise.
+The file ends with an empty header, so that a sweep can append to it. Run the
+script again after such a sweep; a test fails otherwise.
 
 Cost: seconds. What came out: 9.8 MB of JSON lines became 3.4 MB (1.2 and
 0.9 MB as git compresses them).
@@ -28,7 +29,7 @@ from experiments import section
 from leep_jax import command
 from leep_jax.reports import results
 
-# What differs between the rows of one method, source and commit.
+# Fields that differ between the rows of one method, source and commit.
 _OF_A_ROW = frozenset(
   (
     "task", "task_seed", "task_index", "task_checksum", "classes",
@@ -46,11 +47,11 @@ def files(folder: pathlib.Path = section.RESULTS) -> Iterator[pathlib.Path]:
 
 
 def compact(rows: Sequence[results.Row]) -> bytes:
-  """Returns rows as lines and headers, in the order in which they came."""
+  """Returns rows as JSON lines with headers, in their original order."""
   lines = []
-  for _, run in itertools.groupby(map(_shorten, rows), key=_kind):
-    held = list(run)
-    first, *others = held
+  for _, group in itertools.groupby(map(_shorten, rows), key=_kind):
+    run = list(group)
+    first, *others = run
     header = {
       name: value
       for name, value in first.items()
@@ -59,14 +60,15 @@ def compact(rows: Sequence[results.Row]) -> bytes:
     lines.append({"header": header})
     lines += [
       {name: value for name, value in row.items() if name not in header}
-      for row in held
+      for row in run
     ]
+  # Ends the last header, which must not apply to rows appended later.
   lines.append({"header": {}})
   return "".join(f"{_text(line)}\n" for line in lines).encode()
 
 
 def _kind(row):
-  """What the rows under one header share: the names and most values."""
+  """Returns what rows under one header share: field names and most values."""
   return list(row), {k: v for k, v in row.items() if k not in _OF_A_ROW}
 
 

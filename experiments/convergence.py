@@ -1,25 +1,25 @@
-"""Convergence of fine-tuned models to those trained from scratch (section 5.5).
+"""Compares fine-tuning with training from scratch, by epoch (section 5.5).
 
     python -m experiments.convergence --data_dir=DIR --weights=DIR --scale=cpu
 
-Purpose: do fine-tuned models of tasks with high LEEP learn faster, and exceed
-a reference by more? The reference is a network trained from scratch on the same
-task, for 100 epochs (40 on Fashion-MNIST). The tasks and the fine-tuning are
-those of `small_tasks`, which this continues if it is not finished. The test
-accuracy of the fine-tuned model after each epoch, minus the reference's final
-one, is averaged over the tasks of a level of LEEP: five levels of equal width
-for CIFAR-100, two for Fashion-MNIST.
+Purpose: do fine-tuned models learn faster on tasks with high LEEP, and exceed a
+reference by more? The reference is a network trained from scratch on the same
+task, for 100 epochs (40 on Fashion-MNIST). The experiment uses the tasks and
+the fine-tuned models of `small_tasks`, and trains those that are missing. It
+takes the test accuracy of the fine-tuned model after each epoch, subtracts the
+reference's final one, and averages the difference over the tasks of a level of
+LEEP. There are five levels of equal width for CIFAR-100, two for Fashion-MNIST.
 
 Scales: `paper` is 200 tasks, from the CIFAR-10 ResNet-20 and an ImageNet
 ResNet-18. `cpu` is 30 tasks from the ResNet-20, with accuracies every 2 epochs
-(every 4 on Fashion-MNIST); references have as many epochs as fine-tuning, 30 on
-CIFAR-100. `smoke` uses digits.
+(every 4 on Fashion-MNIST); references are trained for as many epochs as
+fine-tuned models, 30 on CIFAR-100. `smoke` uses digits.
 
 Cost of `cpu`, besides that of `small_tasks`: 10 minutes a target on two cores,
 with two workers.
 
-What came out: on CIFAR-100, higher levels reach the reference earlier and
-exceed it by more, as in the paper; on Fashion-MNIST it is the opposite. See
+What came out: on CIFAR-100, tasks of higher levels reach the reference earlier
+and exceed it by more, as in the paper; on Fashion-MNIST the opposite holds. See
 "Convergence" in `experiments/README.md`, and figures 4 and 8 there.
 """
 
@@ -33,18 +33,21 @@ import numpy as np
 from experiments import section, small_tasks
 from leep_jax.reports import correlation, results, sweep_report
 
-LEVELS = {"fashion_mnist": 2}  # by target; 5 for others, as in the paper
+# Number of levels by target. Others have 5, as in the paper.
+LEVELS = {"fashion_mnist": 2}
 
 
 def parts(scale: str, target: str) -> list[section.Part]:
   """Returns the sweeps of a scale and a target."""
   tuned = small_tasks.fine_tuning(scale, target)
-  kept, flags = ["--test_limit"], ["--curve=0"]
-  if scale != "paper":  # the same number of epochs as fine-tuning
-    kept.append("--epochs")
-  else:
+  # The reference has these flags of fine-tuning. It needs no curve, because
+  # only its final accuracy is used.
+  copied, flags = ["--test_limit"], ["--curve=0"]
+  if scale == "paper":
     flags.append(f"--epochs={40 if target == 'fashion_mnist' else 100}")
-  flags += [flag for flag in tuned.flags if flag.startswith(tuple(kept))]
+  else:
+    copied.append("--epochs")
+  flags += [flag for flag in tuned.flags if flag.startswith(tuple(copied))]
   reference = dataclasses.replace(
     tuned,
     folder=f"convergence/{target}",
@@ -55,15 +58,16 @@ def parts(scale: str, target: str) -> list[section.Part]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Converging:
-  """Differences to the reference, by level of LEEP.
+class Convergence:
+  """Differences from the reference, by level of LEEP.
 
   Attributes:
-    levels: `[T, E]` differences of T tasks, by name of the level.
+    levels: `[T, E]` differences of T tasks after E epochs, by name of the
+      level.
     start: epoch of the first value.
-    step: epochs from one value to the next.
-    matched: by name of the level, the first measured epoch in which the mean
-      difference is not below 0; None where there is none.
+    step: number of epochs from one value to the next.
+    matched: the first measured epoch in which the mean difference is not below
+      0, or None, by name of the level.
   """
 
   levels: Mapping[str, np.ndarray]
@@ -77,16 +81,17 @@ def differences(
   references: Sequence[results.Row],
   *,
   count: int = 5,
-) -> Converging | None:
+) -> Convergence | None:
   """Returns accuracies minus the reference's final one, by level of LEEP.
 
   Args:
-    tuned: rows of scores and of fine-tuning, of one source.
+    tuned: rows of scores and of fine-tuning, for one source.
     references: rows of training from scratch.
     count: number of levels.
 
   Returns:
-    None if fewer than two tasks have a score, a curve and a reference.
+    The differences, or None if fewer than two tasks have a score, a curve and
+    a reference.
   """
   final = {
     (row["task"], row["task_checksum"]): row["accuracy"]
@@ -103,14 +108,15 @@ def differences(
     for row in tuned
     if row["method"] == "fine_tune" and row["accuracy"] is not None
   }
-  places = [p for p in curves if p in final and leep.get(p) is not None]
-  if len(places) < 2:
+  tasks = [t for t in curves if t in final and leep.get(t) is not None]
+  if len(tasks) < 2:
     return None
-  values = np.array([curves[place] for place in places], float)
+  values = np.array([curves[task] for task in tasks], float)
+  # A curve has a value for each epoch, null where it was not measured.
   measured = np.isfinite(values).all(axis=0)
   epochs = np.flatnonzero(measured) + 1
-  values = values[:, measured] - np.array([[final[p]] for p in places])
-  scores = [leep[place] for place in places]
+  values = values[:, measured] - np.array([[final[task]] for task in tasks])
+  scores = [leep[task] for task in tasks]
   levels, matched = {}, {}
   for number, level in enumerate(
     correlation.levels(scores, values[:, -1], count=count), start=1
@@ -121,13 +127,13 @@ def differences(
       ahead = epochs[levels[name].mean(axis=0) >= 0]
       matched[name] = int(ahead[0]) if len(ahead) else None
   step = int(epochs[1] - epochs[0]) if len(epochs) > 1 else 1
-  return Converging(levels, int(epochs[0]), step, matched)
+  return Convergence(levels, int(epochs[0]), step, matched)
 
 
 def measured(
   target: str, folder: pathlib.Path = section.RESULTS
-) -> dict[str, Converging]:
-  """Returns the differences to the reference on a target, by source.
+) -> dict[str, Convergence]:
+  """Returns the differences from the reference on a target, by source.
 
   Args:
     target: target data set.
@@ -149,8 +155,8 @@ def measured(
   return by_model
 
 
-def table(found: Converging) -> str:
-  """Returns the table of levels of LEEP as Markdown."""
+def table(found: Convergence) -> str:
+  """Returns the differences by level of LEEP, as a Markdown table."""
   lines = [
     "| level of LEEP | tasks | first epoch not below the reference | final "
     "difference |",

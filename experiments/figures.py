@@ -1,8 +1,8 @@
-"""Figures 1 to 9 of the LEEP paper, from committed rows.
+"""Draws figures 1 to 9 of the LEEP paper from committed rows.
 
-`experiments.table_1` draws them, and so does `experiments.blocks`. A figure
-without rows is left out. Each function takes the folder of the rows and the
-path of the figure, and returns whether it drew one.
+`experiments.table_1` and `experiments.blocks` call `draw`. It leaves out
+figures that have no rows. Each function `_figure_N` takes the folder of the
+rows and the path of the figure, and returns whether it drew the figure.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +36,7 @@ def draw(
 
   Args:
     folder: folder of the rows of all sections.
-    output: folder for the figures; by default that of the rows.
+    output: folder for the figures, by default the folder of the rows.
   """
   output = output or folder
   for number, figure in FIGURES.items():
@@ -47,7 +47,13 @@ def draw(
 
 @dataclasses.dataclass(frozen=True)
 class _Pairs:
-  """Scores and results of transfer of one source and target, by method."""
+  """Pairs of scores and transfer performance of a source and a target.
+
+  Attributes:
+    source: name of the source in titles.
+    target: name of the target data set.
+    methods: pairs by name of the transfer method.
+  """
 
   source: str
   target: str
@@ -59,17 +65,18 @@ class _Pairs:
 
 
 def _pairs(folder, name, *, targets=("cifar100",)) -> list[_Pairs]:
-  """Pairs of a section, by target and source, for the sources of Table 1."""
+  """Returns pairs of a section for each target and source of Table 1."""
   found = []
-  truth = section.truth_of(name)
+  metric = section.metric_of(name)
   for target in targets:
     rows = section.measured(name, target, folder)
     for stem, (_, source) in section.STAND_INS.items():
       chosen = [row for row in rows if row["model"].startswith(stem)]
       methods = {
-        _METHODS[method.partition(" ")[0]]: held
-        for method, held in sweep_report.pairs(chosen, metric=truth).items()
-        if held
+        # What follows the space is the recipe, where there are several.
+        _METHODS[method.partition(" ")[0]]: pairs
+        for method, pairs in sweep_report.pairs(chosen, metric=metric).items()
+        if pairs
       }
       if methods:
         found.append(_Pairs(source, target, methods))
@@ -77,26 +84,30 @@ def _pairs(folder, name, *, targets=("cifar100",)) -> list[_Pairs]:
 
 
 def _letters(panels: Sequence[str]) -> list[str]:
+  """Numbers titles as (a), (b), ..., unless there is only one."""
   if len(panels) == 1:
     return list(panels)
   return [f"({'abcdefgh'[i]}) {title}" for i, title in enumerate(panels)]
 
 
 def _rows_of(panels, columns=2):
+  """Divides panels into the rows of a grid."""
   return [panels[i : i + columns] for i in range(0, len(panels), columns)]
 
 
 def _figure_1(folder, path) -> bool:
   found = _pairs(folder, "large_tasks")
   panels = []
-  titles = _letters([held.title for held in found])
-  for title, held in zip(titles, found, strict=True):
-    every = [(m, pair) for m, pairs in held.methods.items() for pair in pairs]
-    scores, truths = sweep_report.columns([pair for _, pair in every], "leep")
+  titles = _letters([pairs.title for pairs in found])
+  for title, pairs in zip(titles, found, strict=True):
+    every = [(m, pair) for m, group in pairs.methods.items() for pair in group]
+    scores, accuracies = sweep_report.columns(
+      [pair for _, pair in every], "leep"
+    )
     panels.append(
       plots.Panel(
         scores,
-        truths,
+        accuracies,
         "LEEP",
         "test accuracy",
         title,
@@ -113,30 +124,34 @@ def _figure_1(folder, path) -> bool:
   return True
 
 
-def _series(held):
-  """Levels by method, all with the same bins, so that they can be compared."""
+def _series(pairs):
+  """Returns levels of LEEP by method.
+
+  All methods have the same bins, so that their bars can be compared.
+  """
   columns = {
-    method: sweep_report.columns(pairs, "leep")
-    for method, pairs in held.methods.items()
+    method: sweep_report.columns(group, "leep")
+    for method, group in pairs.methods.items()
   }
   every = [x for scores, _ in columns.values() for x in scores if x is not None]
   series = {}
-  for method, (scores, truths) in columns.items():
+  for method, (scores, performance) in columns.items():
+    # Where all scores are equal there are no levels.
     with contextlib.suppress(validation.UndefinedScore):
       series[method] = correlation.levels(
-        scores, truths, between=(min(every), max(every))
+        scores, performance, between=(min(every), max(every))
       )
   return series
 
 
-def _levels(found, truth, path, title):
-  """Draws five levels of LEEP, a panel for each source and target."""
+def _levels(found, metric, path, title):
+  """Draws five levels of LEEP, with a panel for each source and target."""
   panels = []
-  titles = _letters([held.title for held in found])
-  for name, held in zip(titles, found, strict=True):
-    series = _series(held)
+  titles = _letters([pairs.title for pairs in found])
+  for name, pairs in zip(titles, found, strict=True):
+    series = _series(pairs)
     if series:
-      panels.append(plots.Levels(series, "LEEP", truth, name))
+      panels.append(plots.Levels(series, "LEEP", metric, name))
   if not panels:
     return False
   plots.levels_grid(_rows_of(panels), title=title, path=path)
@@ -145,16 +160,16 @@ def _levels(found, truth, path, title):
 
 def _figure_2(folder, path) -> bool:
   panels, source = [], ""
-  for name, what, truth in (
+  for name, title, metric in (
     ("small_tasks", "(a) balanced", "mean test accuracy"),
     ("imbalanced_tasks", "(b) imbalanced", "mean test F1"),
   ):
     # As in the paper: only the ImageNet source, to CIFAR-100.
     found = [x for x in _pairs(folder, name) if "ImageNet" in x.source]
-    for held in found[:1]:
-      source, series = held.title, _series(held)
+    for pairs in found[:1]:
+      source, series = pairs.title, _series(pairs)
       if series:
-        panels.append(plots.Levels(series, "LEEP", truth, what))
+        panels.append(plots.Levels(series, "LEEP", metric, title))
   if not panels:
     return False
   plots.levels_grid(
@@ -175,6 +190,7 @@ def _figure_3(folder, path) -> bool:
 
 
 def _curves(folder, targets, path, title):
+  """Draws the convergence of fine-tuning, a panel per source and target."""
   panels = []
   for target in targets:
     measured = convergence.measured(target, folder)
@@ -218,22 +234,23 @@ def _figure_4(folder, path) -> bool:
 
 
 def _selection(folder, path, methods, title):
+  """Draws accuracy against each score, a row per target and method."""
   rows_of_panels = []
   for target in ("cifar100", "fashion_mnist"):
     rows = source_selection.with_accuracy(
       section.measured("source_selection", target, folder)
     )
-    for method, held in sweep_report.pairs(rows).items():
-      if method.partition(" ")[0] not in methods or not held:
+    for method, pairs in sweep_report.pairs(rows).items():
+      if method.partition(" ")[0] not in methods or not pairs:
         continue
-      names = source_selection.labels([pair["model"] for pair in held])
-      said = _METHODS[method.partition(" ")[0]]
+      names = source_selection.labels([pair["model"] for pair in pairs])
+      method_name = _METHODS[method.partition(" ")[0]]
       rows_of_panels.append(
         [
           plots.Panel(
-            *sweep_report.columns(held, score),
+            *sweep_report.columns(pairs, score),
             name,
-            f"accuracy, {said}",
+            f"accuracy, {method_name}",
             _TARGETS[target],
             groups=names,
           )

@@ -1,12 +1,12 @@
-"""Small, imbalanced tasks of two classes (section 5.3).
+"""Compares scores with F1 on small, imbalanced tasks (section 5.3).
 
     python -m experiments.imbalanced_tasks --data_dir=DIR --weights=DIR \
       --scale=cpu
 
 Purpose: do scores predict F1 if one class has few examples? A task has two
 random classes, the smaller with 30 to 60 training images, the other with five
-times as many. Training has 20 epochs. Scores are compared with the F1 of the
-smaller class on all test images of both.
+times as many. Models are trained for 20 epochs. The experiment compares scores
+with the F1 of the smaller class on all test images of both.
 
 Scales: `paper` is 200 tasks of CIFAR-100 and of Fashion-MNIST, heads and
 fine-tuning, from the CIFAR-10 ResNet-20 and an ImageNet ResNet-18. `cpu` trains
@@ -14,11 +14,11 @@ the same heads, with an ImageNet MobileNet V1 0.25 instead of the ResNet-18, and
 fine-tunes the ResNet-20 on the first 30 tasks of CIFAR-100. `smoke` uses
 digits.
 
-Cost of `cpu`: heads 5 minutes; fine-tuning 10 minutes on two cores, with two
-workers.
+Cost of `cpu`: 5 minutes for heads and 10 minutes for fine-tuning, on two cores
+with two workers.
 
-What came out: as in `small_tasks`. All r, published and measured, are in
-Table 1 of `experiments/README.md`.
+What came out: the same as in `small_tasks`. Table 1 of `experiments/README.md`
+has all r, published and measured.
 """
 
 import sys

@@ -1,20 +1,20 @@
-"""Large, balanced tasks: random subsets of a data set's classes (section 5.1).
+"""Compares scores with accuracy on large, balanced tasks (section 5.1).
 
     python -m experiments.large_tasks --data_dir=DIR --weights=DIR --scale=cpu
 
-Purpose: the paper's first claim, that LEEP predicts test accuracy after
+Purpose: tests the paper's first claim, that LEEP predicts test accuracy after
 transfer. The target tasks are 200 random subsets of 2 to 100 classes of
 CIFAR-100, with all training images of these classes.
 
-Scales: `paper` re-trains heads and fine-tunes, 100 epochs, from the CIFAR-10
+Scales: `paper` re-trains heads and fine-tunes for 100 epochs, from the CIFAR-10
 ResNet-20 and an ImageNet ResNet-18. `cpu` re-trains heads for 20 epochs on
 10,000 of the 50,000 training images, from four CIFAR-10 ResNets and an
 ImageNet MobileNet V1 0.25. `smoke` takes subsets of the ten digits.
 
 Cost of `cpu`: half an hour on two cores.
 
-What came out: for every source, LEEP and NCE correlate with accuracy as
-published. The H-score does not: see "Where this contradicts the paper" in
+What came out: for every source, LEEP and NCE correlate with accuracy as the
+paper says. The H-score does not: see "Where this contradicts the paper" in
 `experiments/README.md`.
 """
 

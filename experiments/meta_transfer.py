@@ -1,26 +1,26 @@
-"""Meta-transfer with CNAPs (section 5.4).
+"""Compares scores with accuracy after meta-transfer by CNAPs (section 5.4).
 
     python -m experiments.meta_transfer --data_dir=DIR --scale=cpu
 
-Purpose: do scores predict the accuracy of a classifier that other networks
-adapt to the task, instead of training it? There are 200 tasks of 5 random
-classes of CIFAR-100. 50 test images of each class are for adaptation, the other
-50 for the test.
+Purpose: do scores predict the accuracy of a classifier that is not trained on
+the task, but adapted to it by other networks? There are 200 tasks of 5 random
+classes of CIFAR-100. Of the 100 test images of each class, 50 are for
+adaptation and 50 for the test.
 
-The CNAPs is `results/meta_transfer/cnaps_tiny_imagenet32_resnet14.safetensors`.
-`experiments.train_cnaps` meta-trained it on classes of tiny_imagenet32, cifar10
-and fashion_mnist, as the JSON file of the same name says. Its backbone, which
-is the source that is scored, is the bundled Tiny-ImageNet ResNet-14; the
-paper's is an ImageNet ResNet-18.
+The CNAPs model is in `results/meta_transfer`. `experiments.train_cnaps`
+meta-trained it on classes of tiny_imagenet32, cifar10 and fashion_mnist; the
+JSON file beside it has the details. The source that is scored is its backbone,
+the bundled Tiny-ImageNet ResNet-14. The paper's backbone is an ImageNet
+ResNet-18.
 
 Scales: `cpu` and `paper` are the same 200 tasks. `smoke` uses digits.
 
 Cost: 3 minutes on two cores; 27 for the meta-training.
 
-What came out: r of LEEP, NCE and H-score, published and measured, are in
-Table 1 of `experiments/README.md`. The CNAPs itself is one percentage point
-less accurate than the nearest class mean of the same features; 1,600 tasks are
-little meta-training.
+What came out: Table 1 of `experiments/README.md` has the r of LEEP, NCE and
+H-score, published and measured. The CNAPs model is one percentage point less
+accurate than the nearest class mean of the same features, probably because
+1,600 tasks of meta-training are few.
 """
 
 import sys

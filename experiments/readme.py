@@ -3,16 +3,16 @@
     python -m experiments.readme
 
 Purpose: the blocks between `<!-- name -->` and `<!-- /name -->` in Markdown
-files are outputs, none of them typed by hand. `experiments.blocks` writes those
-that are computed from committed rows; this file writes the others. It runs the
+files are outputs of programs. `experiments.blocks` writes the blocks that are
+computed from committed rows; this script writes the others. It runs the
 commands that need no data beyond the package (digits, the attribute tasks) and
 reads the cards of bundled sources. With `--data_dir` and `--weights`, it also
-runs the two tables of real checkpoints (cifar100, fashion_mnist).
+scores real checkpoints for the blocks cifar100 and fashion_mnist.
 
 Cost: half a minute; three minutes with real checkpoints.
 
 What came out: the blocks `digits`, `bundled`, `tasks`, `trained`, `cifar100`
-and `fashion_mnist`. Some contain seconds, so each run changes them.
+and `fashion_mnist`. Some contain durations, so each run changes them.
 """
 
 import json
@@ -30,7 +30,7 @@ from leep_jax.sources import catalog
 
 FLAGS = flags.FlagValues()
 _DATA_DIR = flags.DEFINE_string(
-  "data_dir", None, "TFDS folder.", flag_values=FLAGS
+  "data_dir", None, "Folder of TFDS data sets.", flag_values=FLAGS
 )
 _WEIGHTS = flags.DEFINE_string(
   "weights", None, "Folder of checkpoints.", flag_values=FLAGS
@@ -42,10 +42,10 @@ SCORES, MODELS, COMMANDS = (
 )
 
 
-def run(*command: str, cwd: pathlib.Path = ROOT) -> str:
+def run(*arguments: str, cwd: pathlib.Path = ROOT) -> str:
   """Runs Python with these arguments; returns its output as a code block."""
   done = subprocess.run(
-    [sys.executable, *command], cwd=cwd, check=True, capture_output=True,
+    [sys.executable, *arguments], cwd=cwd, check=True, capture_output=True,
     text=True,
   )  # fmt: skip
   lines = done.stdout.rstrip().splitlines()
@@ -53,7 +53,7 @@ def run(*command: str, cwd: pathlib.Path = ROOT) -> str:
 
 
 def bundled() -> str:
-  """Returns the table of the bundled sources, from their cards."""
+  """Returns the table of the bundled sources, read from their cards."""
   rows = [
     "| source | input | trained on | recipe | test accuracy | licence |",
     "|---|---|---|---|---|---|",
@@ -69,7 +69,10 @@ def bundled() -> str:
 
 
 def tasks() -> str:
-  """Returns the table of the attribute tasks, made by the guide's code."""
+  """Returns the output of `task_matrix` for the attributes of the guide.
+
+  It runs the code of the guide, so that the code and the table agree.
+  """
   code = re.search(
     r"```python\n(import numpy as np\nfrom sklearn.*?)```",
     COMMANDS.read_text(),

@@ -1,9 +1,9 @@
-"""Shared by the experiments of the LEEP paper: scales, sources, sweeps.
+"""What the experiments of the LEEP paper share: scales, sources, sweeps.
 
-Each section of the paper is a file in this folder with a list of `Part`s. A
-part is one call of `leep_jax.sweep`; its rows are in the folder
-`--output`/section/target. Existing rows are not computed again, so a section
-can be interrupted, and continued at a larger scale.
+Each section of the paper is a file in this folder that defines a list of
+`Part`s. A part is one call of `leep_jax.sweep`, which writes its rows to the
+folder `--output`/section/target. A sweep skips rows that exist, so that a
+section can be interrupted, and continued at a larger scale.
 
 Scales: `smoke` runs the code on digits and a bundled source, in seconds; `cpu`
 is for two cores and an hour, with fewer tasks, epochs or images than the paper,
@@ -32,17 +32,19 @@ MOBILENET = "mobilenet_v1_025@mobilenet_v1_0.25_128"
 # it takes another network than the paper's ResNet-18.
 IMAGENET = {"cpu": MOBILENET, "paper": "resnet18@hf://timm/resnet18.tv_in1k"}
 BUNDLED = "cifar100_resnet14"
-# The paper's sources and their substitutes, by the start of their names: the
-# data they were trained on as Table 1 names it, and their names in figures. If
-# several fit a line of Table 1, the first one that has rows is shown.
+# The paper's sources and their substitutes. The key is the start of a source's
+# name; the value is its training data as Table 1 names it, and its name in
+# figures. If several fit a line of Table 1, the first one that has rows is
+# shown: the paper's own source comes before its substitutes.
 STAND_INS = {
   "resnet20@": ("cifar10", "CIFAR-10 ResNet-20"),
   "resnet18": ("imagenet", "ImageNet ResNet-18"),
   "mobilenet_v1_025@": ("imagenet", "ImageNet MobileNet"),
   "tiny_imagenet32_": ("imagenet", "Tiny-ImageNet ResNet-14"),
 }
+# The status of a command that received SIGINT, as shells define it.
 _INTERRUPTED = 130
-# The paper's scores, and the H-score for few examples.
+# The paper's scores, and the variant of H-score for few examples.
 SCORES = "--scores=leep,nce,h_score,regularized_h_score"
 
 
@@ -51,12 +53,12 @@ class Part:
   """One sweep of a section.
 
   Attributes:
-    folder: folder of its rows, `section/target`.
+    folder: folder of its rows within `--output`, as `section/target`.
     dataset: the target data set.
     models: the sources.
-    tasks: value of `--tasks` of `leep_jax.sweep`.
-    transfer: the transfer method whose results the scores should predict.
-    flags: other flags of `leep_jax.sweep`.
+    tasks: value of the flag `--tasks` of `leep_jax.sweep`.
+    transfer: the transfer method whose performance the scores should predict.
+    flags: further flags of `leep_jax.sweep`.
   """
 
   folder: str
@@ -72,10 +74,10 @@ class Section:
   """A section of the paper.
 
   Attributes:
-    name: name of its file and of its folder of rows.
-    targets: target data sets, except at the scale `smoke`.
-    parts: `(scale, target) -> sweeps`.
-    prepare: changes rows before correlations are computed.
+    name: name of its module and of the folder of its rows.
+    targets: target data sets. The scale `smoke` uses digits instead.
+    parts: function `(scale, target) -> sweeps`.
+    prepare: function that changes rows before correlations are computed.
   """
 
   name: str
@@ -84,28 +86,28 @@ class Section:
   prepare: Callable[[Sequence[results.Row]], Sequence[results.Row]] = list
 
   @property
-  def truth(self) -> str:
-    """Returns the performance measure of this section, see `truth_of`."""
-    return truth_of(self.name)
+  def metric(self) -> str:
+    """Returns the metric of transfer performance, see `metric_of`."""
+    return metric_of(self.name)
 
 
-def truth_of(name: str) -> str:
-  """Returns the performance measure that scores of a section should predict.
+def metric_of(name: str) -> str:
+  """Returns the metric that the scores of a section should predict.
 
-  It is one of `sweep_report.METRICS`: accuracy, or for imbalanced tasks F1.
+  It is one of `sweep_report.METRICS`: accuracy, or F1 for imbalanced tasks.
   """
   return "binary_f1" if name == "imbalanced_tasks" else "accuracy"
 
 
 def sources(scale: str) -> tuple[str, ...]:
-  """Returns the sources of CIFAR-10 and ImageNet at a scale."""
+  """Returns the sources trained on CIFAR-10 and ImageNet for a scale."""
   return (BUNDLED,) if scale == "smoke" else (CIFAR10, IMAGENET[scale])
 
 
 def measured(
   name: str, target: str, folder: pathlib.Path = RESULTS
 ) -> Sequence[results.Row]:
-  """Returns the rows of a section and target, of the largest scale only.
+  """Returns the rows of a section and target, only those of the largest scale.
 
   Args:
     name: name of the section.
@@ -113,47 +115,53 @@ def measured(
     folder: folder of the rows of all sections.
 
   Returns:
-    No rows if the section was not run.
+    The rows; none if the section was not run.
   """
-  place = folder / name / target
-  return of_one_recipe(sweep.read_rows(place)) if place.is_dir() else []
+  path = folder / name / target
+  return of_one_recipe(sweep.read_rows(path)) if path.is_dir() else []
 
 
 def of_one_recipe(rows: Sequence[results.Row]) -> list[results.Row]:
-  """Drops rows of smaller scales, for each source and method.
+  """Drops the rows of smaller scales, for each source and method.
 
-  Rows with one recipe and one size of the data are a group. The group with the
-  most epochs is kept, of equal ones that with the most tasks. Rows of scores
-  are all kept, since they are matched to the others by task.
+  Rows with the same recipe and the same sizes of the data form a group. For
+  each source and method, the group with the most epochs is kept, and among
+  equals the one with the most tasks. All rows of scores are kept: they are
+  matched to the others by task.
   """
-  kinds: dict[tuple[str, str], dict[str, list[results.Row]]] = {}
+  # Groups by source and method, then by what distinguishes two scales.
+  groups: dict[tuple[str, str], dict[str, list[results.Row]]] = {}
   for row in rows:
     if row["method"] != sweep_report.SCORED:
-      how = [row["recipe"], row["train_set"], row["test_set"]]
-      kind = kinds.setdefault((row["model"], row["method"]), {})
-      kind.setdefault(json.dumps(how, sort_keys=True), []).append(row)
+      recipe = [row["recipe"], row["train_set"], row["test_set"]]
+      # Recipes are dictionaries, which cannot be keys; their JSON text can.
+      key = json.dumps(recipe, sort_keys=True)
+      by_recipe = groups.setdefault((row["model"], row["method"]), {})
+      by_recipe.setdefault(key, []).append(row)
 
-  def size(found):
-    epochs = found[0]["recipe"].get("epochs", 0)
-    return epochs, len({row["task"] for row in found})
+  def size(group):
+    epochs = group[0]["recipe"].get("epochs", 0)
+    return epochs, len({row["task"] for row in group})
 
   chosen = [
-    row for kind in kinds.values() for row in max(kind.values(), key=size)
+    row
+    for by_recipe in groups.values()
+    for row in max(by_recipe.values(), key=size)
   ]
   return [*(r for r in rows if r["method"] == sweep_report.SCORED), *chosen]
 
 
 def main(argv: list[str], section: Section, doc: str) -> int:
-  """Runs a section's command; returns its exit status.
+  """Runs the command of a section; returns its exit status.
 
   Args:
     argv: the program's name and its flags.
-    section: what to run.
-    doc: what `--help` prints.
+    section: the section to run.
+    doc: the text that `--help` prints.
   """
   defined = flags.FlagValues()
   scale = flags.DEFINE_enum(
-    "scale", "cpu", SCALES, "How much is run.", flag_values=defined
+    "scale", "cpu", SCALES, "Size of the experiment.", flag_values=defined
   )
   data_dir = flags.DEFINE_string(
     "data_dir", None, "Folder of TFDS data sets.", flag_values=defined
@@ -161,7 +169,7 @@ def main(argv: list[str], section: Section, doc: str) -> int:
   weights = flags.DEFINE_string(
     "weights",
     ".",
-    "Folder that the files of sources are in; rows name them within it.",
+    "Folder of the sources' files. Rows name the files without this folder.",
     flag_values=defined,
   )
   datasets = flags.DEFINE_list(
@@ -171,10 +179,10 @@ def main(argv: list[str], section: Section, doc: str) -> int:
     flag_values=defined,
   )
   models = flags.DEFINE_list(
-    "models", None, "Sources, instead of the scale's.", flag_values=defined
+    "models", None, "Sources. Default: those of the scale.", flag_values=defined
   )
   transfer = flags.DEFINE_list(
-    "transfer", None, "Methods, instead of all.", flag_values=defined
+    "transfer", None, "Methods of transfer. Default: all.", flag_values=defined
   )
   output = flags.DEFINE_string(
     "output",
@@ -183,7 +191,7 @@ def main(argv: list[str], section: Section, doc: str) -> int:
     flag_values=defined,
   )
   worker = flags.DEFINE_string(
-    "worker", "0/1", "As of leep_jax.sweep.", flag_values=defined
+    "worker", "0/1", "The flag of leep_jax.sweep.", flag_values=defined
   )
 
   def run() -> int:
@@ -203,10 +211,11 @@ def main(argv: list[str], section: Section, doc: str) -> int:
     common = [
       f"--cache_dir={folder / 'cache'}",
       f"--worker={worker.value}",
-      *_given("data_dir", data_dir.value),
+      *_path_flag("data_dir", data_dir.value),
     ]
+    # A failed part does not stop the others; the command's status says so.
     worst = 0
-    with _inside(weights.value):
+    with _working_directory(weights.value):
       for part in parts:
         if models.value:
           part = dataclasses.replace(part, models=tuple(models.value))
@@ -219,14 +228,14 @@ def main(argv: list[str], section: Section, doc: str) -> int:
         "are files of sources in another folder? Name it with --weights",
         file=sys.stderr,
       )
-    for place in dict.fromkeys(part.folder for part in parts):
+    for name in dict.fromkeys(part.folder for part in parts):
       # A worker whose share of a part is empty has written no rows.
       with contextlib.suppress(validation.InputError):
-        rows = section.prepare(of_one_recipe(sweep.read_rows(folder / place)))
-        print(f"\n{place}: {section.truth}\n")
+        rows = section.prepare(of_one_recipe(sweep.read_rows(folder / name)))
+        print(f"\n{name}: {section.metric}\n")
         print(
           sweep_report.table(
-            sweep_report.correlations(rows, metric=section.truth)
+            sweep_report.correlations(rows, metric=section.metric)
           )
         )
     return worst
@@ -234,25 +243,27 @@ def main(argv: list[str], section: Section, doc: str) -> int:
   return command.main(argv, defined, doc, run)
 
 
-def _given(name, path):
+def _path_flag(name, path):
+  """Returns a list of one flag, or an empty one if there is no path."""
+  # Absolute, because the sweep runs in another working directory.
   return [] if path is None else [f"--{name}={pathlib.Path(path).resolve()}"]
 
 
 @contextlib.contextmanager
-def _inside(folder):
+def _working_directory(folder):
   """Changes to a folder, so that rows contain no path of this machine."""
   try:
-    inside = contextlib.chdir(folder)
-    with inside:
+    with contextlib.chdir(folder):
       yield
   except FileNotFoundError as e:
+    # The body may also fail to find a file, which is another error.
     if e.filename != folder:
       raise
     raise validation.InputError(f"--weights={folder} is no folder") from e
 
 
 def _arguments(part, folder, common):
-  line = [
+  arguments = [
     "leep_jax.sweep",
     f"--dataset={part.dataset}",
     f"--model={','.join(part.models)}",
@@ -263,4 +274,4 @@ def _arguments(part, folder, common):
     *part.flags,
   ]
   print(f"{part.folder}: {part.transfer}, {part.tasks}", file=sys.stderr)
-  return line
+  return arguments

@@ -1,4 +1,4 @@
-"""Small, balanced tasks (section 5.2).
+"""Compares scores with accuracy on small, balanced tasks (section 5.2).
 
     python -m experiments.small_tasks --data_dir=DIR --weights=DIR --scale=cpu
 
@@ -14,21 +14,22 @@ an ImageNet MobileNet V1 0.25 instead of the ResNet-18, and fine-tunes the
 ResNet-20 on the first 30 tasks: 30 epochs on CIFAR-100, and 40 on
 Fashion-MNIST, tested on 2,000 of its 10,000 images. `smoke` uses digits.
 
-Cost of `cpu`: heads 10 minutes; fine-tuning 10 minutes a target on two cores,
-with two workers (`--worker=0/2` and `--worker=1/2`).
+Cost of `cpu`: 10 minutes for heads, and 10 minutes a target for fine-tuning, on
+two cores with two workers (`--worker=0/2` and `--worker=1/2`).
 
 What came out: LEEP and NCE correlate with accuracy. H-score correlates more
-strongly if there are more examples than features, and regularised H-score most
-strongly of all with the accuracy of heads. All r, published and measured, are
-in Table 1 of `experiments/README.md`.
+strongly if there are more examples than features. Regularised H-score
+correlates most strongly with the accuracy of heads. Table 1 of
+`experiments/README.md` has all r, published and measured.
 """
 
 import sys
 
 from experiments import section
 
-# Classes and examples a class, by target.
+# Numbers of classes and of examples per class, by target.
 _SHAPES = {"fashion_mnist": (4, 30), section.TINY: (3, 20)}
+# Number of tasks for fine-tuning, by scale.
 _COUNT = {"smoke": 4, "cpu": 30, "paper": 200}
 
 
@@ -39,7 +40,7 @@ def tasks(target: str, count: int) -> str:
 
 
 def fine_tuning(scale: str, target: str) -> section.Part:
-  """Returns the fine-tuning sweep, with the curves that section 5.5 needs."""
+  """Returns the sweep that fine-tunes, with curves for section 5.5."""
   models = section.sources(scale)
   epochs = 2 if scale == "smoke" else 100
   flags = [section.SCORES]

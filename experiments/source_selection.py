@@ -1,24 +1,24 @@
-"""Choosing a source for one target (section 5.7).
+"""Compares scores for choosing a source for one target (section 5.7).
 
     python -m experiments.source_selection --data_dir=DIR --weights=DIR \
       --scale=cpu
 
-Purpose: which score finds the best of many sources? Each source is scored on
-the target's training set and then transferred, by head re-training and by
-fine-tuning. LEEP, NCE, H-score, LogME and the source's accuracy on its own data
-are compared with its test accuracy.
+Purpose: which score finds the best of many sources? The experiment scores each
+source on the target's training set, and then transfers it by head re-training
+and by fine-tuning. It compares LEEP, NCE, H-score, LogME and the source's
+accuracy on its own data with the test accuracy after transfer.
 
 Scales: `cpu` uses the sources that need no network connection: three ImageNet
 MobileNets, four CIFAR-10 ResNets and the bundled sources, except those trained
 on the target itself. Heads are trained on 10,000 images for 20 epochs; networks
 are fine-tuned on 1,000 images for 5 epochs and tested on 1,000. `paper` uses
 the paper's nine ImageNet sources and all training images for 100 epochs.
-SENet-154 is published as a pickle only: convert it to `senet154.safetensors`
-first (`python -m leep_jax.models` has its address). `smoke` uses two bundled
+SENet-154 is published only as a pickle: convert it to `senet154.safetensors`
+first (`python -m leep_jax.models` prints its address). `smoke` uses two bundled
 sources and digits.
 
-Cost of `cpu`: heads 15 minutes, fine-tuning 20, for both targets on two cores
-with two workers.
+Cost of `cpu`: 15 minutes for heads and 20 for fine-tuning, for both targets on
+two cores with two workers.
 
 What came out: for re-trained heads, LEEP, NCE, H-score and LogME all find the
 best source, or one that is nearly as good; a source's accuracy on its own data
@@ -107,13 +107,13 @@ def accuracies() -> dict[str, float]:
 
 
 def labels(models: Sequence[str]) -> list[str]:
-  """Returns names for tables and figures: without files where unambiguous."""
+  """Returns names for tables and figures, without files if they differ."""
   short = [model.partition("@")[0] for model in models]
   return short if len(set(short)) == len(short) else list(models)
 
 
 def with_accuracy(rows: Sequence[results.Row]) -> list[results.Row]:
-  """Returns rows with the source's accuracy on its own data as a score."""
+  """Returns rows with one more score: the source's accuracy on its own data."""
   known = accuracies()
   return [
     {

@@ -1,12 +1,12 @@
-"""Table 1 of the LEEP paper, published beside measured (section 5.6).
+"""Writes Table 1 of the LEEP paper, published beside measured (section 5.6).
 
     python -m experiments.table_1 [--results=DIR --output=DIR]
 
-Purpose: all correlations of LEEP, NCE and H-score with accuracy (or F1) after
-transfer, from the rows of the other sections. For a line that was not measured,
-the table has the command that measures it. This also draws figures 1 to 9.
-`experiments.blocks` calls it, and writes the Markdown tables from the same
-rows.
+Purpose: computes all correlations of LEEP, NCE and H-score with accuracy (or
+F1) after transfer, from the rows of the other sections. For a line that was not
+measured, the table has the command that measures it. The script also draws
+figures 1 to 9. `experiments.blocks` calls it, and writes the Markdown tables
+from the same rows.
 
 Cost: 15 seconds; nothing is trained.
 
@@ -23,7 +23,7 @@ import sys
 
 from absl import flags
 
-from experiments import section
+from experiments import figures, section
 from leep_jax import command, validation
 from leep_jax.reports import correlation, results, sweep_report
 
@@ -37,7 +37,7 @@ _RESULTS = flags.DEFINE_string(
 _OUTPUT = flags.DEFINE_string(
   "output",
   None,
-  "Folder for the table and figures. Default: that of the rows.",
+  "Folder for the table and figures. Default: the folder of the rows.",
   flag_values=FLAGS,
 )
 SCORES = ("leep", "nce", "h_score")
@@ -57,9 +57,9 @@ class Line:
 
   Attributes:
     published: the line of `published/table_1.csv`.
-    model: the source that was measured; None if there is none.
+    model: the source that was measured, or None.
     found: measured correlations, by score.
-    setting: numbers of tasks, epochs and images, as far as they differ between
+    setting: numbers of tasks, epochs and images, where they differ between
       lines.
   """
 
@@ -96,10 +96,10 @@ class Line:
     return not low <= self.value(score) <= high
 
   def differs(self, score: str) -> bool:
-    """Returns whether measured and published r differ, at p < 0.05.
+    """Returns whether the measured and the published r differ, at p < 0.05.
 
-    It compares Fisher's z of both, so it allows for the sampling error of the
-    published r, too, unlike `contradicts`.
+    The test compares Fisher's z of both. Unlike `contradicts`, it allows for
+    the sampling error of the published r as well.
     """
     found = self.found.get(score)
     if found is None or found.pearson is None or found.n < 4:
@@ -109,6 +109,7 @@ class Line:
       math.atanh(max(-bound, min(bound, r)))
       for r in (found.pearson, self.value(score))
     )
+    # The variance of Fisher's z is 1 / (n - 3), hence also the check of n.
     error = math.sqrt(1 / (found.n - 3) + 1 / (_TASKS - 3))
     return abs(here - there) > 1.96 * error
 
@@ -127,7 +128,7 @@ def lines(folder: pathlib.Path = section.RESULTS) -> list[Line]:
 def _line(published, folder):
   name, target = _SECTIONS[published["section"]], published["target"]
   rows = section.measured(name, target, folder)
-  truth = section.truth_of(name)
+  metric = section.metric_of(name)
   stems = [
     stem
     for stem, (trained_on, _) in section.STAND_INS.items()
@@ -135,13 +136,14 @@ def _line(published, folder):
   ]
   for stem in stems:
     chosen = [row for row in rows if row["model"].startswith(stem)]
-    for method, held in sweep_report.pairs(chosen, metric=truth).items():
-      if held and method.partition(" ")[0] == published["method"]:
+    for method, pairs in sweep_report.pairs(chosen, metric=metric).items():
+      # What follows the space is the recipe, where there are several.
+      if pairs and method.partition(" ")[0] == published["method"]:
         found = {
-          score: correlation.correlate(*sweep_report.columns(held, score))
+          score: correlation.correlate(*sweep_report.columns(pairs, score))
           for score in SCORES
         }
-        names = {pair["task"] for pair in held}
+        names = {pair["task"] for pair in pairs}
         trained = [
           r
           for r in chosen
@@ -155,15 +157,18 @@ def _line(published, folder):
 def _setting(rows):
   """Describes the size of an experiment from its rows."""
   recipe = rows[0]["recipe"]
-  said = [f"{len({row['task'] for row in rows})} tasks"]
+  parts = [f"{len({row['task'] for row in rows})} tasks"]
   if "epochs" in recipe:
-    said.append(f"{recipe['epochs']} epochs")
+    parts.append(f"{recipe['epochs']} epochs")
   sampler = rows[0]["sampler"]
+  # Tasks of this sampler have all images of their classes, so the size of the
+  # training set matters.
   if sampler.startswith("subsets"):
-    said.append(f"{rows[0]['train_set']:,} images")
+    parts.append(f"{rows[0]['train_set']:,} images")
+  # Both targets have 10,000 test images.
   if rows[0]["test_set"] < 10_000:
-    said.append(f"{rows[0]['test_set']:,} test images")
-  return ", ".join(said)
+    parts.append(f"{rows[0]['test_set']:,} test images")
+  return ", ".join(parts)
 
 
 def table(found: Sequence[Line]) -> str:
@@ -198,14 +203,14 @@ def table(found: Sequence[Line]) -> str:
 
 
 def interval(got: correlation.Correlation) -> str:
-  """Returns the interval as text, or a dash."""
+  """Returns the interval as text, or a dash if there is none."""
   if got.interval is None:
     return "-"
   return f"{got.interval[0]:.3f} to {got.interval[1]:.3f}"
 
 
 def measured_beside_published(line: Line, score: str) -> str:
-  """Returns `measured (published)` of one score of a line, with its marks."""
+  """Returns the text `measured (published)` for a score, with its marks."""
   return (
     f"{_r(line.found[score])}{mark(line, score)} ({_published(line, score)})"
   )
@@ -224,7 +229,7 @@ def _r(got):
 
 
 def mark(line: Line, score: str) -> str:
-  """Returns the mark of a measured r that differs, see `NOTES`."""
+  """Returns the mark of an r that differs, or "". `NOTES` explains them."""
   if line.differs(score):
     return " ‡"
   return " †" if line.contradicts(score) else ""
@@ -242,8 +247,6 @@ NOTES = (
 
 
 def _run() -> int:
-  from experiments import figures
-
   folder = pathlib.Path(_RESULTS.value)
   if not folder.is_dir():
     raise validation.InputError(f"--results={folder} is no folder")

@@ -1,35 +1,35 @@
-r"""Meta-trains a CNAPs on sampled tasks and writes it with its card.
+r"""Meta-trains a CNAPs model on sampled tasks and writes it with its card.
 
     python -m experiments.train_cnaps --data_dir=DIR \
       --output=cnaps_tiny_imagenet32_resnet14.safetensors
 
-Purpose: the meta-transfer of section 5.4 of the LEEP paper. Tasks are drawn
+Purpose: trains the model for section 5.4 of the LEEP paper. Tasks are drawn
 from the training images of tiny_imagenet32, cifar10 and fashion_mnist, resized
 for the backbone. The last tenth of a data set's classes is held out if that is
-at least five classes, which is the case for tiny_imagenet32 only. After every
-epoch the accuracy on 10 tasks of held-out classes is printed (5 classes, 50
-support images each). At the end the accuracy is measured on `--tasks` tasks of
-held-out classes, and on as many of `--test`, by default the test images of
-cifar100, which are not used for training. The card also has the accuracy of the
-nearest class mean of the frozen features, on the same tasks.
+at least five classes, which is the case only for tiny_imagenet32. After every
+epoch the script prints the accuracy on 10 tasks of held-out classes (5 classes,
+50 support images each). At the end it measures the accuracy on `--tasks` tasks
+of held-out classes, and on as many tasks of `--test`, by default the test
+images of cifar100, which are not used for training. The card also has the
+accuracy of the nearest class mean of the frozen features on the same tasks.
 
 The recipe is `cnaps.Config`: Adam with a cosine schedule on the mean gradient
-of two tasks. After every epoch an Orbax checkpoint is written to the folder
-`NAME.checkpoints`, next to `NAME.safetensors`. After an interruption, the same
-command continues from it, to the same result. The folder is removed when the
-output is written.
+of two tasks. After every epoch the script writes an Orbax checkpoint to the
+folder `NAME.checkpoints`, next to `NAME.safetensors`. After an interruption,
+the same command continues from the last checkpoint, to the same result. It
+removes the folder when the output is written.
 
 Cost: 0.5 to 1 s a task on two CPU cores with other work, 27 minutes for the
 1,600 tasks of the defaults.
 
 What came out is in the card in `experiments/results/meta_transfer/`: the CNAPs
-is one percentage point less accurate than the nearest class mean, both on 50
-tasks of cifar100 and on 50 of held-out classes. It does not yet justify its
-training. The held-out classes are new to the CNAPs, but not to its backbone,
-which was trained on all classes of tiny_imagenet32.
+model is one percentage point less accurate than the nearest class mean, both on
+50 tasks of cifar100 and on 50 tasks of held-out classes, so its training does
+not pay yet. The held-out classes are new to the CNAPs model, but not to its
+backbone, which was trained on all classes of tiny_imagenet32.
 
-Exit status 0; 2 for a mistake in what was asked or a training that diverges
-(one line on standard error), 130 when interrupted.
+Exit status 0; 2 for an error in the input or a training that diverges (one line
+on standard error), 130 when interrupted.
 """
 
 import contextlib
@@ -50,28 +50,31 @@ from leep_jax.models import preprocessing as preprocessing_lib
 from leep_jax.reports import results
 from leep_jax.transfer import checkpoints as checkpoints_lib, cnaps
 
-_WAYS = 5  # classes of a task on which accuracies are measured
-_TASKS_AN_EPOCH = 10  # tasks measured after each epoch
+# Number of classes of the tasks that measure accuracy.
+_WAYS = 5
+# Number of tasks that measure accuracy after each epoch.
+_TASKS_PER_EPOCH = 10
 _RECIPE = cnaps.Config()
 _HELP = {
-  "epochs": "How often a checkpoint is written and the accuracy measured.",
-  "episodes": "Tasks an epoch.",
-  "tasks_per_step": "Tasks whose gradients are averaged.",
-  "ways": "Fewest and most classes of a task.",
-  "shots": "Fewest and most support images a class.",
-  "support": "Most support images of a task.",
-  "queries": "Query images of a task.",
-  "learning_rate": "Of Adam, at the start.",
-  "film_penalty": "Of FiLM parameters that differ from 1 and 0.",
-  "seed": "Of weights and tasks.",
+  "epochs": "Number of epochs; each ends with a checkpoint and an accuracy.",
+  "episodes": "Number of tasks per epoch.",
+  "tasks_per_step": "Number of tasks whose gradients are averaged.",
+  "ways": "Smallest and largest number of classes of a task.",
+  "shots": "Smallest and largest number of support images per class.",
+  "support": "Largest number of support images of a task.",
+  "queries": "Number of query images of a task.",
+  "learning_rate": "Initial learning rate of Adam.",
+  "film_penalty": "L2 penalty of FiLM scales around 1 and shifts around 0.",
+  "seed": "Seed of weights and tasks.",
 }
 
-# Flags of this command alone, as in `leep_jax.score`.
+# A set of flags for each command: modules of several commands can be imported
+# without their flags colliding.
 FLAGS = flags.FlagValues()
 
 
 def _define(field: dataclasses.Field[Any]) -> flags.FlagHolder[Any]:
-  """Defines the flag of a field of the recipe."""
+  """Defines the flag for a field of the recipe."""
   default, text = getattr(_RECIPE, field.name), _HELP[field.name]
   if isinstance(default, tuple):
     default = [str(number) for number in default]
@@ -86,49 +89,50 @@ _CONFIG = {f.name: _define(f) for f in dataclasses.fields(cnaps.Config)}
 _BACKBONE = flags.DEFINE_string(
   "backbone",
   "tiny_imagenet32_resnet14",
-  "Source to adapt, a CIFAR ResNet as `leep_jax.score --model` takes it.",
+  "Source to adapt: a CIFAR ResNet, named as for `leep_jax.score --model`.",
   flag_values=FLAGS,
 )
 _DATASETS = flags.DEFINE_list(
   "datasets",
   ["tiny_imagenet32", "cifar10", "fashion_mnist"],
-  "TFDS data sets whose training split tasks are drawn from.",
+  "TFDS data sets. Training tasks are drawn from their training splits.",
   flag_values=FLAGS,
 )
 _TEST = flags.DEFINE_string(
   "test",
   "cifar100",
-  "TFDS data set whose test split is tested on.",
+  "TFDS data set. Test tasks are drawn from its test split.",
   flag_values=FLAGS,
 )
 _DATA_DIR = flags.DEFINE_string(
-  "data_dir", None, "Where TFDS data sets are.", flag_values=FLAGS
+  "data_dir", None, "Folder of TFDS data sets.", flag_values=FLAGS
 )
 _LIMIT = flags.DEFINE_integer(
   "limit", None, "Use this many examples of each data set.", flag_values=FLAGS
 )
 _TASKS = flags.DEFINE_integer(
-  "tasks", 50, "On which accuracies are measured.", flag_values=FLAGS
+  "tasks", 50, "Number of tasks that measure accuracy.", flag_values=FLAGS
 )
 _SHOTS = flags.DEFINE_integer(
   "test_shots",
   50,
-  "Support images a class of these tasks; the others are queries.",
+  "Support images per class of these tasks; the others are queries.",
   flag_values=FLAGS,
 )
 _OUTPUT = flags.DEFINE_string(
   "output",
   None,
-  "safetensors file to write, with its card (.json) beside it.",
+  "File to write, .safetensors; its card (.json) is written beside it.",
   required=True,
   flag_values=FLAGS,
 )
 
 
-def bring(images: np.ndarray, *, size: int) -> np.ndarray:
-  """Returns images `[n, H, W, 1 or 3]` as `[n, size, size, 3]` uint8."""
+def resize(images: np.ndarray, *, size: int) -> np.ndarray:
+  """Resizes images `[n, H, W, 1 or 3]` to `[n, size, size, 3]` uint8."""
   fit = jax.jit(preprocessing_lib.Preprocessing(image_size=size))
   parts = [
+    # Without mean and std, preprocessing returns values from 0 to 1.
     np.rint(np.asarray(fit(images[i : i + 1000])) * 255).astype(np.uint8)
     for i in range(0, len(images), 1000)
   ]
@@ -136,14 +140,19 @@ def bring(images: np.ndarray, *, size: int) -> np.ndarray:
 
 
 def held_out(count: int) -> int:
-  """Returns the number of last classes of a data set that are held out."""
+  """Returns how many of a data set's last classes are held out.
+
+  Args:
+    count: number of its classes.
+  """
+  # A task needs `_WAYS` classes, so fewer held-out ones would be of no use.
   return count // 10 if count // 10 >= _WAYS else 0
 
 
 def accuracy(
   model: cnaps.Cnaps, examples: cnaps.Examples, tasks: list[tasks_lib.Task]
 ) -> float:
-  """Returns the mean accuracy on tasks of one set of images."""
+  """Returns the mean accuracy on tasks drawn from one set of images."""
   rows = cnaps.transfer(model, examples, examples, tasks=tasks)
   return float(np.mean([row.accuracy for row in rows]))
 
@@ -171,17 +180,18 @@ def _load(name, split, size):
   if dataset.image_shape is None:
     raise validation.InputError(f"images of {name} differ in size")
   images, labels = dataset.load()
-  return bring(images, size=size), validation.class_labels(labels)
+  return resize(images, size=size), validation.class_labels(labels)
 
 
 def _load_all(size):
-  """Loads all data sets as one.
+  """Loads the training splits of all data sets as one.
 
   Returns:
-    Images; labels, which no two data sets share; for each data set, the labels
-    of its classes for training; the labels of all classes held out.
+    A tuple of the images; their labels, which are distinct between data sets;
+    the labels of the classes for training, a list for each data set; and the
+    labels of all held-out classes.
   """
-  images, labels, trained, held = [], [], [], []
+  images, labels, trained, excluded = [], [], [], []
   first = 0
   for name in _DATASETS.value:
     x, y = _load(name, "train", size)
@@ -190,20 +200,25 @@ def _load_all(size):
     images.append(x)
     labels.append(y + first)
     trained.append(first + np.arange(kept))
-    held.append(first + np.arange(kept, count))
+    excluded.append(first + np.arange(kept, count))
     first += count
-  together = np.concatenate(images), np.concatenate(labels)
-  return *together, trained, np.concatenate(held)
+  return (
+    np.concatenate(images),
+    np.concatenate(labels),
+    trained,
+    np.concatenate(excluded),
+  )
 
 
 def _write(model, card, output, measured):
-  """Writes model and card, with the accuracies of the float16 file."""
+  """Writes the model and its card, with the accuracies of the float16 file."""
   with tempfile.TemporaryDirectory() as folder:
     file = pathlib.Path(folder, "model.safetensors")
     cnaps.save(model, file, card=card)
+    # The file rounds weights, so the card states what a reader of it will get.
     model = cnaps.load(file)
-    for name, those in measured.items():
-      reached = card[f"{name}_accuracy"] = accuracy(model, *those)
+    for name, (examples, tasks) in measured.items():
+      reached = card[f"{name}_accuracy"] = accuracy(model, examples, tasks)
       print(f"{name} accuracy {reached:.4f}", flush=True)
     cnaps.save(model, file, card=card)
     content, kept = file.read_bytes(), cnaps.card(file)
@@ -214,8 +229,8 @@ def _write(model, card, output, measured):
   print(f"wrote {output}")
 
 
-def _within(examples, classes):
-  """Returns the examples of some classes, and tasks drawn from them."""
+def _select(examples, classes):
+  """Returns the examples of the given classes, and tasks drawn from them."""
   images, labels = examples
   chosen = np.isin(labels, classes)
   part = images[chosen], labels[chosen]
@@ -240,10 +255,10 @@ def _run() -> int:
   model = cnaps.create(_BACKBONE.value, seed=config.seed)
   size = model.preprocessing.image_size
   tested = _load(_TEST.value, "test", size)
-  images, labels, trained, held = _load_all(size)
-  measured = {"test": _within(tested, np.unique(tested[1]))}
-  if len(held):
-    measured["held_out"] = _within((images, labels), held)
+  images, labels, trained, excluded = _load_all(size)
+  measured = {"test": _select(tested, np.unique(tested[1]))}
+  if len(excluded):
+    measured["held_out"] = _select((images, labels), excluded)
   what = {
     "backbone": _BACKBONE.value,
     "data": f"{', '.join(_DATASETS.value)}; {len(images):,} training images",
@@ -260,26 +275,28 @@ def _run() -> int:
         f"{output} exists already: remove it to train again"
       )
     if checkpoints.epochs:
-      print(f"going on after epoch {checkpoints.epochs}", flush=True)
+      print(f"continuing after epoch {checkpoints.epochs}", flush=True)
     card = {
       **what,
       "test": f"{_TEST.value}, {len(measured['test'][1])} tasks of {_WAYS} "
       f"classes, {_SHOTS.value} images each",
-      "held_out_classes": len(held),
+      "held_out_classes": len(excluded),
       "licence": "Apache-2.0",
     }
-    for name, those in measured.items():
-      reached = card[f"nearest_mean_{name}_accuracy"] = accuracy(model, *those)
+    # The CNAPs model starts as the nearest class mean of its backbone.
+    for name, (examples, tasks) in measured.items():
+      reached = accuracy(model, examples, tasks)
+      card[f"nearest_mean_{name}_accuracy"] = reached
       print(f"nearest class mean: {name} accuracy {reached:.4f}", flush=True)
     started = time.time()
 
     def report(epoch, loss, model):
-      said = f"epoch {epoch}/{config.epochs}  loss {loss:.4f}"
-      if len(held):
+      text = f"epoch {epoch}/{config.epochs}  loss {loss:.4f}"
+      if len(excluded):
         examples, tasks = measured["held_out"]
-        score = accuracy(model, examples, tasks[:_TASKS_AN_EPOCH])
-        said += f"  held-out accuracy {score:.4f}"
-      print(f"{said}  {time.time() - started:.0f} s", flush=True)
+        score = accuracy(model, examples, tasks[:_TASKS_PER_EPOCH])
+        text += f"  held-out accuracy {score:.4f}"
+      print(f"{text}  {time.time() - started:.0f} s", flush=True)
 
     cnaps.meta_train(
       model,

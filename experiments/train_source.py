@@ -3,25 +3,26 @@ r"""Trains a source model on a TFDS data set and writes it with its card.
     python -m experiments.train_source --arch=resnet14 --dataset=cifar10 \
       --data_dir=DIR --epochs=16 --output=cifar10_resnet14.safetensors
 
-Purpose: trains the bundled sources of `leep_jax/sources/bundled/`. The recipe
+Purpose: trains the bundled sources in `leep_jax/sources/bundled/`. The recipe
 is SGD with Nesterov momentum, a linear warm-up and a cosine schedule, weight
-decay, label smoothing, random crops and flips on the device.
+decay, label smoothing, and random crops and flips on the device.
 
-After every epoch an Orbax checkpoint is written to the folder
+After every epoch the script writes an Orbax checkpoint to the folder
 `NAME.checkpoints`, next to `NAME.safetensors`. After an interruption, the same
-command continues from it, to the same result. Its item `model` is an NNX state
-without preprocessing: `--model=ARCH@NAME.checkpoints/12/model` of
-`leep_jax.score` reads it, with `--image_size`, `--mean` and `--std` as printed
-at the start of training. The folder is removed when the output is written.
+command continues from the last checkpoint, to the same result. The item `model`
+of a checkpoint is an NNX state without preprocessing. To score it, pass
+`--model=ARCH@NAME.checkpoints/12/model` to `leep_jax.score`, with the flags
+`--image_size`, `--mean` and `--std` that are printed at the start of training.
+The script removes the folder when the output is written.
 
 Cost: about 340 images/s for a ResNet-14 and 580 images/s for a ResNet-8 on two
 CPU cores; `--dtype=bfloat16` is for accelerators.
 
-What came out is in the card of each file, `leep_jax/sources/bundled/*.json`,
-with the measured test accuracy.
+What came out is in the cards `leep_jax/sources/bundled/*.json`, with the
+measured test accuracies.
 
-Exit status 0; 2 for a mistake in what was asked or a training that diverges
-(one line on standard error), 130 when interrupted.
+Exit status 0; 2 for an error in the input or a training that diverges (one line
+on standard error), 130 when interrupted.
 """
 
 from collections.abc import Callable
@@ -49,22 +50,23 @@ from leep_jax.sources import catalog, checkpoints, matching, network
 from leep_jax.transfer import augment
 from leep_jax.transfer.checkpoints import Checkpoints
 
-_MAX_SEED = 2**32 - 1  # jax.random.key drops the bits above
+# `jax.random.key` ignores higher bits, so larger seeds would not be distinct.
+_MAX_SEED = 2**32 - 1
 
 
 def _option(default: Any, text: str) -> Any:
-  """Declares a field that is also a flag, with the flag's text."""
+  """Declares a field that is also a flag, with the flag's description."""
   return dataclasses.field(default=default, metadata={"help": text})
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-  """How a source is trained; the same recipe gives the same result.
+  """Options of training. Training twice with one recipe gives the same result.
 
-  Each attribute is also a flag of the same name; the texts below describe them.
+  Each attribute is also a flag of the same name, described by its text below.
 
   Raises:
-    InputError: if a value is of another type, unknown, or out of bounds.
+    InputError: if a value is of a wrong type, unknown, or out of bounds.
   """
 
   arch: str = _option(
@@ -81,10 +83,10 @@ class Recipe:
   flip: bool = _option(True, "Whether half of the images are mirrored.")
   dtype: str = _option(
     "float32",
-    "Of activations and gradients, float32 or bfloat16; parameters are "
+    "Type of activations and gradients, float32 or bfloat16; parameters are "
     "float32.",
   )
-  seed: int = _option(0, "Of weights, order and augmentation.")
+  seed: int = _option(0, "Seed of weights, order and augmentation.")
 
   def __post_init__(self):
     for name, kind, known in (
@@ -135,7 +137,8 @@ _DEFINE: dict[type, Callable[..., flags.FlagHolder[Any]]] = {
   float: flags.DEFINE_float,
   bool: flags.DEFINE_boolean,
 }
-# Flags of this command alone, as in `leep_jax.score`.
+# A set of flags for each command: modules of several commands can be imported
+# without their flags colliding.
 FLAGS = flags.FlagValues()
 _RECIPE = {
   f.name: _DEFINE[type(f.default)](
@@ -146,11 +149,11 @@ _RECIPE = {
 _DATASET = flags.DEFINE_string(
   "dataset",
   "cifar10",
-  "TFDS data set with splits train and test, its images of one size.",
+  "TFDS data set with splits train and test, and images of one size.",
   flag_values=FLAGS,
 )
 _DATA_DIR = flags.DEFINE_string(
-  "data_dir", None, "Where TFDS data sets are.", flag_values=FLAGS
+  "data_dir", None, "Folder of TFDS data sets.", flag_values=FLAGS
 )
 _LIMIT = flags.DEFINE_integer(
   "limit", None, "Train on this many examples.", flag_values=FLAGS
@@ -158,14 +161,17 @@ _LIMIT = flags.DEFINE_integer(
 _OUTPUT = flags.DEFINE_string(
   "output",
   None,
-  "safetensors file to write, with its card (.json) beside it.",
+  "File to write, .safetensors; its card (.json) is written beside it.",
   required=True,
   flag_values=FLAGS,
 )
 
 
 def _split(model: nnx.Module) -> tuple[Any, Any, Any]:
-  """Splits into definition, parameters, and the rest (BatchNorm statistics)."""
+  """Splits a model into its definition, parameters, and all other state.
+
+  The other state is the running statistics of BatchNorm.
+  """
   graph, params, *rest = nnx.split(model, nnx.Param, ...)
   return graph, params, rest[0]
 
@@ -173,11 +179,13 @@ def _split(model: nnx.Module) -> tuple[Any, Any, Any]:
 def make_step(recipe, graph, optimizer, preprocessing):
   """Returns a jitted step `(training, key, images, labels, index)`.
 
-  `training` is `(params, rest, opt)`; the step returns the next one and the
-  loss.
+  `training` is the tuple `(params, rest, opt)`. The step returns the next tuple
+  and the loss.
   """
 
   def loss_fn(params, rest, images, labels):
+    # Parameters stay in float32, because small updates would be lost in
+    # bfloat16. The copy in `dtype` exists only for this step.
     low = jax.tree.map(lambda x: x.astype(recipe.dtype), params)
     model = nnx.merge(graph, low, rest, copy=True)
     network.set_dtype(model, recipe.dtype)
@@ -185,6 +193,7 @@ def make_step(recipe, graph, optimizer, preprocessing):
     wanted = optax.smooth_labels(
       jax.nn.one_hot(labels, logits.shape[1]), recipe.label_smoothing
     )
+    # The exponentials of the loss need float32.
     logits = logits.astype(jnp.float32)
     loss = optax.softmax_cross_entropy(logits, wanted)
     return loss.mean(), _split(model)[2]
@@ -192,6 +201,7 @@ def make_step(recipe, graph, optimizer, preprocessing):
   @jax.jit
   def step(training, key, images, labels, index):
     params, rest, opt = training
+    # Training images stay on the device; only the indices of a batch change.
     keys = augment.keys(key, 0, len(index))
     x = augment.augment(
       keys, images[index], shift=recipe.crop, flip=recipe.flip
@@ -224,15 +234,15 @@ def make_accuracy(graph, preprocessing):
 
 
 def train(recipe, model, train_set, test_set, preprocessing, checkpoints):
-  """Trains a model, from its last checkpoint if there is one.
+  """Trains a model, starting from its last checkpoint if there is one.
 
   Args:
     recipe: the recipe.
     model: a newly initialised network in evaluation mode.
     train_set: `(images [n, H, W, C] uint8, labels [n])`.
-    test_set: the same for the test; accuracy is printed after each epoch.
-    preprocessing: turns images into the network's input.
-    checkpoints: stores the state after each epoch.
+    test_set: test images and labels. Their accuracy is printed each epoch.
+    preprocessing: function from images to the network's input.
+    checkpoints: storage of the state after each epoch.
 
   Returns:
     The same model, trained, in evaluation mode.
@@ -263,12 +273,13 @@ def train(recipe, model, train_set, test_set, preprocessing, checkpoints):
     nnx.replace_by_pure_dict(state, found["model"])
     opt = jax.tree.unflatten(structure, found["optimizer"])
     training = (*nnx.split_state(state, nnx.Param, ...), opt)
-    print(f"going on after epoch {checkpoints.epochs}", flush=True)
+    print(f"continuing after epoch {checkpoints.epochs}", flush=True)
   step = make_step(recipe, graph, optimizer, preprocessing)
   key = jax.random.key(recipe.seed)
   started = time.time()
   for epoch in range(checkpoints.epochs, recipe.epochs):
-    # From seed and epoch only, so that an interruption does not change it.
+    # The order depends only on seed and epoch, so that an interruption does not
+    # change the result.
     rng = np.random.default_rng((recipe.seed, epoch))
     order = rng.permutation(len(images))[: steps * recipe.batch_size]
     losses = []
@@ -299,9 +310,11 @@ def train(recipe, model, train_set, test_set, preprocessing, checkpoints):
 
 
 def _preprocessing(images):
-  """Mean and standard deviation of the training images, at their size."""
+  """Returns preprocessing with the mean and std of the training images."""
+  # A sample, because a float64 copy of all images may need over a gigabyte.
   sample = images[:10_000] / 255.0
   mean, std = sample.mean((0, 1, 2)), sample.std((0, 1, 2))
+  # Grey images become three equal channels, whose statistics are equal too.
   repeat = 3 // images.shape[3]
   return preprocessing_lib.Preprocessing(
     image_size=images.shape[1],
@@ -320,7 +333,7 @@ def _flags(preprocessing):
 
 
 def _write(model, card, output, test_set, preprocessing):
-  """Writes weights and card, with the accuracy of the float16 file."""
+  """Writes weights and a card with the accuracy of the float16 file."""
   with tempfile.TemporaryDirectory() as folder:
     file = pathlib.Path(folder, "model.safetensors")
     with np.errstate(over="ignore"):  # infinite weights are refused below
@@ -332,6 +345,7 @@ def _write(model, card, output, test_set, preprocessing):
           f"{name} is too large for the float16 of {output}: is the learning "
           "rate too high?"
         )
+    # The file rounds weights, so the card states what a reader of it will get.
     matching.load_into(model, tensors, origin=str(output))
     graph, params, rest = _split(model)
     accuracy = make_accuracy(graph, preprocessing)
@@ -346,7 +360,7 @@ def _write(model, card, output, test_set, preprocessing):
 
 
 def _check_fit(recipe, train_data):
-  """Refuses a recipe that does not fit the images."""
+  """Raises InputError if the recipe does not fit the images."""
   if len(train_data) < recipe.batch_size:
     raise validation.InputError(
       f"batch_size is {recipe.batch_size}, but there are {len(train_data)} "

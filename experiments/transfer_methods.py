@@ -1,17 +1,18 @@
-"""Fine-tuning against training from scratch, on small tasks.
+"""Compares fine-tuning with training from scratch, on small tasks.
 
     python -m experiments.transfer_methods --data_dir=DIR --weights=DIR
 
 Purpose: does transfer help if there are few examples? A ResNet-20 trained on
 CIFAR-10 is transferred to 20 tasks of 4 Fashion-MNIST classes with 30 examples
-each. Head re-training, fine-tuning and training from scratch are compared, with
-the LEEP paper's SGD for Fashion-MNIST (learning rate 0.01, batches of 10, 40
-epochs). Tests use the images of the tasks' classes among 2,000 test images.
+each. The experiment compares head re-training, fine-tuning and training from
+scratch, all with the LEEP paper's SGD for Fashion-MNIST (learning rate 0.01,
+batches of 10, 40 epochs). A task is tested on the images of its classes among
+2,000 test images.
 
-Cost: about 20 minutes on two CPU cores. The rows in
-`experiments/results/transfer_methods.jsonl` are not computed again: remove the
-file first. `experiments.blocks` then draws the curves and writes the table of
-`experiments/README.md`.
+Cost: about 20 minutes on two CPU cores. The command computes only rows that are
+missing: to repeat the experiment, first remove
+`experiments/results/transfer_methods.jsonl`. `experiments.blocks` then draws
+the curves and writes the table in `experiments/README.md`.
 
 What came out: the mean test accuracy of fine-tuning is 0.05 above that of
 training from scratch, which is 0.11 above that of re-trained heads.
@@ -30,10 +31,13 @@ from leep_jax.transfer import __main__ as transfer
 
 FLAGS = flags.FlagValues()
 _DATA_DIR = flags.DEFINE_string(
-  "data_dir", None, "TFDS folder.", flag_values=FLAGS
+  "data_dir", None, "Folder of TFDS data sets.", flag_values=FLAGS
 )
 _WEIGHTS = flags.DEFINE_string(
-  "weights", None, "Folder of resnet20_cifar10.safetensors.", flag_values=FLAGS
+  "weights",
+  None,
+  "Folder that contains resnet20_cifar10.safetensors.",
+  flag_values=FLAGS,
 )
 RESULTS = pathlib.Path(__file__).parent / "results"
 ROWS = RESULTS / "transfer_methods.jsonl"
@@ -57,7 +61,7 @@ def flags_of_training(data_dir: str, weights: str) -> list[str]:
 
 
 def table(rows: Sequence[results.Row]) -> str:
-  """Returns means over tasks with their standard errors, as Markdown."""
+  """Returns means over tasks and standard errors, as a Markdown table."""
   lines = [
     "| method | tasks | test accuracy | macro F1 | over scratch | tasks won |",
     "|---|---|---|---|---|---|",
@@ -72,11 +76,12 @@ def table(rows: Sequence[results.Row]) -> str:
     if not names:
       continue
     accuracy, f1, base = (
-      np.array([held[name][key] for name in names], float)
-      for held, key in (
+      np.array([by_task[name][key] for name in names], float)
+      for by_task, key in (
         (found, "accuracy"), (found, "macro_f1"), (scratch, "accuracy"),
       )
     )  # fmt: skip
+    # Paired by task: both networks had the same examples.
     difference = accuracy - base
     won = f"{np.sum(difference > 0)}" if method != "scratch" else "-"
     lines.append(
@@ -92,13 +97,14 @@ def _mean(values):
 
 
 def draw(rows: Sequence[results.Row], path: pathlib.Path) -> None:
-  """Draws mean test accuracy against epochs, by method."""
+  """Draws the mean test accuracy of each method against epochs."""
   series = {}
   for method in METHODS:
     curves = np.array(
       [r["accuracies"] for r in rows if r["method"] == method], float
     )
     if len(curves):
+      # A curve has a value for each epoch, null where it was not measured.
       measured = np.isfinite(curves).all(axis=0)
       epochs = np.flatnonzero(measured) + 1
       series[method] = curves[:, measured]

@@ -106,5 +106,5 @@ def test_tables_are_what_their_script_writes(tmp_path):
   blocks.fill("a", "    new\n", path)
   text = "<!-- a -->\n\n    new\n\n<!-- /a --> end"
   assert path.read_text() == text
-  with pytest.raises(SystemExit, match="no one block b"):
+  with pytest.raises(SystemExit, match="exactly one block b"):
     blocks.fill("b", "", path)

@@ -1,1 +1,1 @@
-"""Benchmarks: scripts that print ratios measured in one run."""
+"""Scripts that measure speed and memory, as ratios within one run."""

@@ -1,4 +1,4 @@
-"""Speed and memory of the engine, as ratios measured in one run.
+"""Measures speed and memory of the engine, as ratios within one run.
 
     python -m experiments.benchmarks.engine
 
@@ -9,13 +9,13 @@ project.
 
 Cost: about three minutes on two CPU cores. Times are medians of interleaved
 repetitions, after compilation. Memory is the peak resident set of a child
-process, which no other work has raised.
+process, because other work has already raised that of this one.
 
 What came out is in `experiments/results/engine.md`. All bounds are met but the
 first: LEEP takes 4.7 times as long as two sums over its input, and the aim is
 4. A ratio to the forward pass below 1 is possible on a CPU: the package
-compiles networks with options of its own (see `devices.py`), and the forward
-pass alone is compiled with JAX's defaults.
+compiles networks with other options (see `leep_jax/engine/programs.py`) than
+JAX's defaults, which the forward pass alone has.
 """
 
 import json
@@ -33,24 +33,30 @@ import leep_jax
 from leep_jax.sources import catalog
 
 _MEMORY_TASK = flags.DEFINE_string(
-  "memory_task", None, "Internal: what a child process measures, as JSON."
+  "memory_task", None, "Internal: what the child process measures, as JSON."
 )
 # The scores that `leep_jax.score` computes by default.
 DEFAULT_SCORES = ("leep", "nce", "h_score", "eep_accuracy")
-_REPEATS = flags.DEFINE_integer("repeats", 9, "Repetitions of each timing.")
+_REPEATS = flags.DEFINE_integer(
+  "repeats", 9, "Number of repetitions of each timing."
+)
 
 
 def wide_probabilities(n: int = 50_000, z: int = 1_000):
-  """Probabilities `[n, z]` float32 and labels of 100 classes."""
+  """Returns probabilities `[n, z]` float32 and labels of 100 classes."""
   rng = np.random.default_rng(0)
   probs = rng.random((n, z), dtype=np.float32)
+  # The power makes rows less uniform, as those of real classifiers are.
   probs **= 8
   probs /= probs.sum(axis=1, keepdims=True)
   return probs, rng.integers(0, 100, n)
 
 
 def leep_against_reading(repeats: int) -> None:
-  """LEEP of 50,000 x 1,000 against two sums over the same array."""
+  """Compares LEEP of 50,000 x 1,000 with two sums over the same array.
+
+  LEEP has to read its input twice.
+  """
   probs, labels = wide_probabilities()
   read, leep = timing.interleaved(
     repeats,
@@ -66,7 +72,7 @@ def leep_against_reading(repeats: int) -> None:
 
 
 def scoring_against_forward(repeats: int) -> None:
-  """Four scores of a source against its jitted forward pass alone."""
+  """Compares scoring a source with its jitted forward pass alone."""
   rng = np.random.default_rng(0)
   source = leep_jax.load_source(catalog.names()[0])
   batch, count = 256, 16
@@ -100,7 +106,7 @@ def scoring_against_forward(repeats: int) -> None:
 
 
 def peak_bytes() -> int:
-  """Returns this process's peak resident set since `reset_peak`."""
+  """Returns the peak resident set of this process since `reset_peak`."""
   with open("/proc/self/status", encoding="ascii") as file:
     for line in file:
       if line.startswith("VmHWM:"):
@@ -109,9 +115,9 @@ def peak_bytes() -> int:
 
 
 def reset_peak() -> int:
-  """Resets the peak to the current resident set, and returns that.
+  """Resets the peak to the current resident set, and returns it.
 
-  Writing 5 to clear_refs does it, see proc(5).
+  Writing 5 to clear_refs resets it, see proc(5).
   """
   with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
     file.write("5")
@@ -119,7 +125,7 @@ def reset_peak() -> int:
 
 
 def leep_memory() -> dict[str, int]:
-  """Peak bytes of LEEP of 50,000 x 1,000 beyond the array itself."""
+  """Measures the peak bytes of LEEP of 50,000 x 1,000 beyond the array."""
   probs, labels = wide_probabilities()
   leep_jax.leep(probs, labels)  # compiles
   before = reset_peak()
@@ -128,7 +134,7 @@ def leep_memory() -> dict[str, int]:
 
 
 def disk_memory(n: int) -> dict[str, int]:
-  """Peak bytes of scoring n examples of 1,000 source classes, from disk."""
+  """Measures the peak bytes of scoring n examples with outputs on disk."""
   state = jnp.asarray(
     np.random.default_rng(0).normal(size=(12, 1000)), jnp.float32
   )
@@ -152,7 +158,7 @@ def disk_memory(n: int) -> dict[str, int]:
 
 
 def in_child(**task) -> dict[str, int]:
-  """Measures memory in a child process."""
+  """Measures memory in a child process, and returns what it prints."""
   command = [sys.executable, "-m", "experiments.benchmarks.engine"]
   command.append(f"--memory_task={json.dumps(task)}")
   done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -177,7 +183,7 @@ def main(argv):
     1,
     f"{memory['above'] / 1e6:.1f} MB above {memory['array'] / 1e6:.0f} MB",
   )
-  # Peaks differ by a few percent from run to run, so take medians of those too.
+  # Peaks differ by a few percent from run to run, so these are medians too.
   peaks = [(in_child(n=n)["peak"] for n in (20_000, 200_000)) for _ in range(5)]
   small, large = map(statistics.median, zip(*peaks, strict=True))
   timing.report(

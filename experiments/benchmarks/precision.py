@@ -1,12 +1,12 @@
-"""Scores and speed of a forward pass in bfloat16, compared with float32.
+"""Compares a forward pass in bfloat16 with one in float32.
 
     python -m experiments.benchmarks.precision --data_dir=DIR --weights=DIR
 
-Purpose: how much does `--dtype=bfloat16` change scores? The tolerance, which
-`experiments/guide/models.md` states, is 0.02 nats for LEEP, 0.1 nats for NCE
-(the most probable source label can change if two are close) and 2 % for
-H-score. Sources are the bundled ones and, with `--weights`, the checkpoints in
-DIR: `ARCH_*.safetensors` files and `mobilenet_v1_WIDTH_SIZE` folders.
+Purpose: how much does `--dtype=bfloat16` change scores, and the speed?
+`experiments/guide/models.md` states the tolerance: 0.02 nats for LEEP, 0.1 nats
+for NCE (the most probable source label can change if two are close) and 2 % for
+H-score. The sources are the bundled ones and, with `--weights`, the checkpoints
+in DIR: `ARCH_*.safetensors` files and `mobilenet_v1_WIDTH_SIZE` folders.
 Statistics are float32 in both cases.
 
 Cost: about five minutes on two CPU cores.
@@ -30,13 +30,13 @@ from leep_jax.sources import catalog
 
 FLAGS = flags.FlagValues()
 _DATASET = flags.DEFINE_string(
-  "dataset", "digits", "Target data.", flag_values=FLAGS
+  "dataset", "digits", "Target data set.", flag_values=FLAGS
 )
 _SPLIT = flags.DEFINE_string(
-  "split", None, "Of a TFDS data set.", flag_values=FLAGS
+  "split", None, "Split of a TFDS data set.", flag_values=FLAGS
 )
 _DATA_DIR = flags.DEFINE_string(
-  "data_dir", None, "TFDS folder.", flag_values=FLAGS
+  "data_dir", None, "Folder of TFDS data sets.", flag_values=FLAGS
 )
 _WEIGHTS = flags.DEFINE_string(
   "weights", None, "Folder of checkpoints.", flag_values=FLAGS
@@ -44,8 +44,9 @@ _WEIGHTS = flags.DEFINE_string(
 _LIMIT = flags.DEFINE_integer(
   "limit", 1000, "Use this many examples.", flag_values=FLAGS
 )
+# The width in the name of an architecture, by that in the name of a folder.
 _WIDTHS = {"0.25": "025", "0.5": "050", "0.75": "075", "1.0": "100"}
-# By score: the largest difference, and whether it is relative to the score.
+# The largest difference, and whether it is relative to the score, by score.
 TOLERANCE = {
   "leep": (0.02, False),
   "nce": (0.1, False),
@@ -54,7 +55,7 @@ TOLERANCE = {
 
 
 def sources() -> list[str]:
-  """Names of the bundled sources and of those in the folder of checkpoints."""
+  """Returns the names of bundled sources and of those in `--weights`."""
   names = list(catalog.names())
   if _WEIGHTS.value:
     folder = pathlib.Path(_WEIGHTS.value)
@@ -67,7 +68,7 @@ def sources() -> list[str]:
 
 
 def measure(source, dataset, dtype):
-  """Returns the scores, and images per second without compilation."""
+  """Returns scores, and images per second without compilation."""
   start, compiled = time.perf_counter(), programs.compile_seconds()
   outputs = leep_jax.compute_outputs(source, dataset, dtype=dtype)
   seconds = time.perf_counter() - start - programs.compile_seconds() + compiled

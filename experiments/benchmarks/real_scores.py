@@ -1,19 +1,20 @@
-"""Every score of four real sources on three real data sets, with its time.
+"""Computes every score of four real sources on three real data sets.
 
     python -m experiments.benchmarks.real_scores --data_dir=DIR --weights=DIR
 
-Purpose: values, standard errors and seconds of all scores on real data, and
-whether the standard errors are right. DIR of `--weights` contains
-`resnet{20,32,44,56}_cifar10.safetensors`, DIR of `--data_dir` the TFDS data.
+Purpose: what are the values, standard errors and durations of all scores on
+real data, and are the standard errors right? The folder `--weights` contains
+`resnet{20,32,44,56}_cifar10.safetensors`, the folder `--data_dir` the TFDS data
+sets.
 
 Cost: about six minutes on two CPU cores.
 
-What came out is in `experiments/results/scores.md`. The seconds (s) are those
-of one score with its standard error on stored outputs, after compilation (the
-second of two runs). An asterisk marks the best source of a row and those that
-cannot be distinguished from it. The second table of each data set compares the
-standard error of a score with the standard deviation of the score over disjoint
-samples, which it estimates.
+What came out is in `experiments/results/scores.md`. The columns s have the
+seconds to compute one score with its standard error from stored outputs, after
+compilation (in the second of two runs). An asterisk marks the best source of a
+row and those that cannot be distinguished from it. The second table of each
+data set compares the standard error of a score with what it estimates: the
+standard deviation of the score over disjoint samples.
 """
 
 import time
@@ -27,26 +28,30 @@ from leep_jax.engine import programs
 from leep_jax.reports import tables
 from leep_jax.scores import jackknife
 
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "TFDS folder.", required=True)
+_DATA_DIR = flags.DEFINE_string(
+  "data_dir", None, "Folder of TFDS data sets.", required=True
+)
 _WEIGHTS = flags.DEFINE_string(
   "weights", None, "Folder of checkpoints.", required=True
 )
 _DATASETS = flags.DEFINE_list(
-  "datasets", ["cifar10", "cifar100", "fashion_mnist"], "TFDS names."
+  "datasets", ["cifar10", "cifar100", "fashion_mnist"], "TFDS data sets."
 )
 _LIMIT = flags.DEFINE_integer("limit", None, "Use this many examples.")
 _ARCHITECTURES = ("resnet20", "resnet32", "resnet44", "resnet56")
+# Scores of class labels; the others are for regression.
 NAMES = [
   n for n, row in leep_jax.SCORES.items() if "labels" in row.target_kinds
 ]
 
 
 def measure(outputs):
-  """Returns the estimate of each score, and its seconds."""
+  """Returns the estimate of each score, and the seconds that it took."""
   estimates, seconds = {}, {}
   for name in NAMES:
     for _ in range(2):  # the first run compiles
-      fresh = outputs.grouped(jackknife.GROUPS)
+      # Outputs keep the sums that they have computed; this copy has none yet.
+      fresh = outputs.with_features(outputs.store).grouped(jackknife.GROUPS)
       start, compiled = time.perf_counter(), programs.compile_seconds()
       estimates.update(leep_jax.estimate_scores(fresh, names=[name]))
       seconds[name] = time.perf_counter() - start
@@ -93,7 +98,7 @@ def report(dataset: str) -> None:
 
 
 def calibrate(outputs, dataset: str, *, samples: int) -> None:
-  """Compares standard errors with the spread over disjoint samples."""
+  """Compares standard errors with the spread of scores over samples."""
   order = np.random.default_rng(0).permutation(len(outputs))
   size = len(outputs) // samples
   values: dict[str, list[float]] = {name: [] for name in NAMES}

@@ -1,12 +1,12 @@
-"""Speed of the scores, as ratios measured in one run.
+"""Measures the speed of the scores, as ratios within one run.
 
     python -m experiments.benchmarks.scores
 
-Purpose: compares scores from moments with one matrix product and one
-eigen-decomposition, NCE with an argmax, and the mixture of N-LEEP with
-scikit-learn's; measures the cost of standard errors, and the cost of all scores
-relative to the forward pass. The printed bounds are the aims of this project;
-"at least" means that larger is better.
+Purpose: how fast are scores? The script compares scores of moments with one
+matrix product and one eigen-decomposition, NCE with an argmax, and the mixture
+of N-LEEP with scikit-learn's. It measures the cost of standard errors, and the
+cost of all scores relative to the forward pass. The printed bounds are the aims
+of this project; "at least" means that larger is better.
 
 Cost: about three minutes on two CPU cores. Times are medians of interleaved
 repetitions, after compilation.
@@ -31,12 +31,14 @@ import leep_jax
 from leep_jax.engine import statistics
 from leep_jax.scores import gaussian_mixture
 
-_REPEATS = flags.DEFINE_integer("repeats", 5, "Repetitions of each timing.")
+_REPEATS = flags.DEFINE_integer(
+  "repeats", 5, "Number of repetitions of each timing."
+)
 _SIZE, _WIDTH, _CLASSES = 50_000, 512, 100
 
 
 def features(n: int = _SIZE, width: int = _WIDTH, classes: int = _CLASSES):
-  """Features `[n, width]` float32, Gaussian around a centre for each class."""
+  """Returns features `[n, width]` float32, Gaussian in each class."""
   rng = np.random.default_rng(0)
   labels = rng.integers(0, classes, n)
   centres = rng.normal(size=(classes, width)) / 2
@@ -49,7 +51,7 @@ def _gram_and_eigh(values):
 
 
 def moment_scores(repeats: int) -> None:
-  """LogME and H-score against F^T F and one eigen-decomposition."""
+  """Compares LogME and H-score with F^T F and one eigen-decomposition."""
   plain, labels = features()
   mixing = np.random.default_rng(1).normal(size=(_WIDTH, _WIDTH))
   mixed = plain @ mixing.astype(np.float32) / np.sqrt(np.float32(_WIDTH))
@@ -76,7 +78,7 @@ def moment_scores(repeats: int) -> None:
 
 
 def standard_errors(repeats: int) -> None:
-  """Scores with standard errors against scores without."""
+  """Compares scores with standard errors with scores without."""
   values, labels = features()
   probs = np.array(jax.nn.softmax(jnp.asarray(values[:, :200]), axis=1))
 
@@ -101,16 +103,16 @@ def standard_errors(repeats: int) -> None:
 
 
 def nce(repeats: int) -> None:
-  """NCE of 50,000 x 1,000 against argmax over the same array."""
+  """Compares NCE of 50,000 x 1,000 with an argmax over the same array."""
   rng = np.random.default_rng(0)
   probs = rng.random((_SIZE, 1_000), dtype=np.float32)
   probs /= probs.sum(axis=1, keepdims=True)
   labels = rng.integers(0, _CLASSES, _SIZE)
-  placed = jnp.asarray(probs)
+  on_device = jnp.asarray(probs)
   argmax = jax.jit(lambda x: jnp.argmax(x, axis=1))
   in_jax, in_numpy, seconds = timing.interleaved(
     repeats,
-    lambda: argmax(placed).block_until_ready(),
+    lambda: argmax(on_device).block_until_ready(),
     lambda: probs.argmax(axis=1),
     lambda: leep_jax.nce(probs, labels),
   )
@@ -124,7 +126,10 @@ def nce(repeats: int) -> None:
 
 
 def mixture(repeats: int, *, restarts: int) -> None:
-  """The mixture of N-LEEP against scikit-learn's, with the same iterations."""
+  """Compares the mixture of N-LEEP with scikit-learn's.
+
+  Both run the same number of iterations.
+  """
   width, components, steps, floor = 64, 100, 30, 1e-3
   rng = np.random.default_rng(0)
   member = rng.integers(0, components, 10_000)
@@ -133,7 +138,8 @@ def mixture(repeats: int, *, restarts: int) -> None:
   x += rng.normal(size=x.shape) * spread[member]
   x = (x / x.std()).astype(np.float32)
   kept = leep_jax.Outputs.from_arrays(features=x, labels=member)
-  placed = kept.with_features(
+  # N-LEEP fits projected features; here the projection is the identity.
+  projected = kept.with_features(
     kept.map(
       "features",
       statistics.project,
@@ -145,17 +151,17 @@ def mixture(repeats: int, *, restarts: int) -> None:
 
   def ours():
     _, likelihood = gaussian_mixture.fit(
-      placed,
+      projected,
       gaussian_mixture.hashes(kept),
       components=components,
       restarts=restarts,
       iterations=steps,
-      tolerance=0,
+      tolerance=0,  # never stops early
       floor=floor,
     )
     # Features are divided by a scale before they are summed: once in `kept`,
-    # a second time in `placed`. The density of the original units has both.
-    scale = float(kept.feature_centre[1]) * float(placed.feature_centre[1])
+    # again in `projected`. The density in the original units has both scales.
+    scale = float(kept.feature_centre[1]) * float(projected.feature_centre[1])
     reached.append(likelihood - width * np.log(scale))
 
   theirs = sklearn.mixture.GaussianMixture(
@@ -179,7 +185,7 @@ def mixture(repeats: int, *, restarts: int) -> None:
 
 
 def all_scores(repeats: int) -> None:
-  """Scores with standard errors against the forward pass alone."""
+  """Compares scores with standard errors with the forward pass alone."""
   dataset = leep_jax.load_dataset("digits")
   for name in ("fashion_mnist_resnet8", "cifar10_resnet14"):
     source = leep_jax.load_source(name)

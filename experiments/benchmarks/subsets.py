@@ -1,29 +1,30 @@
-"""Speed of scoring many class-subset tasks, as ratios measured in one run.
+"""Measures the speed of scoring class-subset tasks, as ratios within one run.
 
     python -m experiments.benchmarks.subsets
 
-Purpose: compares LEEP of 200 class-subset tasks (2 to 100 classes) on 50,000 x
-1,000 probabilities of 100 classes with the fastest NumPy loop over tasks. The
-aims are to be at least 100 times as fast, and to take at most twice as long per
-task for 10,000 tasks. A second table has the time by number of tasks T and of
-examples n.
+Purpose: how fast is LEEP of many class-subset tasks? The script compares 200
+tasks (2 to 100 classes) on 50,000 x 1,000 probabilities of 100 classes with the
+fastest NumPy loop over tasks. The aims are to be at least 100 times as fast,
+and to take at most twice as long per task for 10,000 tasks. A second table has
+the time by number of tasks T and of examples n.
 
 For each task, the loop selects the rows, sums their joint distribution, and
 takes the mean logarithm of the EEP, in float32 with one matrix product per
-class; it was the fastest of four such loops. A loop without the selection, over
-rows sorted by class beforehand, is measured too. Loops run every tenth task,
-and their times are scaled by the number of examples. They run with one BLAS
-thread and with all, and the faster counts, because OpenBLAS's threads wait for
-each other when other work uses the cores. H-scores run with one thread.
+class. It was the fastest of four such loops. The script also measures a loop
+without the selection, over rows sorted by class beforehand. Loops run every
+tenth task, and their times are scaled by the number of examples. They run with
+one BLAS thread and with all, and the faster counts, because OpenBLAS's threads
+wait for each other when other work uses the cores. H-scores run with one
+thread.
 
 Cost: about three minutes on two CPU cores. Times are medians of interleaved
 repetitions, after compilation.
 
 What came out is in `experiments/results/subsets.md`. The bound of 100 is not
 met: the ratio is 30 on two CPU cores. Both compute the same 10 GFLOP of
-likelihoods, the package from cache at up to 90 GFLOP/s a core, while the loop
-waits for memory. Other work ran on both cores, which slows NumPy's threads down
-most.
+likelihoods, the package from the CPU's cache at up to 90 GFLOP/s a core, while
+the loop waits for memory. Other work ran on both cores, which slows NumPy's
+threads down most.
 """
 
 import functools
@@ -36,13 +37,15 @@ from experiments.benchmarks import timing
 import leep_jax
 from leep_jax.tasks import subset_scores as subsets_lib
 
-_REPEATS = flags.DEFINE_integer("repeats", 3, "Repetitions of each timing.")
+_REPEATS = flags.DEFINE_integer(
+  "repeats", 3, "Number of repetitions of each timing."
+)
 _SIZE, _WIDTH, _CLASSES, _TASKS = 50_000, 1_000, 100, 200
-_EVERY = 10  # loops run every tenth task
+_EVERY = 10  # loops run every tenth task, because they take seconds
 
 
 def probabilities(n: int = _SIZE) -> tuple[np.ndarray, np.ndarray]:
-  """Probabilities `[n, 1000]` float32 that depend on the class, and labels."""
+  """Returns probabilities `[n, 1000]` that depend on the class, and labels."""
   rng = np.random.default_rng(0)
   labels = rng.integers(0, _CLASSES, n)
   centres = rng.normal(size=(_CLASSES, _WIDTH)).astype(np.float32)
@@ -55,7 +58,7 @@ def probabilities(n: int = _SIZE) -> tuple[np.ndarray, np.ndarray]:
 
 
 def tasks(count: int) -> np.ndarray:
-  """Random subsets of 2 to all Y classes, `[count, Y]` booleans."""
+  """Returns random subsets of 2 to Y classes, as `[count, Y]` booleans."""
   rng = np.random.default_rng(1)
   chosen = np.zeros((count, _CLASSES), bool)
   for row in chosen:
@@ -67,7 +70,7 @@ def tasks(count: int) -> np.ndarray:
 def plain_leep(
   probs: np.ndarray, labels: np.ndarray, mask: np.ndarray
 ) -> float:
-  """LEEP of one subset, in the fastest NumPy that we found."""
+  """Returns LEEP of one subset, by the fastest NumPy code that we found."""
   rows = np.flatnonzero(mask[labels])
   rows = rows[np.argsort(labels[rows], kind="stable")]
   chosen = probs[rows]
@@ -101,18 +104,18 @@ def against_loops(repeats: int) -> None:
       _leep_of_parts([parts[y] for y in np.flatnonzero(mask)]) for mask in some
     ]
 
-  def alone(function):
+  def with_one_thread(function):
     with threadpoolctl.threadpool_limits(1):
       return function()
 
-  apart = np.abs(np.array(loop()) - ours()[::_EVERY]).max()
+  error = np.abs(np.array(loop()) - ours()[::_EVERY]).max()
   seconds, *slow = timing.interleaved(
     repeats,
     ours,
     loop,
     sorted_loop,
-    functools.partial(alone, loop),
-    functools.partial(alone, sorted_loop),
+    functools.partial(with_one_thread, loop),
+    functools.partial(with_one_thread, sorted_loop),
   )
   scale = chosen[:, labels].sum() / some[:, labels].sum()
   for what, measured, bound in (
@@ -125,7 +128,7 @@ def against_loops(repeats: int) -> None:
       measured * scale / seconds,
       bound,
       f"{measured * scale:.2f} s, {measured:.2f} s for {len(some)} tasks, over "
-      f"{1e3 * seconds:.0f} ms; LEEP differs by {apart:.1e}",
+      f"{1e3 * seconds:.0f} ms; LEEP differs by {error:.1e}",
     )
   many = tasks(10_000)
   few, long = timing.interleaved(
@@ -149,21 +152,21 @@ def other_scores(repeats: int) -> None:
   scale = chosen[:, labels].sum() / some[:, labels].sum()
   rng = np.random.default_rng(2)
   features = rng.standard_normal((len(labels), 256), dtype=np.float32)
-  for name, together, values in (
+  for name, of_subsets, values in (
     ("nce", subsets_lib.nce_of_subsets, probs),
     ("h_score", subsets_lib.h_score_of_subsets, features),
   ):
-    alone = leep_jax.SCORES[name].function
+    of_one = leep_jax.SCORES[name].function
 
-    def loop(alone=alone, values=values):
+    def loop(of_one=of_one, values=values):
       for mask in some:
         rows = mask[labels]
-        alone(values[rows], labels[rows])
+        of_one(values[rows], labels[rows])
 
     with threadpoolctl.threadpool_limits(1):
       seconds, slow = timing.interleaved(
         max(repeats // 2, 1),
-        functools.partial(together, values, labels, chosen),
+        functools.partial(of_subsets, values, labels, chosen),
         loop,
       )
     timing.report(
@@ -176,7 +179,7 @@ def other_scores(repeats: int) -> None:
 
 
 def growth(repeats: int) -> None:
-  """Prints the time of leep_of_subsets by T and n."""
+  """Prints the time of leep_of_subsets by number of tasks and of examples."""
   counts, sizes = (1, 20, 200, 2_000), (5_000, 20_000, 50_000)
   print("\nleep_of_subsets, ms (and per task), 1,000 source and 100 classes:\n")
   print("| n |" + "".join(f" T = {count:,} |" for count in counts))

@@ -1,4 +1,4 @@
-"""Shared by the benchmarks: medians of interleaved runs, rows of a table."""
+"""What benchmarks share: medians of interleaved runs, rows of a table."""
 
 from collections.abc import Callable
 import platform
@@ -12,9 +12,9 @@ from leep_jax.engine import programs
 
 
 def interleaved(repeats: int, *functions: Callable[[], object]) -> list[float]:
-  """Returns the median seconds of each function.
+  """Returns the median of the seconds that each function takes.
 
-  Functions run in turns, so that a slow phase of the machine affects all.
+  Functions run in turns, so that a slow phase of the machine affects them all.
   """
   times: list[list[float]] = [[] for _ in functions]
   for repeat in range(repeats + 1):
@@ -27,7 +27,7 @@ def interleaved(repeats: int, *functions: Callable[[], object]) -> list[float]:
 
 
 def header() -> None:
-  """Prints versions and devices, and the head of the table."""
+  """Prints versions, devices and the header of the table."""
   print(
     f"leep_jax {leep_jax.__version__}, JAX {jax.__version__}, Python "
     f"{platform.python_version()}, {programs.device_count()} "
@@ -37,6 +37,6 @@ def header() -> None:
 
 
 def report(what: str, ratio: float, bound: float | None, detail: str) -> None:
-  """Prints one row of the table; a bound of None means that there is no aim."""
+  """Prints one row of the table. If there is no aim, the bound is None."""
   limit = "-" if bound is None else f"{bound:g}"
   print(f"| {what} | {ratio:.3f} | {limit} | {detail} |", flush=True)

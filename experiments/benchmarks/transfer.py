@@ -1,13 +1,14 @@
-"""Speed of training transferred models, as ratios measured in one run.
+"""Measures the speed of training for transfer, as ratios within one run.
 
     python -m experiments.benchmarks.transfer
 
-Purpose: compares 200 head re-trainings of the LEEP paper's small setting (5
-classes x 50 examples, 64 features, batch 10, 100 epochs) with training them one
-after another, in a Python loop over a jitted Optax step (measured on every
-tenth task); the aim is to be at least 50 times as fast. Compares the images per
-second of fine-tuning with those of the jitted value and gradient alone, of the
-same network on the same batch; the aim is at least 0.8.
+Purpose: how fast are head re-training and fine-tuning? The script re-trains 200
+heads in the LEEP paper's setting of small tasks (5 classes x 50 examples, 64
+features, batch 10, 100 epochs), and compares the time with a Python loop over a
+jitted Optax step that trains one head after another (measured on every tenth
+task). The aim is to be at least 50 times as fast. It also compares the images
+per second of fine-tuning with those of the jitted value and gradient alone, for
+the same network and batch. The aim is a ratio of at least 0.8.
 
 Cost: about two minutes on two CPU cores. Times are medians of interleaved
 repetitions, after compilation.
@@ -32,7 +33,7 @@ from leep_jax.sources import catalog
 
 FLAGS = flags.FlagValues()
 _REPEATS = flags.DEFINE_integer(
-  "repeats", 5, "Repetitions of each timing.", flag_values=FLAGS
+  "repeats", 5, "Number of repetitions of each timing.", flag_values=FLAGS
 )
 _TASKS, _CLASSES, _EXAMPLES, _WIDTH, _EVERY = 200, 5, 50, 64, 10
 
@@ -40,7 +41,7 @@ _TASKS, _CLASSES, _EXAMPLES, _WIDTH, _EVERY = 200, 5, 50, 64, 10
 def heads() -> tuple[
   tuple[leep_jax.Outputs, leep_jax.Outputs], list[tasks_lib.Task]
 ]:
-  """Features of 100 classes, and 200 tasks of 5 classes x 50 examples."""
+  """Returns features of 100 classes, and 200 tasks of 5 of them."""
   rng = np.random.default_rng(0)
   labels = np.arange(10_000) % 100
   features = rng.normal(size=(100, _WIDTH))[labels]
@@ -56,8 +57,11 @@ def heads() -> tuple[
   return (outputs, test), tasks
 
 
-def one_after_another(outputs, tasks, config):
-  """Returns a Python loop over a jitted step, without the test at the end."""
+def sequential_training(outputs, tasks, config):
+  """Returns a Python loop over a jitted step, without the test at the end.
+
+  It is what one would write without this package.
+  """
   optimizer = optax.sgd(config.learning_rate)
 
   def loss(params, x, y):
@@ -89,13 +93,13 @@ def one_after_another(outputs, tasks, config):
 
 
 def head_retraining(repeats):
-  """Prints the ratio of head re-training."""
+  """Prints how much faster heads are trained at the same time."""
   (train, test), tasks = heads()
   config = transfer.Config(curve=0)
   ours = functools.partial(
     transfer.retrain_head, train, test, tasks=tasks, config=config
   )
-  loop = one_after_another(train, tasks[::_EVERY], config)
+  loop = sequential_training(train, tasks[::_EVERY], config)
   fast, slow = timing.interleaved(repeats, ours, loop)
   slow *= _EVERY
   timing.report(
@@ -105,7 +109,7 @@ def head_retraining(repeats):
 
 
 def fine_tuning(name, batch_size, repeats):
-  """Prints the ratio of fine-tuning a source on digits."""
+  """Prints the speed of fine-tuning a source on digits, over its gradient."""
   source = catalog.load_source(name)
   images, labels = leep_jax.load_dataset("digits").load()
   count = max(10 * batch_size, 1000)

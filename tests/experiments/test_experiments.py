@@ -145,7 +145,7 @@ def test_interrupted_training_goes_on_to_the_same_result(tmp_path, tiny, run):
     f"error: {checkpoints} holds a training with learning_rate 0.1, not 0.5: "
     "remove it to start anew\n"
   )
-  assert f"going on after epoch {epoch}" in finish(
+  assert f"continuing after epoch {epoch}" in finish(
     train(tiny, parts, "--epochs=3")
   )
   assert parts.read_bytes() == whole.read_bytes()
@@ -272,7 +272,7 @@ def test_loss_that_is_not_finite_stops(tmp_path, monkeypatch, run, epoch):
     monkeypatch.setattr(train_source, "make_step", make_step)
     status, printed, _ = run(path)
     assert status == 0
-    assert "going on after epoch 1" in printed
+    assert "continuing after epoch 1" in printed
 
 
 def test_weights_beyond_float16_are_not_written(tmp_path):
@@ -324,7 +324,7 @@ def test_killed_at_its_end_finishes_cleanly(tmp_path, monkeypatch, run):
     status, printed, _ = run(path)
     assert status == 130
     assert {*tmp_path.iterdir()} == {kept, card, path}
-    assert "going on after epoch 2" in printed
+    assert "continuing after epoch 2" in printed
     assert "loss" not in printed
   whole = path.read_bytes(), card.read_bytes()
   metadata = json.loads(checkpoints.read_metadata(path)["leep_jax"])

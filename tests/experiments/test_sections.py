@@ -66,7 +66,7 @@ def test_section_runs_at_the_smallest_scale(name, smoke, capsys, one_device):
   module = MODULES[name]
   assert run(module, "--scale=smoke", f"--output={smoke}") == 0
   printed = capsys.readouterr().out
-  assert f"{name}/digits: {module.SECTION.truth}" in printed
+  assert f"{name}/digits: {module.SECTION.metric}" in printed
   assert "| leep |" in printed
   rows = section.measured(name, "digits", smoke)
   assert {row["method"] for row in rows} == {

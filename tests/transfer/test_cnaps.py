@@ -592,8 +592,8 @@ def test_mistakes_are_one_line(command, tmp_path, capsys, flag, message):
 
 def test_images_are_brought_to_one_size(rng):
   grey = rng.integers(0, 256, (3, 8, 8, 1), dtype=np.uint8)
-  same = train_cnaps.bring(grey, size=8)
+  same = train_cnaps.resize(grey, size=8)
   np.testing.assert_array_equal(same, np.repeat(grey, 3, axis=3))
-  larger = train_cnaps.bring(grey, size=12)
+  larger = train_cnaps.resize(grey, size=12)
   assert larger.shape == (3, 12, 12, 3)
   assert larger.dtype == np.uint8
