@@ -244,19 +244,19 @@ def _select(examples, classes):
   return part, tasks
 
 
-def _make_report(epochs, held_out):
+def _make_report(epochs, measured):
   """Returns a function that prints the loss and accuracy of an epoch.
 
   Args:
     epochs: number of epochs.
-    held_out: examples and tasks of held-out classes, or None.
+    measured: examples and tasks of held-out classes, or None.
   """
   started = time.time()
 
   def report(epoch, loss, model):
     text = f"epoch {epoch}/{epochs}  loss {loss:.4f}"
-    if held_out is not None:
-      examples, tasks = held_out
+    if measured is not None:
+      examples, tasks = measured
       score = accuracy(model, examples, tasks[:_TASKS_PER_EPOCH])
       text += f"  held-out accuracy {score:.4f}"
     print(f"{text}  {time.time() - started:.0f} s", flush=True)
