@@ -73,7 +73,7 @@ def _pairs(folder, name, *, targets=("cifar100",)) -> list[_Pairs]:
     for stem, (_, source) in section.STAND_INS.items():
       chosen = [row for row in rows if row["model"].startswith(stem)]
       methods = {
-        # What follows the space is the recipe, where there are several.
+        # A method with several recipes is followed by a space and its options.
         _METHODS[method.partition(" ")[0]]: pairs
         for method, pairs in sweep_report.pairs(chosen, metric=metric).items()
         if pairs
@@ -136,7 +136,7 @@ def _series(pairs):
   every = [x for scores, _ in columns.values() for x in scores if x is not None]
   series = {}
   for method, (scores, performance) in columns.items():
-    # Where all scores are equal there are no levels.
+    # If all scores are equal, there are no levels.
     with contextlib.suppress(validation.UndefinedScore):
       series[method] = correlation.levels(
         scores, performance, between=(min(every), max(every))

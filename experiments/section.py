@@ -159,88 +159,103 @@ def main(argv: list[str], section: Section, doc: str) -> int:
     section: the section to run.
     doc: the text that `--help` prints.
   """
+  defined = _define_flags(section)
+  return command.main(argv, defined, doc, lambda: _run(section, defined))
+
+
+def _define_flags(section):
+  """Returns the flags of a section's command."""
   defined = flags.FlagValues()
-  scale = flags.DEFINE_enum(
+  flags.DEFINE_enum(
     "scale", "cpu", SCALES, "Size of the experiment.", flag_values=defined
   )
-  data_dir = flags.DEFINE_string(
+  flags.DEFINE_string(
     "data_dir", None, "Folder of TFDS data sets.", flag_values=defined
   )
-  weights = flags.DEFINE_string(
+  flags.DEFINE_string(
     "weights",
     ".",
     "Folder of the sources' files. Rows name the files without this folder.",
     flag_values=defined,
   )
-  datasets = flags.DEFINE_list(
+  flags.DEFINE_list(
     "datasets",
     None,
     f"Targets. Default: {','.join(section.targets)}.",
     flag_values=defined,
   )
-  models = flags.DEFINE_list(
+  flags.DEFINE_list(
     "models", None, "Sources. Default: those of the scale.", flag_values=defined
   )
-  transfer = flags.DEFINE_list(
+  flags.DEFINE_list(
     "transfer", None, "Methods of transfer. Default: all.", flag_values=defined
   )
-  output = flags.DEFINE_string(
+  flags.DEFINE_string(
     "output",
     None,
     "Folder for the rows of all sections. Default: runs/SCALE.",
     flag_values=defined,
   )
-  worker = flags.DEFINE_string(
+  flags.DEFINE_string(
     "worker", "0/1", "The flag of leep_jax.sweep.", flag_values=defined
   )
+  return defined
 
-  def run() -> int:
-    folder = pathlib.Path(output.value or f"runs/{scale.value}").resolve()
-    default = (TINY,) if scale.value == "smoke" else section.targets
-    every = [
-      part
-      for target in datasets.value or default
-      for part in section.parts(scale.value, target)
-    ]
-    known = tuple(dict.fromkeys(part.transfer for part in every))
-    for method in transfer.value or ():
-      if method not in known:
-        raise validation.unknown(f"method of {section.name}", method, known)
-    wanted = transfer.value or known
-    parts = [part for part in every if part.transfer in wanted]
-    common = [
-      f"--cache_dir={folder / 'cache'}",
-      f"--worker={worker.value}",
-      *_path_flag("data_dir", data_dir.value),
-    ]
-    # A failed part does not stop the others; the command's status says so.
-    worst = 0
-    with _working_directory(weights.value):
-      for part in parts:
-        if models.value:
-          part = dataclasses.replace(part, models=tuple(models.value))
-        status = sweep.main(_arguments(part, folder, common))
-        worst = max(worst, status)
-        if status == _INTERRUPTED:
-          return status
-    if worst and weights.value == ".":
+
+def _run(section, given):
+  """Runs the sweeps of a section, then prints correlations."""
+  folder = pathlib.Path(given.output or f"runs/{given.scale}").resolve()
+  parts = _chosen_parts(section, given)
+  common = [
+    f"--cache_dir={folder / 'cache'}",
+    f"--worker={given.worker}",
+    *_path_flag("data_dir", given.data_dir),
+  ]
+  # A failed part does not stop the others; the command's status reports it.
+  worst = 0
+  with _working_directory(given.weights):
+    for part in parts:
+      status = sweep.main(_arguments(part, folder, common))
+      worst = max(worst, status)
+      if status == _INTERRUPTED:
+        return status
+  if worst and given.weights == ".":
+    print(
+      "are files of sources in another folder? Name it with --weights",
+      file=sys.stderr,
+    )
+  for name in dict.fromkeys(part.folder for part in parts):
+    # A worker whose share of a part is empty has written no rows.
+    with contextlib.suppress(validation.InputError):
+      rows = section.prepare(of_one_recipe(sweep.read_rows(folder / name)))
+      print(f"\n{name}: {section.metric}\n")
       print(
-        "are files of sources in another folder? Name it with --weights",
-        file=sys.stderr,
-      )
-    for name in dict.fromkeys(part.folder for part in parts):
-      # A worker whose share of a part is empty has written no rows.
-      with contextlib.suppress(validation.InputError):
-        rows = section.prepare(of_one_recipe(sweep.read_rows(folder / name)))
-        print(f"\n{name}: {section.metric}\n")
-        print(
-          sweep_report.table(
-            sweep_report.correlations(rows, metric=section.metric)
-          )
+        sweep_report.table(
+          sweep_report.correlations(rows, metric=section.metric)
         )
-    return worst
+      )
+  return worst
 
-  return command.main(argv, defined, doc, run)
+
+def _chosen_parts(section, given):
+  """Returns the parts that the flags choose."""
+  default = (TINY,) if given.scale == "smoke" else section.targets
+  every = [
+    part
+    for target in given.datasets or default
+    for part in section.parts(given.scale, target)
+  ]
+  known = tuple(dict.fromkeys(part.transfer for part in every))
+  for method in given.transfer or ():
+    if method not in known:
+      raise validation.unknown(f"method of {section.name}", method, known)
+  wanted = given.transfer or known
+  models = {"models": tuple(given.models)} if given.models else {}
+  return [
+    dataclasses.replace(part, **models)
+    for part in every
+    if part.transfer in wanted
+  ]
 
 
 def _path_flag(name, path):

@@ -137,7 +137,7 @@ def _line(published, folder):
   for stem in stems:
     chosen = [row for row in rows if row["model"].startswith(stem)]
     for method, pairs in sweep_report.pairs(chosen, metric=metric).items():
-      # What follows the space is the recipe, where there are several.
+      # A method with several recipes is followed by a space and its options.
       if pairs and method.partition(" ")[0] == published["method"]:
         found = {
           score: correlation.correlate(*sweep_report.columns(pairs, score))

@@ -244,6 +244,26 @@ def _select(examples, classes):
   return part, tasks
 
 
+def _make_report(epochs, measured):
+  """Returns a function that prints the loss and accuracy of an epoch.
+
+  Args:
+    epochs: number of epochs.
+    measured: examples and tasks of held-out classes, or None.
+  """
+  started = time.time()
+
+  def report(epoch, loss, model):
+    text = f"epoch {epoch}/{epochs}  loss {loss:.4f}"
+    if measured is not None:
+      examples, tasks = measured
+      score = accuracy(model, examples, tasks[:_TASKS_PER_EPOCH])
+      text += f"  held-out accuracy {score:.4f}"
+    print(f"{text}  {time.time() - started:.0f} s", flush=True)
+
+  return report
+
+
 def _run() -> int:
   config = _config()
   if not _OUTPUT.value.endswith(".safetensors"):
@@ -268,8 +288,8 @@ def _run() -> int:
     output.with_suffix(".checkpoints"), what
   )
   with contextlib.closing(checkpoints):
-    # An output with checkpoints is one whose checkpoints were not yet removed
-    # when the command was interrupted.
+    # If both exist, the command was interrupted before it removed the
+    # checkpoints, and has to finish.
     if output.exists() and not checkpoints.epochs:
       raise validation.InputError(
         f"{output} exists already: remove it to train again"
@@ -288,23 +308,13 @@ def _run() -> int:
       reached = accuracy(model, examples, tasks)
       card[f"nearest_mean_{name}_accuracy"] = reached
       print(f"nearest class mean: {name} accuracy {reached:.4f}", flush=True)
-    started = time.time()
-
-    def report(epoch, loss, model):
-      text = f"epoch {epoch}/{config.epochs}  loss {loss:.4f}"
-      if len(excluded):
-        examples, tasks = measured["held_out"]
-        score = accuracy(model, examples, tasks[:_TASKS_PER_EPOCH])
-        text += f"  held-out accuracy {score:.4f}"
-      print(f"{text}  {time.time() - started:.0f} s", flush=True)
-
     cnaps.meta_train(
       model,
       images,
       [[np.flatnonzero(labels == c) for c in group] for group in trained],
       config=config,
       checkpoints=checkpoints,
-      report=report,
+      report=_make_report(config.epochs, measured.get("held_out")),
     )
   _write(model, card, output, measured)
   checkpoints.remove()

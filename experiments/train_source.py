@@ -413,8 +413,8 @@ def _run() -> int:
     {"data": what, **dataclasses.asdict(recipe)},
   )
   with contextlib.closing(checkpoints):
-    # An output with checkpoints is one whose checkpoints were not yet removed
-    # when the command was interrupted.
+    # If both exist, the command was interrupted before it removed the
+    # checkpoints, and has to finish.
     if output.exists() and not checkpoints.epochs:
       raise validation.InputError(
         f"{output} exists already: remove it to train again"

@@ -44,7 +44,7 @@ _WEIGHTS = flags.DEFINE_string(
 _LIMIT = flags.DEFINE_integer(
   "limit", 1000, "Use this many examples.", flag_values=FLAGS
 )
-# The width in the name of an architecture, by that in the name of a folder.
+# Maps the width in a folder's name to the width in the architecture's name.
 _WIDTHS = {"0.25": "025", "0.5": "050", "0.75": "075", "1.0": "100"}
 # The largest difference, and whether it is relative to the score, by score.
 TOLERANCE = {

@@ -78,7 +78,7 @@ def moment_scores(repeats: int) -> None:
 
 
 def standard_errors(repeats: int) -> None:
-  """Compares scores with standard errors with scores without."""
+  """Compares scores computed with and without standard errors."""
   values, labels = features()
   probs = np.array(jax.nn.softmax(jnp.asarray(values[:, :200]), axis=1))
 
@@ -185,7 +185,7 @@ def mixture(repeats: int, *, restarts: int) -> None:
 
 
 def all_scores(repeats: int) -> None:
-  """Compares scores with standard errors with the forward pass alone."""
+  """Measures scoring with standard errors, over the forward pass alone."""
   dataset = leep_jax.load_dataset("digits")
   for name in ("fashion_mnist_resnet8", "cifar10_resnet14"):
     source = leep_jax.load_source(name)
