@@ -9,6 +9,7 @@ opened.
 
 from collections.abc import Callable, Sequence
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -27,6 +28,8 @@ from leep_jax.sources import catalog, source
 
 _CHECKSUMS = "checksums.json"
 _CHUNK = 1 << 24  # bytes
+# Fields that `Preprocessing` did not have when the first rows were written.
+_ADDED_FIELDS = {"crop_origin": "round"}
 # Sides of images with which the function of a source without a size is traced.
 _TRIED_SIZES = (32, 64, 224, 28)
 
@@ -58,14 +61,20 @@ def source_digest(model: source.Source) -> str:
     >>> cache.source_digest(source(one)) == cache.source_digest(source(other))
     False
   """
-  about: tuple[Any, ...] = (model.preprocessing, model.options)
+  about = [_described(model.preprocessing), repr(model.options)]
   if model.without_probs:
-    about = (*about, model.without_probs)
-  digest = hashlib.sha256(repr(about).encode())
+    about.append(repr(model.without_probs))
+  digest = hashlib.sha256(f"({', '.join(about)})".encode())
   constants: Sequence[Any] = ()
   if not _is_listed(model):
     traced, constants = _traced(model)
-    digest.update(programs.without_addresses(traced.text).encode())
+    if not traced.is_value:
+      raise validation.InputError(
+        f"{model.name} cannot be told from other sources: it calls Python code "
+        "(a callback), or a loop inside it calls a function under jax.jit that "
+        "refers to arrays; pass them as its state"
+      )
+    digest.update(traced.text.encode())
   if not jax.tree.leaves((model.state, list(constants))):
     raise validation.InputError(
       f"{model.name} hands over no weights: what is kept of it could not be "
@@ -77,10 +86,27 @@ def source_digest(model: source.Source) -> str:
   leaves = jax.tree_util.tree_leaves_with_path(model.state)
   for path, leaf in leaves:
     array = np.asarray(leaf)
-    about = (jax.tree_util.keystr(path), array.shape, array.dtype.name)
-    digest.update(repr(about).encode())
+    leaf_about = (jax.tree_util.keystr(path), array.shape, array.dtype.name)
+    digest.update(repr(leaf_about).encode())
     digest.update(array.tobytes())
   return digest.hexdigest()[:16]
+
+
+def _described(preprocessing):
+  """Returns the fields of a `Preprocessing` as text.
+
+  A field that was added later is left out where it has its default: digests in
+  rows and caches that are older than the field stay valid.
+  """
+  fields = {
+    field.name: getattr(preprocessing, field.name)
+    for field in dataclasses.fields(preprocessing)
+  }
+  for name, default in _ADDED_FIELDS.items():
+    if fields[name] == default:
+      del fields[name]
+  values = ", ".join(f"{name}={value!r}" for name, value in fields.items())
+  return f"Preprocessing({values})"
 
 
 def _is_listed(model):

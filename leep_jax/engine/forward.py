@@ -27,6 +27,7 @@ from leep_jax.engine import (
   programs,
   row_checks,
   sharing,
+  tracing,
 )
 from leep_jax.sources import source as source_lib
 
@@ -243,11 +244,15 @@ def _forward(source, dtype):
 class _Traced:
   """Calls a traced forward pass; equal ones share a compiled program."""
 
-  forward: programs.Traced
+  forward: tracing.Traced
+
+  @property
+  def is_value(self):
+    return self.forward.is_value
 
   def __call__(self, placed, images):
-    state, constants = placed
-    return self.forward(constants, state, images)
+    state, given = placed
+    return self.forward(given, state, images)
 
 
 def _forward_all(
@@ -290,7 +295,7 @@ def _forward_all(
       shape = (rows, *images.shape[1:])
       traced, constants = _trace(source, forward, state, images, rows)
       spread = programs.parallel(_Traced(traced))
-      placed = programs.replicate((state, constants))
+      placed = programs.replicate((state, traced.given(constants)))
     outputs = spread(placed, programs.split(images, rows))
     # Our own networks are in evaluation mode; only others can be in training.
     may_train = not output_checks.in_evaluation(source.apply)

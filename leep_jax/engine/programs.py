@@ -12,14 +12,11 @@ A batch for d devices is a pytree of arrays `[d, b, ...]`: b examples for each.
 """
 
 import collections
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 import contextlib
-import dataclasses
-import functools
 import hashlib
 import os
 import platform
-import re
 import time
 from typing import Any
 
@@ -27,7 +24,7 @@ from flax import nnx
 import jax
 import numpy as np
 
-from leep_jax.engine import hosts
+from leep_jax.engine import hosts, tracing
 
 _AXIS = "devices"
 # With JAX 0.11 the CPU's fused YNN kernels return NaN for bfloat16 networks
@@ -45,7 +42,6 @@ _programs: collections.OrderedDict[Any, Callable[..., Any]] = (
   collections.OrderedDict()
 )
 _limit: int | None = None
-_ADDRESS = re.compile(r"0x[0-9a-f]{6,}")
 
 
 @contextlib.contextmanager
@@ -111,7 +107,7 @@ def memory_budget() -> tuple[int, int]:
     free = stats.get("bytes_limit", 0) - stats.get("bytes_in_use", 0)
   try:
     host = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-  except (ValueError, OSError):  # not a POSIX system
+  except (AttributeError, ValueError, OSError):  # not a POSIX system
     host = 8 << 30
   return free // 2, host // 2
 
@@ -156,20 +152,24 @@ class _Program:
     self._function, self._options = function, options
     self._compiler_options = compiler_options or {}
     self._key = (function, repr((options, self._compiler_options)))
+    # A function that is equal to itself only is not found again: its programs
+    # go with this object.
+    is_value = getattr(function, "is_value", True)
+    self._programs = _programs if is_value else collections.OrderedDict()
 
   def __call__(self, *args: Any) -> Any:
     leaves, structure = jax.tree.flatten(args)
     used = _devices()
     shapes = ((x.shape, x.dtype) for x in leaves)
     key = (self._key, used, structure, *shapes)
-    if key not in _programs:
+    if key not in self._programs:
       start = time.perf_counter()
-      _programs[key] = self._compile(used, args)
+      self._programs[key] = self._compile(used, args)
       _Program.seconds += time.perf_counter() - start
-      while len(_programs) > _MOST_PROGRAMS:
-        _programs.popitem(last=False)
-    _programs.move_to_end(key)
-    return _programs[key](*args)
+      while len(self._programs) > _MOST_PROGRAMS:
+        self._programs.popitem(last=False)
+    self._programs.move_to_end(key)
+    return self._programs[key](*args)
 
   def _compile(self, used, args):
     # JAX's caches keep the function they are given, and what it refers to,
@@ -188,73 +188,13 @@ class _Program:
   def programs(self) -> list[Any]:
     """Returns the compiled programs of this function that are kept now."""
     return [
-      program for key, program in _programs.items() if key[0] == self._key
+      program for key, program in self._programs.items() if key[0] == self._key
     ]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Traced:
-  """The operations of a function of arrays, from `trace`.
-
-  Two are equal if their operations are, so that a program compiled for one is
-  used for the other. Arrays that the function refers to, such as the weights of
-  a model in a closure, are not part of it: `trace` returns them separately, and
-  each call takes them as its first argument.
-
-  Attributes:
-    text: the operations, as JAX prints them.
-    jaxpr: the same as JAX's data structure.
-    shapes: of the results, a pytree of `jax.ShapeDtypeStruct`.
-
-  Example:
-    >>> import jax.numpy as jnp
-    >>> from leep_jax.engine import programs
-    >>> x = jnp.ones(3)
-    >>> one, _ = programs.trace(lambda x: 2 * x, x)
-    >>> other, _ = programs.trace(lambda y: 2 * y, x)
-    >>> one == other
-    True
-  """
-
-  text: str
-  jaxpr: Any
-  shapes: Any
-
-  def __call__(self, constants: Sequence[jax.Array], *args: Any) -> Any:
-    values = [*constants, *jax.tree.leaves(args)]
-    count = len(self.jaxpr.constvars)
-    results = jax.core.eval_jaxpr(self.jaxpr, values[:count], *values[count:])
-    return jax.tree.unflatten(jax.tree.structure(self.shapes), results)
-
-  def __eq__(self, other: object) -> bool:
-    return isinstance(other, Traced) and self._key == other._key
-
-  def __hash__(self) -> int:
-    return hash(self._key)
-
-  @functools.cached_property
-  def _key(self):
-    # The text of an operation may contain the address of a Python object, which
-    # is not a value: after the object is freed, another may get its address.
-    unique = id(self) if _ADDRESS.search(self.text) else 0
-    digest = hashlib.sha256(self.text.encode()).hexdigest()
-    return digest, jax.tree.structure(self.shapes), unique
-
-
-def without_addresses(text: str) -> str:
-  """Returns the text of a `Traced` without addresses of Python objects.
-
-  Example:
-    >>> from leep_jax.engine import programs
-    >>> programs.without_addresses("call[f=<function f at 0x7f5ffe3c50>]")
-    'call[f=<function f at 0x>]'
-  """
-  return _ADDRESS.sub("0x", text)
 
 
 def trace(
   function: Callable[..., Any], *args: Any, over_devices: bool = False
-) -> tuple[Traced, list[jax.Array]]:
+) -> tuple[tracing.Traced, list[Any]]:
   """Returns the operations of a function, and the arrays that it refers to.
 
   Args:
@@ -268,24 +208,14 @@ def trace(
     >>> from leep_jax.engine import programs
     >>> x, weights = jnp.ones((2, 3)), jnp.ones(3)
     >>> traced, constants = programs.trace(lambda x: x @ weights, x)
-    >>> traced(constants, x).tolist()
+    >>> traced(traced.given(constants), x).tolist()
     [3.0, 3.0]
   """
   start = time.perf_counter()
   axes = [(_AXIS, device_count())] if over_devices else None
-  closed, shapes = jax.make_jaxpr(function, axis_env=axes, return_shape=True)(
-    *args
-  )
-  jaxpr, constants = closed.jaxpr, list(closed.consts)
-  if getattr(jaxpr, "consts", ()):
-    # Since JAX 0.11 a jaxpr contains its constants. Traced again as arguments,
-    # they are no part of it, and a program does not keep them alive.
-    jaxpr = jax.make_jaxpr(
-      lambda values, leaves: jax.core.eval_jaxpr(closed.jaxpr, values, *leaves),
-      axis_env=axes,
-    )(constants, jax.tree.leaves(args)).jaxpr
+  found = tracing.trace(function, *args, axis_env=axes)
   _Program.seconds += time.perf_counter() - start
-  return Traced(str(jaxpr), jaxpr, shapes), constants
+  return found
 
 
 def compile_seconds() -> float:
@@ -323,7 +253,7 @@ def use_compilation_cache() -> None:
   folder = os.path.join(os.path.expanduser(folder), f"compiled-{mine}")
   jax.config.update("jax_compilation_cache_dir", folder)
   jax.config.update("jax_compilation_cache_max_size", _COMPILED_BYTES)
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 

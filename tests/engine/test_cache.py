@@ -3,6 +3,7 @@
 from concurrent import futures
 import dataclasses
 import json
+import pathlib
 
 import networks
 import numpy as np
@@ -11,6 +12,9 @@ import pytest
 import leep_jax
 from leep_jax import data, version
 from leep_jax.engine import cache, forward
+from leep_jax.sources import catalog
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -216,3 +220,17 @@ def test_a_function_that_cannot_be_traced_names_the_way_out():
   broken = leep_jax.Source("broken", apply, {"w": np.ones(3)})
   with pytest.raises(leep_jax.InputError, match="only 299.*image_size"):
     cache.source_digest(broken)
+
+
+def test_digests_of_bundled_sources_are_those_of_committed_rows():
+  # Rows with another digest would be computed again.
+  found = {}
+  for path in (ROOT / "experiments" / "results").rglob("*.jsonl"):
+    for line in path.read_text().splitlines():
+      row = json.loads(line)
+      row = row.get("header", row)
+      if row.get("model") in catalog.bundled() and "source_digest" in row:
+        found.setdefault(row["model"], set()).add(row["source_digest"])
+  assert len(found) == 4
+  for name, digests in found.items():
+    assert digests == {cache.source_digest(leep_jax.load_source(name))}

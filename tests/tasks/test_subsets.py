@@ -7,7 +7,7 @@ import oracles
 import pytest
 
 import leep_jax
-from leep_jax.engine import programs, statistics, storage
+from leep_jax.engine import programs, statistics, storage, sums as sums_lib
 from leep_jax.tasks import subset_leep, subset_scores
 
 FUNCTIONS = {
@@ -229,17 +229,21 @@ def test_h_score_of_fewer_examples_than_features(rng, one_device):
   np.testing.assert_allclose(found, oracle, atol=1e-5)
 
 
-def test_sums_of_outputs_are_shared(rng, one_device):
+def test_sums_of_outputs_are_shared(rng, one_device, monkeypatch):
   values, labels = sample("leep", rng)
   outputs = leep_jax.Outputs.from_arrays(
     probs=values, labels=labels, num_classes=12
   )
   outputs.sum_all((statistics.joint, statistics.dummy_label_counts))
-  looks = []
-  outputs._look = lambda *a: looks.append(a)
-  subset_scores.leep_of(outputs, masks(rng, 3))
+
+  def refuse(*args, **kwargs):
+    raise AssertionError("a pass over the outputs")
+
+  monkeypatch.setattr(sums_lib, "sum_batches", refuse)
   subset_scores.nce_of(outputs, masks(rng, 3))
-  assert not looks
+  subset_scores.leep_of(outputs, masks(rng, 3))
+  with pytest.raises(AssertionError, match="a pass"):
+    outputs.sum(statistics.correct, np.eye(12, values.shape[1], dtype="f4"))
 
 
 EMPTY = [[True, True], [False, False]]

@@ -15,59 +15,26 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
-from leep_jax.engine import programs
+from leep_jax.engine import programs, tracing
 from leep_jax.transfer import runs as runs_lib
 from leep_jax.transfer.augment import augment, keys
 from leep_jax.transfer.config import NetworkConfig
 
-_TABLE_BYTES = 1 << 16  # more may be weights, which no program may keep
-
-
-@dataclasses.dataclass(frozen=True)
-class _Table:
-  """A small NumPy array as a value, such as the mean of each channel."""
-
-  content: bytes
-  dtype: np.dtype
-  shape: tuple[int, ...]
-
-  @classmethod
-  def of(cls, constant):
-    """Returns the table, or None for what may be a network's weights."""
-    if isinstance(constant, jax.Array) or constant.nbytes > _TABLE_BYTES:
-      return None
-    array = np.asarray(constant)
-    return cls(array.tobytes(), array.dtype, array.shape)
-
-  def array(self):
-    return np.frombuffer(self.content, self.dtype).reshape(self.shape)
-
 
 @dataclasses.dataclass(frozen=True)
 class _Program:
-  """A traced function, in the form that `programs.parallel` takes.
+  """Calls a traced function; equal ones share a compiled program."""
 
-  Two are equal if they compute the same, so a source that is loaded again
-  compiles nothing.
+  traced: tracing.Traced
 
-  Attributes:
-    traced: the operations.
-    tables: for each array that the function closes over its value, or None for
-      one that is handed in. XLA divides by a constant in another way than by an
-      argument: values known to the compiler keep results as they are without
-      tracing, to the last bit.
-  """
-
-  traced: programs.Traced
-  tables: tuple[_Table | None, ...]
+  @property
+  def is_value(self):
+    return self.traced.is_value
 
   def __call__(self, state, batch, given):
-    given = iter(given)
-    constants = [t.array() if t else next(given) for t in self.tables]
-    return self.traced(constants, state, batch)
+    return self.traced(given, state, batch)
 
 
 class Compiled:
@@ -173,15 +140,12 @@ class Compiled:
         lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), args
       )
       traced, constants = programs.trace(function, *shapes, over_devices=True)
-      tables = tuple(map(_Table.of, constants))
       program = programs.parallel(
-        _Program(traced, tables),
+        _Program(traced),
         fused=self._config.dtype == "float32",
         donate=donate,
       )
-      given = programs.replicate(
-        [c for c, table in zip(constants, tables, strict=True) if not table]
-      )
+      given = programs.replicate(traced.given(constants))
       self._found[key] = lambda state, batch: program(state, batch, given)
     return self._found[key]
 
