@@ -83,6 +83,7 @@ def integer(name: str, value: Any, least: int) -> int:
     leep_jax...InputError: examples is 0, but must be an integer from 1
   """
   if (
+    # To Python, True is an int.
     isinstance(value, bool)
     or not isinstance(value, (int, np.integer))
     or value < least
