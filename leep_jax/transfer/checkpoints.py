@@ -51,6 +51,7 @@ class Checkpoints:
     self._what = json.loads(json.dumps(what))
     if self.folder.exists():
       with contextlib.ExitStack() as stack:
+        # Closed only where reading fails; otherwise `pop_all` leaves it open.
         stack.callback(self.close)
         self._read_latest()
         stack.pop_all()
@@ -112,6 +113,7 @@ class Checkpoints:
 
   def close(self) -> None:
     """Waits until the checkpoint is written."""
+    # Without this check, closing would make the manager, and so the folder.
     if "_manager" in vars(self):
       self._manager.close()
 

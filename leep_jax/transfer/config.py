@@ -60,6 +60,7 @@ class Config:
 
   def optimizer(self) -> optax.GradientTransformation:
     """Returns SGD without the learning rate, which differs by task and step."""
+    # Momentum accumulates the gradient with the decay, as PyTorch's SGD does.
     parts = [optax.scale(-1.0)]
     if self.momentum:
       parts.insert(0, optax.trace(self.momentum))

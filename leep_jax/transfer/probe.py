@@ -87,6 +87,7 @@ def probe_head(
     weights = np.zeros(rows, np.float32)
     weights[: len(x)] = 1 / len(x)
     x = np.concatenate([x, np.zeros((rows - len(x), x.shape[1]), x.dtype)])
+    # Any valid labels: weights are 0 there.
     labels = np.resize(run.labels, rows)
     kernel, bias = _fit(run.classes, iterations)(
       x, labels, weights, np.float32(l2), np.float32(tolerance)
@@ -141,6 +142,7 @@ def _fit(classes, iterations):
       logs = jax.nn.log_softmax(logits)
       return -jnp.sum(wanted * logs) + l2 / 2 * jnp.sum(kernel**2)
 
+    # The line search has evaluated both at the point where it stopped.
     value_and_grad = optax.value_and_grad_from_state(loss)
 
     def step(carry):
@@ -166,6 +168,7 @@ def _fit(classes, iterations):
 def _evaluate(features, labels, kernel, bias):
   """Summed negative log-likelihood and confusion `[Y, Y]`, in float64."""
   logits = features.astype(np.float64) @ kernel + bias
+  # Else the exponential of a large logit would overflow.
   logits -= logits.max(axis=1, keepdims=True)
   logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
   confusion = np.zeros((len(bias), len(bias)))

@@ -71,6 +71,7 @@ def evaluate(
   chosen = logs[np.arange(len(labels)), labels]
   return metrics.transferred(
     confusion,
+    # In float64, as there may be many queries.
     -float(chosen.astype(np.float64).sum()),
     losses=np.zeros(0),
     accuracies=np.zeros(0),

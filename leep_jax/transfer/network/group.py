@@ -72,6 +72,7 @@ class Group:
     self.job, self.group = job, group
     self.source, self.config = job.source, job.config
     self.images = [images for images, _ in job.sets]
+    # A group has one run, or as many as there are devices or more.
     self.placement = Placement(len(group), len(group) < programs.device_count())
     self.real = np.array([np.arange(classes) < run.classes for run in group])
     self.steps = max(run.steps(self.config.batch_size) for run in group)
@@ -86,6 +87,7 @@ class Group:
     self.initial = {
       "params": params,
       "rest": stacked.rest,
+      # A frozen body is not trained, so the optimiser has no state for it.
       "optimizer": jax.vmap(self.config.optimizer().init)(
         heads if self.config.frozen else params
       ),
@@ -148,6 +150,7 @@ class Group:
         saved = time.monotonic()
       if over:
         break
+    # As where all runs have diverged before the first measurement.
     if confusion is None:
       confusion, nll = self._measure(measure, state)
     params = self.placement.get(state) if self.job.keep_params else None
@@ -243,6 +246,7 @@ class Group:
       if len(losses) > _CALLS_AHEAD:
         losses[-1 - _CALLS_AHEAD].block_until_ready()
     each = np.concatenate([put.get(loss) for loss in losses], axis=1)
+    # A loss is the mean of its batch, and the last batch may be smaller.
     return state, (each * counts).sum(axis=1) / counts.sum(axis=1)
 
   def _measure(self, measure, state):
@@ -262,6 +266,7 @@ class Group:
     for first in range(0, indices.shape[1], rows):
       part = slice(first, first + rows)
       examples = (
+        # An axis of one step, as `put_examples` takes batches of several.
         self.images[1][indices[:, None, part]],
         labels[:, None, part],
         weights[:, None, part],

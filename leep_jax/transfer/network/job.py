@@ -146,6 +146,7 @@ def _load(source, sets):
       fit = None
       if dataset.image_shape is None and preprocessing.image_size:
         fit = preprocessing.fit
+        # Resized as they are loaded, images must not be resized once more.
         source = dataclasses.replace(source, preprocessing=preprocessing.fitted)
       dataset = dataset.load(fit=fit)
     images, labels = np.asarray(dataset[0]), validation.class_labels(dataset[1])

@@ -129,6 +129,7 @@ class Compiled:
     arithmetic = _Arithmetic(*self._source, self._config, data_parallel)
     return self._compile(
       arithmetic.run_steps if data_parallel else arithmetic.steps_of_runs,
+      # The state before is not read again: its memory is that of the new state.
       donate=True,
     )
 
@@ -170,12 +171,15 @@ class Compiled:
     )
     if key not in self._found:
       shapes = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), args
+        # A device sees no axis of devices.
+        lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype),
+        args,
       )
       traced, constants = programs.trace(function, *shapes, over_devices=True)
       tables = tuple(map(_Table.of, constants))
       program = programs.parallel(
         _Program(traced, tables),
+        # See `engine.programs`: fused kernels return NaN for bfloat16 networks.
         fused=self._config.dtype == "float32",
         donate=donate,
       )
@@ -250,18 +254,26 @@ class _Arithmetic:
     def loss_of(trained):
       all_params = (params[0], trained) if frozen else trained
       logs, rest = self.log_probs(
-        all_params, state["rest"], images, real, train=not frozen
+        # A frozen body extracts features as in `retrain_head`: with the running
+        # statistics of BatchNorm, which do not change.
+        all_params,
+        state["rest"],
+        images,
+        real,
+        train=not frozen,
       )
       wanted = jax.nn.one_hot(labels, len(real))
       return -jnp.sum(runs_lib.picked(logs, wanted) * weights), rest
 
     trained = params[1] if frozen else params
     (loss, rest), gradient = jax.value_and_grad(loss_of, has_aux=True)(trained)
+    # Weights sum to 1 over the batches of all devices: sums are means.
     loss, gradient = self.add((loss, gradient))
     updates, optimizer = self.config.optimizer().update(
       gradient, state["optimizer"], trained
     )
     trained = optax.apply_updates(trained, self.scaled(updates, rates))
+    # Steps that a run does not have say nothing of it.
     alive = state["alive"] & (jnp.isfinite(loss) | ~active)
     new = {
       "params": (params[0], trained) if frozen else trained,

@@ -207,6 +207,8 @@ def _train_all(
         done += images * config.epochs
         for run, checkpoints, result in zip(group, own, results, strict=True):
           found[run.index] = result
+          # Handed over before its checkpoint is removed: if the process is
+          # killed between, the result is not lost.
           on_result(result)
           if checkpoints is not None:
             checkpoints.close()
