@@ -336,6 +336,7 @@ def levels(
   edges = np.linspace(low, high, count + 1)
   # An edge belongs to the bin above it; the last edge to the last bin.
   bins = np.minimum(np.searchsorted(edges, x, side="right") - 1, count - 1)
+  # Outside `between`. Rows below it have bin -1 already.
   bins[x > high] = -1
   found = []
   for i in range(count):
@@ -452,6 +453,7 @@ def _scaled(x):
   """Centred and within [-1, 1]: squares neither overflow nor vanish."""
   if not len(x) or _same(x):
     return np.zeros_like(x)
+  # Before the mean is taken, as the sum of very large values may overflow.
   x = x / np.abs(x).max()
   x = x - x.mean()
   return x / np.abs(x).max()
@@ -474,9 +476,11 @@ def _pearson(x, y):
 def _fisher(r, n, level):
   if n <= 3:
     return None
+  # atanh would be infinite.
   if abs(r) >= 1:
     return r, r
   from scipy.special import ndtri
 
+  # atanh r is about normal, with standard error 1 / sqrt(n - 3).
   half = float(ndtri((1 + level) / 2)) / math.sqrt(n - 3)
   return math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)

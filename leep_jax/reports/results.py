@@ -205,6 +205,7 @@ def parse_rows(
       if not isinstance(row, dict):
         raise ValueError("it is no object")
     except ValueError as e:
+      # As after a crash in the middle of a write; the row is computed again.
       if i + 1 == len(lines):
         size -= len(line) + 1
         break
@@ -334,6 +335,7 @@ class Rows:
     line = (json.dumps(row, allow_nan=False) + "\n").encode()
     try:
       if self._file is None:
+        # Object stores cannot append: the file is written anew.
         lines = [json.dumps(r, allow_nan=False) for r in [*self.rows, row]]
         self.path.write_text("\n".join(lines) + "\n")
       else:

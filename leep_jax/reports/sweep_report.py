@@ -99,7 +99,10 @@ def _labels(rows):
     recipes.setdefault(method, []).append(recipe)
   labels = {}
   for method, found in recipes.items():
+    # Rows without a recipe have null.
     read = [json.loads(recipe) or {} for recipe in found]
+    # Scores have the list of their names as recipe. Those of several calls are
+    # merged.
     differ = (
       [k for k in read[0] if any(r.get(k) != read[0][k] for r in read)]
       if len(found) > 1 and method != SCORED
@@ -258,6 +261,7 @@ def table(found: Sequence[dict[str, Any]]) -> str:
       interval = f"{row['low']:.3f} to {row['high']:.3f}"
     p = "-"
     if row["p_value"] is not None:
+      # A p-value below the smallest float64 is stored as 0.
       p = f"{row['p_value']:.1e}" if row["p_value"] else "< 1e-300"
     cells = [
       row["method"], short[row["model"]], row["score"], f"{row['n']}",

@@ -118,6 +118,7 @@ def format_table(
   """
   order = sorted(
     range(len(rows)),
+    # Sources without the score come last.
     key=lambda i: (rows[i][names[0]] is None, -(rows[i][names[0]] or 0.0)),
   )
   ranked = [rows[i] for i in order]
