@@ -112,6 +112,7 @@ def _header_size(file: Beginning) -> int | None:
 
 def _safetensors(file: Beginning) -> bool:
   size = _header_size(file)
+  # The header comes after the 8 bytes that state its size.
   return size is not None and size + 8 <= file.size
 
 
@@ -141,7 +142,8 @@ def _prose(file: Beginning) -> bool:
 
 
 def _msgpack(file: Beginning) -> bool:
-  # msgpack has no magic number either: a map whose first key is a short string.
+  # msgpack has no magic number either: a map (fixmap, map 16 or map 32) whose
+  # first key is a short string (fixstr or str 8).
   start = re.match(
     rb"([\x81-\x8f]|\xde..|\xdf....)([\xa1-\xbf]|\xd9.)[\w./-]", file.head, re.S
   )
@@ -223,6 +225,8 @@ KINDS: tuple[Kind, ...] = (
   ),
   Kind(
     "an empty zip archive",
+    # The record at the end of the central directory, which stands first where
+    # there are no members.
     lambda f: f.starts(b"PK\x05\x06"),
     None,
     "a zip archive with nothing in it",
@@ -256,7 +260,12 @@ KINDS: tuple[Kind, ...] = (
   Kind(
     "a compressed file",
     lambda f: f.starts(
-      b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf", b"Rar!"
+      # bzip2, xz, Zstandard, 7z and RAR, in this order.
+      b"BZh",
+      b"\xfd7zXZ\0",
+      b"\x28\xb5\x2f\xfd",
+      b"7z\xbc\xaf",
+      b"Rar!",
     ),
     _UNPACK,
   ),

@@ -147,6 +147,7 @@ class Sweep:
   def _score_row(self, about, task):
     return {
       **about, **self.target.row(), **task.row(), "method": sweep_report.SCORED,
+      # Sorted, so that the order of --scores does not make it another row.
       "recipe": sorted(self.names), "seed": None,
     }  # fmt: skip
 
