@@ -221,6 +221,7 @@ def _check_one(task, train, test):
   ):
     if not len(indices):
       raise validation.InputError(f"task {task.name} has no {what} examples")
+    # NumPy would count negative indices from the end, without an error.
     if np.min(indices) < 0 or np.max(indices) >= len(labels):
       raise validation.InputError(
         f"task {task.name} names {what} example {int(np.max(indices))}, but "

@@ -33,6 +33,7 @@ def text_of(value: Any) -> str:
   if isinstance(value, list):
     return f"[{','.join(map(text_of, value))}]"
   if isinstance(value, tuple):
+    # Equal ends are written once, as a number, which `interval` reads as both.
     return "..".join(dict.fromkeys(map(text_of, value)))
   return f"{value}"
 
