@@ -211,6 +211,7 @@ def _run() -> int:
         shown.extend(_transfer(model, source, target, outputs, method, rows))
 
     status = command.for_each_source(models, run)
+    # Rows of this report that were not added just now.
     there = len(shown) - (len(rows.rows) - before)
     if there > 0:
       verb = "was" if there == 1 else "were"

@@ -60,6 +60,7 @@ class Checkpoints:
   def _manager(self):
     import orbax.checkpoint as ocp
 
+    # Only the latest is ever read.
     return ocp.CheckpointManager(
       self.folder, options=ocp.CheckpointManagerOptions(max_to_keep=1)
     )

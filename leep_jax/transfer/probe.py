@@ -73,6 +73,7 @@ def probe_head(
   config_lib.bounded("l2", l2)
   config_lib.bounded("tolerance", tolerance)
   validation.at_least_1("iterations", iterations)
+  # The optimum does not depend on a seed.
   runs = runs_lib.make(train.labels, test.labels, tasks, [0])
   features, test_features = (
     np.asarray(outputs.features, np.float32) for outputs in (train, test)

@@ -55,6 +55,7 @@ class Run:
 
   def orders(self) -> np.random.Generator:
     """Returns a generator that draws an order of examples for each epoch."""
+    # Stream 1 of the seed; `initial_heads` draws from stream 0.
     return np.random.default_rng((self.seed, 1))
 
 

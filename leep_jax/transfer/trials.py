@@ -158,6 +158,7 @@ def commit() -> str | None:
     return None
   try:
     head = _git("rev-parse", "--short=12", "HEAD")
+    # Results are written into the checkout too; only its code counts.
     code = "leep_jax", "experiments/*.py"
     changed = _git("status", "--porcelain", *code)
   except (OSError, subprocess.CalledProcessError):

@@ -136,6 +136,8 @@ def sample_episode(
     >>> int(episode.weights.sum()), episode.query_labels.tolist()
     (6, [0, 0, 1, 1])
   """
+  # A stream for each number, so that a training that is resumed goes on with
+  # the tasks that it would have had.
   rng = np.random.default_rng((config.seed, number))
   # The root keeps data sets of many classes from crowding out the others.
   chances = np.sqrt([len(groups) for groups in classes])

@@ -201,6 +201,7 @@ def meta_train(
     first = checkpoints.epochs
     training = _restore(checkpoints, *training)
   step = make_step(model, config=config)
+  # All images stay on the device, and each step sends indices only.
   placed = jnp.asarray(images)
   for epoch in range(first, config.epochs):
     losses = []

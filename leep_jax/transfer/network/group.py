@@ -78,6 +78,7 @@ class Group:
     self.steps = max(run.steps(self.config.batch_size) for run in group)
     self.steps_a_call = 1
     if jax.default_backend() != "cpu":
+      # A divisor, so that all calls of an epoch have one shape.
       self.steps_a_call = largest_divisor(self.steps, _STEPS_A_CALL)
     weights = [job.init(run.seed) for run in group]
     width = _width(self.source, weights[0], self.images[0])
@@ -159,6 +160,7 @@ class Group:
   def _start(self, checkpoints):
     """The state and curves `[T, ...]` to go on from, and the epochs done."""
     shape = (len(self.group), self.config.epochs)
+    # NaN stays where an accuracy is not measured, and after all runs diverged.
     curves = {
       "losses": np.full(shape, np.nan, np.float32),
       "accuracies": np.full(shape, np.nan, np.float32),

@@ -164,6 +164,8 @@ class Compiled:
     """The program of a function for arguments `[d, ...]` of some shapes."""
     leaves, structure = jax.tree.flatten(args)
     key = (
+      # The name alone tells which function of `_Arithmetic` it is, and whether
+      # it is data-parallel; sources and options are those of this object.
       function.__name__,
       programs.device_count(),
       structure,
