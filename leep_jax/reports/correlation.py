@@ -413,10 +413,12 @@ def _column(name, values):
   array = validation.as_array(name, values)
   if array.ndim != 1:
     raise validation.InputError(f"{name} has shape {array.shape}, not [n]")
+  # A missing value makes it an array of objects.
   if array.dtype == object:
     array = validation.as_array(
       name, [np.nan if v is None else v for v in array]
     )
+  # NumPy has no kind for bfloat16: it is `V`, as of raw bytes.
   if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
     raise validation.InputError(f"{name} is {array.dtype}, not real numbers")
   return array.astype(np.float64)
@@ -437,6 +439,7 @@ def _check_options(level, samples, seed):
 def _undefined(**columns):
   """Why columns without missing values have no correlation, or None."""
   n = min(map(len, columns.values()))
+  # Two points always lie on a line.
   if n < 3:
     return f"a correlation needs 3 complete rows, not {n}"
   for name, array in columns.items():

@@ -24,6 +24,8 @@ Row = Mapping[str, Any]
 
 
 def _temporary(path: pathlib.Path) -> tuple[int, str]:
+  # In the same folder, as a file cannot be moved atomically between file
+  # systems.
   return tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
 
 
@@ -294,6 +296,7 @@ class Rows:
         f"output {self.path} must end in .jsonl, not {self.path.suffix!r}"
       )
     try:
+      # Object stores have neither folders nor locks, and nothing is appended.
       if "://" not in os.fspath(path):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._take_lock()

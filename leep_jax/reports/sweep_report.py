@@ -316,6 +316,7 @@ def write(
     folder / "correlations.md", (table(found) + "\n").encode()
   )
   for method, paired in pairs(rows, metric=metric).items():
+    # Labels of methods may contain spaces, brackets and commas of recipes.
     file = re.sub(r"[^\w.=-]+", "_", method)
     models = list(dict.fromkeys(pair["model"] for pair in paired))
     short = dict(zip(models, tables.short_names(models), strict=True))
