@@ -74,6 +74,7 @@ def sampler_of(spec: str) -> tuple[Sampler, Any]:
   for key in given:
     if key not in ("count", *fields):
       raise validation.unknown(f"argument of {name}", key, ("count", *fields))
+  # No field of the sampler: it says how many tasks, and not which.
   count = given.pop("count", kind.default_count)
   return kind(**given), count
 
