@@ -124,6 +124,7 @@ def write_rows(path: str | os.PathLike[str], rows: Iterable[Row]) -> None:
   text = io.StringIO(newline="")
   if path.suffix.lower() == ".csv":
     columns = list(dict.fromkeys(key for row in rows for key in row))
+    # By default, the module ends lines by \r\n.
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

@@ -188,6 +188,7 @@ def _selection(paired, score, model):
   chosen: dict[str, list[float]] = {"top_1": [], "top_3": [], "regret": []}
   for group in by_task.values():
     values, performances = columns(group, score)
+    # A choice is among sources: it needs two, and the scores of all.
     if model != _ALL or len(group) < 2 or None in values:
       continue
     if all(
