@@ -106,7 +106,7 @@ def _header_size(file: Beginning) -> int | None:
   if len(file.head) < 9 or file.head[8:9] != b"{":
     return None
   size = int(struct.unpack("<Q", file.head[:8])[0])
-  # The bound is that of the safetensors library.
+  # The shortest header is {}; the upper bound is the safetensors library's.
   return size if 2 <= size <= 100_000_000 else None
 
 
@@ -138,6 +138,7 @@ def _onnx(file: Beginning) -> bool:
 def _prose(file: Beginning) -> bool:
   """Whether the whole file is a short ASCII text, as a server answers."""
   prose = re.fullmatch(rb"[\x20-\x7e\s]+", file.head)
+  # A smaller file is all in `head`.
   return 0 < file.size < HEAD_SIZE and prose is not None
 
 
@@ -281,6 +282,7 @@ KINDS: tuple[Kind, ...] = (
   Kind(
     "a HEIC image",
     lambda f: (
+      # ISO media files start with the size of their first box, 4 bytes.
       f.head[4:8] == b"ftyp"
       and f.head[8:12] in (b"heic", b"heix", b"mif1", b"hevc")
     ),
@@ -289,6 +291,7 @@ KINDS: tuple[Kind, ...] = (
   ),
   Kind(
     "a TFLite model",
+    # A FlatBuffer starts with the offset of its root, 4 bytes.
     lambda f: f.head[4:8] == b"TFL3",
     f", made for inference elsewhere: {SOURCE}",
   ),
