@@ -89,6 +89,7 @@ class Config:
     return last or (self.curve > 0 and (epoch + 1) % self.curve == 0)
 
 
+# Cached, as each run of a group asks for them.
 @functools.lru_cache(maxsize=64)
 def _factors(name: str, epochs: int, steps: int) -> np.ndarray:
   count = epochs * steps

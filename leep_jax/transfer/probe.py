@@ -128,6 +128,7 @@ def _standardised(features):
   return ((features - centre) / scale).astype(np.float32), centre, scale
 
 
+# Cached, as JAX compiles each new function again.
 @functools.lru_cache(maxsize=64)
 def _fit(classes, iterations):
   """The compiled minimisation, for heads of so many classes."""

@@ -146,6 +146,7 @@ class Group:
       # If all runs have diverged, nothing is left to train.
       over = not np.isfinite(losses).any() or epoch + 1 == epochs
       due = time.monotonic() - saved >= self.job.save_seconds
+      # After the last epoch, results are handed over instead.
       if checkpoints[0] is not None and due and not over:
         self._save(checkpoints, epoch + 1, state, curves)
         saved = time.monotonic()

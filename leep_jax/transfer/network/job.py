@@ -119,7 +119,7 @@ class Job:
     if self.directory is None:
       return None
     found = hashlib.sha256(self.digest.encode())
-    # Another source of the same name has other initial weights.
+    # Sources of one name may differ in their initial weights.
     for leaf in jax.tree.leaves(self.init(run.seed)):
       found.update(np.asarray(leaf).tobytes())
     for array in (run.task.train, run.labels, run.task.test, run.test_labels):

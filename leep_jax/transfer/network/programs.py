@@ -228,6 +228,8 @@ class _Arithmetic:
       return images
     seed, epoch, step = root
     key = jax.random.key(seed)
+    # By epoch and step: augmentation depends neither on how steps are divided
+    # into calls, nor on where a training was resumed.
     key = jax.random.fold_in(jax.random.fold_in(key, epoch), step)
     return augment(
       keys(key, first, len(images)),
@@ -308,6 +310,7 @@ class _Arithmetic:
   def evaluate(self, state, batch):
     """Adds a batch to the confusion matrix `[Y, Y]` and the summed loss."""
     examples, real, totals = batch
+    # The axis of steps has length 1.
     images, labels, weights = jax.tree.map(lambda x: x[0], examples)
     params, rest = state
     logs, _ = self.log_probs(params, rest, images, real, train=False)
