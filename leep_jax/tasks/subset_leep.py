@@ -55,6 +55,7 @@ def log_likelihoods(
   mass[: len(mask)] = mask.astype(np.float64) @ joint
   placed = programs.replicate((joint.astype(np.float32), mass))
   tasks = [np.flatnonzero(column) for column in mask.T]
+  # Classes of one width share a compiled program.
   groups: dict[int, list[int]] = {}
   for y, members in enumerate(tasks):
     if len(members):  # one more column, for the sum of each row

@@ -153,6 +153,7 @@ def _gather(array, count):
   return array.reshape(-1, *array.shape[2:])[:count]
 
 
+# Cached, as programs are compiled again for each new function.
 @functools.lru_cache(maxsize=16)
 def _compiled(classes):
   """Summed log-likelihood `[T]` and counts `[T, Y, Z]`, over devices."""

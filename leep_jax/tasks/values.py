@@ -59,6 +59,7 @@ def value_of(text: str) -> Argument:
 
 
 def _number(text):
+  # An integer stays one, as `integer` refuses floats.
   return int(text) if re.fullmatch(r"\s*-?\d+\s*", text) else float(text)
 
 
