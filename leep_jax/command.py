@@ -168,6 +168,7 @@ def main(
     programs.use_compilation_cache()
     with _notes_printed():
       status = run()
+    # Here, where a closed pipe is handled, and not at exit.
     sys.stdout.flush()
     return status
   except (validation.InputError, flags.Error) as e:

@@ -257,7 +257,7 @@ def _corner(axes, entries, points):
     handletextpad=0 if plain else 0.5,
     columnspacing=0.8,
   )
-  # Otherwise the layout would change again, after sizes have been measured.
+  # Otherwise the layout might change again, after sizes have been measured.
   legend.set_in_layout(False)
   if plain:
     legend.legend_handles[0].set_visible(False)
