@@ -86,6 +86,7 @@ def for_each_source(models: Sequence[str], run: Callable[[str], object]) -> int:
     for model in models:
       try:
         run(model)
+      # Also an InputError, but the rows of no other source could be written.
       except results.CannotWriteError:
         raise
       except validation.DataError as e:
@@ -97,6 +98,7 @@ def for_each_source(models: Sequence[str], run: Callable[[str], object]) -> int:
         print_error(e, about=model)
   except KeyboardInterrupt:
     print("\ninterrupted", file=sys.stderr)
+    # 128 + 2, the number of SIGINT, as shells report it.
     return 130
   return status
 
@@ -166,6 +168,7 @@ def main(
     programs.use_compilation_cache()
     with _notes_printed():
       status = run()
+    # Here, where a closed pipe is handled, and not at exit.
     sys.stdout.flush()
     return status
   except (validation.InputError, flags.Error) as e:

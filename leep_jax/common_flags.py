@@ -75,6 +75,7 @@ class SourceFlags:
       "Number of source classes that each checkpoint must have.",
       flag_values=defined,
     )
+    # None and not False, which would override what checkpoints say.
     self._tf_padding = flags.DEFINE_boolean(
       "tf_padding",
       None,

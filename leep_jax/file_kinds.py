@@ -106,12 +106,13 @@ def _header_size(file: Beginning) -> int | None:
   if len(file.head) < 9 or file.head[8:9] != b"{":
     return None
   size = int(struct.unpack("<Q", file.head[:8])[0])
-  # The bound is that of the safetensors library.
+  # The shortest header is {}; the upper bound is the safetensors library's.
   return size if 2 <= size <= 100_000_000 else None
 
 
 def _safetensors(file: Beginning) -> bool:
   size = _header_size(file)
+  # The header comes after the 8 bytes that state its size.
   return size is not None and size + 8 <= file.size
 
 
@@ -137,11 +138,13 @@ def _onnx(file: Beginning) -> bool:
 def _prose(file: Beginning) -> bool:
   """Whether the whole file is a short ASCII text, as a server answers."""
   prose = re.fullmatch(rb"[\x20-\x7e\s]+", file.head)
+  # A smaller file is all in `head`.
   return 0 < file.size < HEAD_SIZE and prose is not None
 
 
 def _msgpack(file: Beginning) -> bool:
-  # msgpack has no magic number either: a map whose first key is a short string.
+  # msgpack has no magic number either: a map (fixmap, map 16 or map 32) whose
+  # first key is a short string (fixstr or str 8).
   start = re.match(
     rb"([\x81-\x8f]|\xde..|\xdf....)([\xa1-\xbf]|\xd9.)[\w./-]", file.head, re.S
   )
@@ -223,6 +226,8 @@ KINDS: tuple[Kind, ...] = (
   ),
   Kind(
     "an empty zip archive",
+    # The record at the end of the central directory, which stands first where
+    # there are no members.
     lambda f: f.starts(b"PK\x05\x06"),
     None,
     "a zip archive with nothing in it",
@@ -256,7 +261,12 @@ KINDS: tuple[Kind, ...] = (
   Kind(
     "a compressed file",
     lambda f: f.starts(
-      b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf", b"Rar!"
+      # bzip2, xz, Zstandard, 7z and RAR, in this order.
+      b"BZh",
+      b"\xfd7zXZ\0",
+      b"\x28\xb5\x2f\xfd",
+      b"7z\xbc\xaf",
+      b"Rar!",
     ),
     _UNPACK,
   ),
@@ -272,6 +282,7 @@ KINDS: tuple[Kind, ...] = (
   Kind(
     "a HEIC image",
     lambda f: (
+      # ISO media files start with the size of their first box, 4 bytes.
       f.head[4:8] == b"ftyp"
       and f.head[8:12] in (b"heic", b"heix", b"mif1", b"hevc")
     ),
@@ -280,6 +291,7 @@ KINDS: tuple[Kind, ...] = (
   ),
   Kind(
     "a TFLite model",
+    # A FlatBuffer starts with the offset of its root, 4 bytes.
     lambda f: f.head[4:8] == b"TFL3",
     f", made for inference elsewhere: {SOURCE}",
   ),

@@ -147,6 +147,7 @@ def _score(
   finally:
     count.clear()
   seconds = time.perf_counter() - start
+  # Speeds compare sources, and those of one architecture compile only once.
   seconds -= programs.compile_seconds() - compiled
   row = score_report.make_row(
     name,

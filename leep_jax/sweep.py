@@ -237,11 +237,13 @@ def _open_rows(stack, folder, worker):
   """Rows of this worker, to append to, and those of all other workers."""
   rows: Any = results.NoRows()
   others = []
+  # A dry run only reads, also while workers hold the locks of their files.
   if not _DRY_RUN.value:
     rows = stack.enter_context(
       results.Rows(folder / f"rows-{worker[0]}-of-{worker[1]}.jsonl")
     )
   for file in sorted(folder.glob("rows-*.jsonl")):
+    # The worker's own rows are in `rows` already.
     if _DRY_RUN.value or file != rows.path:
       others += results.parse_rows(file.read_bytes(), name=str(file))[0]
   return rows, others

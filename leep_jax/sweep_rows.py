@@ -99,6 +99,7 @@ class Sweep:
   def wanted(self, model: str, source: source_lib.Source) -> dict[str, Any]:
     """Returns what is missing: tasks to score; tasks and seeds by method."""
     about = self.about(model, source)
+    # Of all workers: with another number of them, tasks are shared otherwise.
     there = [*self.rows.rows, *self.others]
     done = {trials.key(row) for row in there}
     found: dict[str, Any] = {
@@ -147,6 +148,7 @@ class Sweep:
   def _score_row(self, about, task):
     return {
       **about, **self.target.row(), **task.row(), "method": sweep_report.SCORED,
+      # Sorted, so that the order of --scores does not make it another row.
       "recipe": sorted(self.names), "seed": None,
     }  # fmt: skip
 

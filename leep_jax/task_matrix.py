@@ -101,6 +101,8 @@ def nce_matrix(attributes: npt.ArrayLike) -> np.ndarray:
   both = _co_occurrences(values)
   ones = np.diagonal(both)
   sources, targets = ones[:, None], ones[None, :]
+  # The four cells of the table of two attributes: both are 1, the source alone,
+  # the target alone, and neither.
   total = _log_likelihood(both, sources)
   total += _log_likelihood(sources - both, sources)
   zeros = len(values) - sources
@@ -186,6 +188,7 @@ def format_table(
     smile         0.2500    0.5623  hat          -0.3466   62%
   """
   hard = hardness(attributes)
+  # An attribute is a perfect source of itself, so the diagonal is left out.
   others = np.where(np.eye(len(names), dtype=bool), -np.inf, matrix)
   best = others.argmax(axis=0)
   short = [tables.cut(name, _NAME) for name in names]

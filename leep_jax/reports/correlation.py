@@ -336,6 +336,7 @@ def levels(
   edges = np.linspace(low, high, count + 1)
   # An edge belongs to the bin above it; the last edge to the last bin.
   bins = np.minimum(np.searchsorted(edges, x, side="right") - 1, count - 1)
+  # Outside `between`. Rows below it have bin -1 already.
   bins[x > high] = -1
   found = []
   for i in range(count):
@@ -412,10 +413,12 @@ def _column(name, values):
   array = validation.as_array(name, values)
   if array.ndim != 1:
     raise validation.InputError(f"{name} has shape {array.shape}, not [n]")
+  # A missing value makes it an array of objects.
   if array.dtype == object:
     array = validation.as_array(
       name, [np.nan if v is None else v for v in array]
     )
+  # NumPy has no kind for bfloat16: it is `V`, as of raw bytes.
   if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
     raise validation.InputError(f"{name} is {array.dtype}, not real numbers")
   return array.astype(np.float64)
@@ -436,6 +439,7 @@ def _check_options(level, samples, seed):
 def _undefined(**columns):
   """Why columns without missing values have no correlation, or None."""
   n = min(map(len, columns.values()))
+  # Two points always lie on a line.
   if n < 3:
     return f"a correlation needs 3 complete rows, not {n}"
   for name, array in columns.items():
@@ -452,6 +456,7 @@ def _scaled(x):
   """Centred and within [-1, 1]: squares neither overflow nor vanish."""
   if not len(x) or _same(x):
     return np.zeros_like(x)
+  # Before the mean is taken, as the sum of very large values may overflow.
   x = x / np.abs(x).max()
   x = x - x.mean()
   return x / np.abs(x).max()
@@ -474,9 +479,11 @@ def _pearson(x, y):
 def _fisher(r, n, level):
   if n <= 3:
     return None
+  # atanh would be infinite.
   if abs(r) >= 1:
     return r, r
   from scipy.special import ndtri
 
+  # atanh r is about normal, with standard error 1 / sqrt(n - 3).
   half = float(ndtri((1 + level) / 2)) / math.sqrt(n - 3)
   return math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)

@@ -24,6 +24,8 @@ Row = Mapping[str, Any]
 
 
 def _temporary(path: pathlib.Path) -> tuple[int, str]:
+  # In the same folder, as a file cannot be moved atomically between file
+  # systems.
   return tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
 
 
@@ -122,6 +124,7 @@ def write_rows(path: str | os.PathLike[str], rows: Iterable[Row]) -> None:
   text = io.StringIO(newline="")
   if path.suffix.lower() == ".csv":
     columns = list(dict.fromkeys(key for row in rows for key in row))
+    # By default, the module ends lines by \r\n.
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
@@ -205,6 +208,7 @@ def parse_rows(
       if not isinstance(row, dict):
         raise ValueError("it is no object")
     except ValueError as e:
+      # As after a crash in the middle of a write; the row is computed again.
       if i + 1 == len(lines):
         size -= len(line) + 1
         break
@@ -293,6 +297,7 @@ class Rows:
         f"output {self.path} must end in .jsonl, not {self.path.suffix!r}"
       )
     try:
+      # Object stores have neither folders nor locks, and nothing is appended.
       if "://" not in os.fspath(path):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._take_lock()
@@ -334,6 +339,7 @@ class Rows:
     line = (json.dumps(row, allow_nan=False) + "\n").encode()
     try:
       if self._file is None:
+        # Object stores cannot append: the file is written anew.
         lines = [json.dumps(r, allow_nan=False) for r in [*self.rows, row]]
         self.path.write_text("\n".join(lines) + "\n")
       else:

@@ -99,7 +99,10 @@ def _labels(rows):
     recipes.setdefault(method, []).append(recipe)
   labels = {}
   for method, found in recipes.items():
+    # Rows without a recipe have null.
     read = [json.loads(recipe) or {} for recipe in found]
+    # Scores have the list of their names as recipe. Those of several calls are
+    # merged.
     differ = (
       [k for k in read[0] if any(r.get(k) != read[0][k] for r in read)]
       if len(found) > 1 and method != SCORED
@@ -185,6 +188,7 @@ def _selection(paired, score, model):
   chosen: dict[str, list[float]] = {"top_1": [], "top_3": [], "regret": []}
   for group in by_task.values():
     values, performances = columns(group, score)
+    # A choice is among sources: it needs two, and the scores of all.
     if model != _ALL or len(group) < 2 or None in values:
       continue
     if all(
@@ -258,6 +262,7 @@ def table(found: Sequence[dict[str, Any]]) -> str:
       interval = f"{row['low']:.3f} to {row['high']:.3f}"
     p = "-"
     if row["p_value"] is not None:
+      # A p-value below the smallest float64 is stored as 0.
       p = f"{row['p_value']:.1e}" if row["p_value"] else "< 1e-300"
     cells = [
       row["method"], short[row["model"]], row["score"], f"{row['n']}",
@@ -312,6 +317,7 @@ def write(
     folder / "correlations.md", (table(found) + "\n").encode()
   )
   for method, paired in pairs(rows, metric=metric).items():
+    # Labels of methods may contain spaces, brackets and commas of recipes.
     file = re.sub(r"[^\w.=-]+", "_", method)
     models = list(dict.fromkeys(pair["model"] for pair in paired))
     short = dict(zip(models, tables.short_names(models), strict=True))

@@ -118,6 +118,7 @@ def format_table(
   """
   order = sorted(
     range(len(rows)),
+    # Sources without the score come last.
     key=lambda i: (rows[i][names[0]] is None, -(rows[i][names[0]] or 0.0)),
   )
   ranked = [rows[i] for i in order]
@@ -140,6 +141,7 @@ def format_table(
   images = ranked[0].get("dataset") != "predictions"
   columns.append(["images/s" if images else "examples/s", *rates])
   blocks: list[list[list[str]]] = []
+  # Full, so that the first column starts a block.
   used = WIDTH
   for column in columns:
     width = max(map(len, column)) + 2

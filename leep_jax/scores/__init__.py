@@ -372,6 +372,9 @@ def uninformative(outputs: outputs_lib.Outputs) -> dict[str, Uninformative]:
 
 def _uninformative_probs(outputs, count):
   outputs.check("probs")
+  # Differences from one example, and not the values, are summed: where all rows
+  # are equal, sums are then 0 up to rounding. The row is scaled to sum 1, as
+  # `spread` scales all.
   row = np.asarray(next(outputs.store.chunks("probs"))[0], np.float64)
   # All hosts use the row of the first, or their sums would be of different
   # statistics.

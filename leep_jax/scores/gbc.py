@@ -176,6 +176,8 @@ def gbc_parts(
     counts = sums["counts"][present][:, None]
     if not len(variances):  # constant features: each pair overlaps fully
       return float(len(counts) * (1 - len(counts)))
+    # Sums are about the class means of all examples, so `shift` is near 0, and
+    # subtracting its square loses no digits.
     shift = sums["sums"][present] / counts
     means = centres[present] + shift
     spread = np.maximum(sums["squares"][present] / counts - shift**2, 0)
@@ -203,5 +205,6 @@ def _overlap(means, variances) -> float:
     middle = (variances[c] + variances) / 2
     distance = ((means[c] - means) ** 2 / middle).sum(axis=1) / 8
     distance += (np.log(middle).sum(axis=1) - (logs[c] + logs) / 2) / 2
+    # A class and itself are no pair.
     total += np.exp(-np.delete(distance, c)).sum()
   return float(total)

@@ -159,6 +159,8 @@ def _parts_from_kernel(outputs) -> jackknife.Parts:
   deviation = features.std(axis=0)
   wide = outputs.store.is_wide("features")
   used = deviation > np.finfo(np.float64 if wide else np.float32).eps * size
+  # H-score does not depend on the features' units, and so must not the limit
+  # for eigenvalues below.
   features = features[:, used] / deviation[used]
   products = features @ features.T
   labels = outputs.labels[:, None] == outputs.classes
@@ -180,6 +182,9 @@ def _parts_from_kernel(outputs) -> jackknife.Parts:
       raise validation.UndefinedScore("h_score is its bound: n <= D")
     counts = labels[kept].sum(axis=0)
     present = counts > 0
+    # With the left singular vectors U of F, H-score is the sum over classes of
+    # |U^T 1_y|^2 / n_y: the between-class scatter is the sum of F^T 1_y 1_y^T F
+    # / n_y, and F (F^T F)^+ F^T = U U^T.
     projections = (labels[kept][:, present].T @ vectors[:, used]) ** 2
     explained = np.sum(projections / counts[present][:, None])
     return float(np.clip(explained, 0, present.sum() - 1))
@@ -215,6 +220,7 @@ def _explained_by_cholesky(scatter, means):
     return None
   import scipy.linalg
 
+  # With scatter = L L^T, the trace is the squared norm of L^-1 means^T.
   half = scipy.linalg.solve_triangular(factor, means.T, lower=True)
   return np.sum(half**2)
 
@@ -284,6 +290,8 @@ def _ledoit_wolf(sums, covariance, root) -> float:
     + 2 * square * np.trace(second)
     - 3 * square**2
   )
+  # The mean of |x x^T - S|^2 is E |x|^4 - |S|^2. Divided by n it is the lemma's
+  # b^2; the squared distance of S from its multiple of the identity is d^2.
   norm = np.sum(covariance**2)
   spread = norm - np.trace(covariance) ** 2 / dimensions
   noise = (fourth - norm) / n

@@ -268,6 +268,7 @@ def indistinguishable(
     if estimate.value == best.value:  # also if it is the best itself
       return True
     interval = paired_difference(best, estimate).interval(level=each)
+    # Without a standard error, nothing shows that it is worse.
     return interval is None or interval[0] <= 0
 
   return [may_be_best(estimate) for estimate in estimates]
@@ -320,6 +321,7 @@ def estimate(
       # value, but no standard error.
       return math.nan
 
+  # A single group has all examples: without it, none are left.
   deleted = [without(g) for g in range(len(sizes))] if len(sizes) > 1 else []
   return Estimate(
     value(parts), np.array(deleted, np.float64), np.array(sizes), examples

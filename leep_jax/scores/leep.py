@@ -196,6 +196,7 @@ def parts_of(
       {"log": total, "size": sizes},
     )
   likelihoods = outputs.group_sums(responsibilities, *second)
+  # Other cells have no mass in any group, and their relative change is 0 / 0.
   used = table > 0
 
   def finalise(sums):
@@ -335,6 +336,7 @@ def leep_bounds(
       )
     given.sum(statistics.probs_faults)  # raises if rows are not distributions
     rows = np.asarray(given.probs).astype(np.float64)
+    # Checked rows sum to 1 only within a tolerance.
     rows = rows / rows.sum(axis=1, keepdims=True)
     chosen = rows[np.arange(len(given)), given.labels]
     if not np.all(chosen > 0):

@@ -231,6 +231,7 @@ def _coordinates(outputs) -> _Coordinates:
   basis = np.zeros((len(used), len(scale)))
   root = np.zeros((len(scale), len(used)))
   share = np.diag(scatter)[used] / np.diag(gram)[used]
+  # The feature that loses most digits when its mean is subtracted decides.
   limit = _WELL_CONDITIONED / min(share, default=1)
   if not len(scale) or values[0] >= limit * values[-1]:
     # One pass is enough: u are the features, standardised one by one, and
@@ -242,11 +243,15 @@ def _coordinates(outputs) -> _Coordinates:
   # Small eigenvalues are differences of large float32 sums, and have few
   # correct digits. A second pass over u, which the first brings near unit
   # covariance, sums all directions with the same relative accuracy.
+  # Eigenvalues below the floor are rounding, and may be negative. Raised to it,
+  # they leave a basis that is finite and invertible.
   floor = max(rounding(len(values)) * values[-1], np.finfo(np.float64).tiny)
   length = np.sqrt(np.maximum(values, floor))
   basis[used] = vectors / length / scale[:, None] * np.sqrt(n)
   # The devices multiply by the rounded basis, so its inverse is the root.
   basis = basis.astype(np.float32).astype(np.float64)
+  # Inverted in the coordinates of the correlation matrix: features may have
+  # units of very different size.
   root[:, used] = np.linalg.inv(basis[used] * scale[:, None]) * scale
   return _Coordinates(mean, basis, root, used, None)
 
@@ -307,6 +312,7 @@ def _target_sums(outputs):
   targets = targets.astype(np.float64)
   sums = np.zeros((2, outputs.groups, targets.shape[1]))
   for power in (1, 2):
+    # Groups repeat in the index: `+=` would add one example of each.
     np.add.at(sums[power - 1], outputs.group_of, targets**power)
   return {"target_sums": sums[0], "squares": sums[1]}
 

@@ -168,6 +168,7 @@ def n_leep_parts(
     components = PER_CLASS * len(outputs.classes)
   mixture, _ = gaussian_mixture.fit(
     projected.ungrouped,
+    # Of the features as given: the last bits of projections depend on devices.
     gaussian_mixture.hashes(outputs),
     components=components,
     restarts=restarts,

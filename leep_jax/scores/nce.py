@@ -73,6 +73,7 @@ def _nce_of_labels(source, target, num_classes) -> float:
   # One integer for each pair of labels.
   codes = mass[0].astype(np.int64) * (target.max() + 1) + target
   codes, counts = np.unique(codes, return_counts=True)
+  # P(y given z) of each pair: its count, over that of its source label.
   share = counts / mass[1][codes // (target.max() + 1)]
   return min(float(np.sum(counts * np.log(share)) / len(target)), 0.0)
 
@@ -102,6 +103,7 @@ def task_hardness(labels: npt.ArrayLike) -> float:
     0.5623
   """
   labels = validation.class_labels(labels)
+  # `abs` and not a minus, which would give -0.0 for a single class.
   return abs(_nce_of_labels(np.zeros_like(labels), labels, None))
 
 

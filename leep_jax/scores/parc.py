@@ -116,6 +116,7 @@ def parc_parts(
       f"parc is undefined: {np.sum(~varies)} of {len(rows)} examples have "
       "equal features, which correlate with nothing"
     )
+  # Pearson's correlation is the product of centred rows of length 1.
   distances = 1 - (rows / length) @ (rows / length).T
   first, second = np.triu_indices(len(chosen), 1)
   # Equal distances must have equal ranks, though they are rounded differently.

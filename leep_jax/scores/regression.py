@@ -128,6 +128,8 @@ def lin_mse_parts(
     variation = unit**2 * (sums["squares"] - n * targets**2)
     # The part of the targets' variation about their mean that the fit explains;
     # for ridge regression, minus the penalty.
+    # Ridge makes the matrix invertible. Without it, features may be linearly
+    # dependent, so that a pseudo-inverse is needed.
     if ridge:
       shrunk = scatter + n * ridge * penalty
       explained = np.sum(cross * np.linalg.solve(shrunk, cross.T).T)

@@ -124,6 +124,7 @@ def trans_rate_parts(
     size = np.append(len(chosen), len(chosen) - count)
     groups = outputs.group_of[chosen]
     inside = _rates(features, chosen, groups, mean, moves, eps)
+    # `left` is 0 where a single group has all examples; its rate is not used.
     rates -= size / np.maximum(left, 1) * inside
   rates = np.maximum(rates, 0)  # log det is concave; below 0 is rounding
 
@@ -184,6 +185,8 @@ def _rates(features, chosen, groups, mean, moves, eps):
         matrix -= grams[g - 1]
         rest -= totals[g - 1]
       outer = np.outer(rest, move)
+      # Sum of (f - move)^T (f - move), expanded about the moments that are
+      # known.
       matrix += count * np.outer(move, move) - outer - outer.T
     matrix *= dimensions / (count * eps**2)
     matrix[np.diag_indices(len(matrix))] += 1

@@ -105,6 +105,7 @@ def of_two_sets(
     >>> print(both.classes)  # that occur in both
     [0 2]
   """
+  # By identity: two sets may have equal labels and other examples.
   if train_labels is test_labels:
     raise validation.InputError(
       "training and test labels are one array: tasks would be tested on what "
@@ -113,6 +114,7 @@ def of_two_sets(
   train = validation.class_labels(train_labels)
   test = validation.class_labels(test_labels)
   indices, test_indices = map(splits.indices_by_class, (train, test))
+  # Each class of a task is both trained and tested.
   both = np.intersect1d(list(indices), list(test_indices))
   return Pool(train, test, indices, test_indices, both)
 

@@ -46,6 +46,7 @@ class Sampler:
 
   name: ClassVar[str]
   one_set: ClassVar[bool] = False
+  # The number of tasks in section 5.1 of the LEEP paper.
   default_count: ClassVar[int] = 200
 
   def resolved(self, pool: Pool) -> "Sampler":

@@ -79,6 +79,7 @@ class Subsets(Sampler):
     """See `Sampler`."""
     if self.classes is not None:
       return self
+    # At least 2, also with fewer classes: `check` then says what is missing.
     return Subsets((2, max(len(pool.classes), 2)))
 
   def check(self, pool: Pool) -> None:
@@ -209,6 +210,7 @@ class Imbalanced(Sampler):
   def draw(self, pool: Pool, seed: int, index: int) -> Task:
     """See `Sampler`."""
     rng = base.generator(seed, index)
+    # Not `Pool.choose`, which sorts: either class may be the smaller one.
     chosen = rng.choice(pool.classes, 2, replace=False).tolist()
     low, high = self.minority
     few = int(rng.integers(low, high + 1))
@@ -283,6 +285,7 @@ class LabelNoise(Sampler):
     changed = rng.permutation(len(noisy))[:size]
     step = rng.integers(1, self.classes, size)  # never 0: never the same label
     noisy[changed] = (noisy[changed] + step) % self.classes
+    # The share after rounding, and not the fraction that was asked for.
     drawn = {**task.drawn, "noise": size / len(noisy)}
     return dataclasses.replace(task, noisy=noisy, drawn=drawn)
 
@@ -347,6 +350,8 @@ class ExamplesCurve(Sampler):
 
   def draw(self, pool: Pool, seed: int, index: int) -> Task:
     """See `Sampler`."""
+    # All tasks of a curve draw from one stream: the same classes, and the same
+    # permutations of their examples.
     curve, i = divmod(index, len(self.sizes))
     return _few(pool, base.generator(seed, curve), self.classes, self.sizes[i])
 

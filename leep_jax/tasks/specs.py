@@ -74,6 +74,7 @@ def sampler_of(spec: str) -> tuple[Sampler, Any]:
   for key in given:
     if key not in ("count", *fields):
       raise validation.unknown(f"argument of {name}", key, ("count", *fields))
+  # No field of the sampler: it says how many tasks, and not which.
   count = given.pop("count", kind.default_count)
   return kind(**given), count
 
@@ -143,6 +144,7 @@ def _prepared(sampler, train_labels, test_labels):
     pool = pools.of_one_set(test_labels)
   else:
     pool = pools.of_two_sets(train_labels, test_labels)
+  # Before `spec_of`: rows then state defaults that depend on the data.
   sampler = sampler.resolved(pool)
   sampler.check(pool)
   return sampler, pool
@@ -203,6 +205,7 @@ def parse(
     try:
       sampler, count = sampler_of(part)
       drawn = draw(sampler, train_labels, test_labels, count=count, seed=seed)
+      # Names of tasks follow from the text: they would occur twice.
       if drawn[0].spec in specs:
         raise validation.InputError(f"{drawn[0].spec} is asked for twice")
     except validation.InputError as e:

@@ -51,9 +51,11 @@ def log_likelihoods(
     [-0.2911]
   """
   mass = np.zeros((_size(len(mask)), joint.shape[1]), np.float32)
+  # Summed in float64, and rounded once for the devices.
   mass[: len(mask)] = mask.astype(np.float64) @ joint
   placed = programs.replicate((joint.astype(np.float32), mass))
   tasks = [np.flatnonzero(column) for column in mask.T]
+  # Classes of one width share a compiled program.
   groups: dict[int, list[int]] = {}
   for y, members in enumerate(tasks):
     if len(members):  # one more column, for the sum of each row
@@ -134,6 +136,7 @@ def _batches(probs, indices, tasks, classes, width):
     for i, (y, first) in enumerate(blocks):
       slot = i // share * size + i % share
       mine = indices[y][first : first + rows]
+      # Later rows keep values of an earlier batch; `counts` masks them.
       buffer[slot, : len(mine)] = probs[mine]
       batch["counts"][slot], batch["labels"][slot] = len(mine), y
       made.append((y, len(mine), slot))
@@ -186,6 +189,7 @@ def _block_sums(placed, batch):
 
   def add(i, state):
     known, centres, rests = state
+    # The blocks of a class follow each other and share its table.
     fresh = (i == 0) | (labels[i] != labels[i - 1])
     known = jax.lax.cond(fresh, lambda _: table(i), lambda same: same, known)
     above, least = known
@@ -195,6 +199,8 @@ def _block_sums(placed, batch):
     # and LEEP would differ from its exact value.
     logs = jnp.log(least[None] + right / right[:, -1:])
     valid = (jnp.arange(rows.shape[1]) < counts[i])[:, None]
+    # Summed about their mean, logarithms keep digits that a float32 sum would
+    # lose; c * centre is added in float64 on the host.
     centre = jnp.where(valid, logs, 0).sum(axis=0) / counts[i]
     rest = jnp.where(valid, logs - centre[None], 0).sum(axis=0)
     return known, centres.at[i].set(centre), rests.at[i].set(rest)

@@ -345,7 +345,10 @@ def _h_scores(outputs, features, mask, most):
       rows = features[outputs.labels == outputs.classes[y]]
       rows = (rows.astype(np.float64) - shift) / unit
       means[y] = rows.mean(axis=0)
+      # About the class's own mean, as products about another point would lose
+      # digits where classes are far apart.
       rows -= means[y]
+      # Flattened: the scatters of all tasks are one matrix product.
       scatters.append((rows.T @ rows).ravel())
     within += mask[:, part].astype(np.float64) @ np.stack(scatters)
   scores = np.empty(len(mask))
@@ -376,6 +379,7 @@ def _explained(scatter, rows):
   try:
     factor = np.linalg.cholesky(scatter)
   except np.linalg.LinAlgError:
+    # Not positive definite: zero pivots lead to the eigenvalues below.
     factor = np.zeros_like(scatter)
   # If all pivots of a correlation matrix are this large, it is far from
   # singular, and the fast solution is exact.

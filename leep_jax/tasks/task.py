@@ -70,6 +70,7 @@ class Task:
     order = np.argsort(self.classes)
     ranked = np.asarray(self.classes)[order]
     wanted = labels[indices]
+    # For a label above all of the task's, the search returns the length.
     found = np.minimum(np.searchsorted(ranked, wanted), len(ranked) - 1)
     odd = ranked[found] != wanted
     if odd.any():
@@ -124,6 +125,7 @@ class Task:
     # moved from the training to the test set would change nothing.
     found = 0
     for array in (self.classes, self.train, self.test, self.noisy):
+      # Little-endian on every machine, as rows of results contain the checksum.
       values = np.asarray(() if array is None else array, "<i4")
       found = zlib.crc32(
         values.tobytes(), zlib.crc32(b"%d " % values.size, found)
@@ -173,6 +175,7 @@ def share(name: str, count: int) -> int:
     >>> [tasks.share(f"small#{i}", 3) for i in range(5)]
     [2, 1, 2, 0, 2]
   """
+  # Not `hash`, whose value for a text differs from process to process.
   return zlib.crc32(name.encode()) % count
 
 
@@ -218,6 +221,7 @@ def _check_one(task, train, test):
   ):
     if not len(indices):
       raise validation.InputError(f"task {task.name} has no {what} examples")
+    # NumPy would count negative indices from the end, without an error.
     if np.min(indices) < 0 or np.max(indices) >= len(labels):
       raise validation.InputError(
         f"task {task.name} names {what} example {int(np.max(indices))}, but "

@@ -97,6 +97,7 @@ def _by_class(outputs, tasks):
   """Marks the tasks that have all examples of their classes."""
   counts = np.bincount(outputs.labels, minlength=outputs.num_classes)
   return [
+    # With other labels than the data set's, sums of its classes are not theirs.
     task.noisy is None and len(task.train) == counts[list(task.classes)].sum()
     for task in tasks
   ]
@@ -152,6 +153,7 @@ def _gather(array, count):
   return array.reshape(-1, *array.shape[2:])[:count]
 
 
+# Cached, as programs are compiled again for each new function.
 @functools.lru_cache(maxsize=16)
 def _compiled(classes):
   """Summed log-likelihood `[T]` and counts `[T, Y, Z]`, over devices."""
@@ -159,11 +161,13 @@ def _compiled(classes):
   def one(probs, labels):
     inside = labels >= 0
     true = jax.nn.one_hot(labels, classes)  # zeros for -1
+    # Accelerators would round the factors to bfloat16.
     with jax.default_matmul_precision("highest"):
       joint = true.T @ probs
       mass = joint.sum(axis=0, keepdims=True)
       given = joint / jnp.where(mass > 0, mass, 1)
       likelihood = jnp.sum(probs * (true @ given), axis=1)
+    # Padding has likelihood 0: log 1 adds nothing in its place.
     logs = jnp.log(jnp.where(inside, likelihood, 1))
     said = jax.nn.one_hot(probs.argmax(axis=1), probs.shape[1])
     return logs.sum(), true.T @ said

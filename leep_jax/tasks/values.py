@@ -33,6 +33,7 @@ def text_of(value: Any) -> str:
   if isinstance(value, list):
     return f"[{','.join(map(text_of, value))}]"
   if isinstance(value, tuple):
+    # Equal ends are written once, as a number, which `interval` reads as both.
     return "..".join(dict.fromkeys(map(text_of, value)))
   return f"{value}"
 
@@ -58,6 +59,7 @@ def value_of(text: str) -> Argument:
 
 
 def _number(text):
+  # An integer stays one, as `integer` refuses floats.
   return int(text) if re.fullmatch(r"\s*-?\d+\s*", text) else float(text)
 
 
@@ -83,6 +85,7 @@ def integer(name: str, value: Any, least: int) -> int:
     leep_jax...InputError: examples is 0, but must be an integer from 1
   """
   if (
+    # To Python, True is an int.
     isinstance(value, bool)
     or not isinstance(value, (int, np.integer))
     or value < least

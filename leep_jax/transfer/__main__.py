@@ -80,6 +80,7 @@ class _Outputs:
   def __call__(self, source, dataset):
     key = (source.name, id(dataset))
     if key not in self._kept:
+      # Sources come in turn: outputs of earlier ones only take memory.
       self._kept = {k: v for k, v in self._kept.items() if k[0] == source.name}
       count = progress.Progress(
         f"{tables.short(source.name, 30)} {dataset.split}", total=len(dataset)
@@ -172,6 +173,7 @@ def _mean(group, key):
     if row[key] is not None:
       by_task.setdefault(row["task"], []).append(row[key])
   values = [float(np.mean(found)) for found in by_task.values()]
+  # With one task, the error is that of the mean over its seeds.
   if len(by_task) == 1:
     (values,) = by_task.values()
   if not values:
@@ -209,6 +211,7 @@ def _run() -> int:
         shown.extend(_transfer(model, source, target, outputs, method, rows))
 
     status = command.for_each_source(models, run)
+    # Rows of this report that were not added just now.
     there = len(shown) - (len(rows.rows) - before)
     if there > 0:
       verb = "was" if there == 1 else "were"

@@ -51,6 +51,7 @@ class Checkpoints:
     self._what = json.loads(json.dumps(what))
     if self.folder.exists():
       with contextlib.ExitStack() as stack:
+        # Closed only where reading fails; otherwise `pop_all` leaves it open.
         stack.callback(self.close)
         self._read_latest()
         stack.pop_all()
@@ -59,6 +60,7 @@ class Checkpoints:
   def _manager(self):
     import orbax.checkpoint as ocp
 
+    # Only the latest is ever read.
     return ocp.CheckpointManager(
       self.folder, options=ocp.CheckpointManagerOptions(max_to_keep=1)
     )
@@ -112,6 +114,7 @@ class Checkpoints:
 
   def close(self) -> None:
     """Waits until the checkpoint is written."""
+    # Without this check, closing would make the manager, and so the folder.
     if "_manager" in vars(self):
       self._manager.close()
 

@@ -60,6 +60,7 @@ class Config:
 
   def optimizer(self) -> optax.GradientTransformation:
     """Returns SGD without the learning rate, which differs by task and step."""
+    # Momentum accumulates the gradient with the decay, as PyTorch's SGD does.
     parts = [optax.scale(-1.0)]
     if self.momentum:
       parts.insert(0, optax.trace(self.momentum))
@@ -88,6 +89,7 @@ class Config:
     return last or (self.curve > 0 and (epoch + 1) % self.curve == 0)
 
 
+# Cached, as each run of a group asks for them.
 @functools.lru_cache(maxsize=64)
 def _factors(name: str, epochs: int, steps: int) -> np.ndarray:
   count = epochs * steps

@@ -177,6 +177,7 @@ def _train(group, config, placed, report) -> list[metrics.Transferred]:
   count = len(group)
   steps = max(run.steps(config.batch_size) for run in group)
   real = runs_lib.real_classes(group)
+  # Rates and measured epochs are data: other values compile no other program.
   run_epochs, evaluate = _compiled(
     config.momentum, config.weight_decay, real.shape[1]
   )
@@ -252,6 +253,7 @@ def _orders(group, rngs, part, steps, batch_size):
   indices, labels = np.full(shape, -1, np.int32), np.zeros(shape, np.int32)
   for i, (run, rng) in enumerate(zip(group, rngs, strict=True)):
     n = len(run.labels)
+    # `network.batches` draws the same orders, one epoch at a time.
     order = rng.permuted(np.tile(np.arange(n), (epochs, 1)), axis=1)
     indices[i, :, :n] = run.task.train[order]
     labels[i, :, :n] = run.labels[order]
@@ -323,6 +325,7 @@ class _Arithmetic:
     params = jax.tree.map(
       lambda p, u: p + _with_axes_of(u, rate) * u, params, updates
     )
+    # Nor may its momentum decay: the next epoch goes on from it.
     opt = jax.tree.map(
       lambda new, old: jnp.where(_with_axes_of(new, active), new, old),
       new_opt,
@@ -338,6 +341,7 @@ class _Arithmetic:
     """
     features, test_features = placed
     (params, opt), real, test, measured, indices, labels, rates = batch
+    # The same number in each epoch, so those of the first are counted.
     examples = (indices[:, 0] >= 0).sum(axis=(1, 2))
 
     def accuracy(params):
@@ -371,6 +375,8 @@ class _Arithmetic:
       `[T]`.
     """
     classes = self.classes
+    # Scanned over: the logits of all test examples and heads at once may not
+    # fit in memory.
     pieces = [
       jnp.moveaxis(x.reshape(len(x), -1, _TEST_ROWS), 0, 1) for x in test
     ]
@@ -380,6 +386,7 @@ class _Arithmetic:
       indices, labels = piece
       x = features[indices]
       log_probs = jax.nn.log_softmax(_logits(params, x, real))
+      # Padding has label 0 too, which must not count.
       true = jax.nn.one_hot(labels, classes) * (indices >= 0)[:, :, None]
       said = jax.nn.one_hot(log_probs.argmax(axis=2), classes)
       confusion += jnp.einsum("tmy,tmz->tyz", true, said)

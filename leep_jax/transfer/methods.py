@@ -191,6 +191,7 @@ def _file_of_cnaps(recipe):
 
 
 def _sgd(config):
+  # All fields: with another value of any, a row is of another trial.
   return {"optimizer": "sgd", **dataclasses.asdict(config)}
 
 

@@ -132,6 +132,7 @@ def transferred(
   occurs = confusion.sum(axis=0) + confusion.sum(axis=1) > 0
   # As scikit-learn: a class that neither occurs nor is predicted has no F1.
   macro = scores[occurs].mean()
+  # The last of two classes is the smaller one in tasks of `Imbalanced`.
   numbers = [np.trace(confusion) / count, macro, scores[-1], nll / count]
   if diverged is not None:
     numbers = [math.nan] * 4

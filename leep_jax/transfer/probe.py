@@ -73,6 +73,7 @@ def probe_head(
   config_lib.bounded("l2", l2)
   config_lib.bounded("tolerance", tolerance)
   validation.at_least_1("iterations", iterations)
+  # The optimum does not depend on a seed.
   runs = runs_lib.make(train.labels, test.labels, tasks, [0])
   features, test_features = (
     np.asarray(outputs.features, np.float32) for outputs in (train, test)
@@ -87,6 +88,7 @@ def probe_head(
     weights = np.zeros(rows, np.float32)
     weights[: len(x)] = 1 / len(x)
     x = np.concatenate([x, np.zeros((rows - len(x), x.shape[1]), x.dtype)])
+    # Any valid labels: weights are 0 there.
     labels = np.resize(run.labels, rows)
     kernel, bias = _fit(run.classes, iterations)(
       x, labels, weights, np.float32(l2), np.float32(tolerance)
@@ -126,6 +128,7 @@ def _standardised(features):
   return ((features - centre) / scale).astype(np.float32), centre, scale
 
 
+# Cached, as JAX compiles each new function again.
 @functools.lru_cache(maxsize=64)
 def _fit(classes, iterations):
   """The compiled minimisation, for heads of so many classes."""
@@ -141,6 +144,7 @@ def _fit(classes, iterations):
       logs = jax.nn.log_softmax(logits)
       return -jnp.sum(wanted * logs) + l2 / 2 * jnp.sum(kernel**2)
 
+    # The line search has evaluated both at the point where it stopped.
     value_and_grad = optax.value_and_grad_from_state(loss)
 
     def step(carry):
@@ -166,6 +170,7 @@ def _fit(classes, iterations):
 def _evaluate(features, labels, kernel, bias):
   """Summed negative log-likelihood and confusion `[Y, Y]`, in float64."""
   logits = features.astype(np.float64) @ kernel + bias
+  # Else the exponential of a large logit would overflow.
   logits -= logits.max(axis=1, keepdims=True)
   logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
   confusion = np.zeros((len(bias), len(bias)))

@@ -56,6 +56,7 @@ class RecipeFlags:
       defined: the flags of a command, to which these are added.
     """
     self._config = {
+      # Types and not their names, as `config` does not postpone annotations.
       f.name: _KINDS[f.type](
         f.name, f.default, _TEXTS[f.name], flag_values=defined
       )

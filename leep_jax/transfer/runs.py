@@ -55,6 +55,7 @@ class Run:
 
   def orders(self) -> np.random.Generator:
     """Returns a generator that draws an order of examples for each epoch."""
+    # Stream 1 of the seed; `initial_heads` draws from stream 0.
     return np.random.default_rng((self.seed, 1))
 
 
@@ -136,9 +137,11 @@ def groups(
   left = sorted(runs, key=lambda run: (run.steps(batch_size), run.classes))
   count = programs.device_count()
   while left:
+    # The first run has the fewest steps.
     steps = 2 * left[0].steps(batch_size)
     group: list[Run] = []
     for run in left[: most * count]:
+      # All heads of a group are padded to the most classes of any.
       classes = max(other.classes for other in (*group, run))
       fit = max(1, numbers // classes) * count
       if run.steps(batch_size) > steps or len(group) >= fit:
@@ -194,6 +197,8 @@ def initial_heads(
   for kernel, run in zip(kernels, group, strict=True):
     # Stream 0 of the seed; `Run.orders` is stream 1.
     rng = np.random.default_rng((run.seed, 0))
+    # In the shape of the run's own head, so that its draw does not depend on
+    # the other runs of the group.
     drawn = rng.normal(size=(run.classes, width)) / math.sqrt(width)
     kernel[: run.classes] = drawn
   return kernels, np.zeros((len(group), classes), np.float32)

@@ -92,11 +92,13 @@ def check(target: Target, methods: Sequence[str], recipe: Recipe) -> None:
   for method in methods:
     METHODS[method].check(recipe)
   seeded = any(METHODS[method].seeded for method in methods)
+  # Methods without seeds, the probe and CNAPs, take no batches.
   size = recipe.head.batch_size if seeded else 1
   for one_set in (False, True):
     tasks = [task for task in target.tasks if task.one_set == one_set]
     if tasks:
       train, test = target.sets(one_set)
+      # Made for its checks alone.
       runs.make(train.labels(), test.labels(), tasks, [0], batch_size=size)
 
 
@@ -156,6 +158,7 @@ def commit() -> str | None:
     return None
   try:
     head = _git("rev-parse", "--short=12", "HEAD")
+    # Results are written into the checkout too; only its code counts.
     code = "leep_jax", "experiments/*.py"
     changed = _git("status", "--porcelain", *code)
   except (OSError, subprocess.CalledProcessError):

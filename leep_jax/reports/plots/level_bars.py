@@ -138,6 +138,7 @@ def _draw_levels(axes, panel, styles, *, alone):
   small = 12 if alone and len(series) * count <= 20 else 9
   for i, (name, found) in enumerate(series.items()):
     for bar, level in enumerate(found):
+      # Bars of a level stand side by side, centred on its tick.
       x = bar + (i - (len(series) - 1) / 2) * width
       top = level.mean or 0.0
       if level.mean is not None:

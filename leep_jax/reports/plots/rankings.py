@@ -54,6 +54,7 @@ def ranking(
     raise validation.InputError("there are no sources to draw")
   numbers = np.array([np.nan if v is None else v for v in values], float)
   defined = np.isfinite(numbers)
+  # Undefined scores come last; equal ones stay in the order given.
   order = np.argsort(np.where(defined, -numbers, np.inf), kind="stable")
   like_best = np.zeros(len(names), bool) if marked is None else marked
   like_best = np.array(like_best, bool) & defined
@@ -89,6 +90,7 @@ def _draw_rows(axes, numbers, ends, like_best):
   axes.margins(x=0.06)
   # One or two sources are drawn near the middle, not at the edges.
   room = max(0.0, (3 - len(numbers)) / 2)
+  # From high to low, as row 0 is on top.
   axes.set_ylim(len(numbers) - 0.4 + room, -0.6 - room)
   axes.grid(axis="both", **style.GRID)
   axes.set_axisbelow(True)

@@ -185,6 +185,7 @@ def _draw_panel(axes, panel, styles):
     ends = _fitted(x[mask], y[mask])
     axes.plot(*ends, **line, zorder=3)
     first, last = ends.T
+    # Points along the line, so that no legend is drawn over it.
     taken.append(np.linspace(first, last, 60))
     entries.append((text or _correlation(found), {**marks, **line}))
 
@@ -256,6 +257,7 @@ def _corner(axes, entries, points):
     handletextpad=0 if plain else 0.5,
     columnspacing=0.8,
   )
+  # Otherwise the layout might change again, after sizes have been measured.
   legend.set_in_layout(False)
   if plain:
     legend.legend_handles[0].set_visible(False)
@@ -275,7 +277,9 @@ def _corner(axes, entries, points):
   if inside[corner].any():
     corner = "upper left"
     bottom, top = axes.get_ylim()
+    # Room above all points for the legend; at most three fifths of the axis.
     share = min(height / room.height, 0.6)
     axes.set_ylim(bottom, bottom + (top - bottom) / (1 - share))
+    # The room has no ticks, as no values are there.
     axes.set_yticks([y for y in axes.get_yticks() if bottom <= y <= top])
   legend.set_loc(corner)

@@ -86,6 +86,7 @@ def log_probs(
   found = []
   for start in range(0, len(query_images), _QUERIES):
     part = query_images[start : start + _QUERIES]
+    # The last queries are padded as well, so that one shape is compiled.
     logs = _predict(graph, state, adapted, padding.padded(part, _QUERIES))
     found.append(np.asarray(logs)[: len(part), :ways])
   films, kernel, bias = jax.device_get(adapted)

@@ -78,6 +78,7 @@ class Config:
 
   def optimizer(self) -> optax.GradientTransformation:
     """Returns Adam on the mean gradient of `tasks_per_step` tasks."""
+    # Counted in steps of Adam: `MultiSteps` takes one for several tasks.
     count = max(1, self.epochs * self.episodes // self.tasks_per_step)
     schedule = optax.cosine_decay_schedule(self.learning_rate, count)
     steps = optax.MultiSteps(optax.adam(schedule), self.tasks_per_step)
@@ -135,6 +136,8 @@ def sample_episode(
     >>> int(episode.weights.sum()), episode.query_labels.tolist()
     (6, [0, 0, 1, 1])
   """
+  # A stream for each number, so that a training that is resumed goes on with
+  # the tasks that it would have had.
   rng = np.random.default_rng((config.seed, number))
   # The root keeps data sets of many classes from crowding out the others.
   chances = np.sqrt([len(groups) for groups in classes])
@@ -149,6 +152,7 @@ def sample_episode(
   queries = np.bincount(np.arange(config.queries) % ways)
   smallest = min(map(len, chosen))
   low, high = config.shots
+  # Support and queries are drawn without replacement from the same images.
   high = min(high, config.support // ways, smallest - max(queries))
   if high < low:
     raise validation.InputError(

@@ -71,7 +71,9 @@ def evaluate(
   chosen = logs[np.arange(len(labels)), labels]
   return metrics.transferred(
     confusion,
+    # In float64, as there may be many queries.
     -float(chosen.astype(np.float64).sum()),
+    # Adaptation is one pass, without epochs.
     losses=np.zeros(0),
     accuracies=np.zeros(0),
     seconds=time.monotonic() - started,

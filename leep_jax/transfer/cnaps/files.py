@@ -77,6 +77,7 @@ def load(path: str | pathlib.Path) -> Cnaps:
     preprocessing = Preprocessing(
       **{key: card[key] for key in ("image_size", "mean", "std")}
     )
+    # The backbone's own head is in the file; cards need not state its size.
     classes = len(tensors["backbone.linear.bias"])
     model = assemble(card["architecture"], classes, preprocessing)
   except (KeyError, TypeError, ValueError) as e:

@@ -144,6 +144,8 @@ class HeadGenerator(nnx.Module):
     h = h + nnx.elu(self.second(h))
     change = _SCALE * self.last(h)
     scaled = means * self.gain[...][None]
+    # Without changes, m g x - m g m / 2 is the classifier by the nearest mean,
+    # in distances that g weighs.
     bias = change[:, -1] - jnp.sum(means * scaled, axis=1) / 2
     return (scaled + change[:, :-1]).T, bias
 
@@ -217,6 +219,7 @@ class Cnaps(nnx.Module):
     count = member.sum(axis=0)
     means = member.T @ layers.global_average(x)
     kernel, bias = self.head(means / jnp.maximum(count, 1)[:, None])
+    # Classes without support, as those that pad `ways`, get probability 0.
     return Adapted(tuple(films), kernel, jnp.where(count > 0, bias, -jnp.inf))
 
   def __call__(self, adapted: Adapted, images: jax.Array) -> jax.Array:

@@ -90,6 +90,7 @@ def make_step(
     ((), True)
   """
   graph, _, _ = split(model)
+  # One number for all tasks, or each number of classes would be compiled.
   ways = padding.rounded(config.ways[1], padding.LEAST_WAYS)
   gradient_fn = _gradient(graph, ways)
   update = _update(config)
@@ -200,6 +201,7 @@ def meta_train(
     first = checkpoints.epochs
     training = _restore(checkpoints, *training)
   step = make_step(model, config=config)
+  # All images stay on the device, and each step sends indices only.
   placed = jnp.asarray(images)
   for epoch in range(first, config.epochs):
     losses = []
@@ -225,5 +227,6 @@ def meta_train(
     nnx.update(model, training[0])
     if report is not None:
       report(epoch + 1, mean_loss, model)
+  # Also where a checkpoint of the last epoch leaves nothing to train.
   nnx.update(model, training[0])
   return model

@@ -153,6 +153,7 @@ def random_roots(
     >>> batches.random_roots(group, epoch=1, first=4, steps=2).tolist()
     [[[7, 1, 4], [7, 1, 5]]]
   """
+  # Cut to 32 bits, as larger seeds would not fit into uint32.
   return np.array(
     [
       [(run.seed & 0xFFFFFFFF, epoch, first + k) for k in range(steps)]

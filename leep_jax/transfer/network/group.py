@@ -72,11 +72,13 @@ class Group:
     self.job, self.group = job, group
     self.source, self.config = job.source, job.config
     self.images = [images for images, _ in job.sets]
+    # A group has one run, or as many as there are devices or more.
     self.placement = Placement(len(group), len(group) < programs.device_count())
     self.real = np.array([np.arange(classes) < run.classes for run in group])
     self.steps = max(run.steps(self.config.batch_size) for run in group)
     self.steps_a_call = 1
     if jax.default_backend() != "cpu":
+      # A divisor, so that all calls of an epoch have one shape.
       self.steps_a_call = largest_divisor(self.steps, _STEPS_A_CALL)
     weights = [job.init(run.seed) for run in group]
     width = _width(self.source, weights[0], self.images[0])
@@ -86,6 +88,7 @@ class Group:
     self.initial = {
       "params": params,
       "rest": stacked.rest,
+      # A frozen body is not trained, so the optimiser has no state for it.
       "optimizer": jax.vmap(self.config.optimizer().init)(
         heads if self.config.frozen else params
       ),
@@ -143,11 +146,13 @@ class Group:
       # If all runs have diverged, nothing is left to train.
       over = not np.isfinite(losses).any() or epoch + 1 == epochs
       due = time.monotonic() - saved >= self.job.save_seconds
+      # After the last epoch, results are handed over instead.
       if checkpoints[0] is not None and due and not over:
         self._save(checkpoints, epoch + 1, state, curves)
         saved = time.monotonic()
       if over:
         break
+    # As where all runs have diverged before the first measurement.
     if confusion is None:
       confusion, nll = self._measure(measure, state)
     params = self.placement.get(state) if self.job.keep_params else None
@@ -156,6 +161,7 @@ class Group:
   def _start(self, checkpoints):
     """The state and curves `[T, ...]` to go on from, and the epochs done."""
     shape = (len(self.group), self.config.epochs)
+    # NaN stays where an accuracy is not measured, and after all runs diverged.
     curves = {
       "losses": np.full(shape, np.nan, np.float32),
       "accuracies": np.full(shape, np.nan, np.float32),
@@ -243,6 +249,7 @@ class Group:
       if len(losses) > _CALLS_AHEAD:
         losses[-1 - _CALLS_AHEAD].block_until_ready()
     each = np.concatenate([put.get(loss) for loss in losses], axis=1)
+    # A loss is the mean of its batch, and the last batch may be smaller.
     return state, (each * counts).sum(axis=1) / counts.sum(axis=1)
 
   def _measure(self, measure, state):
@@ -262,6 +269,7 @@ class Group:
     for first in range(0, indices.shape[1], rows):
       part = slice(first, first + rows)
       examples = (
+        # An axis of one step, as `put_examples` takes batches of several.
         self.images[1][indices[:, None, part]],
         labels[:, None, part],
         weights[:, None, part],

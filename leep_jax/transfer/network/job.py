@@ -119,6 +119,7 @@ class Job:
     if self.directory is None:
       return None
     found = hashlib.sha256(self.digest.encode())
+    # Sources of one name may differ in their initial weights.
     for leaf in jax.tree.leaves(self.init(run.seed)):
       found.update(np.asarray(leaf).tobytes())
     for array in (run.task.train, run.labels, run.task.test, run.test_labels):
@@ -146,6 +147,7 @@ def _load(source, sets):
       fit = None
       if dataset.image_shape is None and preprocessing.image_size:
         fit = preprocessing.fit
+        # Resized as they are loaded, images must not be resized once more.
         source = dataclasses.replace(source, preprocessing=preprocessing.fitted)
       dataset = dataset.load(fit=fit)
     images, labels = np.asarray(dataset[0]), validation.class_labels(dataset[1])

@@ -48,6 +48,7 @@ class Placement:
 
   def put_state(self, state: Any) -> Any:
     """Places a state, a pytree of arrays `[T, ...]`, on the devices."""
+    # A data-parallel group has one run: the axis of runs is left out.
     if self.data_parallel:
       return programs.replicate(jax.tree.map(lambda x: np.asarray(x)[0], state))
     return runs_lib.spread(state, self.count)

@@ -96,6 +96,7 @@ class Compiled:
     arithmetic = _Arithmetic(*self._source, self._config, data_parallel)
     return self._compile(
       arithmetic.run_steps if data_parallel else arithmetic.steps_of_runs,
+      # The state before is not read again: its memory is that of the new state.
       donate=True,
     )
 
@@ -130,6 +131,8 @@ class Compiled:
     """The program of a function for arguments `[d, ...]` of some shapes."""
     leaves, structure = jax.tree.flatten(args)
     key = (
+      # The name alone tells which function of `_Arithmetic` it is, and whether
+      # it is data-parallel; sources and options are those of this object.
       function.__name__,
       programs.device_count(),
       structure,
@@ -137,11 +140,14 @@ class Compiled:
     )
     if key not in self._found:
       shapes = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), args
+        # A device sees no axis of devices.
+        lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype),
+        args,
       )
       traced, constants = programs.trace(function, *shapes, over_devices=True)
       program = programs.parallel(
         _Program(traced),
+        # See `engine.programs`: fused kernels return NaN for bfloat16 networks.
         fused=self._config.dtype == "float32",
         donate=donate,
       )
@@ -186,6 +192,8 @@ class _Arithmetic:
       return images
     seed, epoch, step = root
     key = jax.random.key(seed)
+    # By epoch and step: augmentation depends neither on how steps are divided
+    # into calls, nor on where a training was resumed.
     key = jax.random.fold_in(jax.random.fold_in(key, epoch), step)
     return augment(
       keys(key, first, len(images)),
@@ -214,18 +222,26 @@ class _Arithmetic:
     def loss_of(trained):
       all_params = (params[0], trained) if frozen else trained
       logs, rest = self.log_probs(
-        all_params, state["rest"], images, real, train=not frozen
+        # A frozen body extracts features as in `retrain_head`: with the running
+        # statistics of BatchNorm, which do not change.
+        all_params,
+        state["rest"],
+        images,
+        real,
+        train=not frozen,
       )
       wanted = jax.nn.one_hot(labels, len(real))
       return -jnp.sum(runs_lib.picked(logs, wanted) * weights), rest
 
     trained = params[1] if frozen else params
     (loss, rest), gradient = jax.value_and_grad(loss_of, has_aux=True)(trained)
+    # Weights sum to 1 over the batches of all devices: sums are means.
     loss, gradient = self.add((loss, gradient))
     updates, optimizer = self.config.optimizer().update(
       gradient, state["optimizer"], trained
     )
     trained = optax.apply_updates(trained, self.scaled(updates, rates))
+    # Steps that a run does not have say nothing of it.
     alive = state["alive"] & (jnp.isfinite(loss) | ~active)
     new = {
       "params": (params[0], trained) if frozen else trained,
@@ -258,6 +274,7 @@ class _Arithmetic:
   def evaluate(self, state, batch):
     """Adds a batch to the confusion matrix `[Y, Y]` and the summed loss."""
     examples, real, totals = batch
+    # The axis of steps has length 1.
     images, labels, weights = jax.tree.map(lambda x: x[0], examples)
     params, rest = state
     logs, _ = self.log_probs(params, rest, images, real, train=False)

@@ -179,6 +179,7 @@ def _train_all(
   on_cpu = jax.default_backend() == "cpu"
   most = 1 if on_cpu else min(_MOST_RUNS, _MOST_WEIGHTS // numbers)
   total = sum(len(run.labels) for run in runs) * config.epochs
+  # Of all runs, so that the heads of all groups have one shape.
   classes = max(run.classes for run in runs)
   found: list[Any] = [None] * len(runs)
   done = 0
@@ -207,6 +208,8 @@ def _train_all(
         done += images * config.epochs
         for run, checkpoints, result in zip(group, own, results, strict=True):
           found[run.index] = result
+          # Handed over before its checkpoint is removed: if the process is
+          # killed between, the result is not lost.
           on_result(result)
           if checkpoints is not None:
             checkpoints.close()
