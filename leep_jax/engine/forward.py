@@ -127,6 +127,7 @@ def compute_outputs(
   count = None
   if hasattr(dataset, "batches"):
     count = len(dataset)
+    # A `Dataset` of real-valued targets has 0 classes.
     regression = not dataset.num_classes
     if num_classes is None:
       num_classes = dataset.num_classes or None
@@ -159,6 +160,8 @@ def _dataset_batches(source, dataset, batch_size):
   preprocessing, count = source.preprocessing, programs.device_count()
   size = preprocessing.image_size
   batch_size = batch_size or _default_batch_size(size, dataset)
+  # Every device computes as many images as the one with the most: the rest
+  # would be padding.
   batch_size = -(-batch_size // count) * count
   fit = None
   # Images of different sizes cannot be stacked: they are resized when read.
@@ -199,6 +202,8 @@ def _default_batch_size(image_size, dataset):
   rows = pixels // max(stored, (image_size or 1) ** 2)
   rows = min(max(rows, 16), 1024)
   count = programs.device_count()
+  # Batches are padded to one size: a small data set must not be padded to a
+  # full batch.
   return min(rows, -(-len(dataset) // count)) * count
 
 
@@ -209,6 +214,8 @@ def _forward(source, dtype):
 
   def forward(state, images):
     with jax.default_matmul_precision(programs.precision(dtype)):
+      # Only the network runs in `dtype`: images are resized and normalised in
+      # float32.
       outputs = apply(state, preprocessing(images).astype(dtype))
     if not isinstance(outputs, (tuple, list)):
       outputs = (outputs,)
@@ -224,6 +231,7 @@ def _forward(source, dtype):
       kind = getattr(values, "dtype", type(values).__name__)
       if isinstance(kind, str) or not jnp.issubdtype(kind, jnp.floating):
         raise TypeError(f"it returned {what} of type {kind}, not real numbers")
+      # Before the softmax: rows of a softmax in bfloat16 do not sum to 1.
       named[what] = values.astype(jnp.float32)
     if without_probs:
       if "logits" in named:  # regression scores can read any numbers
@@ -284,6 +292,8 @@ def _forward_all(
         f"a batch has {len(images)} images but {len(labels)} "
         f"{'targets' if regression else 'labels'}"
       )
+    # Shorter batches, such as the last, are padded to the longest so far:
+    # another length would be compiled anew.
     rows = max(rows, -(-len(images) // programs.device_count()))
     first = shape is None
     if (rows, *images.shape[1:]) != shape:

@@ -133,6 +133,9 @@ def split(array: np.ndarray, rows: int) -> np.ndarray:
   if missing:
     padding = np.zeros((missing, *array.shape[1:]), array.dtype)
     array = np.concatenate([array, padding])
+  # Each device gets consecutive examples, and all padding is at the end:
+  # `storage.on_host` restores the order by a reshape, and callers cut the rest
+  # off.
   return array.reshape(count, rows, *array.shape[1:])
 
 
@@ -155,12 +158,14 @@ class _Program:
   ):
     self._function, self._options = function, options
     self._compiler_options = compiler_options or {}
+    # Dictionaries cannot be hashed, but these are of plain values.
     self._key = (function, repr((options, self._compiler_options)))
 
   def __call__(self, *args: Any) -> Any:
     leaves, structure = jax.tree.flatten(args)
     used = _devices()
     shapes = ((x.shape, x.dtype) for x in leaves)
+    # The structure has the static fields of a `Batch`, such as `num_classes`.
     key = (self._key, used, structure, *shapes)
     if key not in _programs:
       start = time.perf_counter()
@@ -222,6 +227,7 @@ class Traced:
 
   def __call__(self, constants: Sequence[jax.Array], *args: Any) -> Any:
     values = [*constants, *jax.tree.leaves(args)]
+    # 0 since JAX 0.11, where `trace` makes the constants ordinary arguments.
     count = len(self.jaxpr.constvars)
     results = jax.core.eval_jaxpr(self.jaxpr, values[:count], *values[count:])
     return jax.tree.unflatten(jax.tree.structure(self.shapes), results)
@@ -272,6 +278,8 @@ def trace(
     [3.0, 3.0]
   """
   start = time.perf_counter()
+  # pmap, which defines the axis, is not there yet while a sum over it is
+  # traced.
   axes = [(_AXIS, device_count())] if over_devices else None
   closed, shapes = jax.make_jaxpr(function, axis_env=axes, return_shape=True)(
     *args
@@ -323,6 +331,9 @@ def use_compilation_cache() -> None:
   folder = os.path.join(os.path.expanduser(folder), f"compiled-{mine}")
   jax.config.update("jax_compilation_cache_dir", folder)
   jax.config.update("jax_compilation_cache_max_size", _COMPILED_BYTES)
+  # By default JAX keeps programs that took a second to compile, and a file
+  # system may set a smallest size: 0.1 s are enough here, and -1 allows any
+  # size.
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
@@ -331,6 +342,8 @@ def _processor() -> str:
   """Returns the properties of the processor that compiled code depends on."""
   try:
     with open("/proc/cpuinfo", encoding="utf-8") as file:
+      # x86 has a line "flags", ARM "Features". Each core has one: the first
+      # will do.
       flags = [x for x in file if x.startswith(("flags", "Features"))]
   except OSError:
     flags = []
