@@ -93,11 +93,10 @@ def _sum_here(functions, batches, arguments, centre, groups):
   # The result is the same on every device.
   parts = jax.tree.map(lambda x: x.addressable_data(0), finish(running))
   parts = jax.device_get(parts)
+  # The parts of a sum are added in float64, where their digits have room. The
+  # first axis is that of one device.
   return jax.tree.map(
-    # The parts of a sum are added in float64, where their digits have room. All
-    # have one device's axis, of length 1.
-    lambda *p: sum(np.asarray(x, np.float64)[0] for x in p),
-    *parts,
+    lambda *p: sum(np.asarray(x, np.float64)[0] for x in p), *parts
   )
 
 
