@@ -45,6 +45,7 @@ def _parts(name):
   if len(words) == 1 and (joined := _JOINED.fullmatch(words[0])):
     words = list(joined.groups())
   splits = [_SPLITS[word] for word in words if word in _SPLITS]
+  # Words that say nothing, as in train_set_x_orig.
   rest = [w for w in words if w not in _SPLITS and w not in ("set", "orig")]
   return "_".join(rest), splits[0] if splits else ""
 
@@ -157,6 +158,7 @@ def load(
   if len(kept) < len(labels):
     images, labels = images[kept], labels[kept]
   if not is_target:
+    # Only now, as labels to ignore, such as -1, would be refused.
     labels = validation.class_labels(labels)
     if names is None:
       validation.note_unused_classes(labels)
@@ -308,6 +310,7 @@ def _labels(path, labels, count, ignored):
     validation.class_labels(labels)  # raises an error that says what they are
   if labels.dtype.kind in "US" and labels.size:
     labels = _decoded(labels)
+    # Integers are given to ignore, and texts are compared with them.
     kept = dataset_lib.not_ignored(path, labels, [f"{i}" for i in ignored])
     labels, names = _numbered(labels, kept)
     return labels, kept, names
@@ -342,6 +345,7 @@ def _dataset(
     fetch=lambda i: (images[i], labels[i]),
     class_names=names,
     all_labels=labels,
+    # An npz file states no version: its content is one.
     version=dataset_lib.digest((images.tobytes(), labels.tobytes())),
     in_memory=True,
   )
@@ -380,6 +384,7 @@ def pair(
   names: list[str] = []
 
   def choose(found):
+    # Splits are told by the names of arrays: none is read.
     names.extend(found)
     return []
 

@@ -128,6 +128,7 @@ def scan(path: str) -> Folder:
   seen: set[tuple[int, int]] = set()
   at = os.path.realpath(path)
   while True:
+    # All folders above are known, so that a link to one of them ends there.
     about = os.stat(at)
     seen.add((about.st_dev, about.st_ino))
     if at == os.path.dirname(at):

@@ -313,6 +313,7 @@ def _dataset(
     ),
     class_names=tuple(inner.name for inner in classes),
     all_labels=target,
+    # Sizes and times stand for the content, which is not read.
     version=dataset_lib.digest(
       (file, *_stamp(path)) for file, path in zip(files, paths, strict=True)
     ),
@@ -324,6 +325,7 @@ def _stamp(path):
   try:
     about = os.stat(path)
   except OSError:
+    # A broken link has a size and a time of its own.
     about = os.lstat(path)
   return about.st_size, about.st_mtime_ns
 

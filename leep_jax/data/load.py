@@ -303,6 +303,8 @@ def _same_classes(name, train, test):
   Each set was opened on its own, and numbered the classes that it has.
   """
   if train.class_names == test.class_names:
+    # Without names, a set has as many classes as its largest label says: one of
+    # the two may lack the last.
     count = max(train.num_classes, test.num_classes)
     return (dataclasses.replace(d, num_classes=count) for d in (train, test))
   if train.class_names is None or test.class_names is None:
@@ -356,6 +358,7 @@ def _relabelled(dataset, numbers, like):
     num_classes=like.num_classes,
     class_names=like.class_names,
     all_labels=None if labels is None else numbers[labels],
+    # Cached outputs have labels: those with other numbers must not be taken.
     version=dataset_lib.digest((dataset.version, numbers.tobytes())),
   )
 

@@ -97,6 +97,7 @@ def _refuse_own_folder(base, data_dir):
   ):
     return
   folder = os.path.normpath(data_dir)
+  # A short relative path, such as `.`, does not name the folders above it.
   if len(folder.split(os.sep)) <= 3:
     folder = os.path.abspath(folder)
   # Up to three levels: the data set's, its configuration's, its version's.
@@ -168,6 +169,7 @@ def load(
   builder = open_builder(name, data_dir, forms)
   name = _full_name(name, builder)
   features = builder.info.features
+  # The features of a data set may be a single one.
   if not hasattr(features, "items"):
     raise validation.InputError(
       f"TFDS data set {name!r} has no named features, so no images"
