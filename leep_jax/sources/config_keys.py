@@ -148,6 +148,7 @@ TRANSFORMERS: Mapping[str, Family] = {
       "num_hidden_layers": (4,),  # another name of it
       "patch_size": (4,),
     },
+    # transformers has it in the last norm alone; the others have 1e-6.
     options={"layer_norm_eps": ("head_norm_eps", 1e-12)},
     sizes="depths hidden_sizes",
     irrelevant=_STAGES,

@@ -166,6 +166,7 @@ def _preprocessing(
   architecture = architectures.ARCHITECTURES[arch]
   usual = architecture.preprocessing
   stated = dict(config.preprocessing)
+  # A bundled source has its card in its own file.
   if "leep_jax" in metadata:
     stated = _card(metadata["leep_jax"], file)
   found = dataclasses.replace(usual, **stated | overrides.preprocessing())

@@ -126,6 +126,8 @@ def read(
   elif options["do_center_crop"]:
     fields["image_size"] = _crop_size(options)
   side, asked = fields.get("image_size"), model.get("image_size")
+  # The defaults of a class may not be the size that the network was trained
+  # with.
   if not stated.keys() & {"size", "crop_size"} and isinstance(asked, int):
     if side not in (None, asked):
       validation.note(
@@ -374,6 +376,7 @@ def _convnext(options, edge, by_shorter_side, cropped):
 def _fraction(size, edge):
   """Returns the crop fraction for which `floor(size / fraction)` is `edge`."""
   fraction = size / edge
+  # Rounding of the quotient may lose a pixel.
   if math.floor(size / fraction) < edge:
     fraction = math.nextafter(fraction, 0)
   return fraction
