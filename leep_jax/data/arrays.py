@@ -11,6 +11,7 @@ from leep_jax import validation
 from leep_jax.data import dataset as dataset_lib, images as images_lib
 
 # Usual names of arrays in lower case, those that are taken first before others.
+# `np.savez` calls arrays without a name arr_0, arr_1, ...
 _IMAGES = ("images", "image", "imgs", "img", "x", "data", "inputs", "arr_0")
 _LABELS = (
   "labels", "label", "y", "target", "classes", "class", "arr_1",
@@ -201,6 +202,8 @@ def _npy_pair(path):
   validation.check_file(path)
   folder, name = os.path.split(path)
   stem = os.path.splitext(name)[0]
+  # The last pattern is an x that stands alone: X.npy and x_train.npy, but not
+  # xray.npy.
   beside = [
     re.sub(old, new, stem)
     for old, new in (
@@ -298,12 +301,14 @@ def _numbered(labels, kept):
   Returns:
     `[n]` int32, and the names of the classes.
   """
+  # Of the examples in use: what is left out is no class.
   names = np.unique(labels[kept])
   return np.searchsorted(names, labels).astype(np.int32), tuple(names.tolist())
 
 
 def _labels(path, labels, count, ignored):
   """Returns labels `[n]`, the indices to keep, and names of classes or None."""
+  # A column, as in MedMNIST's files, or a row.
   if labels.ndim == 2 and 1 in labels.shape and labels.size == count:
     labels = labels.ravel()
   if labels.ndim != 1 or not labels.size:

@@ -226,6 +226,8 @@ class Dataset:
     read = _ahead(
       lambda start: self.fetch(self.indices[start : start + 1000])[1],
       range(0, len(self), 1000),
+      # Only because `_ahead` shuts a pool down: labels are read by its own
+      # thread.
       futures.ThreadPoolExecutor(1),
     )
     return np.concatenate(list(read))

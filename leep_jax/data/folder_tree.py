@@ -73,6 +73,7 @@ def _scan_below(
   """Reads a folder; links are followed, but no folder is read twice."""
   try:
     with os.scandir(path) as found:
+      # A folder has no order of its own, and classes are numbered in this one.
       entries = sorted(found, key=lambda entry: entry.name)
   except (OSError, ValueError) as e:
     raise validation.InputError(

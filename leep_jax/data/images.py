@@ -317,6 +317,7 @@ def note_files(name: str, paths: Sequence[str]) -> None:
     1 of 1 images of mine that were looked at have transparency, which is left
     out
   """
+  # From all classes, by which files are ordered.
   sample = np.unique(np.linspace(0, len(paths) - 1, _SAMPLED).astype(int))
   stored, transparent, several = [], 0, 0
   for path in (paths[i] for i in sample):
