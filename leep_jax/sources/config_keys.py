@@ -223,6 +223,7 @@ MODEL_ARGS_IRRELEVANT = _keys(
   }
 )
 _BATCH_NORM = {
+  # None: without the key, the default is that of the architecture.
   "bn_eps": ("norm_eps", None),
   "pad_type": ("tf_padding", None),
 }

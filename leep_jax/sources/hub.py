@@ -240,10 +240,12 @@ def _cached(repo: str, revision: str) -> pathlib.Path | None:
   """Returns the folder of a revision whose weights are all in the cache."""
   import huggingface_hub
 
+  # Files of weights are fetched last: where they are, the configurations are.
   for file in (_MODEL, _INDEX):
     path = huggingface_hub.try_to_load_from_cache(repo, file, revision=revision)
     if isinstance(path, str):
       folder = pathlib.Path(path).parent
+      # A download may have been cut off between two shards.
       shards = _shards(folder / file) if file == _INDEX else ()
       if all((folder / shard).is_file() for shard in shards):
         return folder

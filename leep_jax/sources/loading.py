@@ -106,6 +106,7 @@ def _fill(
 ) -> _Filled:
   """Builds the network that a checkpoint is of, and loads its weights."""
   architecture = architectures.ARCHITECTURES[arch]
+  # Only the names of parameters count here: any number of classes will do.
   tensors, others = matching.strip_prefix(
     tensors,
     architectures.shapes(arch, 1),

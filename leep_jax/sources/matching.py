@@ -315,6 +315,7 @@ def load_into(
       + _mismatches(missing, left_over, wrong)
     )
   for path, variable in flat.items():
+    # Files may have half precision, as the bundled ones: here it is widened.
     variable.set_value(np.asarray(values[path], variable.dtype))
   nnx.update(model, state)
   return not headless
@@ -338,6 +339,7 @@ def _fitted(value, path, shape):
   if _without_ones(value.shape) == _without_ones(expected):
     # Publishers differ in axes of length 1, such as [C, 1, 1] for [C].
     value = value.reshape(expected)
+  # NumPy gives bfloat16 the kind "V".
   if value.dtype.kind != "f" and value.dtype.name != "bfloat16":
     return (
       value,
