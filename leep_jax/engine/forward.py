@@ -151,6 +151,7 @@ def _identity(dataset):
   """Describes the examples of a data set; "" for one without a version."""
   if not getattr(dataset, "version", ""):
     return ""
+  # Other examples of the same data are other data.
   indices = hashlib.sha256(dataset.indices.tobytes()).hexdigest()
   return f"{dataset.name} {dataset.version} {dataset.split} {indices}"
 
@@ -223,6 +224,7 @@ def _forward(source, dtype):
       raise TypeError(
         f"it returned {len(outputs)} values, not logits or (logits, features)"
       )
+    # Not strict: a source may return logits alone.
     named = dict(zip(("logits", "features"), outputs, strict=False))
     for what, values in list(named.items()):
       if values is None and (what == "features" or without_probs):

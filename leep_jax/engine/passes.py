@@ -215,5 +215,6 @@ class _OfField:
     rows = getattr(batch, self.field)
     if self.field == "features":
       shift, scale = centre
+      # As `sums` shifts and scales them, so that a function may use its sums.
       rows = (rows.astype(np.float32) - shift[None]) / scale
     return self.function(rows, *arguments)

@@ -81,6 +81,8 @@ class Preprocessing:
 
   def __post_init__(self) -> None:
     for name in ("mean", "std"):
+      # Tuples of floats have one text for equal values, which is part of the
+      # digest of cached outputs.
       values = np.ravel(getattr(self, name)).astype(float)
       object.__setattr__(self, name, tuple(values.tolist()))
     if (

@@ -164,7 +164,7 @@ def _multiply(images, weights, axis, limit, rounded):
   # Half a unit is added first, so that the shift below rounds.
   total = jnp.asarray(1 << (_BITS - 1) if rounded else 0, dtype)
   for offset in range(max(last - first) + 1):
-    # Shorter bands are filled up with weights of 0, at any pixel there is.
+    # Bands shorter than the longest are filled up with weights of 0.
     pixel = np.minimum(first + offset, size - 1)
     weight = np.take_along_axis(weights, pixel[:, None], axis=1)
     weight = np.where(first + offset <= last, weight[:, 0], 0)
