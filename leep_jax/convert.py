@@ -156,6 +156,8 @@ def _load(torch, path):
       name = unknown[1] if unknown else ""
       name = name if "." in name else f"builtins.{name}"
       if unknown and name not in known:
+        # torch names one type an error: the file is read again until all are
+        # known.
         known |= _types(name)
       elif found := _DICTIONARY.search(text):
         known[found[1]] = OrderedDict
@@ -215,6 +217,7 @@ def _of_module(module: _Unread, prefix: str = "") -> dict[str, Any]:
   content = module.content
   if not isinstance(content, dict) or "_modules" not in content:
     return {}
+  # `state_dict` would leave them out as well.
   left_out = content.get("_non_persistent_buffers_set") or ()
   found = {
     prefix + name: value

@@ -103,6 +103,7 @@ def _text(head: bytes) -> bytes:
 
 def _header_size(file: Beginning) -> int | None:
   """The number of bytes that a safetensors file says its header has."""
+  # The format: the length of a header as 8 bytes, the header in JSON, tensors.
   if len(file.head) < 9 or file.head[8:9] != b"{":
     return None
   size = int(struct.unpack("<Q", file.head[:8])[0])
@@ -122,6 +123,7 @@ def _npz(file: Beginning) -> bool:
 
 
 def _json(file: Beginning) -> bool:
+  # A bracket alone may begin anything: the next character must fit, too.
   start = re.match(rb'[{\[]\s*["{\[\]}\d]', _text(file.head))
   return start is not None and file.size > 1
 

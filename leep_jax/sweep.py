@@ -99,6 +99,7 @@ _REPORT = flags.DEFINE_boolean(
   "Print and write correlations and figures of the rows there are.",
   flag_values=FLAGS,
 )
+# Named as the column of committed tables is, which had this name first.
 _TRUTH = flags.DEFINE_enum(
   "truth",
   "accuracy",

@@ -11,6 +11,7 @@ from leep_jax import validation
 from leep_jax.data import dataset as dataset_lib, images as images_lib
 
 # Usual names of arrays in lower case, those that are taken first before others.
+# `np.savez` calls arrays without a name arr_0, arr_1, ...
 _IMAGES = ("images", "image", "imgs", "img", "x", "data", "inputs", "arr_0")
 _LABELS = (
   "labels", "label", "y", "target", "classes", "class", "arr_1",
@@ -45,6 +46,7 @@ def _parts(name):
   if len(words) == 1 and (joined := _JOINED.fullmatch(words[0])):
     words = list(joined.groups())
   splits = [_SPLITS[word] for word in words if word in _SPLITS]
+  # Words that say nothing, as in train_set_x_orig.
   rest = [w for w in words if w not in _SPLITS and w not in ("set", "orig")]
   return "_".join(rest), splits[0] if splits else ""
 
@@ -157,6 +159,7 @@ def load(
   if len(kept) < len(labels):
     images, labels = images[kept], labels[kept]
   if not is_target:
+    # Only now, as labels to ignore, such as -1, would be refused.
     labels = validation.class_labels(labels)
     if names is None:
       validation.note_unused_classes(labels)
@@ -199,6 +202,8 @@ def _npy_pair(path):
   validation.check_file(path)
   folder, name = os.path.split(path)
   stem = os.path.splitext(name)[0]
+  # The last pattern is an x that stands alone: X.npy and x_train.npy, but not
+  # xray.npy.
   beside = [
     re.sub(old, new, stem)
     for old, new in (
@@ -296,18 +301,21 @@ def _numbered(labels, kept):
   Returns:
     `[n]` int32, and the names of the classes.
   """
+  # Of the examples in use: what is left out is no class.
   names = np.unique(labels[kept])
   return np.searchsorted(names, labels).astype(np.int32), tuple(names.tolist())
 
 
 def _labels(path, labels, count, ignored):
   """Returns labels `[n]`, the indices to keep, and names of classes or None."""
+  # A column, as in MedMNIST's files, or a row.
   if labels.ndim == 2 and 1 in labels.shape and labels.size == count:
     labels = labels.ravel()
   if labels.ndim != 1 or not labels.size:
     validation.class_labels(labels)  # raises an error that says what they are
   if labels.dtype.kind in "US" and labels.size:
     labels = _decoded(labels)
+    # Integers are given to ignore, and texts are compared with them.
     kept = dataset_lib.not_ignored(path, labels, [f"{i}" for i in ignored])
     labels, names = _numbered(labels, kept)
     return labels, kept, names
@@ -342,6 +350,7 @@ def _dataset(
     fetch=lambda i: (images[i], labels[i]),
     class_names=names,
     all_labels=labels,
+    # An npz file states no version: its content is one.
     version=dataset_lib.digest((images.tobytes(), labels.tobytes())),
     in_memory=True,
   )
@@ -380,6 +389,7 @@ def pair(
   names: list[str] = []
 
   def choose(found):
+    # Splits are told by the names of arrays: none is read.
     names.extend(found)
     return []
 

@@ -234,6 +234,7 @@ def _read_csv(path):
   codes = bytearray()
   odd: dict[int, tuple[int, str]] = {}
   try:
+    # Excel writes a byte order mark, which would be part of the first name.
     with open(path, encoding="utf-8-sig", newline="") as file:
       reader = csv.reader(file)
       header = [name.strip() for name in next(reader, [])]
@@ -250,6 +251,7 @@ def _read_csv(path):
         if _NO_CELL in new:
           for i, code in enumerate(new):
             if code == _NO_CELL:
+              # The error shows the first of each column.
               odd.setdefault(i, (reader.line_num, row[i]))
         codes += new
   except (OSError, UnicodeDecodeError, csv.Error) as e:

@@ -90,6 +90,8 @@ class Dataset:
       raise validation.InputError(f"limit is {limit}, but must be at least 1")
     if limit >= len(self):
       return self
+    # Drawn, as the examples of a folder are ordered by class. The seed is
+    # fixed, so that all sources are scored on the same examples.
     rng = np.random.default_rng(0)
     chosen = np.sort(rng.choice(len(self), limit, replace=False))
     return dataclasses.replace(self, indices=self.indices[chosen])
@@ -224,6 +226,8 @@ class Dataset:
     read = _ahead(
       lambda start: self.fetch(self.indices[start : start + 1000])[1],
       range(0, len(self), 1000),
+      # Only because `_ahead` shuts a pool down: labels are read by its own
+      # thread.
       futures.ThreadPoolExecutor(1),
     )
     return np.concatenate(list(read))
@@ -251,6 +255,8 @@ def _fetch_fitted(fetch, fit, pool, indices):
     return fit(image), label
 
   images, labels = map(list, zip(*pool.map(one, indices), strict=True))
+  # `Preprocessing.fit` returns uint8, but floats for images that it enlarges: a
+  # batch has one dtype.
   if any(image.dtype != np.uint8 for image in images):
     images = [
       image / np.float32(255) if image.dtype == np.uint8 else image
@@ -298,6 +304,8 @@ def _ahead(read, starts, pool) -> Iterator[Any]:
         return
       yield item
   finally:
+    # In this order: the thread may wait for the queue or for the pool, and only
+    # ends once both let it go.
     stop.set()
     pool.shutdown(cancel_futures=True)
     thread.join()

@@ -73,6 +73,7 @@ def _scan_below(
   """Reads a folder; links are followed, but no folder is read twice."""
   try:
     with os.scandir(path) as found:
+      # A folder has no order of its own, and classes are numbered in this one.
       entries = sorted(found, key=lambda entry: entry.name)
   except (OSError, ValueError) as e:
     raise validation.InputError(
@@ -128,6 +129,7 @@ def scan(path: str) -> Folder:
   seen: set[tuple[int, int]] = set()
   at = os.path.realpath(path)
   while True:
+    # All folders above are known, so that a link to one of them ends there.
     about = os.stat(at)
     seen.add((about.st_dev, about.st_ino))
     if at == os.path.dirname(at):

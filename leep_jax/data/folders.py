@@ -34,6 +34,7 @@ _FILLERS = {"set", "sets", "data", "dataset", "images", "imgs", "image", "seg"}
 
 def _words(name):
   """Splits a name into words: seg_train, trainSet, fold-0, train2017."""
+  # "invalid" is one word: parts of words, such as "valid", do not count.
   found = re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", name)
   words = [word.lower() for word in found]
   return [
@@ -56,6 +57,8 @@ def _named_as_splits(names):
   Classes may mention one, as "test tube" does, but not all of them.
   """
   roles = [_role(name) for name in names]
+  # bullet_train and steam_train have one role, and are classes; fold_0 and
+  # fold_1 have one role too, but no other words.
   return all(roles) and (len(set(roles)) > 1 or all(map(_pure, names)))
 
 
@@ -69,6 +72,7 @@ def _pure(name):
 
 def _unwrapped(folder):
   """Returns the first folder inside with more than a single sub-folder."""
+  # Archives often unpack to a folder in a folder, such as seg_train/seg_train.
   while folder.has_images_below and len(folder.full) == 1:
     (folder,) = folder.full
   return folder
@@ -88,12 +92,15 @@ def key(name: str) -> str:
     >>> folders.key(" Cat") == folders.key("cat")
     True
   """
+  # The same letter may be one code point or a base and an accent, according to
+  # the system that wrote the name.
   return unicodedata.normalize("NFC", name).strip().casefold()
 
 
 def _built_as_splits(folders):
   """Whether sub-folders have sub-folders with the same names, and no images."""
   below = [_names_below(folder) for folder in folders]
+  # One alone is no set of classes: cat/images, dog/images.
   below = [names for names in below if len(names) > 1]
   # One of them may contain something else, such as all images a second time.
   alike = max(
@@ -107,6 +114,7 @@ def _built_as_splits(folders):
 
 def _agree(names, others):
   """Whether at least half of the smaller set of names is in the other."""
+  # A test set may lack classes: names of one need not all be in the other.
   return 2 * len(names & others) >= min(len(names), len(others))
 
 
@@ -139,6 +147,7 @@ def _below(folder, above=""):
     paths = [
       path
       for inner in full
+      # A split of unlabelled images, such as seg_pred, has no classes.
       if inner.has_images_below
       for path in _below(inner, f"{above}{inner.name}/")
     ]
@@ -249,6 +258,8 @@ def load(path: str, split: str | None) -> dataset_lib.Dataset:
     (('cat', 'dog'), [0, 1], (8, 6, 3))
   """
   where, folder = _open(path, split)
+  # A "." at the end says that the folders there are classes, whatever their
+  # names.
   has_classes = split is not None and split.split("/")[-1] == "."
   if not has_classes:
     _refuse_splits(where, split or "", folder)
@@ -313,6 +324,7 @@ def _dataset(
     ),
     class_names=tuple(inner.name for inner in classes),
     all_labels=target,
+    # Sizes and times stand for the content, which is not read.
     version=dataset_lib.digest(
       (file, *_stamp(path)) for file, path in zip(files, paths, strict=True)
     ),
@@ -324,6 +336,7 @@ def _stamp(path):
   try:
     about = os.stat(path)
   except OSError:
+    # A broken link has a size and a time of its own.
     about = os.lstat(path)
   return about.st_size, about.st_mtime_ns
 
@@ -411,6 +424,7 @@ def pair(
         f"folder:{path} has no folder train: which split is for training? It "
         f"holds {validation.some(paths) or 'no splits'}"
       )
+  # Without a test split, `load_pair` holds examples out.
   if split is not None and test_split is None and tests:
     test_split = tests[0]
   return split, test_split

@@ -17,7 +17,8 @@ SUFFIXES = frozenset({
   ".gif", ".pgm", ".pbm", ".ppm", ".pnm", ".tif", ".tiff", ".jp2", ".j2k",
   ".jpx", ".jpf", ".avif", ".ras", ".tga", ".pcx",
 })  # fmt: skip
-# First bytes of image files, for files without a suffix.
+# First bytes of image files, for files without a suffix: JPEG, PNG, GIF, BMP,
+# TIFF of both byte orders, JPEG 2000 as a file and as a stream, Sun raster.
 _STARTS = (
   b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM",
   b"II*\x00", b"MM\x00*", b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51",
@@ -25,6 +26,8 @@ _STARTS = (
 )  # fmt: skip
 _TIFF = (b"II*\x00", b"MM\x00*")
 _PNM = re.compile(rb"P[1-6]\s")
+# Width, height and the largest value, between which comments may stand. The
+# repeated group keeps the last. P1 and P4 have bits, and no largest value.
 _PNM_HEADER = re.compile(
   rb"P[2356](?:\s+|#[^\n]*\n)+(?:(\d+)(?:\s+|#[^\n]*\n)+){3}"
 )
@@ -171,6 +174,7 @@ def _decode_with_pillow(content: bytes) -> np.ndarray:
       if opened.mode in ("F", "I"):
         what = "float32" if opened.mode == "F" else "int32"
         raise _Bad(_of_type(content, what))
+      # OpenCV turns images as their EXIF says, so these are turned, too.
       image = PIL.ImageOps.exif_transpose(opened)
       if image.mode.startswith("I;16"):
         grey = (np.asarray(image) >> 8).astype(np.uint8)
@@ -196,10 +200,12 @@ def _of_type(content, dtype):
 def _is_complete(content):
   """Whether a JPEG or PNG has its end mark; True for others."""
   if content.startswith(b"\x89PNG"):
+    # The type of the last chunk and its checksum, 4 bytes each.
     return 0 <= content.rfind(b"IEND") <= len(content) - 8
   if content.startswith(b"\xff\xd8"):
     # The end is searched for after the headers, which may contain a preview
-    # with an end mark of its own.
+    # with an end mark of its own. A header has a mark of 2 bytes and its
+    # length; after the mark 0xda come the pixels.
     at = 2
     while (
       content[at : at + 1] == b"\xff" and content[at + 1 : at + 2] != b"\xda"
@@ -311,6 +317,7 @@ def note_files(name: str, paths: Sequence[str]) -> None:
     1 of 1 images of mine that were looked at have transparency, which is left
     out
   """
+  # From all classes, by which files are ordered.
   sample = np.unique(np.linspace(0, len(paths) - 1, _SAMPLED).astype(int))
   stored, transparent, several = [], 0, 0
   for path in (paths[i] for i in sample):

@@ -125,6 +125,7 @@ def _kind(name: str) -> tuple[Kind, str]:
   """Returns the kind of a name, and the part after the colon."""
   prefix, colon, path = name.partition(":")
   kind = KINDS.get(prefix)
+  # Kinds with a path need a colon: "folder" alone may be a name of TFDS.
   if kind is not None and bool(colon) == (":" in kind.form):
     return kind, path
   return _TFDS, name
@@ -185,6 +186,7 @@ def load_dataset(
   dataset = _load(name, split, data_dir, target, _ignored(ignore_label))
   if limit is not None:
     dataset = dataset.take(limit)
+  # After `limit`, as it reads all images that are left.
   return dataset.without_bad_images() if skip_bad_images else dataset
 
 
@@ -193,6 +195,7 @@ def _ignored(labels):
     return ()
   found = labels if isinstance(labels, (tuple, list)) else (labels,)
   for label in found:
+    # A bool is an int in Python.
     if isinstance(label, bool) or not isinstance(label, (int, np.integer)):
       raise validation.InputError(
         f"ignore_label is {label!r}, but must be integers"
@@ -303,6 +306,8 @@ def _same_classes(name, train, test):
   Each set was opened on its own, and numbered the classes that it has.
   """
   if train.class_names == test.class_names:
+    # Without names, a set has as many classes as its largest label says: one of
+    # the two may lack the last.
     count = max(train.num_classes, test.num_classes)
     return (dataclasses.replace(d, num_classes=count) for d in (train, test))
   if train.class_names is None or test.class_names is None:
@@ -356,6 +361,7 @@ def _relabelled(dataset, numbers, like):
     num_classes=like.num_classes,
     class_names=like.class_names,
     all_labels=None if labels is None else numbers[labels],
+    # Cached outputs have labels: those with other numbers must not be taken.
     version=dataset_lib.digest((dataset.version, numbers.tobytes())),
   )
 

@@ -46,6 +46,7 @@ def holdout(
   train, test = [], []
   for indices in indices_by_class(validation.class_labels(labels)).values():
     size = max(round(fraction * len(indices)), 1)
+    # A class of one example keeps it for training.
     size = min(size, len(indices) - 1)
     shuffled = rng.permutation(indices)
     test.append(shuffled[:size])

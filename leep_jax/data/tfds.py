@@ -55,6 +55,7 @@ def open_builder(
   found = names.match(base, sorted(known))
   # TFDS would look for an unknown name on the network.
   if found is None:
+    # digits is a name of this package.
     raise names.unknown(name, sorted({*known, "digits"}), kinds)
   name = found + name[len(base) :]
   _refuse_own_folder(found, data_dir)
@@ -97,6 +98,7 @@ def _refuse_own_folder(base, data_dir):
   ):
     return
   folder = os.path.normpath(data_dir)
+  # A short relative path, such as `.`, does not name the folders above it.
   if len(folder.split(os.sep)) <= 3:
     folder = os.path.abspath(folder)
   # Up to three levels: the data set's, its configuration's, its version's.
@@ -168,6 +170,7 @@ def load(
   builder = open_builder(name, data_dir, forms)
   name = _full_name(name, builder)
   features = builder.info.features
+  # The features of a data set may be a single one.
   if not hasattr(features, "items"):
     raise validation.InputError(
       f"TFDS data set {name!r} has no named features, so no images"
@@ -226,6 +229,7 @@ def _full_name(name, builder):
 
 def _note_images(name, source, image_key):
   """Notes what is unusual in a sample of images."""
+  # From all parts of the split, as it may be ordered by class.
   sample = np.unique(np.linspace(0, max(len(source) - 1, 0), 8).astype(int))
   try:
     rows = source.__getitems__(sample.tolist()) if len(source) else []
@@ -271,6 +275,7 @@ def _numeric_feature(features, name, dataset):
     len(shape) > 1
     or None in shape
     or np.dtype(dtype).kind not in "fiub"
+    # ClassLabel: its integers are names of classes, not amounts.
     or hasattr(feature, "names")
   ):
     raise validation.InputError(

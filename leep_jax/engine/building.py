@@ -172,6 +172,7 @@ def from_folder(root: pathlib.Path) -> dict[str, Any]:
     }
     targets = {
       key: np.load(root / f"{key}.npy", allow_pickle=False)
+      # Folders of early versions have labels, and do not say so.
       for key in manifest.get("truth", ["labels"])
     }
     known = {

@@ -229,6 +229,7 @@ class Cache:
     return self.folder / hashlib.sha256(text.encode()).hexdigest()[:24]
 
   def _about(self, model, dataset, dtype):
+    # One width and byte order, so that the checksum is the same everywhere.
     indices = np.ascontiguousarray(dataset.indices, "<i8")
     return {
       "model": model.name,
@@ -270,10 +271,13 @@ class Cache:
       )
       files = {p.name: _checksum(p) for p in sorted(made.iterdir())}
       text = json.dumps({"about": about, "files": files}, indent=2)
+      # Flushed to the disk before the entry gets its name, as `has` takes an
+      # entry with this file for complete.
       with open(made / _CHECKSUMS, "w") as file:
         file.write(text + "\n")
         file.flush()
         os.fsync(file.fileno())
+      # The mask can only be read by setting it.
       mask = os.umask(0)
       os.umask(mask)
       made.chmod(0o777 & ~mask)  # those of NewFolder are private

@@ -120,10 +120,12 @@ def _collect_on_disk(source, parts, labels, directory, num_classes):
           folder.append(key, storage.on_host(value)[:rows])
       targets = _targets(labels)
       if "targets" in targets:
+        # `Outputs` gives examples with targets the label 0.
         num_classes = 1
       else:
         if num_classes is None:
           num_classes = int(targets["labels"].max()) + 1
+        # Labels out of range must not get into a complete folder.
         validation.class_labels(targets["labels"], num_classes=num_classes)
       folder.finish(
         targets,
@@ -131,6 +133,7 @@ def _collect_on_disk(source, parts, labels, directory, num_classes):
         name=source.name,
         without_probs=source.without_probs,
       )
+  # Also if the user interrupts: nothing else deletes the folder yet.
   except BaseException:
     if temporary is not None:
       shutil.rmtree(temporary, ignore_errors=True)

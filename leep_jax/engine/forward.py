@@ -128,6 +128,7 @@ def compute_outputs(
   count = None
   if hasattr(dataset, "batches"):
     count = len(dataset)
+    # A `Dataset` of real-valued targets has 0 classes.
     regression = not dataset.num_classes
     if num_classes is None:
       num_classes = dataset.num_classes or None
@@ -151,6 +152,7 @@ def _identity(dataset):
   """Describes the examples of a data set; "" for one without a version."""
   if not getattr(dataset, "version", ""):
     return ""
+  # Other examples of the same data are other data.
   indices = hashlib.sha256(dataset.indices.tobytes()).hexdigest()
   return f"{dataset.name} {dataset.version} {dataset.split} {indices}"
 
@@ -160,6 +162,8 @@ def _dataset_batches(source, dataset, batch_size):
   preprocessing, count = source.preprocessing, programs.device_count()
   size = preprocessing.image_size
   batch_size = batch_size or _default_batch_size(size, dataset)
+  # Every device computes as many images as the one with the most: the rest
+  # would be padding.
   batch_size = -(-batch_size // count) * count
   fit = None
   # Images of different sizes cannot be stacked: they are resized when read.
@@ -200,6 +204,8 @@ def _default_batch_size(image_size, dataset):
   rows = pixels // max(stored, (image_size or 1) ** 2)
   rows = min(max(rows, 16), 1024)
   count = programs.device_count()
+  # Batches are padded to one size: a small data set must not be padded to a
+  # full batch.
   return min(rows, -(-len(dataset) // count)) * count
 
 
@@ -210,6 +216,8 @@ def _forward(source, dtype):
 
   def forward(state, images):
     with jax.default_matmul_precision(programs.precision(dtype)):
+      # Only the network runs in `dtype`: images are resized and normalised in
+      # float32.
       outputs = apply(state, preprocessing(images).astype(dtype))
     if not isinstance(outputs, (tuple, list)):
       outputs = (outputs,)
@@ -217,6 +225,7 @@ def _forward(source, dtype):
       raise TypeError(
         f"it returned {len(outputs)} values, not logits or (logits, features)"
       )
+    # Not strict: a source may return logits alone.
     named = dict(zip(("logits", "features"), outputs, strict=False))
     for what, values in list(named.items()):
       if values is None and (what == "features" or without_probs):
@@ -225,6 +234,7 @@ def _forward(source, dtype):
       kind = getattr(values, "dtype", type(values).__name__)
       if isinstance(kind, str) or not jnp.issubdtype(kind, jnp.floating):
         raise TypeError(f"it returned {what} of type {kind}, not real numbers")
+      # Before the softmax: rows of a softmax in bfloat16 do not sum to 1.
       named[what] = values.astype(jnp.float32)
     if without_probs:
       if "logits" in named:  # regression scores can read any numbers
@@ -289,6 +299,8 @@ def _forward_all(
         f"a batch has {len(images)} images but {len(labels)} "
         f"{'targets' if regression else 'labels'}"
       )
+    # Shorter batches, such as the last, are padded to the longest so far:
+    # another length would be compiled anew.
     rows = max(rows, -(-len(images) // programs.device_count()))
     first = shape is None
     if (rows, *images.shape[1:]) != shape:

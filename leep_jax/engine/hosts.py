@@ -146,6 +146,8 @@ def _exchange(data: np.ndarray) -> Iterator[np.ndarray]:
   )  # float64 numbers are not split
   for first in range(0, len(data), size):
     try:
+      # A collective goes through arrays of the devices, where JAX makes float64
+      # float32: bytes arrive as they are.
       piece = multihost_utils.process_allgather(data[first : first + size])
     except Exception as e:  # each kind of network raises its own
       raise LostHost(
@@ -173,9 +175,12 @@ def gather(values: np.ndarray) -> list[np.ndarray]:
   if count() == 1:
     return [values]
   data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+  # Arrays of a collective must have one shape on all hosts: lengths are
+  # exchanged first, and shorter arrays are padded.
   (sizes,) = _exchange(np.asarray([data.size], np.int64).view(np.uint8))
   sizes = sizes.view(np.int64)[:, 0]
   data = np.append(data, np.zeros(sizes.max() - data.size, np.uint8))
+  # Without any rows there is no piece, and nothing to concatenate.
   empty = np.zeros((count(), 0), np.uint8)
   rows = np.concatenate([empty, *_exchange(data)], axis=1)
   return [
@@ -231,6 +236,7 @@ def agree(work: Callable[[], _Result]) -> _Result:
   failed, said = None, ""
   try:
     result = work()
+  # The hosts cannot agree on anything without the one that is lost.
   except LostHost:
     raise
   except Exception as e:
@@ -277,6 +283,8 @@ def add(sums: Any) -> Any:
   """
   leaves, structure = jax.tree.flatten(sums)
   flat = np.concatenate([x.ravel() for x in leaves])
+  # Added by NumPy, in float64 and in the order of hosts on each of them: a sum
+  # on the devices would be in float32.
   parts = [x.view(np.float64).sum(axis=0) for x in _exchange(flat.view("u1"))]
   ends = np.cumsum([x.size for x in leaves])
   total = np.split(np.concatenate(parts), ends[:-1])

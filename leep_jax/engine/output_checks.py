@@ -62,6 +62,7 @@ class LogitsCheck:
       InputError: if all rows so far are distributions.
     """
     if LOOKS_LIKE in outputs:
+      # The rest of the rows is padding.
       bits = storage.on_host(outputs.pop(LOOKS_LIKE))[: len(labels)]
       self._all &= int(np.bitwise_and.reduce(bits))
       self._any |= int(np.bitwise_or.reduce(bits))

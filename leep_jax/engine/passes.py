@@ -83,6 +83,7 @@ class Pass:
     """
     fields = sorted({function.reads for function in functions})
     guards = [row_checks.FAULTS[field] for field in check]
+    # A count of faults may itself be among the statistics.
     guards = [guard for guard in guards if guard not in functions]
     every = (*guards, *functions)
     results = sums_lib.sum_batches(
@@ -94,6 +95,8 @@ class Pass:
       over_hosts=self.over_hosts,
     )
     found = dict(zip(every, results, strict=True))
+    # Faults are refused before overflow: NaN in one row makes its sums NaN,
+    # too.
     for field in check:
       faults = {k: v.sum() for k, v in found[row_checks.FAULTS[field]].items()}
       row_checks.refuse(field, faults, count=self.count, name=self.name)
@@ -121,6 +124,7 @@ class Pass:
     if chunks is None:
       return None
     classes = self.context.num_classes
+    # Cells [G, Y] are counted as one axis, and separated afterwards.
     group_of = np.arange(self.count) % self.groups
     rows = group_of * classes + self.context.labels
     sums = function.on_host(chunks, rows, self.groups * classes)
@@ -179,6 +183,7 @@ def over(outputs: Any, fields: Collection[str]) -> Pass:
   if outputs.targets is not None:
     mean, unit = outputs.target_centre
     targets = outputs.targets[outputs.share]
+    # In float64: converted first, targets with a large mean would lose digits.
     targets = ((targets - mean) / unit).astype(np.float32)
   return Pass(
     outputs.store,
@@ -210,5 +215,6 @@ class _OfField:
     rows = getattr(batch, self.field)
     if self.field == "features":
       shift, scale = centre
+      # As `sums` shifts and scales them, so that a function may use its sums.
       rows = (rows.astype(np.float32) - shift[None]) / scale
     return self.function(rows, *arguments)

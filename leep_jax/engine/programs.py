@@ -129,6 +129,9 @@ def split(array: np.ndarray, rows: int) -> np.ndarray:
   if missing:
     padding = np.zeros((missing, *array.shape[1:]), array.dtype)
     array = np.concatenate([array, padding])
+  # Each device gets consecutive examples, and all padding is at the end:
+  # `storage.on_host` restores the order by a reshape, and callers cut the rest
+  # off.
   return array.reshape(count, rows, *array.shape[1:])
 
 
@@ -151,6 +154,7 @@ class _Program:
   ):
     self._function, self._options = function, options
     self._compiler_options = compiler_options or {}
+    # Dictionaries cannot be hashed, but these are of plain values.
     self._key = (function, repr((options, self._compiler_options)))
     # A function that is equal to itself only is not found again: its programs
     # go with this object.
@@ -161,6 +165,7 @@ class _Program:
     leaves, structure = jax.tree.flatten(args)
     used = _devices()
     shapes = ((x.shape, x.dtype) for x in leaves)
+    # The structure has the static fields of a `Batch`, such as `num_classes`.
     key = (self._key, used, structure, *shapes)
     if key not in self._programs:
       start = time.perf_counter()
@@ -212,6 +217,8 @@ def trace(
     [3.0, 3.0]
   """
   start = time.perf_counter()
+  # pmap, which defines the axis, is not there yet while a sum over it is
+  # traced.
   axes = [(_AXIS, device_count())] if over_devices else None
   found = tracing.trace(function, *args, axis_env=axes)
   _Program.seconds += time.perf_counter() - start
@@ -261,6 +268,8 @@ def _processor() -> str:
   """Returns the properties of the processor that compiled code depends on."""
   try:
     with open("/proc/cpuinfo", encoding="utf-8") as file:
+      # x86 has a line "flags", ARM "Features". Each core has one: the first
+      # will do.
       flags = [x for x in file if x.startswith(("flags", "Features"))]
   except OSError:
     flags = []

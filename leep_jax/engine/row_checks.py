@@ -92,6 +92,7 @@ def looks_like(values: Any) -> Any:
     >>> row_checks.looks_like(rows).tolist()  # 1 + 2 + 4; a logit above 0.9
     [7, 4]
   """
+  # Methods and operators alone, which arrays of NumPy and JAX share.
   low, high = values.min(axis=1), values.max(axis=1)
   total = values.sum(axis=1)
   sums_to_1 = abs(total - 1) <= _ROUNDED_SUM

@@ -27,6 +27,7 @@ def host_part(dataset: data.Dataset) -> data.Dataset:
       f"hosts can share a Dataset, whose examples have numbers, but not a "
       f"{type(dataset).__name__}"
     )
+  # All hosts see all counts, so that all raise the same error or none.
   counts = np.concatenate(hosts.gather(np.asarray([len(dataset)])))
   if counts.min() != counts.max():
     raise validation.InputError(

@@ -36,6 +36,7 @@ def _distributions(probs):
   """Rows scaled to sum to 1 exactly: rounding of the input is not signal."""
   probs = probs.astype(jnp.float32)
   total = probs.sum(axis=1, keepdims=True)
+  # Rows of padding are all 0, and stay so.
   return probs / jnp.where(total > 0, total, 1)
 
 
@@ -76,6 +77,9 @@ def _counts_on_host(
       some = part[start : start + _HOST_ROWS]
       some.argmax(axis=1, out=found[start : start + _HOST_ROWS])
       off = np.abs(some @ ones - 1).max()
+      # Comparisons with NaN are false: written so, NaN is a fault, too. The
+      # tolerance is that of float32 and float64, as `host_chunks` has no
+      # others.
       if not (some.min() >= 0 and off <= DEFAULT_ROW_SUM_TOLERANCE):
         return None
     return found
@@ -90,6 +94,7 @@ def _counts_on_host(
           return None
         labelled.append(found)
   num_source = chunk.shape[1]
+  # With many groups, the number of cells may exceed int32.
   cells = rows.astype(np.int64) * num_source + np.concatenate(labelled)
   counts = np.bincount(cells, minlength=count * num_source)
   return counts.reshape(count, num_source).astype(np.float64)
@@ -129,6 +134,8 @@ def _first_argmax(values):
   """
   size = values.shape[1]
   best = values.max(axis=1, keepdims=True)
+  # float32 counts exactly up to 2^24 labels. A row of NaN equals nothing and
+  # gets the last label, which is in range; `probs_faults` refuses it.
   from_end = jnp.arange(size, 0, -1, dtype=jnp.float32)
   return size - jnp.where(values == best, from_end, 1).max(1).astype(jnp.int32)
 
@@ -196,6 +203,7 @@ def _log_likelihood(batch, conditional):
   wrong = (probs * (1 - table)).sum(axis=1)
   likelihood = right / (right + wrong)
   used = batch.weights > 0
+  # The likelihood of padding is 0 / 0.
   log = jnp.log(jnp.where(used, likelihood, 1))
   return _long_sum(log), parts / jnp.where(right > 0, right, 1)[:, None]
 
@@ -306,6 +314,7 @@ def feature_spread(batch: Batch) -> dict[str, jax.Array]:
     >>> sums["total"].tolist(), sums["square"].tolist()
     ([4.0, 6.0], [10.0, 20.0])
   """
+  # Weights are 0 or 1, so that this is right for the squares as well.
   features = batch.features * batch.weights[:, None]
   return {"total": features.sum(axis=0), "square": (features**2).sum(axis=0)}
 
@@ -442,6 +451,7 @@ def probs_faults(batch: Batch) -> dict[str, jax.Array]:
   tolerance = row_sum_tolerance(batch.probs.dtype.name)
   used = batch.weights > 0
   total = probs.sum(axis=1)
+  # NaN or infinity in an entry is in the sum of its row.
   finite = jnp.isfinite(total)
   off = used & finite & ~(jnp.abs(total - 1) <= tolerance)
   return {

@@ -371,6 +371,7 @@ class NewFolder:
       )
     try:
       self.path.parent.mkdir(parents=True, exist_ok=True)
+      # Beside the final folder: only within one file system is a rename atomic.
       self._partial = pathlib.Path(
         tempfile.mkdtemp(prefix=f".{self.path.name}-", dir=self.path.parent)
       )
@@ -387,6 +388,8 @@ class NewFolder:
       self._shapes[key] = (0, *rows.shape[1:])
       self._dtypes[key] = rows.dtype
       self._header(key)
+    # NumPy's buffer is written as it is: npy files are a header and these
+    # bytes.
     self._files[key].write(np.ascontiguousarray(rows).data)
     count, *width = self._shapes[key]
     self._shapes[key] = (count + len(rows), *width)
@@ -440,6 +443,7 @@ class NewFolder:
   def __exit__(self, *_):
     for file in self._files.values():
       file.close()
+    # `finish` has renamed it; there is something to delete only after an error.
     shutil.rmtree(self._partial, ignore_errors=True)
 
 

@@ -93,6 +93,8 @@ def _sum_here(functions, batches, arguments, centre, groups):
   # The result is the same on every device.
   parts = jax.tree.map(lambda x: x.addressable_data(0), finish(running))
   parts = jax.device_get(parts)
+  # The parts of a sum are added in float64, where their digits have room. The
+  # first axis is that of one device.
   return jax.tree.map(
     lambda *p: sum(np.asarray(x, np.float64)[0] for x in p), *parts
   )
@@ -134,6 +136,7 @@ class _Step:
       return None, _scan(self.functions, *group, *placed)
 
     first = batch.start % self.groups
+    # A scalar cannot be divided among groups or pieces; no statistic reads it.
     batch = dataclasses.replace(batch, start=None)
     if self.groups == 1:  # without the copies that a loop makes
       _, new = add(None, (jax.tree.map(lambda x: x[0], running), batch))
@@ -163,9 +166,12 @@ def _regroup(batch, first, groups):
   Its first example belongs to the group `first`.
   """
   examples = batch.labels.shape[0]
+  # Room for the largest `first`, G - 1: shapes cannot depend on its value.
   size = -(-(examples + groups - 1) // groups)
 
   def place(x):
+    # Padding has weight 0. Row by row in an array [m, G], example i is in
+    # column (first + i) modulo G, which is its group.
     padded = jnp.zeros((size * groups, *x.shape[1:]), x.dtype)
     padded = jax.lax.dynamic_update_slice_in_dim(padded, x, first, 0)
     return jnp.moveaxis(padded.reshape(size, groups, *x.shape[1:]), 1, 0)
@@ -186,6 +192,7 @@ def _add_up(functions, batch, arguments, centre):
     batch = dataclasses.replace(batch, probs=jnp.where(used, batch.probs, 0))
   if batch.features is not None:
     shift, scale = centre
+    # Shifting makes padding other than 0, so that it is always replaced.
     features = (batch.features.astype(jnp.float32) - shift[None]) / scale
     batch = dataclasses.replace(batch, features=jnp.where(used, features, 0))
   sums = tuple(
@@ -201,6 +208,8 @@ def _scan(functions, running, batch, arguments, centre):
   def add(running, piece):
     sums = _add_up(functions, piece, arguments, centre)
     total, lost = running
+    # What rounding loses is added up separately. Added to the total here, it
+    # would be lost again.
     new = jax.tree.map(jnp.add, total, sums)
     lost = jax.tree.map(_add_rounding, lost, total, sums, new)
     return (new, lost), None

@@ -29,6 +29,7 @@ def _conv(inputs, outputs, kernel, *, stride=1, padding=0, groups=1, rngs):
   )
 
 
+# The epsilon of the published networks; PyTorch's default is 1e-5.
 def _norm(channels, *, eps=1e-6, rngs):
   return nnx.LayerNorm(channels, epsilon=eps, rngs=rngs)
 
@@ -56,6 +57,8 @@ class Block(nnx.Module):
     self.gamma = nnx.Param(jnp.full(channels, 1e-6))
 
   def __call__(self, x: jax.Array) -> jax.Array:
+    # Channels are last, so that the norm and the MLP need no transposition.
+    # They act on every pixel, as 1x1 convolutions do.
     y = self.mlp(self.norm(self.conv_dw(x)))
     return x + y * self.gamma[None, None, None]
 
@@ -111,6 +114,8 @@ class ConvNeXt(nnx.Module):
     depths: tuple[int, int, int, int],
     num_classes: int,
     *,
+    # An option of its own: transformers' `layer_norm_eps` is that of the last
+    # norm alone, and the others have 1e-6 there too.
     head_norm_eps: float = 1e-6,
     rngs: nnx.Rngs,
   ):

@@ -169,6 +169,7 @@ _EXPANDED = {
 
 def _block(match):
   """The published name of a layer of a block in torchvision's files."""
+  # features.0 is the stem, and the stages follow.
   stage, block, rest = int(match[1]) - 1, match[2], match[3]
   layers_of = _EXPANDED if stage else _PLAIN
   # The gate has a number too, and layers of its own with names.

@@ -104,6 +104,7 @@ def _shifted(x, kernel, *, strides, padding):
       row : row + last[0] + 1 : strides[0],
       column : column + last[1] + 1 : strides[1],
     ]
+    # Its kernel is [side, side, 1, C]: each group has one input channel.
     weight = kernel[row, column, 0].astype(jnp.float32)
     total = total + part.astype(jnp.float32) * weight[None, None, None]
   return total.astype(x.dtype)

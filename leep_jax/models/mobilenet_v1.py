@@ -124,6 +124,7 @@ def _layer(match):
     return match[0]
   stage, block = _BLOCKS[number // 2]
   point = number % 2
+  # Of each pair, the depthwise convolution is first.
   layer = ("conv_dw", "conv_pw")[point]
   if match[2] == "normalization":
     layer = ("bn1", "bn2")[point]

@@ -81,6 +81,8 @@ class Preprocessing:
 
   def __post_init__(self) -> None:
     for name in ("mean", "std"):
+      # Tuples of floats have one text for equal values, which is part of the
+      # digest of cached outputs.
       values = np.ravel(getattr(self, name)).astype(float)
       object.__setattr__(self, name, tuple(values.tolist()))
     if (
@@ -102,6 +104,7 @@ class Preprocessing:
         "percent or pixels?"
       )
     object.__setattr__(self, "crop", float(self.crop))
+    # A list: a value from a file may not be hashable, as keys must be.
     if self.interpolation not in list(resize.INTERPOLATIONS):
       raise validation.unknown(
         "interpolation", str(self.interpolation), resize.INTERPOLATIONS
@@ -147,9 +150,11 @@ class Preprocessing:
     if self.image_size is not None:
       x = self._resize(x, self.image_size, is_uint8)
     if is_uint8:
+      # After resizing, which torchvision does to 8 bits too, before `ToTensor`.
       x = x.astype(jnp.float32) / 255
     channels = len(self.mean)
     if x.shape[3] != channels:
+      # Also after resizing, which then has one channel to do.
       x = jnp.repeat(x, channels, axis=3)
     mean, std = (
       jnp.asarray(v)[None, None, None] for v in (self.mean, self.std)
@@ -174,6 +179,7 @@ class Preprocessing:
 
   def _geometry(self, side, height, width):
     """Returns the new size, and the top left corner of the crop in it."""
+    # Rounded down as in timm; the longer side too, as in torchvision.
     short, shorter = math.floor(side / self.crop), min(height, width)
     size = (short, short)
     if not self.squash:
@@ -220,7 +226,9 @@ class Preprocessing:
       for height in (size[0], new_size[0]):
         picture = PIL.Image.fromarray(part)
         part = np.asarray(picture.resize((new_size[1], height), how))
+        # Pillow clips 8 bits, but not floats, which overshoot too.
         part = part.clip(0, 255)
+      # A copy: a slice would keep the whole resized image in memory.
       return part[top : top + side, left : left + side].copy()
 
     if image.shape[2] == 3 and not enlarged:

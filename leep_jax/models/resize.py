@@ -20,6 +20,7 @@ _BITS = 22
 
 
 def _box(x):
+  # Half open, as Pillow's: a pixel on the border of two counts for one.
   return (x > -0.5) & (x <= 0.5)
 
 
@@ -43,6 +44,7 @@ def _bicubic(x):
 
 
 def _lanczos(x):
+  # Half open, as Pillow's.
   return np.where((x >= -3) & (x < 3), np.sinc(x) * np.sinc(x / 3), 0)
 
 
@@ -103,6 +105,7 @@ def matrix(size: int, new_size: int, interpolation: str) -> np.ndarray:
     weights = kernel((pixel - centre + 0.5) * (1 / stretch))
     weights = np.where((pixel >= start) & (pixel < stop), weights, 0.0)
     weights /= weights.sum(axis=1, keepdims=True)
+  # All callers get the same cached array.
   weights.flags.writeable = False
   return weights
 
@@ -161,6 +164,7 @@ def _multiply(images, weights, axis, limit, rounded):
   # Half a unit is added first, so that the shift below rounds.
   total = jnp.asarray(1 << (_BITS - 1) if rounded else 0, dtype)
   for offset in range(max(last - first) + 1):
+    # Bands shorter than the longest are filled up with weights of 0.
     pixel = np.minimum(first + offset, size - 1)
     weight = np.take_along_axis(weights, pixel[:, None], axis=1)
     weight = np.where(first + offset <= last, weight[:, 0], 0)

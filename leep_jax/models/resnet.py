@@ -60,6 +60,8 @@ class Bottleneck(nnx.Module):
     outputs = self.expansion * width
     self.conv1 = layers.conv(inputs, width, 1, rngs=rngs)
     self.bn1 = layers.batch_norm(width, rngs=rngs)
+    # The 3x3 convolution strides, as in torchvision and timm ("v1.5"); in the
+    # paper, the first 1x1 one does.
     self.conv2 = layers.conv(width, width, 3, stride=stride, rngs=rngs)
     self.bn2 = layers.batch_norm(width, rngs=rngs)
     self.conv3 = layers.conv(width, outputs, 1, rngs=rngs)
@@ -133,6 +135,7 @@ class ResNet(nnx.Module):
 
   def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     x = nnx.relu(self.bn1(self.conv1(x)))
+    # Padded on both sides, as PyTorch pads, unlike SENet's.
     x = layers.max_pool(x, before=1, after=1)
     for name in ("layer1", "layer2", "layer3", "layer4"):
       x = _apply(getattr(self, name), x)

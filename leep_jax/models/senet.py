@@ -40,6 +40,8 @@ class SEBottleneck(nnx.Module):
     shortcut: int = 0,
   ):
     wide = 4 * width
+    # Half as many channels as `conv2` gives: the paper halves them to save
+    # computation.
     self.conv1 = layers.conv(inputs, 2 * width, 1, rngs=rngs)
     self.bn1 = layers.batch_norm(2 * width, rngs=rngs)
     self.conv2 = layers.conv(

@@ -46,6 +46,8 @@ class Attention(nnx.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     batch, tokens, width = x.shape
     heads = self.num_heads or width // _HEAD_WIDTH
+    # The outputs of `qkv` are all queries, then all keys, then all values, each
+    # head by head: the layout of timm's weights.
     shape = (batch, tokens, 3, heads, width // heads)
     q, k, v = jnp.moveaxis(self.qkv(x).reshape(shape), 2, 0)
     # This function divides by the square root of a head's width, as ViT does.
@@ -109,6 +111,7 @@ class VisionTransformer(nnx.Module):
         3, width, _PATCH, stride=_PATCH, padding=0, use_bias=True, rngs=rngs
       )
     )
+    # The patches, and the class token before them.
     tokens = (_IMAGE_SIZE // _PATCH) ** 2 + 1
     init = nnx.initializers.normal(0.02)
     self.cls_token = nnx.Param(jnp.zeros((1, 1, width)))
@@ -122,6 +125,7 @@ class VisionTransformer(nnx.Module):
   def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     x = self.patch_embed.proj(x)
     batch, rows, columns, width = x.shape
+    # Patches row by row, the order of the position embeddings.
     x = x.reshape(batch, rows * columns, width)
     # Cast, as the parameters may have another type than the images.
     token = jnp.broadcast_to(self.cls_token[...], (batch, 1, width))
@@ -129,6 +133,7 @@ class VisionTransformer(nnx.Module):
     x = x + self.pos_embed[...]
     for block in self.blocks:
       x = block(x)
+    # The norm acts on each token by itself: that of the class token will do.
     features = self.norm(x[:, 0])
     return self.head(features), features
 
@@ -204,6 +209,7 @@ ARCHITECTURES = {
   f"vit_{name}_16": Architecture(
     build=functools.partial(VisionTransformer, width),
     head="head.weight",
+    # timm's evaluation of Google's weights.
     preprocessing=imagenet(mean=(0.5,) * 3, std=(0.5,) * 3, crop=0.9),
     min_image_size=_IMAGE_SIZE,
     fixed_image_size=True,

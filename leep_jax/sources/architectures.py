@@ -45,6 +45,7 @@ def aliases() -> dict[str, str]:
   for arch, architecture in ARCHITECTURES.items():
     theirs |= dict.fromkeys(architecture.timm, arch)
   ours = {arch: arch for arch in ARCHITECTURES}
+  # Our own names come last, so that they win.
   return {key.lower(): arch for key, arch in (theirs | ours).items()}
 
 

@@ -177,6 +177,7 @@ def _of_flax(tensors):
         array = array.reshape(-1, array.shape[-1])
       else:
         array = array.reshape(array.shape[0], -1)
+    # Their biases are [H, D / H].
     elif layer in ("query", "key", "value") and array.ndim == 2:
       array = array.reshape(-1)
     order = matching.axes(parts, matching.TO_TORCH, array.ndim)

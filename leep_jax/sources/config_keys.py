@@ -148,6 +148,7 @@ TRANSFORMERS: Mapping[str, Family] = {
       "num_hidden_layers": (4,),  # another name of it
       "patch_size": (4,),
     },
+    # transformers has it in the last norm alone; the others have 1e-6.
     options={"layer_norm_eps": ("head_norm_eps", 1e-12)},
     sizes="depths hidden_sizes",
     irrelevant=_STAGES,
@@ -222,6 +223,7 @@ MODEL_ARGS_IRRELEVANT = _keys(
   }
 )
 _BATCH_NORM = {
+  # None: without the key, the default is that of the architecture.
   "bn_eps": ("norm_eps", None),
   "pad_type": ("tf_padding", None),
 }

@@ -103,6 +103,7 @@ def read(folder: pathlib.Path, *, model_type: str | None = None) -> Config:
         config = {**config, "model_type": model_type}
       found = _transformers(config, images, str(folder))
     # Values out of range are refused here, so that the error names the folder.
+    # A crop without a size is an error, but the architecture may give the size.
     preprocessing_lib.Preprocessing(**{"image_size": 1, **found.preprocessing})
     return found
   except validation.InputError as e:
@@ -272,11 +273,13 @@ def _timm(config: dict[str, Any], origin: str) -> Config:
   for part, where in ((top, ""), (stated, "pretrained_cfg in ")):
     _refuse(part, config_keys.TIMM_REFUSED)
     processors.note_unknown(part, known, f"{origin}: {where}config.json")
+    # Without `pretrained_cfg`, both are the same: unknown keys are noted once.
     if part == stated:
       break
   args = _stated(top.get("model_args", {}))
   options, sizes = _model_args(args, name)
   if name.startswith("tf_"):
+    # timm has these in its code, not in the file; `model_args` replace them.
     options = {"norm_eps": 1e-3, "tf_padding": True, **options}
   # At the top, timm writes the number of classes of the file; in
   # `pretrained_cfg`, that of the weights from which training started.

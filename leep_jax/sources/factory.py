@@ -73,6 +73,7 @@ def load(
     raise validation.InputError(
       f"{name} returned a {type(source).__name__}, not a leep_jax.Source"
     )
+  # A source has its network already, which these would change.
   if overrides.num_classes is not None or overrides.tf_padding is not None:
     raise validation.InputError(
       f"num_classes and tf_padding are for checkpoints, not for {name}"

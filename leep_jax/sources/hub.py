@@ -144,6 +144,8 @@ def fetch(name: str) -> pathlib.Path:
     from huggingface_hub import constants, errors
 
     try:
+      # One request for the commit and all checksums, so that all files are of
+      # one commit, even if the branch moves meanwhile.
       info = huggingface_hub.HfApi().model_info(
         repo,
         revision=revision,
@@ -238,10 +240,12 @@ def _cached(repo: str, revision: str) -> pathlib.Path | None:
   """Returns the folder of a revision whose weights are all in the cache."""
   import huggingface_hub
 
+  # Files of weights are fetched last: where they are, the configurations are.
   for file in (_MODEL, _INDEX):
     path = huggingface_hub.try_to_load_from_cache(repo, file, revision=revision)
     if isinstance(path, str):
       folder = pathlib.Path(path).parent
+      # A download may have been cut off between two shards.
       shards = _shards(folder / file) if file == _INDEX else ()
       if all((folder / shard).is_file() for shard in shards):
         return folder
@@ -269,6 +273,7 @@ def _download(name: str, commit: str, file: Any) -> pathlib.Path:
     )
   except Exception as e:  # of huggingface_hub, httpx, httpx2, xet or the disk
     raise _refusal(name, e, file=what) from e
+  # Only of files in LFS does the hub state a sha256.
   if file.lfs is not None:
     with path.open("rb") as opened:
       found = hashlib.file_digest(opened, "sha256").hexdigest()
@@ -284,6 +289,8 @@ def _download(name: str, commit: str, file: Any) -> pathlib.Path:
 
 def _discard(path: pathlib.Path) -> None:
   """Removes a file from the cache, and the files that it is a link to."""
+  # The cache has links to the files, whose names are their checksums: with the
+  # file left there, the next download would link to it again.
   while path.is_symlink():
     link, path = path, path.parent / path.readlink()
     link.unlink()
@@ -339,6 +346,8 @@ def _refusal(
 
   repo, revision = _parse(name)
   at, cache = constants.ENDPOINT, constants.HF_HUB_CACHE
+  # hf_hub_download raises it for whatever has kept it from downloading: the
+  # cause says more.
   if isinstance(error, errors.LocalEntryNotFoundError) and isinstance(
     error.__cause__, Exception
   ):

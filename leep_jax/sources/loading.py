@@ -106,6 +106,7 @@ def _fill(
 ) -> _Filled:
   """Builds the network that a checkpoint is of, and loads its weights."""
   architecture = architectures.ARCHITECTURES[arch]
+  # Only the names of parameters count here: any number of classes will do.
   tensors, others = matching.strip_prefix(
     tensors,
     architectures.shapes(arch, 1),
@@ -166,6 +167,7 @@ def _preprocessing(
   architecture = architectures.ARCHITECTURES[arch]
   usual = architecture.preprocessing
   stated = dict(config.preprocessing)
+  # A bundled source has its card in its own file.
   if "leep_jax" in metadata:
     stated = _card(metadata["leep_jax"], file)
   found = dataclasses.replace(usual, **stated | overrides.preprocessing())

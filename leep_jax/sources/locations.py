@@ -85,6 +85,7 @@ def at_path(name: str) -> Location | None:
   # In hf://OWNER/NAME@REVISION, a revision comes after the @.
   if not path or "/" in arch or ":" in arch:
     return None
+  # A file of the user's goes before a repository of that name.
   if not os.path.exists(os.path.expanduser(path)):
     path = hub.spelled(path) or path
   return Location(architectures.aliases().get(arch.lower(), arch), path)
@@ -101,6 +102,7 @@ def on_hub(name: str) -> Location | None:
     >>> locations.on_hub("google/vit-base-patch16-224").path
     'hf://google/vit-base-patch16-224'
   """
+  # OWNER/NAME may be a path, too.
   repository = "" if os.path.exists(name) else hub.spelled(name)
   if not repository:
     return None

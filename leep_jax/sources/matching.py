@@ -109,8 +109,10 @@ def rename(
     pieces.setdefault(name, {})[piece] = original
   renamed = {}
   for name, parts in pieces.items():
+    # As text, which is in order for up to ten pieces.
     originals = [parts[piece] for piece in sorted(parts)]
     arrays = [np.asarray(tensors[original]) for original in originals]
+    # Pieces that do not fit are left apart: `load_into` then refuses the shape.
     if len(arrays) > 1 and len({a.shape[1:] for a in arrays}) == 1:
       arrays = [np.concatenate(arrays)]
     renamed[name] = (" + ".join(originals), arrays[0])
@@ -289,6 +291,7 @@ def load_into(
     name = published_name(path)
     if headless and name.rpartition(".")[0] == layer:
       found.pop(name, None)
+      # Nothing reads the logits of a head that is missing.
       values[path] = np.zeros(variable.shape, np.float32)
     elif name not in found:
       missing.append(name)
@@ -312,6 +315,7 @@ def load_into(
       + _mismatches(missing, left_over, wrong)
     )
   for path, variable in flat.items():
+    # Files may have half precision, as the bundled ones: here it is widened.
     variable.set_value(np.asarray(values[path], variable.dtype))
   nnx.update(model, state)
   return not headless
@@ -335,6 +339,7 @@ def _fitted(value, path, shape):
   if _without_ones(value.shape) == _without_ones(expected):
     # Publishers differ in axes of length 1, such as [C, 1, 1] for [C].
     value = value.reshape(expected)
+  # NumPy gives bfloat16 the kind "V".
   if value.dtype.kind != "f" and value.dtype.name != "bfloat16":
     return (
       value,

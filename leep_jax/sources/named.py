@@ -260,6 +260,7 @@ def entries() -> tuple[Entry, ...]:
         name=name,
         architecture=card["architecture"],
         origin="bundled",
+        # What the card says of the data begins with their name.
         data=card["data"].partition(",")[0],
         licence=card["licence"],
         image_size=card["image_size"],

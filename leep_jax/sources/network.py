@@ -59,6 +59,8 @@ def from_nnx(
     >>> logits.shape, features.shape
     ((4, 5), (4, 12))
   """
+  # The caller's module stays in its mode, which is part of the definition that
+  # `nnx.split` returns.
   model = nnx.clone(model)
   model.eval()
   graph, state = nnx.split(model)
@@ -72,6 +74,7 @@ def from_nnx(
   def apply(state, images):
     return nnx.merge(graph, state)(images)
 
+  # `output_checks` need not test whether this function is in training mode.
   apply.in_evaluation = True  # type: ignore[attr-defined]
   return source_lib.Source(
     name=name,
@@ -132,10 +135,13 @@ class _Body:
     synchronise: Callable[[nnx.Module], None] | None = None,
   ) -> tuple[jax.Array, Any]:
     """Returns features `[B, D]` and the updated `rest`."""
+    # The cast is inside what is differentiated: in bfloat16 too, gradients and
+    # updates are those of float32 parameters.
     low = jax.tree.map(lambda x: x.astype(images.dtype), params)
     rest = jax.tree.map(jnp.asarray, rest)  # BatchNorm sets parts of it
     module = nnx.merge(self.graph, low, rest, copy=True)
     if train:
+      # Networks such as ViT have no layer with this attribute.
       module.set_attributes(use_running_average=False, raise_if_not_found=False)
     set_dtype(module, images.dtype.name)
     if synchronise is not None:

@@ -126,6 +126,8 @@ def read(
   elif options["do_center_crop"]:
     fields["image_size"] = _crop_size(options)
   side, asked = fields.get("image_size"), model.get("image_size")
+  # The defaults of a class may not be the size that the network was trained
+  # with.
   if not stated.keys() & {"size", "crop_size"} and isinstance(asked, int):
     if side not in (None, asked):
       validation.note(
@@ -142,6 +144,7 @@ def _class_name(stated, model):
   """Returns the class that `AutoImageProcessor` uses, or None if unknown."""
   name = stated.get("image_processor_type")
   if name is None:
+    # The older name of the same key.
     name = stated.get("feature_extractor_type")
   if name is None:
     name = model.get("image_processor_type")
@@ -151,6 +154,7 @@ def _class_name(stated, model):
       name = "ConvNextImageProcessor"
     return name
   base = str(name).replace("FeatureExtractor", "ImageProcessor")
+  # These suffixes name an implementation of the same class.
   base = base.removesuffix("Fast").removesuffix("Pil")
   if base not in _CLASSES:
     raise validation.InputError(
@@ -327,6 +331,7 @@ def _geometry(options, *, convnext):
   )
   edge = square("size", height, height if width is None else width)
   cropped = _crop_size(options) if options["do_center_crop"] else None
+  # This class has a geometry of its own, with `crop_pct` in place of a crop.
   if convnext:
     return _convnext(options, edge, width is None, cropped)
   if cropped is None:
@@ -374,6 +379,7 @@ def _convnext(options, edge, by_shorter_side, cropped):
 def _fraction(size, edge):
   """Returns the crop fraction for which `floor(size / fraction)` is `edge`."""
   fraction = size / edge
+  # Rounding of the quotient may lose a pixel.
   if math.floor(size / fraction) < edge:
     fraction = math.nextafter(fraction, 0)
   return fraction

@@ -127,6 +127,7 @@ class Source:
       raise validation.InputError(
         f"images have shape {shape}, not [B, H, W, 1 or {channels}]{hint}"
       )
+    # Images that are resized may have any size before.
     side = self.preprocessing.image_size or min(shape[1:3])
     if side < self.min_image_size:
       raise validation.InputError(

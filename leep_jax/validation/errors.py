@@ -23,10 +23,11 @@ def one_line(text: str) -> str:
     >>> validation.one_line("no file at a\nb")
     'no file at a\\nb'
   """
+  # Names of files may have line breaks and codes that move the cursor.
   text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
   if len(text) <= LONGEST:
     return text
-  # The start says what is wrong, the end what to do.
+  # The start says what is wrong, the end what to do. 5 less, for the dots.
   return f"{text[: LONGEST // 2]} ... {text[5 - LONGEST // 2 :]}"
 
 

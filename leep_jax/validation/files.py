@@ -60,6 +60,7 @@ def read_npz(
     with arrays:
       names = list(arrays.files)
       names = names if choose is None else list(choose(names))
+      # Arrays are read from the file only here: others may be large.
       return {name: _array(arrays, path, name) for name in names}
 
 

@@ -45,6 +45,7 @@ def class_labels(
         f"labels hold NaN, not an integer, in {missing:,} of {len(array):,} "
         "examples: are they missing? Leave those examples out"
       )
+    # Infinity equals its floor.
     odd = array[(array != np.floor(array)) | np.isinf(array)]
     if odd.size:
       raise errors.DataError(
