@@ -28,8 +28,10 @@ class LostHost(RuntimeError):
 
   Example:
     >>> from leep_jax.engine import hosts
-    >>> issubclass(hosts.LostHost, RuntimeError)
-    True
+    >>> raise hosts.LostHost("what 4 hosts do together failed")
+    Traceback (most recent call last):
+    ...
+    leep_jax.engine.hosts.LostHost: what 4 hosts do together failed
   """
 
 

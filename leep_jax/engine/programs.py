@@ -71,8 +71,9 @@ def device_count() -> int:
 
   Example:
     >>> from leep_jax.engine import programs
-    >>> programs.device_count() >= 1
-    True
+    >>> with programs.limit(1):
+    ...   programs.device_count()
+    1
   """
   return len(_devices())
 
@@ -229,8 +230,14 @@ def compile_seconds() -> float:
   """Returns the seconds that compilation has taken in this process so far.
 
   Example:
+    >>> import numpy as np
     >>> from leep_jax.engine import programs
-    >>> programs.compile_seconds() >= 0
+    >>> before = programs.compile_seconds()
+    >>> cube = programs.parallel(lambda x: x**3 + 1)
+    >>> with programs.limit(1):
+    ...   cube(np.full((1, 2), 2.0, np.float32)).tolist()
+    [[9.0, 9.0]]
+    >>> programs.compile_seconds() > before
     True
   """
   return _Program.seconds
@@ -280,8 +287,16 @@ def forget_programs() -> None:
   """Frees compiled programs; a function that is called again compiles again.
 
   Example:
+    >>> import numpy as np
     >>> from leep_jax.engine import programs
+    >>> double = programs.parallel(lambda x: 2 * x)
+    >>> with programs.limit(1):
+    ...   _ = double(np.ones((1, 2), np.float32))
+    >>> len(double.programs())
+    1
     >>> programs.forget_programs()
+    >>> len(double.programs())
+    0
   """
   _programs.clear()
   jax.clear_caches()

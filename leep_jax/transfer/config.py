@@ -175,6 +175,10 @@ def bounded(name: str, value: float, *, top: float = math.inf) -> None:
   Example:
     >>> from leep_jax.transfer import config
     >>> config.bounded("momentum", 0.9, top=1)
+    >>> config.bounded("momentum", 1.5, top=1)
+    Traceback (most recent call last):
+    ...
+    leep_jax.validation.errors.InputError: momentum is 1.5, but must be at ...
   """
   if not (isinstance(value, (int, float)) and 0 <= value < top):
     raise validation.InputError(
@@ -215,6 +219,10 @@ def check_scratch(config: NetworkConfig) -> None:
     >>> from leep_jax import transfer
     >>> from leep_jax.transfer import config
     >>> config.check_scratch(transfer.NetworkConfig())
+    >>> config.check_scratch(transfer.NetworkConfig(body_learning_rate=0))
+    Traceback (most recent call last):
+    ...
+    leep_jax.validation.errors.InputError: body_learning_rate is 0, which ...
   """
   if config.frozen:
     raise validation.InputError(

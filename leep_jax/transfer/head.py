@@ -159,9 +159,12 @@ def check_outputs(*sets: Outputs) -> None:
     >>> import leep_jax
     >>> from leep_jax.transfer import head
     >>> outputs = leep_jax.Outputs.from_arrays(
-    ...   features=[[0.0], [1.0]], labels=[0, 1]
+    ...   probs=[[0.5, 0.5]] * 2, labels=[0, 1], name="mine"
     ... )
     >>> head.check_outputs(outputs)
+    Traceback (most recent call last):
+    ...
+    leep_jax.validation.errors.InputError: mine has no features of labelled ...
   """
   for outputs in sets:
     if not outputs.has("features") or not outputs.has("labels"):

@@ -82,10 +82,13 @@ def check(target: Target, methods: Sequence[str], recipe: Recipe) -> None:
   Example:
     >>> from leep_jax import data, tasks
     >>> from leep_jax.transfer import trials
-    >>> train, test = data.load_pair("digits", limit=60, test_limit=60)
+    >>> train, test = data.load_pair("digits", limit=20, test_limit=60)
     >>> task = tasks.all_examples(train.labels(), test.labels())
     >>> target = trials.Target(train, test, [task])
     >>> trials.check(target, ["probe"], trials.Recipe())
+    Traceback (most recent call last):
+    ...
+    leep_jax.validation.errors.InputError: task all: example 11 is of ...
   """
   if not methods:
     return
