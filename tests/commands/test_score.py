@@ -534,3 +534,32 @@ def test_a_reader_that_leaves_early_loses_no_rows(predictions):
     process.wait()
     assert "Traceback" not in process.stderr.read()
   assert len((predictions / "rows.jsonl").read_text().splitlines()) == 1
+
+
+COUNTED = """
+import sys
+from jax import monitoring
+from leep_jax import score
+
+events = []
+monitoring.register_event_listener(lambda name, **_: events.append(name))
+status = score.main(["score", *sys.argv[1:]])
+print(sum(e.endswith("cache_misses") for e in events), "compiled")
+sys.exit(status)
+"""
+
+
+@pytest.mark.exhaustive
+def test_a_command_that_runs_again_compiles_nothing(tmp_path, monkeypatch):
+  monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")  # that of the tests
+  monkeypatch.delenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
+  monkeypatch.setenv("LEEP_JAX_CACHE", str(tmp_path))
+  flags = "--limit=50", "--model=fashion_mnist_resnet8"
+  found = []
+  for _ in range(2):
+    process = running.start("-c", COUNTED, *flags)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    found.append(out.splitlines()[-1])
+  assert found[0] != "0 compiled"
+  assert found[1] == "0 compiled"
