@@ -14,26 +14,26 @@ SCORES = scores_lib.SCORES
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-  """A row of SCORES with one kind of truth, `labels` or `targets`."""
+  """A row of SCORES with one kind of target, `labels` or `targets`."""
 
   name: str
-  truth: str = "labels"
+  kind: str = "labels"
 
   def __str__(self):
-    return self.name + " of targets" * (self.truth == "targets")
+    return self.name + " of targets" * (self.kind == "targets")
 
-  def __call__(self, values, truth, **options):
+  def __call__(self, values, y_true, **options):
     """The score, or None where it is undefined."""
     row = SCORES[self.name]
     try:
-      if self.truth == row.target_kinds[0]:
-        return row.function(values, truth, **options)
-      return row.function(values, None, **{self.truth: truth}, **options)
+      if self.kind == row.target_kinds[0]:
+        return row.function(values, y_true, **options)
+      return row.function(values, None, **{self.kind: y_true}, **options)
     except validation.UndefinedScore:
       return None
 
-  def oracle(self, values, truth):
-    return oracles.ORACLES[self.name](values, **{self.truth: truth})
+  def oracle(self, values, y_true):
+    return oracles.ORACLES[self.name](values, **{self.kind: y_true})
 
   def example(self, rng, n=300, width=7, classes=5):
     """Inputs with something to find, and labels or targets."""
@@ -49,8 +49,8 @@ class Case:
     targets = values @ rng.normal(size=(width, 2)) + rng.normal(size=(n, 2))
     if SCORES[self.name].needs in ("probs", "outputs"):
       values = oracles.softmax(values)
-    truth = labels if self.truth == "labels" else targets
-    return values.astype(np.float32), truth
+    y_true = labels if self.kind == "labels" else targets
+    return values.astype(np.float32), y_true
 
   def near(self, expected, times=1):
     """What differs from a value by rounding only; None is itself."""
@@ -81,5 +81,5 @@ def each(cases, *, slow=("n_leep",)):
 
 every_score = each(CASES)
 every_score_and_n_leep = each(CASES, slow=())
-every_score_of_labels = each([c for c in CASES if c.truth == "labels"])
-every_score_of_targets = each([c for c in CASES if c.truth == "targets"])
+every_score_of_labels = each([c for c in CASES if c.kind == "labels"])
+every_score_of_targets = each([c for c in CASES if c.kind == "targets"])

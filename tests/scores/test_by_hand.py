@@ -41,8 +41,8 @@ def test_nce_by_hand():
 
 
 def test_eep_accuracy_by_hand():
-  # As in the LEEP example all three probabilities of the truth but the third
-  # exceed 1/2: 2 of 3.
+  # As in the LEEP example all three probabilities of the true label but the
+  # third exceed 1/2: 2 of 3.
   probs = [[0.8, 0.2], [0.6, 0.4], [0.3, 0.7]]
   assert leep_jax.eep_accuracy(probs, [0, 0, 1]) == pytest.approx(2 / 3)
 

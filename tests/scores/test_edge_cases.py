@@ -11,15 +11,15 @@ from leep_jax import scores as scores_lib
 @cases.every_score
 def test_one_example_has_an_answer(score, rng, device_count):
   values, _ = score.example(rng, n=1)
-  truth = np.array([3]) if score.truth == "labels" else np.array([[3.0, 4.0]])
-  assert score(values, truth) == score.near(score.oracle(values, truth))
+  y_true = np.array([3]) if score.kind == "labels" else np.array([[3.0, 4.0]])
+  assert score(values, y_true) == score.near(score.oracle(values, y_true))
 
 
 @cases.every_score
 def test_identical_rows_have_an_answer(score, rng, device_count):
-  values, truth = score.example(rng)
+  values, y_true = score.example(rng)
   same = np.repeat(values[:1], len(values), axis=0)
-  assert score(same, truth) == score.near(score.oracle(same, truth))
+  assert score(same, y_true) == score.near(score.oracle(same, y_true))
 
 
 def test_identical_rows_tell_nothing(rng):
@@ -42,15 +42,15 @@ def test_identical_rows_tell_nothing(rng):
 @pytest.mark.parametrize("name", ["h_score", "gbc", "lin_mse"])
 def test_redundant_features_are_ignored(bad, name, rng, device_count):
   score = cases.Case(name, scores_lib.SCORES[name].target_kinds[0])
-  features, truth = score.example(rng)
+  features, y_true = score.example(rng)
   extra = {
-    "constant": np.full((len(truth), 1), 0.1),
+    "constant": np.full((len(y_true), 1), 0.1),
     "copy": features[:, :1],
     "sum": features.sum(1, keepdims=True),
-    "large constant": np.full((len(truth), 1), 1e6),
+    "large constant": np.full((len(y_true), 1), 1e6),
   }[bad]
   wide = np.concatenate([features, extra], axis=1).astype(np.float32)
-  expected = score.oracle(wide, truth)
+  expected = score.oracle(wide, y_true)
   if "constant" in bad or name == "h_score":
-    expected = score(features, truth)
-  assert score(wide, truth) == pytest.approx(expected, rel=1e-4)
+    expected = score(features, y_true)
+  assert score(wide, y_true) == pytest.approx(expected, rel=1e-4)

@@ -112,9 +112,9 @@ def brute_force(name, outputs, groups):
 
 
 EXACT = [
-  (name, truth, n, width)
+  (name, y_true, n, width)
   for name, row in SCORES.items()
-  for truth in row.target_kinds
+  for y_true in row.target_kinds
   # Fewer features than examples, also in unequal groups, about as many, more.
   for n, width in [(60, 7), (63, 7), (25, 20), (20, 20), (18, 20)]
   if name not in ("leep", "eep_accuracy", "n_leep")
@@ -125,7 +125,7 @@ EXACT = [
 
 
 @pytest.mark.parametrize(
-  ("name", "truth", "n", "width"),
+  ("name", "y_true", "n", "width"),
   [
     case
     if case[2] in (60, 18)
@@ -134,10 +134,10 @@ EXACT = [
   ],
 )
 def test_deleted_values_are_those_of_the_other_examples(
-  name, truth, n, width, rng
+  name, y_true, n, width, rng
 ):
   features, labels = example(rng, n, width)
-  outputs = both_outputs(features, labels, rng)[truth == "targets"]
+  outputs = both_outputs(features, labels, rng)[y_true == "targets"]
   result = estimate(name, outputs, groups=6)
   assert result.sizes.sum() == n
   # As many examples as features nearly fit a class, which magnifies rounding.
@@ -266,9 +266,9 @@ def on_devices(outputs, size):
   )
   images = np.concatenate([outputs.features, outputs.probs], axis=1)
   regression = outputs.targets is not None
-  truth = outputs.targets if regression else outputs.labels
+  y_true = outputs.targets if regression else outputs.labels
   batches = (
-    (images[i : i + size, None, None].astype(np.float32), truth[i : i + size])
+    (images[i : i + size, None, None].astype(np.float32), y_true[i : i + size])
     for i in range(0, len(outputs), size)
   )
   return leep_jax.compute_outputs(
@@ -322,8 +322,8 @@ def draw(rng, n):
 
 
 @pytest.mark.parametrize("name", ["leep", "nce"])
-def test_intervals_cover_the_truth(name, rng, one_device):
-  truth = oracles.ORACLES[name](*draw(rng, 500_000))
+def test_intervals_cover_the_true_value(name, rng, one_device):
+  y_true = oracles.ORACLES[name](*draw(rng, 500_000))
   results = []
   for _ in range(200):
     probs, labels = draw(rng, 400)
@@ -333,7 +333,7 @@ def test_intervals_cover_the_truth(name, rng, one_device):
   error = np.sqrt(np.mean([result.standard_error**2 for result in results]))
   assert error == pytest.approx(spread, rel=0.15)
   intervals = [result.interval() for result in results]
-  covered = np.mean([low <= truth <= high for low, high in intervals])
+  covered = np.mean([low <= y_true <= high for low, high in intervals])
   assert 0.91 <= covered <= 0.99
 
 

@@ -82,12 +82,12 @@ LAWS = {
 TESTED = set()
 
 
-def with_law(law, *truths):
+def with_law(law, *kinds):
   """Runs a test for all rows that state a law."""
   TESTED.add(law)
-  truths = truths or ("labels", "targets")
+  kinds = kinds or ("labels", "targets")
   return cases.each(
-    [c for c in cases.CASES if law in LAWS[c.name] and c.truth in truths]
+    [c for c in cases.CASES if law in LAWS[c.name] and c.kind in kinds]
   )
 
 
@@ -101,11 +101,11 @@ def test_every_score_states_its_laws():
   "dtype", [np.float32, *marks.exhaustive(np.float16, jnp.bfloat16)]
 )
 def test_order_of_examples_does_not_matter(score, dtype, rng, device_count):
-  values, truth = score.example(rng)
+  values, y_true = score.example(rng)
   values = values.astype(dtype)
-  order = rng.permutation(len(truth))
-  expected = score(values, truth)
-  assert score(values[order], truth[order]) == score.near(expected)
+  order = rng.permutation(len(y_true))
+  expected = score(values, y_true)
+  assert score(values[order], y_true[order]) == score.near(expected)
 
 
 @cases.every_score_of_labels
@@ -140,12 +140,12 @@ def test_one_target_needs_no_column(score, rng):
 
 @cases.every_score_and_n_leep
 def test_devices_change_nothing_but_rounding(score, rng):
-  values, truth = score.example(rng, n=301)
-  expected = score(values, truth)
+  values, y_true = score.example(rng, n=301)
+  expected = score(values, y_true)
   for count in (1, 3, 8):
     with programs.limit(count):
-      assert score(values, truth) == score.near(expected)
-      assert score(values, truth) == score(values, truth)
+      assert score(values, y_true) == score.near(expected)
+      assert score(values, y_true) == score(values, y_true)
 
 
 @cases.every_score
@@ -153,8 +153,8 @@ def test_devices_change_nothing_but_rounding(score, rng):
 def test_batches_change_nothing_but_rounding(
   score, n, rng, device_count, monkeypatch
 ):
-  values, truth = score.example(rng, n=n)
-  expected = score(values, truth)
+  values, y_true = score.example(rng, n=n)
+  expected = score(values, y_true)
   monkeypatch.setattr(storage, "_CHUNK_BYTES", 1)  # 64 examples a device
   # NumPy counts arrays on the host; this is about what devices do.
   monkeypatch.setattr(statistics.dummy_label_counts, "on_host", None)
@@ -167,17 +167,17 @@ def test_batches_change_nothing_but_rounding(
     return original(functions, data, *rest, **options)
 
   monkeypatch.setattr(sums_lib, "sum_batches", spy)
-  assert score(values, truth) == score.near(expected)
+  assert score(values, y_true) == score.near(expected)
   assert batches[0] == -(-n // (64 * device_count))
 
 
 @cases.every_score
 @pytest.mark.parametrize("size", [*marks.exhaustive(64), 100])
 def test_outputs_on_devices_give_the_same(score, size, rng, device_count):
-  values, truth = score.example(rng)
+  values, y_true = score.example(rng)
   pairs = [
-    (values[i : i + size, None, None], truth[i : i + size])
-    for i in range(0, len(truth), size)
+    (values[i : i + size, None, None], y_true[i : i + size])
+    for i in range(0, len(y_true), size)
   ]
 
   # The "images" are the outputs themselves, as one pixel of 7 channels.
@@ -188,11 +188,11 @@ def test_outputs_on_devices_give_the_same(score, size, rng, device_count):
   preprocessing = leep_jax.Preprocessing(mean=(0.0,) * 7, std=(1.0,) * 7)
   source = leep_jax.Source("given", apply, (), preprocessing)
   outputs = leep_jax.compute_outputs(
-    source, pairs, keep="device", regression=score.truth == "targets"
+    source, pairs, keep="device", regression=score.kind == "targets"
   )
   value = jackknife.value(scores_lib.SCORES[score.name].parts(outputs))
   # A softmax of logarithms rounds once more.
-  assert value == score.near(score(values, truth), times=2)
+  assert value == score.near(score(values, y_true), times=2)
 
 
 @with_law("at most 0")
@@ -226,10 +226,10 @@ def test_between_minus_1_and_1(score, rng):
 
 @with_law("permute source")
 def test_names_of_source_labels_do_not_matter(score, rng, device_count):
-  values, truth = score.example(rng)
+  values, y_true = score.example(rng)
   order = rng.permutation(values.shape[1])
-  expected = score(values, truth)
-  assert score(values[:, order], truth) == score.near(expected)
+  expected = score(values, y_true)
+  assert score(values[:, order], y_true) == score.near(expected)
 
 
 @with_law("0 for one class", "labels")
@@ -241,9 +241,9 @@ def test_one_class_gives_0(score, rng, device_count):
 
 @with_law("duplicate")
 def test_duplicated_data_change_nothing(score, rng, device_count):
-  values, truth = score.example(rng)
-  twice = score(np.concatenate([values] * 2), np.concatenate([truth] * 2))
-  assert twice == score.near(score(values, truth))
+  values, y_true = score.example(rng)
+  twice = score(np.concatenate([values] * 2), np.concatenate([y_true] * 2))
+  assert twice == score.near(score(values, y_true))
 
 
 @with_law("affine")
@@ -267,34 +267,34 @@ def test_least_squares_do_not_depend_on_units(score, rng, device_count):
 
 @with_law("rotate")
 def test_rotations_of_features_change_nothing(score, rng, device_count):
-  features, truth = score.example(rng)
+  features, y_true = score.example(rng)
   rotation = np.linalg.qr(rng.normal(size=(7, 7)))[0]
-  expected = score(features, truth)
-  assert score(features @ rotation, truth) == pytest.approx(expected, rel=1e-5)
+  expected = score(features, y_true)
+  assert score(features @ rotation, y_true) == pytest.approx(expected, rel=1e-5)
 
 
 @with_law("unit")
 def test_unit_of_features_does_not_matter(score, rng, device_count):
-  features, truth = score.example(rng)
-  expected = score(features, truth)
+  features, y_true = score.example(rng)
+  expected = score(features, y_true)
   for unit in (1e-3, 1e3):
-    assert score(features * unit, truth) == pytest.approx(expected, rel=1e-5)
+    assert score(features * unit, y_true) == pytest.approx(expected, rel=1e-5)
 
 
 @with_law("move")
 def test_offset_of_features_does_not_matter(score, rng, device_count):
-  features, truth = score.example(rng)
-  expected = score(features, truth)
+  features, y_true = score.example(rng)
+  expected = score(features, y_true)
   moved = features + np.arange(7.0)
-  assert score(moved, truth) == pytest.approx(expected, rel=1e-5)
+  assert score(moved, y_true) == pytest.approx(expected, rel=1e-5)
 
 
 @with_law("move each example")
 def test_offset_of_an_example_does_not_matter(score, rng, device_count):
-  features, truth = score.example(rng)
-  expected = score(features, truth)
-  moved = features + rng.normal(size=(len(truth), 1))
-  assert score(moved, truth) == pytest.approx(expected, rel=1e-5)
+  features, y_true = score.example(rng)
+  expected = score(features, y_true)
+  moved = features + rng.normal(size=(len(y_true), 1))
+  assert score(moved, y_true) == pytest.approx(expected, rel=1e-5)
 
 
 @with_law("0 to Y - 1")

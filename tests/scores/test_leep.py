@@ -131,7 +131,7 @@ def test_task_hardness(rng):
 
 def test_eep_predicts_new_examples(rng, device_count):
   probs, labels = cases.example("leep", rng)
-  other, truth = probs[200:], labels[200:]
+  other, y_true = probs[200:], labels[200:]
   eep = leep_jax.EEP.fit(probs[:200], labels[:200])
   predicted = eep.predict_proba(other)
   table = oracles.joint(probs[:200], labels[:200], 5)
@@ -140,7 +140,7 @@ def test_eep_predicts_new_examples(rng, device_count):
   )
   assert predicted.shape == (100, 5)
   np.testing.assert_array_equal(eep.predict(other), predicted.argmax(1))
-  assert np.mean(eep.predict(other) == truth) > 0.4
+  assert np.mean(eep.predict(other) == y_true) > 0.4
 
 
 def test_leep_is_the_likelihood_of_the_eep(rng, device_count):

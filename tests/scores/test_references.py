@@ -12,16 +12,16 @@ import leep_jax
 @cases.every_score_and_n_leep
 @pytest.mark.parametrize("n", [2, *marks.exhaustive(17), 300])
 def test_equals_float64_oracle(score, n, rng, device_count):
-  values, truth = score.example(rng, n=n)
-  assert score(values, truth) == score.near(score.oracle(values, truth))
+  values, y_true = score.example(rng, n=n)
+  assert score(values, y_true) == score.near(score.oracle(values, y_true))
 
 
 @cases.every_score
 def test_more_features_than_examples(score, rng):
-  values, truth = score.example(rng, n=30, width=64)
+  values, y_true = score.example(rng, n=30, width=64)
   # Where features explain all, a little of what is left is rounding.
-  assert score(values, truth) == pytest.approx(
-    score.oracle(values, truth), abs=1e-5, rel=1e-5
+  assert score(values, y_true) == pytest.approx(
+    score.oracle(values, y_true), abs=1e-5, rel=1e-5
   )
 
 
@@ -35,12 +35,12 @@ def test_features_too_large_for_float32():
 def test_other_dtypes_lose_only_what_they_round(
   score, dtype, rng, device_count
 ):
-  values, truth = score.example(rng)
+  values, y_true = score.example(rng)
   rounded = values.astype(dtype)
   if score.name == "eep_accuracy":
-    expected = score.oracle(rounded.astype(np.float32), truth)
-    expected = pytest.approx(expected, abs=1 / len(truth))  # of ties
+    expected = score.oracle(rounded.astype(np.float32), y_true)
+    expected = pytest.approx(expected, abs=1 / len(y_true))  # of ties
   else:
-    expected = score.near(score.oracle(rounded.astype(np.float64), truth))
-  assert score(rounded, truth) == expected
-  assert score(jnp.asarray(rounded), truth) == expected
+    expected = score.near(score.oracle(rounded.astype(np.float64), y_true))
+  assert score(rounded, y_true) == expected
+  assert score(jnp.asarray(rounded), y_true) == expected

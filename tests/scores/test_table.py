@@ -25,30 +25,30 @@ def test_unknown_score():
     leep_jax.compute_scores(outputs, names=["lep"])
 
 
-def looks_of(monkeypatch):
-  """A list to which each look at outputs adds what it sums."""
-  looks = []
+def passes_of(monkeypatch):
+  """A list to which each pass over outputs adds what it sums."""
+  passes = []
   original = sums_lib.sum_batches
   monkeypatch.setattr(
     sums_lib,
     "sum_batches",
     lambda functions, *rest, **options: (
-      looks.append([f.__name__ for f in functions])
+      passes.append([f.__name__ for f in functions])
       or original(functions, *rest, **options)
     ),
   )
-  return looks
+  return passes
 
 
-def test_compute_scores_shares_looks(rng, monkeypatch):
+def test_compute_scores_shares_passes(rng, monkeypatch):
   probs, labels = cases.example("leep", rng)
   outputs = leep_jax.Outputs.from_arrays(
     probs=probs, features=probs, labels=labels
   )
-  looks = looks_of(monkeypatch)
+  passes = passes_of(monkeypatch)
   values = leep_jax.compute_scores(outputs)
-  # Steps of fitting a mixture are one look each.
-  assert [names for names, _ in itertools.groupby(looks)] == [
+  # Steps of fitting a mixture are one pass each.
+  assert [names for names, _ in itertools.groupby(passes)] == [
     ["joint"],  # hard labels are counted by NumPy, which checks rows too
     ["features_faults", "moments"],
     ["log_likelihood"],
@@ -67,14 +67,14 @@ def test_compute_scores_shares_looks(rng, monkeypatch):
       assert value == cases.Case(name)(probs, labels)
 
 
-def test_scores_of_targets_share_looks(rng, monkeypatch):
+def test_scores_of_targets_share_passes(rng, monkeypatch):
   probs, targets = cases.Case("lab_mse", "targets").example(rng)
   outputs = leep_jax.Outputs.from_arrays(
     probs=probs, features=probs, targets=targets
   )
-  looks = looks_of(monkeypatch)
+  passes = passes_of(monkeypatch)
   values = leep_jax.compute_scores(outputs)
-  assert looks == [
+  assert passes == [
     ["features_faults", "moments"],
     ["whitened_moments"],
     ["features_faults", "moments"],  # of probabilities taken for features
