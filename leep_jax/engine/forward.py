@@ -27,7 +27,6 @@ from leep_jax.engine import (
   programs,
   row_checks,
   sharing,
-  tracing,
 )
 from leep_jax.sources import source as source_lib
 
@@ -250,21 +249,6 @@ def _forward(source, dtype):
   return forward
 
 
-@dataclasses.dataclass(frozen=True)
-class _Traced:
-  """Calls a traced forward pass; equal ones share a compiled program."""
-
-  forward: tracing.Traced
-
-  @property
-  def is_value(self):
-    return self.forward.is_value
-
-  def __call__(self, placed, images):
-    state, given = placed
-    return self.forward(given, state, images)
-
-
 def _forward_all(
   source, batches, dtype, regression
 ) -> Iterator[tuple[dict[str, jax.Array], np.ndarray]]:
@@ -306,14 +290,14 @@ def _forward_all(
     if (rows, *images.shape[1:]) != shape:
       shape = (rows, *images.shape[1:])
       traced, constants = _trace(source, forward, state, images, rows)
-      spread = programs.parallel(_Traced(traced))
-      placed = programs.replicate((state, traced.given(constants)))
-    outputs = spread(placed, programs.split(images, rows))
+      spread = programs.parallel(traced)
+      placed, given = programs.replicate((state, traced.given(constants)))
+    outputs = spread(placed, programs.split(images, rows), given)
     # Our own networks are in evaluation mode; only others can be in training.
     may_train = not output_checks.in_evaluation(source.apply)
     if first and len(images) > 1 and may_train:
       repeated = np.broadcast_to(images[:1], images.shape)
-      alone = spread(placed, programs.split(np.array(repeated), rows))
+      alone = spread(placed, programs.split(np.array(repeated), rows), given)
       output_checks.note_training_mode(
         source, outputs, alone, len(images), dtype
       )

@@ -18,7 +18,7 @@ from leep_jax import validation
 _SILENCE = 30  # seconds
 # Upper bound on what one collective brings to each host, from all of them.
 _GATHERED_BYTES = 256 << 20
-# The largest array whose rows `gather_rows` brings to every host.
+# The largest array of all examples that may be gathered on every host.
 _ROWS_BYTES = 1 << 30
 _Result = TypeVar("_Result")
 
@@ -191,31 +191,30 @@ def gather(values: np.ndarray) -> list[np.ndarray]:
   ]
 
 
-def gather_rows(array: np.ndarray, rows: int, name: str) -> np.ndarray:
-  """Returns the rows of all hosts in one array, in the order of hosts.
+def check_gathered(rows: int, width: int, name: str) -> None:
+  """Refuses an array that is too large to be gathered on every host.
 
   Args:
-    array: `[m, K]` float32, this host's rows.
     rows: of all hosts together.
+    width: K, float32 numbers in a row.
     name: what the error calls the array.
 
   Raises:
-    UndefinedScore: if the result would be larger than 1 GiB.
-    LostHost: if a host has died.
+    UndefinedScore: if it is larger than 1 GiB.
 
   Example:
-    >>> import numpy as np
     >>> from leep_jax.engine import hosts
-    >>> hosts.gather_rows(np.ones((3, 2)), 3, "features").shape  # of one host
-    (3, 2)
+    >>> hosts.check_gathered(1_000_000, 2048, "features")
+    Traceback (most recent call last):
+    ...
+    leep_jax.validation.errors.UndefinedScore: it needs the features of all ...
   """
-  size = 4 * rows * array.shape[1]
+  size = 4 * rows * width
   if size > _ROWS_BYTES:
     raise validation.UndefinedScore(
       f"it needs the {name} of all examples in one place, {size / 2**30:.1f} "
       "GiB, but they are on several hosts: score it on one host"
     )
-  return np.concatenate(gather(array))
 
 
 def agree(work: Callable[[], _Result]) -> _Result:

@@ -230,10 +230,10 @@ class Outputs:
 
   def _array(self, key):
     """Returns an array `[n, K]`; on several hosts, it is gathered from all."""
-    array = self.store.array(key)
     if not self.over_hosts:
-      return array
-    return hosts.gather_rows(array, len(self), key)
+      return self.store.array(key)
+    hosts.check_gathered(len(self), self.store.shape(key)[1], key)
+    return np.concatenate(hosts.gather(self.store.array(key)))
 
   def has(self, field: str) -> bool:
     """Returns whether there are `probs`, `features`, `labels` or `targets`.
@@ -440,7 +440,7 @@ class Outputs:
       if (self.groups, function) in self._memo:
         continue
       sums = None
-      if self.has(function.reads):
+      if function.on_host is not None and self.has(function.reads):
         sums = passes.over(self, {function.reads}).host_sums(function)
       if sums is None:
         missing.append(function)

@@ -110,15 +110,15 @@ class Pass:
   def host_sums(self, function: Statistic) -> np.ndarray | None:
     """Sums a statistic by NumPy, where that is faster than the devices are.
 
+    Args:
+      function: a statistic with an `on_host`.
+
     Returns:
       The sums `[G, Y, ...]`; None where the devices must do it, or rows have
       faults, which a pass over the devices then counts.
     """
-    if (
-      function.on_host is None
-      or self.over_hosts
-      or jax.default_backend() != "cpu"
-    ):
+    assert function.on_host is not None
+    if self.over_hosts or jax.default_backend() != "cpu":
       return None
     chunks = self.store.host_chunks(function.reads)
     if chunks is None:

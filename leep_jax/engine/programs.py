@@ -214,7 +214,7 @@ def trace(
     >>> from leep_jax.engine import programs
     >>> x, weights = jnp.ones((2, 3)), jnp.ones(3)
     >>> traced, constants = programs.trace(lambda x: x @ weights, x)
-    >>> traced(traced.given(constants), x).tolist()
+    >>> traced(x, traced.given(constants)).tolist()
     [3.0, 3.0]
   """
   start = time.perf_counter()

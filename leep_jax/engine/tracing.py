@@ -5,7 +5,7 @@ compiled programs can then be shared, and need not keep the arrays that a
 function refers to, such as the weights of a network in a closure.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import dataclasses
 import functools
 import hashlib
@@ -97,11 +97,11 @@ class Traced:
     """Returns those of the constants that a call takes: all but the tables."""
     return [c for c, t in zip(constants, self.tables, strict=True) if t is None]
 
-  def __call__(self, given: Iterable[Any], *args: Any) -> Any:
-    """Computes the function of its `given` constants and arguments."""
-    given = iter(given)
+  def __call__(self, *args: Any) -> Any:
+    """Computes the function of its arguments and, last, `given` constants."""
+    given = iter(args[-1])
     constants = [t.array() if t else next(given) for t in self.tables]
-    values = [*constants, *jax.tree.leaves(args)]
+    values = [*constants, *jax.tree.leaves(args[:-1])]
     count = len(self.jaxpr.constvars)
     results = jax.core.eval_jaxpr(self.jaxpr, values[:count], *values[count:])
     return jax.tree.unflatten(jax.tree.structure(self.shapes), results)
@@ -138,10 +138,10 @@ def trace(
     ...   return jax.jit(lambda x: x @ weights)  # the user's own jit
     >>> x = jnp.ones((2, 3))
     >>> one, constants = tracing.trace(scale(jnp.ones(3)), x)
-    >>> one(one.given(constants), x).tolist()
+    >>> one(x, one.given(constants)).tolist()
     [3.0, 3.0]
     >>> other, constants = tracing.trace(scale(jnp.zeros(3)), x)
-    >>> one == other, one(one.given(constants), x).tolist()
+    >>> one == other, one(x, one.given(constants)).tolist()
     (True, [0.0, 0.0])
   """
 
@@ -190,10 +190,15 @@ def _has_inner_constants(jaxpr: Any) -> bool:
   A function that the user compiled with `jax.jit` keeps those it refers to.
   """
   return any(
-    len(getattr(inner, "consts", ())) or _has_inner_constants(inner)
+    _has_constants(inner)
     for equation in jaxpr.eqns
     for inner in _inner(equation)
   )
+
+
+def _has_constants(inner: Any) -> bool:
+  """Returns whether an inner jaxpr, or one inside it, contains arrays."""
+  return len(getattr(inner, "consts", ())) > 0 or _has_inner_constants(inner)
 
 
 def _calls_python(jaxpr: Any) -> bool:
@@ -233,10 +238,7 @@ def _inlined(
     inputs = [read(atom) for atom in equation.invars]
     inner = list(_inner(equation))
     call = equation.primitive.name in _CALLS and len(inner) == 1
-    hidden = call and (
-      len(getattr(inner[0], "consts", ())) or _has_inner_constants(inner[0])
-    )
-    if hidden:
+    if call and _has_constants(inner[0]):
       called = inner[0]
       body = getattr(called, "jaxpr", called)
       results = _inlined(body, getattr(called, "consts", ()), inputs)

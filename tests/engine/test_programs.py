@@ -183,8 +183,8 @@ def test_arrays_that_a_function_refers_to_are_given_apart():
   x, kernel = np.ones((2, 3), np.float32), jnp.arange(3.0)
   traced, constants = programs.trace(lambda x: x @ kernel, x)
   assert len(constants) == 1
-  np.testing.assert_array_equal(traced(traced.given(constants), x), [3, 3])
-  np.testing.assert_array_equal(traced([kernel + 1], x), [6, 6])
+  np.testing.assert_array_equal(traced(x, traced.given(constants)), [3, 3])
+  np.testing.assert_array_equal(traced(x, [kernel + 1]), [6, 6])
 
 
 def test_scores_asked_again_cost_no_pass(monkeypatch, rng):

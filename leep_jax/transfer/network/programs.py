@@ -17,24 +17,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from leep_jax.engine import programs, tracing
+from leep_jax.engine import programs
 from leep_jax.transfer import runs as runs_lib
 from leep_jax.transfer.augment import augment, keys
 from leep_jax.transfer.config import NetworkConfig
-
-
-@dataclasses.dataclass(frozen=True)
-class _Program:
-  """Calls a traced function; equal ones share a compiled program."""
-
-  traced: tracing.Traced
-
-  @property
-  def is_value(self):
-    return self.traced.is_value
-
-  def __call__(self, state, batch, given):
-    return self.traced(given, state, batch)
 
 
 class Compiled:
@@ -146,7 +132,7 @@ class Compiled:
       )
       traced, constants = programs.trace(function, *shapes, over_devices=True)
       program = programs.parallel(
-        _Program(traced),
+        traced,
         # See `engine.programs`: fused kernels return NaN for bfloat16 networks.
         fused=self._config.dtype == "float32",
         donate=donate,
