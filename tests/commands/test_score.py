@@ -161,14 +161,6 @@ def test_mistakes_are_one_line_and_status_2(capsys, predictions, args, message):
   assert len(err.splitlines()) == 1
 
 
-def test_help_explains_every_flag(capsys):
-  status, out, err = run(capsys, "--help")
-  assert (status, err) == (0, "")
-  assert "Ranks source models" in out
-  for name in score.FLAGS:
-    assert f"--{name}" in out or f"--[no]{name}" in out
-
-
 def test_flags_replace_the_configuration_of_checkpoints(capsys, monkeypatch):
   used = []
   compute = forward.compute_outputs

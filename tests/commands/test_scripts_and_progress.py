@@ -8,6 +8,7 @@ import sys
 import tomllib
 
 import pytest
+import running
 
 import leep_jax
 from leep_jax import progress as progress_lib
@@ -106,3 +107,23 @@ def test_progress_is_seen_on_a_terminal():
   os.close(outer)
   for text in ("digits: loading", "_resnet8: loading", "_resnet8: compiling"):
     assert text.encode() in shown
+
+
+@pytest.mark.parametrize(
+  ("module", "text"),
+  [
+    ("score", "Ranks source models"),
+    ("sweep", "Scores and trains many sources"),
+    ("transfer.__main__", "Trains transferred models"),
+    ("task_matrix", "Transfer between binary tasks"),
+    ("models.__main__", "Lists"),
+    ("convert", "Writes the tensors"),
+  ],
+)
+def test_help_explains_every_flag(module, text, capsys):
+  command = importlib.import_module(f"leep_jax.{module}")
+  status, out, err = running.run(capsys, command, "--help")
+  assert (status, err) == (0, "")
+  assert text in out
+  for name in command.FLAGS:
+    assert f"--{name}" in out or f"--[no]{name}" in out

@@ -544,14 +544,6 @@ def test_paths_are_checked_before_the_data(capsys, monkeypatch):
     assert "cannot write" in err
 
 
-def test_help_explains_every_flag(capsys):
-  status, out, err = run(capsys, "--help")
-  assert (status, err) == (0, "")
-  assert "Transfer between binary tasks" in out
-  for name in task_matrix.FLAGS:
-    assert f"--{name}" in out or f"--[no]{name}" in out
-
-
 def test_interrupted(capsys, monkeypatch):
   def load(*args, **options):
     raise KeyboardInterrupt
