@@ -12,6 +12,7 @@ _FLAG = "--xla_force_host_platform_device_count=8"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAG}".strip()
 
 import pathlib
+import signal
 
 # Compiled programs are kept on disk: a second run compiles nothing, and neither
 # does a process that compiles what another process of the run compiled. Even
@@ -20,6 +21,11 @@ CACHE = pathlib.Path(__file__).resolve().parents[1] / ".cache" / "compiled"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+# Shells start commands in the background with interrupts ignored, and processes
+# inherit that: those that tests interrupt would never end.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+  signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import jax
 import marks
