@@ -8,12 +8,23 @@ from leep_jax.reports.correlation import correlate
 from leep_jax.scores import SCORES, compute_scores, estimate_scores
 from leep_jax.scores.gbc import gbc
 from leep_jax.scores.h_score import h_score, regularized_h_score
+from leep_jax.scores.head_predictions import (
+  ProbePredictions,
+  probe_predictions,
+)
 from leep_jax.scores.jackknife import Estimate, paired_difference
 from leep_jax.scores.leep import EEP, eep_accuracy, leep, leep_bounds
 from leep_jax.scores.logme import logme
 from leep_jax.scores.n_leep import n_leep
 from leep_jax.scores.nce import nce, task_hardness
 from leep_jax.scores.parc import parc
+from leep_jax.scores.probe import (
+  probe_accuracy,
+  probe_balanced_accuracy,
+  probe_log_loss,
+  probe_mse,
+  probe_r2,
+)
 from leep_jax.scores.regression import lab_mse, lin_mse
 from leep_jax.scores.trans_rate import trans_rate
 from leep_jax.sources.catalog import load_source
@@ -34,6 +45,7 @@ __all__ = [
   "InputError",
   "Outputs",
   "Preprocessing",
+  "ProbePredictions",
   "Source",
   "compute_outputs",
   "compute_scores",
@@ -56,6 +68,12 @@ __all__ = [
   "nce_of_subsets",
   "paired_difference",
   "parc",
+  "probe_accuracy",
+  "probe_balanced_accuracy",
+  "probe_log_loss",
+  "probe_mse",
+  "probe_predictions",
+  "probe_r2",
   "regularized_h_score",
   "task_hardness",
   "trans_rate",

@@ -99,8 +99,7 @@ class Outputs:
     self.over_hosts = share is not None
     self.share = share or slice(0, len(self.labels))
     self.groups = 1
-    # Sums, and values computed from them, under the number of groups and the
-    # function. All views made by `grouped` share it.
+    # Sums and values by number of groups and function; all views share it.
     self._memo: dict[tuple[int, Any], Any] = {}
     self._checked: set[str] = set()
 
@@ -230,10 +229,13 @@ class Outputs:
 
   def _array(self, key):
     """Returns an array `[n, K]`; on several hosts, it is gathered from all."""
-    if not self.over_hosts:
-      return self.store.array(key)
-    hosts.check_gathered(len(self), self.store.shape(key)[1], key)
-    return np.concatenate(hosts.gather(self.store.array(key)))
+    if self.over_hosts:
+      hosts.check_gathered(len(self), self.store.shape(key)[1], key)
+    return self.gathered(self.store.array(key))
+
+  def gathered(self, rows: np.ndarray) -> np.ndarray:
+    """Joins the rows of all hosts, where each has its own examples."""
+    return np.concatenate(hosts.gather(rows)) if self.over_hosts else rows
 
   def has(self, field: str) -> bool:
     """Returns whether there are `probs`, `features`, `labels` or `targets`.
@@ -439,14 +441,13 @@ class Outputs:
     for function in dict.fromkeys(functions):
       if (self.groups, function) in self._memo:
         continue
-      sums = None
       if function.on_host is not None and self.has(function.reads):
         sums = passes.over(self, {function.reads}).host_sums(function)
-      if sums is None:
-        missing.append(function)
-      else:
-        self._checked.add(function.reads)
-        self._memo[self.groups, function] = sums
+        if sums is not None:
+          self._checked.add(function.reads)
+          self._memo[self.groups, function] = sums
+          continue
+      missing.append(function)
     if missing:
       found = self._pass_sums(tuple(missing), ((),) * len(missing))
       for function, sums in zip(missing, found, strict=True):
@@ -477,8 +478,7 @@ class Outputs:
       hosts, each has the results of its own examples.
 
     Raises:
-      InputError: if rows of `probs` are not distributions, or features are
-        not finite.
+      InputError: if rows of `probs` or `features` have faults.
     """
     self.check(field)
     return passes.over(self, {field}).map(field, function, arguments)

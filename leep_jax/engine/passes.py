@@ -5,7 +5,7 @@ features, and where its examples stand among all. `Outputs` makes one for each
 pass.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 import dataclasses
 from typing import Any
 
@@ -140,13 +140,30 @@ class Pass:
     Returns:
       A store of the results under the name of the field.
     """
+    return storage.DeviceArrays(
+      [
+        ({field: rows}, n)
+        for rows, n in self._apply(field, function, arguments)
+      ]
+    )
+
+  def stream(
+    self, field: str, function: Callable[..., Any], arguments: tuple[Any, ...]
+  ) -> Iterator[np.ndarray]:
+    """Yields the rows that `map` would store, batch by batch, on the host.
+
+    Device memory in use does not grow with the number of examples.
+    """
+    for rows, n in self._apply(field, function, arguments):
+      yield storage.on_host(rows)[:n]
+
+  def _apply(self, field, function, arguments):
+    """Yields results `[d, b, L]` on devices, and how many are of examples."""
     placed = programs.replicate((arguments, self.centre))
     spread = programs.parallel(_OfField(field, function))
-    parts = []
     for batch in self.store.batches([field], self.context):
-      count = int(batch.weights.sum())  # any batch may end in padding
-      parts.append(({field: spread(placed, batch)}, count))
-    return storage.DeviceArrays(parts)
+      # Any batch may end in padding.
+      yield spread(placed, batch), int(batch.weights.sum())
 
   def _batches(self, fields):
     """Batches of the store with their positions among all examples."""

@@ -28,6 +28,8 @@ from leep_jax.scores import (
   n_leep as _n_leep,
   nce as _nce,
   parc as _parc,
+  per_example,
+  probe as _probe,
   regression as _regression,
   trans_rate as _trans_rate,
 )
@@ -40,7 +42,8 @@ class Score:
   Attributes:
     function: public function of arrays; its docstring defines the score.
     parts: function of `Outputs` that returns the score in two parts: sums over
-      examples, and the function that turns these sums into the score.
+      examples, and the function that turns these sums into the score. A score
+      that is a mean of numbers of single examples returns those.
     needs: field that the outputs must have: `probs`, `features`, or `outputs`
       (the numbers that a regressor predicts or, without them, `probs`).
     target_kinds: kinds of targets for which the score is defined: `labels`
@@ -57,7 +60,9 @@ class Score:
   """
 
   function: Callable[..., float]
-  parts: Callable[[outputs_lib.Outputs], jackknife.Parts]
+  parts: Callable[
+    [outputs_lib.Outputs], jackknife.Parts | per_example.PerExample
+  ]
   needs: str
   target_kinds: tuple[str, ...] = ("labels",)
   first_pass: tuple[Statistic, ...] = ()
@@ -89,6 +94,12 @@ _NO_SPREAD = 1e-9
 # In the order in which tables print them. A score without `first_pass` reads
 # the outputs on the host, or needs parameters that an earlier pass estimates.
 SCORES: dict[str, Score] = {
+  "probe_accuracy": Score(
+    _probe.probe_accuracy,
+    _probe.accuracy_parts,
+    "features",
+    first_pass=(statistics.moments,),
+  ),
   "leep": Score(
     _leep.leep, _leep.leep_parts, "probs", first_pass=(statistics.joint,)
   ),
@@ -123,6 +134,18 @@ SCORES: dict[str, Score] = {
     target_kinds=("labels", "targets"),
     first_pass=(statistics.moments,),
   ),
+  "probe_log_loss": Score(
+    _probe.probe_log_loss,
+    _probe.log_loss_parts,
+    "features",
+    first_pass=(statistics.moments,),
+  ),
+  "probe_balanced_accuracy": Score(
+    _probe.probe_balanced_accuracy,
+    _probe.balanced_accuracy_parts,
+    "features",
+    first_pass=(statistics.moments,),
+  ),
   "n_leep": Score(
     _n_leep.n_leep,
     _n_leep.n_leep_parts,
@@ -139,6 +162,20 @@ SCORES: dict[str, Score] = {
     first_pass=(statistics.moments,),
   ),
   "parc": Score(_parc.parc, _parc.parc_parts, "features"),
+  "probe_r2": Score(
+    _probe.probe_r2,
+    _probe.r2_parts,
+    "features",
+    target_kinds=("targets",),
+    first_pass=(statistics.moments,),
+  ),
+  "probe_mse": Score(
+    _probe.probe_mse,
+    _probe.mse_parts,
+    "features",
+    target_kinds=("targets",),
+    first_pass=(statistics.moments,),
+  ),
   "lin_mse": Score(
     _regression.lin_mse,
     _regression.lin_mse_parts,
@@ -308,9 +345,11 @@ def _estimate(score, outputs) -> jackknife.Estimate | str:
   """The score with its values without each group, or why it has none."""
   sizes = outputs.group_counts.sum(axis=1)
   try:
-    return jackknife.estimate(
-      score.parts(outputs), sizes, examples=outputs.examples
-    )
+    parts = score.parts(outputs)
+    if isinstance(parts, per_example.PerExample):
+      errors = outputs.groups > 1
+      return parts.estimate(errors=errors, examples=outputs.examples)
+    return jackknife.estimate(parts, sizes, examples=outputs.examples)
   except validation.UndefinedScore as e:
     return str(e)
 

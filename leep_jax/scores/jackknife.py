@@ -9,7 +9,7 @@ is the delete-a-group jackknife.
 from collections.abc import Callable
 import dataclasses
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -18,6 +18,22 @@ from leep_jax import validation
 
 GROUPS = 20
 LEVEL = 0.95
+
+
+class HasValue(Protocol):
+  """A score in parts: `Parts`, or `per_example.PerExample`.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.scores import jackknife
+    >>> from leep_jax.scores import per_example
+    >>> jackknife.value(per_example.PerExample.mean(np.array([1.0, 0.0])))
+    0.5
+  """
+
+  @property
+  def value(self) -> float:
+    """The score of all examples."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,6 +63,11 @@ class Parts:
   finalise: Callable[[Any], float]
   total: Any
   of_group: Callable[[int], Any]
+
+  @property
+  def value(self) -> float:
+    """The score of all examples."""
+    return float(self.finalise(self.total))
 
   @classmethod
   def by_group(cls, finalise: Callable[[Any], float], sums: Any) -> "Parts":
@@ -149,10 +170,7 @@ class Estimate:
     Raises:
       InputError: if `level` is not between 0 and 1.
     """
-    if not 0 < level < 1:
-      raise validation.InputError(
-        f"level is {level}, but must be between 0 and 1"
-      )
+    check_level(level)
     error = self.standard_error
     if error is None:
       return None
@@ -160,6 +178,38 @@ class Estimate:
 
     half = scipy.stats.t.ppf((1 + level) / 2, len(self.deleted) - 1) * error
     return self.value - float(half), self.value + float(half)
+
+  def minus(self, other: "Estimate") -> "Estimate":
+    """The difference from a score of the same groups of examples.
+
+    Args:
+      other: to subtract.
+    """
+    return Estimate(
+      self.value - other.value,
+      self.deleted - other.deleted,
+      self.sizes,
+      self.examples,
+    )
+
+
+def check_level(level: float) -> None:
+  """Refuses a confidence level that is not between 0 and 1.
+
+  Args:
+    level: of an interval.
+
+  Raises:
+    InputError: if it is not.
+
+  Example:
+    >>> from leep_jax.scores import jackknife
+    >>> jackknife.check_level(0.95)
+  """
+  if not 0 < level < 1:
+    raise validation.InputError(
+      f"level is {level}, but must be between 0 and 1"
+    )
 
 
 def paired_difference(first: Estimate, second: Estimate) -> Estimate:
@@ -206,12 +256,7 @@ def paired_difference(first: Estimate, second: Estimate) -> Estimate:
       "were data changed in between? Compute both on the same examples in one "
       "order"
     )
-  return Estimate(
-    first.value - second.value,
-    first.deleted - second.deleted,
-    first.sizes,
-    first.examples,
-  )
+  return first.minus(second)
 
 
 def _same_examples(first, second):
@@ -274,11 +319,11 @@ def indistinguishable(
   return [may_be_best(estimate) for estimate in estimates]
 
 
-def value(parts: Parts) -> float:
+def value(parts: "HasValue") -> float:
   """Returns the score of all examples.
 
   Args:
-    parts: the score and its sums.
+    parts: the score and its sums, or what examples contribute to it.
 
   Example:
     >>> import numpy as np
@@ -288,7 +333,7 @@ def value(parts: Parts) -> float:
     >>> jackknife.value(parts)
     4.0
   """
-  return float(parts.finalise(parts.total))
+  return parts.value
 
 
 def estimate(
