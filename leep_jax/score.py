@@ -6,14 +6,16 @@ r"""Ranks source models for a target data set, from one forward pass each.
     python -m leep_jax.score --predictions=a.npz,b.npz
     srun python -m leep_jax.score --distributed  # all processes, one job
 
-Prints a table, best first by the first score named, each score with its
-standard error. Exit status 0; 2 for an error in the input (one line on standard
-error), 130 when interrupted. Sources that were finished before are written and
-printed all the same. Of several processes the first one prints and writes, and
-all have the same status; if one dies, the others stop with an error.
+Prints which source to start from, and a table, best first by `--rank_by`, each
+score with its standard error. Exit status 0; 2 for an error in the input (one
+line on standard error), 130 when interrupted. Sources that were finished before
+are written and printed all the same. Of several processes the first one prints
+and writes, and all have the same status; if one dies, the others stop with an
+error.
 """
 
 from collections.abc import Callable
+import dataclasses
 import functools
 import sys
 import time
@@ -30,7 +32,14 @@ from leep_jax import (
   validation,
 )
 from leep_jax.engine import forward, hosts, outputs as outputs_lib, programs
-from leep_jax.reports import plots, results, score_report, tables
+from leep_jax.reports import (
+  cautions,
+  plots,
+  results,
+  score_report,
+  scored_source,
+  tables,
+)
 from leep_jax.scores import jackknife
 
 # A set of flags for each command: modules of several commands can be imported
@@ -53,14 +62,22 @@ _TARGET = flags.DEFINE_string(
   "npz file (default targets), that holds real-valued targets.",
   flag_values=FLAGS,
 )
-_CLASSIFICATION = ("leep", "nce", "regularized_h_score", "eep_accuracy")
-_REGRESSION = ("logme", "lin_mse", "lab_mse")
+_CLASSIFICATION = (
+  "probe_accuracy", "leep", "nce", "regularized_h_score",
+)  # fmt: skip
+_REGRESSION = ("probe_r2", "logme", "lin_mse", "lab_mse")
 _SCORES = flags.DEFINE_list(
   "scores",
   None,
-  "Scores, comma-separated, the first of which ranks, or all: "
+  "Scores, comma-separated, or all: "
   f"{', '.join(scores_lib.SCORES)}. Default: {','.join(_CLASSIFICATION)}; for "
   f"regression {','.join(_REGRESSION)}.",
+  flag_values=FLAGS,
+)
+_RANK_BY = flags.DEFINE_string(
+  "rank_by",
+  None,
+  "The score that ranks. Default: the first of --scores.",
   flag_values=FLAGS,
 )
 _GROUPS = flags.DEFINE_integer(
@@ -117,18 +134,32 @@ _PROCESS = flags.DEFINE_integer(
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class _Target:
+  """What rows and cautions say of the target data."""
+
+  dataset: str
+  split: str
+  class_names: tuple[str, ...] | None = None
+
+
 def _score(
   name: str,
   asked: "_AskedScores",
-  dataset: tuple[str, str],
+  target: _Target,
   make_outputs: Callable[[], outputs_lib.Outputs],
   count: progress.Progress,
-) -> score_report.ScoredSource:
+  *,
+  num_parameters: int | None = None,
+) -> scored_source.ScoredSource:
   """Scores one source, and measures the time without compilation."""
   start, compiled = time.perf_counter(), programs.compile_seconds()
   undefined: dict[str, str] = {}
   try:
     outputs = make_outputs()
+    # Speeds compare sources, and those of one architecture compile only once.
+    passed = time.perf_counter() - start
+    passed -= programs.compile_seconds() - compiled
     nothing = scores_lib.uninformative(outputs)
     estimates = scores_lib.estimate_scores(
       outputs,
@@ -141,25 +172,38 @@ def _score(
       # A score of constant outputs says nothing of the source. Its number would
       # rank as that of a poor one.
       what = nothing.get(scores_lib.SCORES[score].needs)
+      why = cautions.saturated(score, outputs)
       if what is not None and what.constant:
+        why = what.why
+      if why is not None:
         estimates[score] = None
-        undefined[score] = what.why
+        undefined[score] = why
   finally:
     count.clear()
   seconds = time.perf_counter() - start
-  # Speeds compare sources, and those of one architecture compile only once.
   seconds -= programs.compile_seconds() - compiled
-  row = score_report.make_row(
+  row = scored_source.make_row(
     name,
     outputs,
     estimates,
-    dataset=dataset[0],
-    split=dataset[1],
+    dataset=target.dataset,
+    split=target.split,
     seconds=seconds,
+    # Outputs that were computed elsewhere say nothing of a forward pass.
+    examples_per_second=len(outputs) / passed if num_parameters else None,
+    num_parameters=num_parameters,
     note="; ".join(what.why for what in nothing.values()) or None,
   )
   targets = outputs.labels if outputs.targets is None else outputs.targets
-  return score_report.ScoredSource(row, estimates, undefined, targets)
+  return scored_source.ScoredSource(
+    row,
+    estimates,
+    undefined,
+    targets,
+    cautions.of_source(
+      name, outputs, dataset=target.dataset, class_names=target.class_names
+    ),
+  )
 
 
 class _AskedScores:
@@ -169,11 +213,14 @@ class _AskedScores:
     chosen: their names; empty before the first source has outputs.
   """
 
-  def __init__(self, asked: list[str] | None):
+  def __init__(self, asked: list[str] | None, rank_by: str | None):
     for name in asked or ():
       if name not in scores_lib.SCORES and name != "all":
         raise validation.unknown("score", name, (*scores_lib.SCORES, "all"))
+    if rank_by is not None and rank_by not in scores_lib.SCORES:
+      raise validation.unknown("score", rank_by, scores_lib.SCORES)
     self._asked = asked
+    self._rank_by = rank_by
     self.chosen: list[str] = []
 
   def names(self, outputs: outputs_lib.Outputs) -> list[str]:
@@ -187,15 +234,21 @@ class _AskedScores:
       for name, score in scores_lib.SCORES.items()
       if any(outputs.has(kind) for kind in score.target_kinds)
     ]
+    kinds = ("real-valued targets", "classes")
+    have, need = kinds if regression else kinds[::-1]
     if not {*fit, "all"} & set(asked):
-      kinds = ("real-valued targets", "classes")
-      have, need = kinds if regression else kinds[::-1]
       raise validation.InputError(
         f"--scores={','.join(asked)} need {need}, but these are {have}"
       )
-    self.chosen = [name for name in asked if name != "all"]
+    if self._rank_by is not None and self._rank_by not in fit:
+      raise validation.InputError(
+        f"--rank_by={self._rank_by} needs {need}, but these are {have}"
+      )
+    chosen = [self._rank_by] if self._rank_by else []
+    chosen += [name for name in asked if name != "all"]
     if "all" in asked:
-      self.chosen += [name for name in fit if name not in self.chosen]
+      chosen += fit
+    self.chosen = list(dict.fromkeys(chosen))
     return self.chosen
 
 
@@ -219,8 +272,15 @@ def _score_models(models, overrides, asked, dataset, on_row, on_error):
         progress=count,
         over_hosts=True,
       )
-      where = (dataset.name, dataset.split)
-      scored = _score(name, asked, where, compute, count)
+      where = _Target(dataset.name, dataset.split, dataset.class_names)
+      scored = _score(
+        name,
+        asked,
+        where,
+        compute,
+        count,
+        num_parameters=source.num_parameters,
+      )
     except validation.DataError as e:
       # Every other source would meet the same mistake in the data.
       on_error(f"{e}")
@@ -284,7 +344,7 @@ def _score_file(path, asked):
     }
   outputs = outputs_lib.Outputs.from_arrays(**arrays, name=path)
   count = progress.Progress(tables.short(path, 30), total=len(outputs))
-  where = ("predictions", "all")
+  where = _Target("predictions", "all")
   return _score(path, asked, where, lambda: outputs, count)
 
 
@@ -336,7 +396,7 @@ def _check_predictions() -> None:
 
 
 def _score_all(
-  asked: _AskedScores, scored: list[score_report.ScoredSource]
+  asked: _AskedScores, scored: list[scored_source.ScoredSource]
 ) -> int:
   """Appends every source to `scored`; returns the exit status."""
   failed: list[str] = []
@@ -365,6 +425,7 @@ def _score_all(
 
 def _write(scored, names, status):
   """Writes the files and prints the table, on the first host."""
+  names = score_report.ranked_first(scored, names)
   best = score_report.best_sources(scored, names)
 
   def write():
@@ -384,7 +445,8 @@ def _write(scored, names, status):
 
 def _run() -> int:
   asked = _AskedScores(
-    None if _SCORES.value is None else common_flags.names(_SCORES, "score")
+    None if _SCORES.value is None else common_flags.names(_SCORES, "score"),
+    _RANK_BY.value,
   )
   validation.at_least_1("groups", _GROUPS.value)
   if _PREDICTIONS.value is not None:
@@ -393,7 +455,7 @@ def _run() -> int:
   hosts.on_first_host(_check_files)
   if _BATCH_SIZE.value is not None:
     validation.at_least_1("batch_size", _BATCH_SIZE.value)
-  scored: list[score_report.ScoredSource] = []
+  scored: list[scored_source.ScoredSource] = []
   status = _score_all(asked, scored)
   if scored:
     _write(scored, asked.chosen, status)
@@ -414,7 +476,7 @@ def main(argv: list[str]) -> int:
     ... )
     digits: 100 examples, 10 classes. Best first by nce.
     <BLANKLINE>
-       model                      nce  images/s
+       model                      nce  images/s  parameters
     1  fashion_mnist_resnet8  -1...
     0
   """

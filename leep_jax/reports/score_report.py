@@ -4,123 +4,19 @@
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-import dataclasses
 import os
 import textwrap
-from typing import Any
 
 import jax
-import numpy as np
 
-from leep_jax import validation, version
-from leep_jax.engine import hosts, outputs as outputs_lib, programs
-from leep_jax.reports import plots, tables
+from leep_jax.engine import hosts, programs
+from leep_jax.reports import answer, cautions, plots, tables
+from leep_jax.reports.scored_source import ScoredSource
 from leep_jax.scores import jackknife, nce
 
-Estimates = Mapping[str, jackknife.Estimate | None]
 # Scores whose unit is the nat, and whose value for a source that knows nothing
 # is minus the entropy of the labels.
 _IN_NATS = ("leep", "nce", "n_leep")
-
-
-@dataclasses.dataclass(frozen=True)
-class ScoredSource:
-  """One source with its scores on a data set.
-
-  Attributes:
-    row: what `--output` writes, see `make_row`.
-    estimates: by score; None where it is undefined.
-    undefined: by score, why it is undefined.
-    targets: `[n]` labels, or `[n, T]` real-valued targets, of the examples.
-
-  Example:
-    >>> import numpy as np
-    >>> from leep_jax.reports import score_report
-    >>> a, b = (
-    ...   score_report.ScoredSource({}, {}, {}, np.array(labels))
-    ...   for labels in ([0, 1], [1, 1])
-    ... )
-    >>> a.has_same_targets(b)
-    False
-  """
-
-  row: dict[str, Any]
-  estimates: Estimates
-  undefined: Mapping[str, str]
-  targets: np.ndarray
-
-  def has_same_targets(self, other: "ScoredSource") -> bool:
-    """Tells whether both were scored on the same labels or targets."""
-    return np.array_equal(self.targets, other.targets)
-
-
-def make_row(
-  model: str,
-  outputs: outputs_lib.Outputs,
-  estimates: Estimates,
-  *,
-  dataset: str,
-  split: str,
-  seconds: float,
-  note: str | None = None,
-) -> dict[str, Any]:
-  """Returns the row of a source in `--output`.
-
-  Args:
-    model: name of the source.
-    outputs: what its scores were computed from.
-    estimates: by score; None where it is undefined.
-    dataset: name of the data set.
-    split: of the data set.
-    seconds: taken, without compilation.
-    note: a remark on the outputs.
-
-  Returns:
-    Plain numbers and strings. A score `s` has the columns `s`, `s_se`, `s_low`
-    and `s_high`: its value, standard error and interval.
-
-  Example:
-    >>> import leep_jax
-    >>> from leep_jax.reports import score_report
-    >>> outputs = leep_jax.Outputs.from_arrays(
-    ...   probs=[[0.9, 0.1], [0.2, 0.8]], labels=[0, 1]
-    ... )
-    >>> row = score_report.make_row(
-    ...   "mine", outputs, leep_jax.estimate_scores(outputs, names=["nce"]),
-    ...   dataset="two", split="all", seconds=0.5,
-    ... )
-    >>> row["model"], row["nce"], row["examples_per_second"]
-    ('mine', 0.0, 4.0)
-  """
-  regression = outputs.targets is not None
-  return {
-    "model": model,
-    "dataset": dataset,
-    "split": split,
-    "num_examples": len(outputs),
-    "num_source_classes": outputs.num_source_classes,
-    "num_features": outputs.num_features,
-    "num_target_classes": None if regression else outputs.num_classes,
-    **_columns(estimates),
-    "note": note,
-    "seconds": round(seconds, 3),
-    "examples_per_second": round(len(outputs) / seconds, 1),
-    "devices": programs.all_device_count(),
-    "version": version.__version__,
-  }
-
-
-def _columns(estimates):
-  """Columns of a row: each score, its standard error and interval."""
-  columns: dict[str, float | None] = {}
-  for name, estimate in estimates.items():
-    error = interval = None
-    if estimate is not None:
-      error, interval = estimate.standard_error, estimate.interval()
-    columns[name] = None if estimate is None else estimate.value
-    columns[f"{name}_se"] = error
-    columns[f"{name}_low"], columns[f"{name}_high"] = interval or (None, None)
-  return columns
 
 
 def best_sources(
@@ -138,8 +34,8 @@ def best_sources(
 
   Example:
     >>> import numpy as np
-    >>> from leep_jax.reports import score_report
-    >>> alone = score_report.ScoredSource({}, {}, {}, np.array([0, 1]))
+    >>> from leep_jax.reports import score_report, scored_source
+    >>> alone = scored_source.ScoredSource({}, {}, {}, np.array([0, 1]))
     >>> score_report.best_sources([alone], ["leep"]) is None
     True
   """
@@ -157,11 +53,13 @@ def format_report(
   names: Sequence[str],
   best: Mapping[str, list[bool]] | None,
 ) -> str:
-  """Formats the table, with what a reader needs to judge it.
+  """Formats the answer and the table, with what a reader needs to judge them.
 
   Args:
     scored: the sources.
-    names: of scores, the first of which ranks.
+    names: of scores, the first of which ranks. A held-out score (`leep_loo`) is
+      shown only where the score that it belongs to differs from it by more
+      than its standard error.
     best: see `best_sources`.
 
   Returns:
@@ -169,15 +67,15 @@ def format_report(
 
   Example:
     >>> import leep_jax
-    >>> from leep_jax.reports import score_report
+    >>> from leep_jax.reports import score_report, scored_source
     >>> outputs = leep_jax.Outputs.from_arrays(
     ...   probs=[[0.9, 0.1], [0.2, 0.8]], labels=[0, 1]
     ... )
     >>> estimates = leep_jax.estimate_scores(outputs, names=["nce"], groups=1)
-    >>> row = score_report.make_row(
+    >>> row = scored_source.make_row(
     ...   "mine", outputs, estimates, dataset="two", split="all", seconds=0.5
     ... )
-    >>> scored = score_report.ScoredSource(row, estimates, {}, outputs.labels)
+    >>> scored = scored_source.ScoredSource(row, estimates, {}, outputs.labels)
     >>> print(score_report.format_report([scored], ["nce"], None))
     two: 2 examples, 2 classes. Best first by nce.
     <BLANKLINE>
@@ -189,20 +87,76 @@ def format_report(
   """
   rows = [source.row for source in scored]
   short = tables.short_names([row["model"] for row in rows])
+  names = shown(scored, names)
   lines = [
     _heading(scored[0], names[0]),
     "",
+    *(f"{_wrapped(s)}\n" for s in answer.sentences(scored, names[0], best)),
     tables.format_table(
       rows, list(names), marks=None if best is None else dict(best)
     ),
     "",
     *_legend(scored, best),
     *map(_wrapped, _remarks(scored, short)),
-    *map(_wrapped, _saturated(scored, names, short)),
+    *map(_wrapped, cautions.of_comparison(scored, names)),
     *map(_wrapped, _baseline(scored[0], names)),
     _cost(rows),
   ]
   return "\n".join(lines)
+
+
+def ranked_first(
+  scored: Sequence[ScoredSource], names: Sequence[str]
+) -> list[str]:
+  """Moves the first score that a source has to the front, where it ranks.
+
+  Args:
+    scored: the sources.
+    names: of scores, in the order in which they should rank.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.reports import score_report, scored_source
+    >>> source = scored_source.ScoredSource(
+    ...   {"probe_accuracy": None, "leep": -1.0}, {}, {}, np.array([0, 1]))
+    >>> score_report.ranked_first([source], ["probe_accuracy", "leep"])
+    ['leep', 'probe_accuracy']
+  """
+  some = [n for n in names if any(s.row.get(n) is not None for s in scored)]
+  first = some[0] if some else names[0]
+  return [first, *(name for name in names if name != first)]
+
+
+def shown(scored: Sequence[ScoredSource], names: Sequence[str]) -> list[str]:
+  """Returns the names without held-out scores that say nothing new.
+
+  Args:
+    scored: the sources.
+    names: of scores.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.reports import score_report, scored_source
+    >>> source = scored_source.ScoredSource(
+    ...   {"leep": -1.0, "leep_se": 0.1, "leep_loo": -1.05, "leep_loo_se": 0.1},
+    ...   {}, {}, np.array([0, 1]))
+    >>> score_report.shown([source], ["leep", "leep_loo"])
+    ['leep']
+  """
+
+  def differs(row, name, held_out):
+    value, other = row.get(name), row.get(held_out)
+    if value is None or other is None:
+      return False
+    return abs(value - other) > (row.get(f"{name}_se") or 0.0)
+
+  return [
+    name
+    for name in names
+    if not name.endswith("_loo")
+    or name.removesuffix("_loo") not in names
+    or any(differs(s.row, name.removesuffix("_loo"), name) for s in scored)
+  ]
 
 
 def _wrapped(text):
@@ -227,17 +181,22 @@ def _dataset_and_split(row):
 
 def _legend(scored, best) -> Iterator[str]:
   """What the signs in the table mean, if they occur."""
-  groups = max(
-    (len(e.deleted) for s in scored for e in s.estimates.values() if e),
-    default=0,
-  )
+  sizes = {
+    len(e.deleted) for s in scored for e in s.estimates.values() if e
+  } - {0}
   if best:
     yield (
       "* best of its column, or not told apart from it (paired differences, "
       f"{jackknife.LEVEL:.0%})."
     )
+  # Scores that are means over examples have groups of one example each.
+  groups = sizes - {scored[0].row["num_examples"]}
   if groups:
-    yield f"± is one standard error, from {groups} groups of examples."
+    yield f"± is one standard error, from {max(groups)} groups of examples" + (
+      " (of probe scores, from examples)." if len(sizes) > 1 else "."
+    )
+  elif sizes:
+    yield "± is one standard error, from the variation over examples."
 
 
 def _remarks(scored, short) -> Iterator[str]:
@@ -252,27 +211,6 @@ def _remarks(scored, short) -> Iterator[str]:
   for (model, why), names in missing.items():
     stop = "" if why.endswith("?") else "."
     yield f"{model} has no {', '.join(names)}: {why}{stop}"
-
-
-def _saturated(scored, names, short) -> Iterator[str]:
-  """A warning about H-scores that are the same for any source.
-
-  With n <= D the features fit any labels, so the H-score is their rank.
-  """
-  if "h_score" not in names:
-    return
-  found = [
-    model
-    for model, source in zip(short, scored, strict=True)
-    if source.estimates["h_score"] is not None
-    and (source.row["num_features"] or 0) >= source.row["num_examples"]
-  ]
-  if found:
-    yield (
-      f"h_score tells nothing of {validation.some(found)}: with no more "
-      "examples than features it is the same for any source; "
-      "regularized_h_score is not."
-    )
 
 
 def _baseline(source, names) -> Iterator[str]:
@@ -318,12 +256,12 @@ def draw(
   Example:
     >>> import pathlib, tempfile
     >>> import numpy as np
-    >>> from leep_jax.reports import score_report
+    >>> from leep_jax.reports import score_report, scored_source
     >>> row = {
     ...   "model": "mine", "dataset": "two", "split": "all", "num_examples": 2,
     ...   "leep": -0.1, "leep_low": -0.2, "leep_high": 0.0,
     ... }
-    >>> scored = score_report.ScoredSource(row, {}, {}, np.array([0, 1]))
+    >>> scored = scored_source.ScoredSource(row, {}, {}, np.array([0, 1]))
     >>> with tempfile.TemporaryDirectory() as folder:
     ...   path = pathlib.Path(folder) / "ranking.svg"
     ...   score_report.draw([scored], ["leep"], None, path=path)

@@ -140,6 +140,9 @@ def format_table(
   rates = [f"{row['examples_per_second']:,.0f}" for row in ranked]
   images = ranked[0].get("dataset") != "predictions"
   columns.append(["images/s" if images else "examples/s", *rates])
+  sizes = [row.get("num_parameters") for row in ranked]
+  if any(sizes):
+    columns.append(["parameters", *map(millions, sizes)])
   blocks: list[list[list[str]]] = []
   # Full, so that the first column starts a block.
   used = WIDTH
@@ -158,6 +161,22 @@ def format_table(
       line = f"{rank:>{left[0]}}  {model:<{left[1]}}{scores}"
       lines.append(line.rstrip())
   return "\n".join(lines[1:])
+
+
+def millions(number: int | None) -> str:
+  """Writes a number of parameters in millions.
+
+  Args:
+    number: of parameters, or None if it is not known.
+
+  Example:
+    >>> from leep_jax.reports import tables
+    >>> tables.millions(25_557_032), tables.millions(175_258)
+    ('25.6 M', '0.18 M')
+  """
+  if number is None:
+    return "-"
+  return f"{number / 1e6:.{1 if number >= 1e6 else 2}f} M"
 
 
 def cells(

@@ -112,6 +112,13 @@ class Source:
   options: str = ""
   without_probs: str = ""
 
+  @property
+  def num_parameters(self) -> int:
+    """Number of all numbers in the state, statistics of BatchNorm included."""
+    return sum(
+      x.size for x in jax.tree.leaves(self.state) if hasattr(x, "size")
+    )
+
   def check_images(self, shape: tuple[int, ...]) -> None:
     """Refuses images that the source cannot process.
 

@@ -83,18 +83,30 @@ def probe_head(
     started = time.monotonic()
     # `l2` is for features of unit variance, and L-BFGS likes equal scales.
     x, centre, scale = _standardised(features[run.task.train])
+    # With fewer examples than features, the optimum from zero weights lies in
+    # the span of the examples: on its axes, the same problem is smaller.
+    axes = None
+    if len(x) < x.shape[1]:
+      left, singular, axes = np.linalg.svd(
+        x.astype(np.float64), full_matrices=False
+      )
+      x = (left * singular).astype(np.float32)
     # Rounded up to a power of two: few shapes are compiled for many tasks.
     rows = 1 << (len(x) - 1).bit_length()
     weights = np.zeros(rows, np.float32)
     weights[: len(x)] = 1 / len(x)
-    x = np.concatenate([x, np.zeros((rows - len(x), x.shape[1]), x.dtype)])
+    columns = x.shape[1] if axes is None else rows
+    x = np.pad(x, ((0, rows - len(x)), (0, columns - x.shape[1])))
     # Any valid labels: weights are 0 there.
     labels = np.resize(run.labels, rows)
     kernel, bias = _fit(run.classes, iterations)(
       x, labels, weights, np.float32(l2), np.float32(tolerance)
     )
     # The same head, for features as they are.
-    kernel = np.asarray(kernel, np.float64).T / scale[:, None]
+    kernel = np.asarray(kernel, np.float64).T
+    if axes is not None:
+      kernel = axes.T @ kernel[: len(axes)]
+    kernel = kernel / scale[:, None]
     bias = np.asarray(bias, np.float64) - centre @ kernel
     nll, _ = _evaluate(features[run.task.train], run.labels, kernel, bias)
     test_nll, confusion = _evaluate(

@@ -1,0 +1,217 @@
+"""What a reader of scores must know before trusting them, one line each.
+
+Some cautions are about one source on these examples (`of_source`), others about
+comparing several (`of_comparison`).
+"""
+
+from collections.abc import Iterator, Sequence
+import hashlib
+
+import numpy as np
+
+from leep_jax import validation
+from leep_jax.engine import outputs as outputs_lib
+from leep_jax.reports import tables
+from leep_jax.reports.scored_source import ScoredSource
+from leep_jax.sources import named
+
+# A class with fewer examples has no reliable held-out recall.
+_FEW = 5
+# Rows of outputs are compared if they have at most this many numbers in all.
+_MOST_COMPARED = 1 << 28
+
+
+def duplicates(outputs: outputs_lib.Outputs) -> int:
+  """Counts the examples whose outputs equal those of an earlier example.
+
+  Images that are there twice have equal outputs; so do, for a poor network,
+  images that hardly differ.
+
+  Args:
+    outputs: of any source. Those of several hosts, and very large ones, are not
+      compared: the count is then 0.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax.reports import cautions
+    >>> outputs = leep_jax.Outputs.from_arrays(
+    ...   features=[[1.0, 2.0], [1.0, 3.0], [1.0, 2.0]], labels=[0, 1, 0])
+    >>> cautions.duplicates(outputs)
+    1
+  """
+  field = "features" if outputs.has("features") else "probs"
+  if outputs.over_hosts or not outputs.has(field):
+    return 0
+  if np.prod(outputs.store.shape(field)) > _MOST_COMPARED:
+    return 0
+  seen: set[bytes] = set()
+  for chunk in outputs.store.chunks(field):
+    for row in np.ascontiguousarray(chunk):
+      seen.add(hashlib.blake2b(row.tobytes(), digest_size=12).digest())
+  return len(outputs) - len(seen)
+
+
+def saturated(score: str, outputs: outputs_lib.Outputs) -> str | None:
+  """Returns why an H-score says nothing of these outputs, or None.
+
+  With no more examples than features, the features fit any labels, and the
+  H-score is the same number for every source.
+
+  Args:
+    score: its name.
+    outputs: of any source.
+
+  Example:
+    >>> import numpy as np
+    >>> import leep_jax
+    >>> from leep_jax.reports import cautions
+    >>> outputs = leep_jax.Outputs.from_arrays(
+    ...   features=np.eye(3, 5), labels=[0, 1, 0])
+    >>> print(cautions.saturated("h_score", outputs))
+    with no more examples (3) than features (5) it is the same number for every
+    source; regularized_h_score is not
+  """
+  width = outputs.num_features
+  if score != "h_score" or width is None or len(outputs) > width:
+    return None
+  return (
+    f"with no more examples ({len(outputs):,}) than features ({width:,}) it is "
+    "the same number for every source; regularized_h_score is not"
+  )
+
+
+def of_source(
+  model: str,
+  outputs: outputs_lib.Outputs,
+  *,
+  dataset: str,
+  class_names: Sequence[str] | None = None,
+) -> tuple[str, ...]:
+  """Returns the cautions on one source.
+
+  Args:
+    model: name of the source.
+    outputs: of the source.
+    dataset: name of the target data set.
+    class_names: of the target's classes, if they are known.
+
+  Example:
+    >>> import numpy as np
+    >>> import leep_jax
+    >>> from leep_jax.reports import cautions
+    >>> outputs = leep_jax.Outputs.from_arrays(
+    ...   features=np.eye(8, 2), labels=[0, 0, 0, 0, 0, 0, 1, 1])
+    >>> for text in cautions.of_source("mine", outputs, dataset="photos"):
+    ...   print(text)
+    5 of 8 examples have the outputs of another example: they may be duplicates,
+    which make held-out scores too high; --drop_duplicates leaves them out.
+    class 1 has 2 examples: what is said of so small a class is chance.
+  """
+  return tuple(_of_source(model, outputs, dataset, class_names))
+
+
+def _of_source(model, outputs, dataset, class_names):
+  entry = {e.name: e for e in named.entries()}.get(model)
+  if entry is not None and dataset == entry.data:
+    yield (
+      f"{model} was trained on {dataset}, whose classes are the target's: it "
+      "does better here than on new classes."
+    )
+  count = duplicates(outputs)
+  # A network that gives all images one output is another finding.
+  if 0 < count < len(outputs) - 1:
+    yield (
+      f"{count:,} of {len(outputs):,} examples have the outputs of another "
+      "example: they may be duplicates, which make held-out scores too high; "
+      "--drop_duplicates leaves them out."
+    )
+  if outputs.targets is None:
+    few = np.flatnonzero(outputs.class_counts < _FEW)
+    if few.size:
+      each = [
+        str(label) if class_names is None else class_names[label]
+        for label in outputs.classes[few]
+      ]
+      counts = outputs.class_counts[few]
+      if few.size == 1:
+        number = tables.count(int(counts[0]), "example")
+        yield (
+          f"class {each[0]} has {number}: what is said of so small a class is "
+          "chance."
+        )
+      else:
+        yield (
+          f"{few.size} classes have fewer than {_FEW} examples "
+          f"({validation.some(each)}): what is said of so small classes is "
+          "chance."
+        )
+
+
+def of_comparison(
+  scored: Sequence[ScoredSource], names: Sequence[str]
+) -> list[str]:
+  """Returns the cautions on comparing sources, and those on each, once.
+
+  Args:
+    scored: the sources.
+    names: of the scores that are shown.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.reports import cautions, scored_source
+    >>> scored = [
+    ...   scored_source.ScoredSource(
+    ...     {"model": f"m{count}", "num_source_classes": count, "leep": -1.0},
+    ...     {}, {}, np.array([0, 1]))
+    ...   for count in (10, 1000)
+    ... ]
+    >>> for text in cautions.of_comparison(scored, ["leep"]):
+    ...   print(text)
+    Sources differ in their numbers of labels (10 to 1,000): leep is higher for
+    more labels, whatever they know.
+  """
+  found = [text for source in scored for text in source.cautions]
+  return [
+    *_by_source(scored, found), *_labels(scored, names), *_optimism(scored),
+  ]  # fmt: skip
+
+
+def _by_source(scored, found) -> Iterator[str]:
+  """Each caution once; one that all sources have differs only in counts."""
+  seen = set()
+  for text in found:
+    # Sources see the same examples: the first count of duplicates is enough.
+    kind = "duplicates" if "may be duplicates" in text else text
+    if kind not in seen:
+      seen.add(kind)
+      yield text
+
+
+def _labels(scored, names) -> Iterator[str]:
+  """On scores that depend on the number of source labels."""
+  counts = {s.row.get("num_source_classes") for s in scored} - {None}
+  shown = [name for name in ("leep", "nce") if name in names]
+  # A label or two more, such as "background", change little.
+  if shown and len(counts) > 1 and max(counts) > 1.1 * min(counts):
+    are = "is" if len(shown) == 1 else "are"
+    yield (
+      f"Sources differ in their numbers of labels ({min(counts):,} to "
+      f"{max(counts):,}): {' and '.join(shown)} {are} higher for more labels, "
+      "whatever they know."
+    )
+
+
+def _optimism(scored) -> Iterator[str]:
+  """On scores that are too high by more than sources differ."""
+  for name in ("leep", "nce"):
+    pairs = [(s.row.get(name), s.row.get(f"{name}_loo")) for s in scored]
+    known = [(a, b) for a, b in pairs if a is not None and b is not None]
+    if len(known) < 2:
+      continue
+    values = sorted((a for a, _ in known), reverse=True)
+    excess = [a - b for a, b in known]
+    if max(excess) - min(excess) > values[0] - values[1]:
+      yield (
+        f"{name} is {min(excess):.2f} to {max(excess):.2f} nats higher than "
+        f"held out ({name}_loo), which varies by more than the best two differ."
+      )

@@ -1,0 +1,122 @@
+"""`ScoredSource`: one source's scores on a data set, and its row of results."""
+
+from collections.abc import Mapping
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from leep_jax import version
+from leep_jax.engine import outputs as outputs_lib, programs
+from leep_jax.scores import jackknife
+
+Estimates = Mapping[str, jackknife.Estimate | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoredSource:
+  """One source with its scores on a data set.
+
+  Attributes:
+    row: what `--output` writes, see `make_row`.
+    estimates: by score; None where it is undefined.
+    undefined: by score, why it is undefined.
+    targets: `[n]` labels, or `[n, T]` real-valued targets, of the examples.
+    cautions: what a reader of these scores must know, one sentence each.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.reports import scored_source
+    >>> a, b = (
+    ...   scored_source.ScoredSource({}, {}, {}, np.array(labels))
+    ...   for labels in ([0, 1], [1, 1])
+    ... )
+    >>> a.has_same_targets(b)
+    False
+  """
+
+  row: dict[str, Any]
+  estimates: Estimates
+  undefined: Mapping[str, str]
+  targets: np.ndarray
+  cautions: tuple[str, ...] = ()
+
+  def has_same_targets(self, other: "ScoredSource") -> bool:
+    """Tells whether both were scored on the same labels or targets."""
+    return np.array_equal(self.targets, other.targets)
+
+
+def make_row(
+  model: str,
+  outputs: outputs_lib.Outputs,
+  estimates: Estimates,
+  *,
+  dataset: str,
+  split: str,
+  seconds: float,
+  examples_per_second: float | None = None,
+  num_parameters: int | None = None,
+  note: str | None = None,
+) -> dict[str, Any]:
+  """Returns the row of a source in `--output`.
+
+  Args:
+    model: name of the source.
+    outputs: what its scores were computed from.
+    estimates: by score; None where it is undefined.
+    dataset: name of the data set.
+    split: of the data set.
+    seconds: taken in all, without compilation.
+    examples_per_second: of the forward pass; by default of all seconds.
+    num_parameters: of the source, if it is known.
+    note: a remark on the outputs.
+
+  Returns:
+    Plain numbers and strings. A score `s` has the columns `s`, `s_se`, `s_low`
+    and `s_high`: its value, standard error and interval.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax.reports import scored_source
+    >>> outputs = leep_jax.Outputs.from_arrays(
+    ...   probs=[[0.9, 0.1], [0.2, 0.8]], labels=[0, 1]
+    ... )
+    >>> row = scored_source.make_row(
+    ...   "mine", outputs, leep_jax.estimate_scores(outputs, names=["nce"]),
+    ...   dataset="two", split="all", seconds=0.5,
+    ... )
+    >>> row["model"], row["nce"], row["examples_per_second"]
+    ('mine', 0.0, 4.0)
+  """
+  regression = outputs.targets is not None
+  return {
+    "model": model,
+    "dataset": dataset,
+    "split": split,
+    "num_examples": len(outputs),
+    "num_source_classes": outputs.num_source_classes,
+    "num_features": outputs.num_features,
+    "num_target_classes": None if regression else outputs.num_classes,
+    **_columns(estimates),
+    "note": note,
+    "seconds": round(seconds, 3),
+    "examples_per_second": round(
+      examples_per_second or len(outputs) / seconds, 1
+    ),
+    "num_parameters": num_parameters,
+    "devices": programs.all_device_count(),
+    "version": version.__version__,
+  }
+
+
+def _columns(estimates):
+  """Columns of a row: each score, its standard error and interval."""
+  columns: dict[str, float | None] = {}
+  for name, estimate in estimates.items():
+    error = interval = None
+    if estimate is not None:
+      error, interval = estimate.standard_error, estimate.interval()
+    columns[name] = None if estimate is None else estimate.value
+    columns[f"{name}_se"] = error
+    columns[f"{name}_low"], columns[f"{name}_high"] = interval or (None, None)
+  return columns
