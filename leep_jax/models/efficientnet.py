@@ -152,6 +152,7 @@ class MBConv(nnx.Module):
       self.conv_pw = layers.conv(wide, outputs, 1, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
+    y: jax.Array
     # No activation after the projection: it would set the negative values of
     # the few channels to 0, which loses information.
     if self.expands:
@@ -163,8 +164,9 @@ class MBConv(nnx.Module):
       y = self.bn2(self.conv_pw(y))
     return x + y if self.shortcut else y
 
-  def _gate(self, x):
-    return self.se(x) if self.gated else x
+  def _gate(self, x: jax.Array) -> jax.Array:
+    gated: jax.Array = self.se(x) if self.gated else x
+    return gated
 
 
 class EfficientNet(nnx.Module):
@@ -232,7 +234,7 @@ class EfficientNet(nnx.Module):
     return self.classifier(features), features
 
 
-def _scaled(width, depth):
+def _scaled(width: float, depth: float) -> tuple[Stage, ...]:
   """The stages of a larger network.
 
   Args:
