@@ -9,6 +9,7 @@ from leep_jax.scores import SCORES, compute_scores, estimate_scores
 from leep_jax.scores.gbc import gbc
 from leep_jax.scores.h_score import h_score, regularized_h_score
 from leep_jax.scores.jackknife import Estimate, paired_difference
+from leep_jax.scores.leave_one_out import leep_loo, nce_loo
 from leep_jax.scores.leep import EEP, eep_accuracy, leep, leep_bounds
 from leep_jax.scores.logme import logme
 from leep_jax.scores.n_leep import n_leep
@@ -46,6 +47,7 @@ __all__ = [
   "lab_mse",
   "leep",
   "leep_bounds",
+  "leep_loo",
   "leep_of_subsets",
   "lin_mse",
   "load_dataset",
@@ -53,6 +55,7 @@ __all__ = [
   "logme",
   "n_leep",
   "nce",
+  "nce_loo",
   "nce_of_subsets",
   "paired_difference",
   "parc",
