@@ -2,8 +2,7 @@
 
 LEEP and NCE judge P(y given z) on the examples that it was counted on, which
 raises them the more, the fewer examples there are for a source label. Here
-example i is left out of the counts that predict its own target label. It costs
-no fit: what is left out is subtracted.
+example i is left out of the counts that predict its own target label.
 
 A source label that few others have does not tell the target labels apart. Its
 counts are smoothed with one further example, whose target label is distributed
@@ -52,13 +51,14 @@ def leep_loo(
 
   f_i is the frequency of the class y_i among the others. The weight s(z) =
   `smoothing` * sum_k probs[k, z]^2 / m(z) is the probability of z for an
-  example that is typical of those that have z. It is at most 1, so that
-  smoothing vanishes where a label has much mass. One-hot rows make the score
-  `nce_loo`; dividing a source label into several equal ones changes nothing.
+  example that is typical of those that have z (of all examples, also i: it does
+  not depend on labels). It is at most 1, so that smoothing vanishes where a
+  label has much mass. One-hot rows make the score `nce_loo`; dividing a source
+  label into several equal ones changes nothing.
 
   LEEP is at least minus the entropy of the labels even if the source's outputs
-  are noise. This score is not: by leaving out i, a source that knows nothing
-  has about the value of constant outputs, which is the mean of log f_i.
+  are noise. Here, such a source has about the value of constant outputs, which
+  is the mean of log f_i, or less.
 
   An example that is the only one of its class cannot be predicted from the
   others. It is left out of the mean, for every source alike, but not out of the
@@ -71,9 +71,9 @@ def leep_loo(
     num_classes: Y; by default the largest label plus 1. The score does not
       depend on it.
     smoothing: at least 0. With 0, a source label to which the others give less
-      than 1e-5 of the probability that i gives it predicts f_i, the
-      score is never above LEEP, and it is undefined (minus infinity) if all
-      source labels of an example exclude its class.
+      than 1e-5 of the probability that i gives it predicts f_i, no
+      example is more likely than in LEEP, and the score is undefined (minus
+      infinity) if all source labels of an example exclude its class.
 
   Raises:
     InputError: as `leep`, or if `smoothing` is negative.
@@ -122,7 +122,9 @@ def nce_loo(
   `smoothing`: each source label has s further examples, by default one. The
   constant is a choice; without it (s = 0), an example whose class no other of
   its source label has would make the score minus infinity. A source label that
-  only i has predicts f_i for any s.
+  only i has predicts f_i for any s. A source with fewer examples for a label
+  than there are classes may have less than the mean of log f_i, the value of a
+  constant source label: its counts predict worse than frequencies do.
 
   An example that is the only one of its class cannot be predicted from the
   others. It is left out of the mean, for every source alike, but not out of the
