@@ -13,6 +13,7 @@ from leep_jax.scores.head_predictions import (
   probe_predictions,
 )
 from leep_jax.scores.jackknife import Estimate, paired_difference
+from leep_jax.scores.leave_one_out import leep_loo, nce_loo
 from leep_jax.scores.leep import EEP, eep_accuracy, leep, leep_bounds
 from leep_jax.scores.logme import logme
 from leep_jax.scores.n_leep import n_leep
@@ -58,6 +59,7 @@ __all__ = [
   "lab_mse",
   "leep",
   "leep_bounds",
+  "leep_loo",
   "leep_of_subsets",
   "lin_mse",
   "load_dataset",
@@ -65,6 +67,7 @@ __all__ = [
   "logme",
   "n_leep",
   "nce",
+  "nce_loo",
   "nce_of_subsets",
   "paired_difference",
   "parc",

@@ -42,6 +42,48 @@ def leep(probs, labels):
   return np.log(eep(probs, labels)[np.arange(len(labels)), labels]).mean()
 
 
+def leep_loo(probs, labels, smoothing=1.0):
+  probs = np.asarray(probs, np.float64)
+  probs = probs / probs.sum(axis=1, keepdims=True)
+  mass = probs.sum(axis=0)
+  some = np.where(mass > 0, mass, 1)
+  weight = smoothing * (probs**2).sum(axis=0) / some
+  logs = []
+  for i, y in enumerate(labels):
+    others = np.arange(len(labels)) != i
+    same = others & (labels == y)
+    if np.all(labels == y):
+      frequency = 1.0
+    elif same.any():
+      frequency = same.sum() / others.sum()
+    else:
+      continue
+    below = probs[others].sum(axis=0) + weight
+    above = probs[same].sum(axis=0) + weight * frequency
+    given = np.where(
+      below > 0, above / np.where(below > 0, below, 1), frequency
+    )
+    logs.append(np.log(given @ probs[i]))
+  return np.mean(logs) if logs else None
+
+
+def nce_loo(probs, labels, smoothing=1.0):
+  dummy = np.asarray(probs, np.float64).argmax(1)
+  logs = []
+  for i, (y, z) in enumerate(zip(labels, dummy, strict=True)):
+    rest = np.delete(labels, i)
+    if np.all(labels == y):
+      logs.append(0.0)
+    elif y in rest:
+      there = rest[np.delete(dummy, i) == z]
+      frequency = np.mean(rest == y)
+      if len(there) + smoothing:
+        above = np.sum(there == y) + smoothing * frequency
+        frequency = above / (len(there) + smoothing)
+      logs.append(np.log(frequency))
+  return np.mean(logs) if logs else None
+
+
 def eep_accuracy(probs, labels):
   return np.mean(eep(probs, labels).argmax(1) == labels)
 
@@ -249,7 +291,9 @@ def lab_mse(probs, targets, **options):
 
 ORACLES = {
   "leep": leep,
+  "leep_loo": leep_loo,
   "nce": nce,
+  "nce_loo": nce_loo,
   "eep_accuracy": eep_accuracy,
   "h_score": h_score,
   "regularized_h_score": regularized_h_score,

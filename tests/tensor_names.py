@@ -127,6 +127,29 @@ def torchvision_efficientnet(name):
   return f"{block}.{number}.{place % 2}.{last}"
 
 
+def torchvision_mobilenet(name):
+  parts = name.split(".")
+  last = parts[-1]
+  outside = {
+    "conv_stem": "features.0.0", "bn1": "features.0.1",
+    "conv_head": "features.18.0", "bn2": "features.18.1",
+    "classifier": "classifier.1",
+  }  # fmt: skip
+  if parts[0] in outside:
+    return f"{outside[parts[0]]}.{last}"
+  number = (1, 2, 4, 7, 11, 14, 17)[int(parts[1])] + int(parts[2])
+  layers_of = ["conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3"]
+  if number == 1:
+    layers_of = ["conv_dw", "bn1", "conv_pw", "bn2"]
+  place = layers_of.index(parts[3])
+  # The projection and its norm are in no sequence of their own.
+  projection = len(layers_of) - 2
+  layer = f"{place // 2}.{place % 2}"
+  if place >= projection:
+    layer = f"{projection // 2 + place - projection}"
+  return f"features.{number}.conv.{layer}.{last}"
+
+
 def transformers_mobilenet(name):
   parts = name.split(".")
   last = parts[-1]

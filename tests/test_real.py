@@ -1,13 +1,17 @@
 """Real weights on real data reproduce what a reference computed.
 
 The reference values are read from the README beside the weights, so that none
-is copied by hand. Skipped where ../shared is absent.
+is copied by hand, or computed by timm. Skipped where ../shared is absent.
 """
 
 import functools
+import json
 import re
 
+import numpy as np
+import publishers
 import pytest
+import safetensors.numpy
 
 import leep_jax
 from leep_jax.sources import catalog
@@ -86,3 +90,43 @@ def test_real_mobilenet(folder, shared, one_device):
   values = leep_jax.compute_scores(outputs, names=["leep", "nce"])
   assert values["leep"] == pytest.approx(leep, abs=5e-4)
   assert values["nce"] == pytest.approx(nce, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+  ("arch", "folder"),
+  [
+    ("efficientnet_lite0", "tf_efficientnet_lite0"),
+    ("mobilenetv2_100", "mobilenetv2_100_inat_insects"),
+  ],
+)
+def test_real_network_of_timm(arch, folder, shared):
+  timm = publishers.load("timm")
+  import PIL.Image
+  import torch
+
+  path = shared / "weights" / folder
+  stated = json.loads((path / "config.json").read_text())
+  model = timm.create_model(
+    stated["architecture"],
+    num_classes=stated["num_classes"],
+    **stated.get("model_args", {}),
+  )
+  tensors = safetensors.numpy.load_file(path / "model.safetensors")
+  model.load_state_dict({k: torch.tensor(v) for k, v in tensors.items()})
+  evaluation = stated["pretrained_cfg"]
+  transform = timm.data.create_transform(
+    **{k: evaluation[k] for k in ("input_size", "interpolation", "mean", "std",
+                                  "crop_pct", "crop_mode")}
+  )  # fmt: skip
+  source = leep_jax.load_source(f"{arch}@{path}")
+  classes = sorted((shared / "data" / "photos" / "trashnet").iterdir())
+  files = [min(photos.iterdir()) for photos in classes if photos.is_dir()]
+  assert len(files) == 6
+  photos = [PIL.Image.open(file).convert("RGB") for file in files]
+  with torch.no_grad():
+    expected = model.eval()(torch.stack([*map(transform, photos)])).numpy()
+  fitted = [source.preprocessing.fit(np.asarray(photo)) for photo in photos]
+  images = source.preprocessing.fitted(np.stack(fitted))
+  logits, _ = source.apply(source.state, images)
+  size = np.abs(expected).max()
+  np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4 * size)

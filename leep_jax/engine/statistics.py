@@ -32,8 +32,15 @@ from leep_jax.engine.batch import (
 _PRECISION = jax.lax.Precision.HIGHEST
 
 
-def _distributions(probs):
-  """Rows scaled to sum to 1 exactly: rounding of the input is not signal."""
+def distributions(probs: jax.Array) -> jax.Array:
+  """Rows `[B, Z]` scaled to sum to 1: rounding of the input is not signal.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.engine import statistics
+    >>> statistics.distributions(np.array([[0.25, 0.25]])).tolist()
+    [[0.5, 0.5]]
+  """
   probs = probs.astype(jnp.float32)
   total = probs.sum(axis=1, keepdims=True)
   # Rows of padding are all 0, and stay so.
@@ -56,7 +63,7 @@ def joint(batch: Batch) -> jax.Array:
     >>> statistics.joint(batch).tolist()
     [[0.75, 0.25], [0.5, 0.5]]
   """
-  return class_sums(_distributions(batch.probs), batch)
+  return class_sums(distributions(batch.probs), batch)
 
 
 # Rows that are processed while they are in a core's cache.
@@ -163,7 +170,7 @@ def spread(batch: Batch, row: jax.Array) -> dict[str, jax.Array]:
     >>> sums["total"].tolist(), float(sums["square"])
     ([-0.25, 0.25], 0.125)
   """
-  difference = _distributions(batch.probs) - row[None]
+  difference = distributions(batch.probs) - row[None]
   difference *= batch.weights[:, None]
   return {"total": difference.sum(axis=0), "square": (difference**2).sum()}
 
@@ -205,7 +212,7 @@ def _log_likelihood(batch, conditional):
   used = batch.weights > 0
   # The likelihood of padding is 0 / 0.
   log = jnp.log(jnp.where(used, likelihood, 1))
-  return _long_sum(log), parts / jnp.where(right > 0, right, 1)[:, None]
+  return long_sum(log), parts / jnp.where(right > 0, right, 1)[:, None]
 
 
 @reads("probs")
@@ -237,8 +244,15 @@ def responsibilities(batch: Batch, conditional: jax.Array) -> dict[str, Any]:
   return {"log_likelihood": log, "parts": class_sums(parts, batch)}
 
 
-def _long_sum(values):
-  """Sums `[B]` in two levels, which rounds sqrt(B) times instead of B."""
+def long_sum(values: jax.Array) -> jax.Array:
+  """Sums `[B]` in two levels, which rounds sqrt(B) times instead of B.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.engine import statistics
+    >>> float(statistics.long_sum(np.arange(5.0)))
+    10.0
+  """
   side = max(1, int(values.size**0.5))
   full = values.size // side * side
   return values[:full].reshape(-1, side).sum(1).sum() + values[full:].sum()
@@ -258,8 +272,8 @@ def log_largest(batch: Batch) -> jax.Array:
     >>> float(statistics.log_largest(batch))  # ln 0.75 + ln 0.5
     -0.98...
   """
-  largest = _distributions(batch.probs).max(axis=1)
-  return _long_sum(jnp.log(jnp.where(batch.weights > 0, largest, 1)))
+  largest = distributions(batch.probs).max(axis=1)
+  return long_sum(jnp.log(jnp.where(batch.weights > 0, largest, 1)))
 
 
 @reads("probs")
@@ -296,7 +310,7 @@ def predictive(probs: jax.Array, conditional: jax.Array) -> jax.Array:
     >>> statistics.predictive(np.array([[0.5, 0.5]]), table).tolist()
     [[0.75, 0.25]]
   """
-  return jnp.matmul(_distributions(probs), conditional.T, precision=_PRECISION)
+  return jnp.matmul(distributions(probs), conditional.T, precision=_PRECISION)
 
 
 @reads("features")

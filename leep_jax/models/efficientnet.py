@@ -1,11 +1,17 @@
-"""EfficientNet-B0 (Tan & Le, 2019), in Flax NNX.
+"""EfficientNets (Tan & Le, 2019) and their Lite variants, in Flax NNX.
 
-Attributes have timm's names; files of torchvision are read too. `tf_padding`
-and `norm_eps` are for weights that were trained in TensorFlow. Images are
-`[B, H, W, 3]`, normalised, with sides of at least 32 pixels.
+A `Design` states the sizes of a network, MobileNet V2's too. Attributes have
+timm's names; files of torchvision are read too. `tf_padding` and `norm_eps` are
+for weights that were trained in TensorFlow. Images are `[B, H, W, 3]`,
+normalised, with sides of at least 32 pixels.
 """
 
+from collections.abc import Callable
+import dataclasses
+import functools
+import math
 import re
+from typing import NamedTuple
 
 from flax import nnx
 import jax
@@ -13,30 +19,83 @@ import jax
 from leep_jax.models import layers
 from leep_jax.models.architecture import Architecture, imagenet
 
-# Blocks, kernel, stride, expansion and output channels of each stage.
+
+class Stage(NamedTuple):
+  """Consecutive blocks of which the first strides and widens.
+
+  Attributes:
+    blocks: number of blocks.
+    kernel: side of the kernels of the depthwise convolutions.
+    stride: step of the first block's.
+    expansion: factor by which each block widens its input.
+    channels: of the output.
+
+  Example:
+    >>> from leep_jax.models import efficientnet
+    >>> efficientnet.Stage(2, 3, 2, 6, 24).channels
+    24
+  """
+
+  blocks: int
+  kernel: int
+  stride: int
+  expansion: int
+  channels: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Design:
+  """The sizes of a network of `MBConv` blocks.
+
+  Attributes:
+    stages: the stages, in order.
+    activation: applied after BatchNorm, except at the end of a block.
+    gated: whether blocks have squeeze-and-excitation.
+    stem: number of channels of the first layer.
+    features: number of features, D.
+
+  Example:
+    >>> from flax import nnx
+    >>> from leep_jax.models import efficientnet
+    >>> design = efficientnet.Design(
+    ...   (efficientnet.Stage(1, 3, 1, 1, 16),), activation=nnx.relu,
+    ...   gated=False)
+    >>> design.stem, design.features
+    (32, 1280)
+  """
+
+  stages: tuple[Stage, ...]
+  activation: Callable[[jax.Array], jax.Array]
+  gated: bool
+  stem: int = 32
+  features: int = 1280
+
+
+# Of B0 and Lite0.
 _STAGES = (
-  (1, 3, 1, 1, 16),
-  (2, 3, 2, 6, 24),
-  (2, 5, 2, 6, 40),
-  (3, 3, 2, 6, 80),
-  (3, 5, 1, 6, 112),
-  (4, 5, 2, 6, 192),
-  (1, 3, 1, 6, 320),
+  Stage(1, 3, 1, 1, 16),
+  Stage(2, 3, 2, 6, 24),
+  Stage(2, 5, 2, 6, 40),
+  Stage(3, 3, 2, 6, 80),
+  Stage(3, 5, 1, 6, 112),
+  Stage(4, 5, 2, 6, 192),
+  Stage(1, 3, 1, 6, 320),
 )
 
 
 class MBConv(nnx.Module):
   """Expansion, depthwise convolution, squeeze-and-excitation and projection.
 
-  The result is added to the input where both have the same shape.
+  The result is added to the input where both have the same shape. If the block
+  is not `gated`, it has no squeeze-and-excitation.
 
   Example:
     >>> from flax import nnx
     >>> import jax.numpy as jnp
     >>> from leep_jax.models import efficientnet
     >>> block = efficientnet.MBConv(
-    ...   8, 16, kernel=3, stride=2, expansion=6, norm_eps=1e-5, same=False,
-    ...   rngs=nnx.Rngs(0))
+    ...   8, 16, kernel=3, stride=2, expansion=6, activation=nnx.silu,
+    ...   gated=True, norm_eps=1e-5, padding=None, rngs=nnx.Rngs(0))
     >>> block(jnp.ones((2, 8, 8, 8))).shape
     (2, 4, 4, 16)
   """
@@ -49,11 +108,15 @@ class MBConv(nnx.Module):
     kernel: int,
     stride: int,
     expansion: int,
+    activation: Callable[[jax.Array], jax.Array],
+    gated: bool,
     norm_eps: float,
-    same: bool,
+    padding: str | None,
     rngs: nnx.Rngs,
   ):
     wide = inputs * expansion
+    self.activation = activation
+    self.gated = gated
     self.expands = expansion > 1
     self.shortcut = stride == 1 and inputs == outputs
 
@@ -66,18 +129,19 @@ class MBConv(nnx.Module):
       kernel,
       stride=stride,
       groups=wide,
-      padding="SAME" if same else None,
+      padding=padding,
       rngs=rngs,
     )
-    # Squeezed to a quarter of the block's input, not of the wider channels that
-    # are gated.
-    self.se = layers.SqueezeExcite(
-      wide,
-      inputs // 4,
-      names=("conv_reduce", "conv_expand"),
-      activation=nnx.silu,
-      rngs=rngs,
-    )
+    if gated:
+      # Squeezed to a quarter of the block's input, not of the wider channels
+      # that are gated.
+      self.se = layers.SqueezeExcite(
+        wide,
+        inputs // 4,
+        names=("conv_reduce", "conv_expand"),
+        activation=activation,
+        rngs=rngs,
+      )
     if self.expands:
       self.conv_pw = layers.conv(inputs, wide, 1, rngs=rngs)
       self.bn1, self.bn2, self.bn3 = norm(wide), norm(wide), norm(outputs)
@@ -88,21 +152,25 @@ class MBConv(nnx.Module):
       self.conv_pw = layers.conv(wide, outputs, 1, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    y: jax.Array = x
+    y: jax.Array
+    # No activation after the projection: it would set the negative values of
+    # the few channels to 0, which loses information.
     if self.expands:
-      y = nnx.silu(self.bn1(self.conv_pw(y)))
-      y = self.se(nnx.silu(self.bn2(self.conv_dw(y))))
-      # No activation after the projection: it would set the negative values of
-      # the few channels to 0, which loses information.
+      y = self.activation(self.bn1(self.conv_pw(x)))
+      y = self._gate(self.activation(self.bn2(self.conv_dw(y))))
       y = self.bn3(self.conv_pwl(y))
     else:
-      y = self.se(nnx.silu(self.bn1(self.conv_dw(y))))
+      y = self._gate(self.activation(self.bn1(self.conv_dw(x))))
       y = self.bn2(self.conv_pw(y))
     return x + y if self.shortcut else y
 
+  def _gate(self, x: jax.Array) -> jax.Array:
+    gated: jax.Array = self.se(x) if self.gated else x
+    return gated
 
-class EfficientNetB0(nnx.Module):
-  """On images `[B, H, W, 3]`: logits `[B, Z]`, features `[B, 1280]`.
+
+class EfficientNet(nnx.Module):
+  """On images `[B, H, W, 3]`: logits `[B, Z]`, features `[B, D]`.
 
   Example:
     >>> from flax import nnx
@@ -117,6 +185,7 @@ class EfficientNetB0(nnx.Module):
 
   def __init__(
     self,
+    design: Design,
     num_classes: int,
     *,
     norm_eps: float = 1e-5,
@@ -124,38 +193,75 @@ class EfficientNetB0(nnx.Module):
     rngs: nnx.Rngs,
   ):
     padding = "SAME" if tf_padding else None
-    self.conv_stem = layers.conv(3, 32, 3, stride=2, padding=padding, rngs=rngs)
-    self.bn1 = layers.batch_norm(32, eps=norm_eps, rngs=rngs)
-    inputs, stages = 32, []
-    for depth, kernel, stride, expansion, outputs in _STAGES:
+    self.activation = design.activation
+    inputs = design.stem
+    self.conv_stem = layers.conv(
+      3, inputs, 3, stride=2, padding=padding, rngs=rngs
+    )
+    self.bn1 = layers.batch_norm(inputs, eps=norm_eps, rngs=rngs)
+    stages = []
+    for stage in design.stages:
       blocks = []
-      for i in range(depth):
+      for i in range(stage.blocks):
         block = MBConv(
           inputs,
-          outputs,
-          kernel=kernel,
-          stride=1 if i else stride,  # the first block of a stage strides
-          expansion=expansion,
+          stage.channels,
+          kernel=stage.kernel,
+          stride=1 if i else stage.stride,
+          expansion=stage.expansion,
+          activation=design.activation,
+          gated=design.gated,
           norm_eps=norm_eps,
-          same=tf_padding,
+          padding=padding,
           rngs=rngs,
         )
-        inputs = outputs
+        inputs = stage.channels
         blocks.append(block)
       stages.append(nnx.List(blocks))
     self.blocks = nnx.List(stages)
-    self.conv_head = layers.conv(inputs, 1280, 1, rngs=rngs)
-    self.bn2 = layers.batch_norm(1280, eps=norm_eps, rngs=rngs)
-    self.classifier = layers.head(1280, num_classes, rngs=rngs)
+    features = design.features
+    self.conv_head = layers.conv(inputs, features, 1, rngs=rngs)
+    self.bn2 = layers.batch_norm(features, eps=norm_eps, rngs=rngs)
+    self.classifier = layers.head(features, num_classes, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    x = nnx.silu(self.bn1(self.conv_stem(x)))
+    x = self.activation(self.bn1(self.conv_stem(x)))
     for stage in self.blocks:
       for block in stage:
         x = block(x)
-    x = nnx.silu(self.bn2(self.conv_head(x)))
+    x = self.activation(self.bn2(self.conv_head(x)))
     features = layers.global_average(x)
     return self.classifier(features), features
+
+
+def _scaled(width: float, depth: float) -> tuple[Stage, ...]:
+  """The stages of a larger network.
+
+  Args:
+    width: factor of the channels.
+    depth: factor of the blocks, except in the first and last stage.
+  """
+  stages = []
+  for i, stage in enumerate(_STAGES):
+    inner = 0 < i < len(_STAGES) - 1
+    wanted = stage.channels * width
+    # The nearest multiple of 8 that is not more than a tenth smaller.
+    channels = int(wanted + 4) // 8 * 8
+    if channels < 0.9 * wanted:
+      channels += 8
+    blocks = math.ceil(stage.blocks * depth) if inner else stage.blocks
+    stages.append(stage._replace(blocks=blocks, channels=channels))
+  return tuple(stages)
+
+
+# Factors of width and depth, image size and crop of each Lite network.
+_LITE = (
+  (1.0, 1.0, 224, 0.875),
+  (1.0, 1.1, 240, 0.882),
+  (1.1, 1.2, 260, 0.890),
+  (1.2, 1.4, 300, 0.904),
+  (1.4, 1.8, 380, 0.922),
+)
 
 
 # torchvision numbers the layers of a block. The numbers differ between blocks
@@ -184,7 +290,9 @@ def _block(match):
 
 ARCHITECTURES = {
   "efficientnet_b0": Architecture(
-    build=EfficientNetB0,
+    build=functools.partial(
+      EfficientNet, Design(_STAGES, activation=nnx.silu, gated=True)
+    ),
     head="classifier.weight",
     preprocessing=imagenet(),
     min_image_size=32,
@@ -198,5 +306,20 @@ ARCHITECTURES = {
     ),
     options=("norm_eps", "tf_padding"),
     timm=("efficientnet_b0", "tf_efficientnet_b0"),
-  )
+  ),
+  **{
+    f"efficientnet_lite{i}": Architecture(
+      build=functools.partial(
+        EfficientNet,
+        # Their stem and features are as wide as Lite0's.
+        Design(_scaled(width, depth), activation=jax.nn.relu6, gated=False),
+      ),
+      head="classifier.weight",
+      preprocessing=imagenet(image_size=size, crop=crop),
+      min_image_size=32,
+      options=("norm_eps", "tf_padding"),
+      timm=(f"efficientnet_lite{i}", f"tf_efficientnet_lite{i}"),
+    )
+    for i, (width, depth, size, crop) in enumerate(_LITE)
+  },
 }

@@ -23,6 +23,7 @@ from leep_jax.scores import (
   gbc as _gbc,
   h_score as _h_score,
   jackknife,
+  leave_one_out as _leave_one_out,
   leep as _leep,
   logme as _logme,
   n_leep as _n_leep,
@@ -103,9 +104,21 @@ SCORES: dict[str, Score] = {
   "leep": Score(
     _leep.leep, _leep.leep_parts, "probs", first_pass=(statistics.joint,)
   ),
+  "leep_loo": Score(
+    _leave_one_out.leep_loo,
+    _leave_one_out.leep_loo_parts,
+    "probs",
+    first_pass=(statistics.joint, _leave_one_out.label_squares),
+  ),
   "nce": Score(
     _nce.nce,
     _nce.nce_parts,
+    "probs",
+    first_pass=(statistics.dummy_label_counts,),
+  ),
+  "nce_loo": Score(
+    _leave_one_out.nce_loo,
+    _leave_one_out.nce_loo_parts,
     "probs",
     first_pass=(statistics.dummy_label_counts,),
   ),

@@ -61,6 +61,38 @@ def nce(
 
 
 def _nce_of_labels(source, target, num_classes) -> float:
+  counts, _, mass = pairs_of_labels(source, target, num_classes=num_classes)
+  # The logarithm of P(y given z) of each pair.
+  log = np.log(counts / mass)
+  return min(float(np.sum(counts * log) / counts.sum()), 0.0)
+
+
+def pairs_of_labels(
+  source: npt.ArrayLike,
+  target: npt.ArrayLike,
+  *,
+  num_classes: int | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Counts the pairs of a target and a source label that occur.
+
+  Args:
+    source: `[n]`, source labels from 0.
+    target: `[n]`, target labels from 0.
+    num_classes: Y; by default the largest target label plus 1.
+
+  Returns:
+    For each pair: the examples that have both labels, those that have the
+    target label, and those that have the source label.
+
+  Raises:
+    InputError: if lengths differ, or labels are not integers from 0.
+
+  Example:
+    >>> from leep_jax.scores import nce
+    >>> counts, size, mass = nce.pairs_of_labels([0, 0, 0, 1], [0, 0, 1, 1])
+    >>> counts.tolist(), size.tolist(), mass.tolist()
+    ([2, 1, 1], [2, 2, 2], [3, 3, 1])
+  """
   target = validation.class_labels(target, num_classes=num_classes)
   source = validation.class_labels(source)
   if len(source) != len(target):
@@ -68,14 +100,12 @@ def _nce_of_labels(source, target, num_classes) -> float:
       f"there are {len(source)} source labels, but {len(target)} target labels"
     )
   # Only pairs that occur are counted: labels may be any large integers.
-  target = np.unique(target, return_inverse=True)[1]
-  mass = np.unique(source, return_inverse=True, return_counts=True)[1:]
+  _, target, size = np.unique(target, return_inverse=True, return_counts=True)
+  _, source, mass = np.unique(source, return_inverse=True, return_counts=True)
   # One integer for each pair of labels.
-  codes = mass[0].astype(np.int64) * (target.max() + 1) + target
+  codes = source.astype(np.int64) * len(size) + target
   codes, counts = np.unique(codes, return_counts=True)
-  # P(y given z) of each pair: its count, over that of its source label.
-  share = counts / mass[1][codes // (target.max() + 1)]
-  return min(float(np.sum(counts * np.log(share)) / len(target)), 0.0)
+  return counts, size[codes % len(size)], mass[codes // len(size)]
 
 
 def task_hardness(labels: npt.ArrayLike) -> float:

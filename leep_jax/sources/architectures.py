@@ -13,6 +13,7 @@ from leep_jax.models import (
   darknet,
   efficientnet,
   mobilenet_v1,
+  mobilenet_v2,
   resnet,
   senet,
   vit,
@@ -22,8 +23,8 @@ from leep_jax.models.architecture import Architecture
 ARCHITECTURES: dict[str, Architecture] = {
   name: architecture
   for module in (
-    cifar_resnet, resnet, mobilenet_v1, darknet, senet, convnext, vit,
-    efficientnet,
+    cifar_resnet, resnet, mobilenet_v1, mobilenet_v2, darknet, senet, convnext,
+    vit, efficientnet,
   )
   for name, architecture in module.ARCHITECTURES.items()
 }  # fmt: skip

@@ -258,7 +258,7 @@ _MOBILENET_ARGS = Family(
   constants={**_ANY_ARGS, "act_layer": ("relu6",)}, options=_BATCH_NORM
 )
 _ANY_NETWORK = Family(constants=_ANY_ARGS)
-# By the first letters of the architecture's name.
+# By the first letters of the architecture's name; the first row counts.
 MODEL_ARGS: Mapping[str, Family] = {
   "vit_": _VIT_ARGS,
   "deit_": _VIT_ARGS,
@@ -278,6 +278,8 @@ MODEL_ARGS: Mapping[str, Family] = {
     },
     sizes="depths dims",
   ),
+  "efficientnet_lite": _MOBILENET_ARGS,
+  "tf_efficientnet_lite": _MOBILENET_ARGS,
   "efficientnet_": _EFFICIENTNET_ARGS,
   "tf_efficientnet_": _EFFICIENTNET_ARGS,
   "mobilenetv": _MOBILENET_ARGS,

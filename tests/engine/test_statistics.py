@@ -9,11 +9,18 @@ import pytest
 
 import leep_jax
 from leep_jax.engine import statistics
-from leep_jax.scores import gaussian_mixture, gbc, logme, n_leep
+from leep_jax.scores import gaussian_mixture, gbc, leave_one_out, logme, n_leep
 
 ALL = [
   function
-  for module in (statistics, gaussian_mixture, gbc, logme, n_leep)
+  for module in (
+    statistics,
+    gaussian_mixture,
+    gbc,
+    leave_one_out,
+    logme,
+    n_leep,
+  )
   for _, function in inspect.getmembers(module, inspect.isfunction)
   if hasattr(function, "reads")
 ]
@@ -26,6 +33,13 @@ ARGUMENTS = {
   statistics.log_likelihood: (TABLE,),
   statistics.responsibilities: (TABLE,),
   statistics.correct: (TABLE,),
+  **dict.fromkeys(
+    (
+      leave_one_out.held_out_log_likelihood,
+      leave_one_out.held_out_responsibilities,
+    ),
+    (9 * TABLE, jnp.full(4, 9.0), jnp.full(4, 0.5), jnp.full(3, 0.3)),
+  ),
   statistics.whitened_moments: (jnp.arange(3.0), jnp.eye(3)[:, :2]),
   statistics.norm_moments: (jnp.arange(3.0),),
   gbc.class_squares: (
@@ -96,7 +110,10 @@ def test_sums_of_halves_add_up(function, rng):
 
 
 def as_dict(sums):
-  return sums if isinstance(sums, dict) else {"sum": sums}
+  if not isinstance(sums, dict):
+    return {"sum": sums}
+  inner = sums.get("gradient", {})
+  return {k: v for k, v in sums.items() if k != "gradient"} | inner
 
 
 def assert_close(got, expected):

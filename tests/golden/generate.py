@@ -50,6 +50,16 @@ DEFINITIONS = {
     for size in ("small", "base")
   },
   "efficientnet_b0": ("timm", "efficientnet_b0", {}, "classifier"),
+  **{
+    f"efficientnet_lite{i}": (
+      "timm",
+      f"efficientnet_lite{i}",
+      {},
+      "classifier",
+    )
+    for i in range(5)
+  },
+  "mobilenetv2_100": ("timm", "mobilenetv2_100", {}, "classifier"),
   "darknet53": ("timm", "darknet53", {}, "head.fc"),
   "senet154": ("timm", "legacy_senet154", {}, "last_linear"),
 }

@@ -36,8 +36,8 @@ def test_every_architecture_has_a_reference():
 
 # One of each family; the others differ in their sizes.
 SMALL = [
-  "resnet18", "mobilenet_v1_025", "efficientnet_b0", "convnext_tiny",
-  "vit_small_16", "darknet53",
+  "resnet18", "mobilenet_v1_025", "mobilenetv2_100", "efficientnet_b0",
+  "efficientnet_lite0", "convnext_tiny", "vit_small_16", "darknet53",
 ]  # fmt: skip
 
 

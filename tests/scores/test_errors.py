@@ -24,7 +24,10 @@ from leep_jax import scores as scores_lib, validation
     ([["a", "b"], ["c", "d"]], "not real numbers"),
   ],
 )
-@pytest.mark.parametrize("name", ["leep", "nce", "eep_accuracy", "leep_bounds"])
+@pytest.mark.parametrize(
+  "name",
+  ["leep", "leep_loo", "nce", "nce_loo", "eep_accuracy", "leep_bounds"],
+)
 def test_bad_probabilities(name, probs, message):
   with pytest.raises(leep_jax.InputError, match=message):
     getattr(leep_jax, name)(probs, [0, 1])

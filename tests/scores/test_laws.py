@@ -19,7 +19,10 @@ from leep_jax.scores import (
 # What each row of SCORES obeys besides the laws of all of them.
 LAWS = {
   "leep": {"at most 0", "permute source", "0 for one class", "duplicate"},
+  # A copy of an example tells its label.
+  "leep_loo": {"at most 0", "permute source", "0 for one class"},
   "nce": {"at most 0", "permute source", "0 for one class", "duplicate"},
+  "nce_loo": {"at most 0", "permute source", "0 for one class"},
   "eep_accuracy": {"0 to 1", "permute source", "duplicate"},
   "h_score": {
     "0 to Y - 1",

@@ -49,9 +49,11 @@ def test_compute_scores_shares_passes(rng, monkeypatch):
   values = leep_jax.compute_scores(outputs)
   # Steps of fitting a mixture are one pass each.
   assert [names for names, _ in itertools.groupby(passes)] == [
-    ["joint"],  # hard labels are counted by NumPy, which checks rows too
+    # Hard labels are counted by NumPy, which checks rows too.
+    ["joint", "label_squares"],
     ["features_faults", "moments"],
     ["log_likelihood"],
+    ["held_out_log_likelihood"],
     ["correct"],
     ["whitened_moments"],  # rows that sum to 1 are linearly dependent
     ["norm_moments"],

@@ -25,6 +25,7 @@ from leep_jax.sources import catalog, matching
     ("vit_small_16", tensor_names.transformers_vit),
     ("vit_small_16", tensor_names.new_transformers_vit),
     ("efficientnet_b0", tensor_names.torchvision_efficientnet),
+    ("mobilenetv2_100", tensor_names.torchvision_mobilenet),
     ("mobilenet_v1_025", tensor_names.transformers_mobilenet),
     ("resnet18", lambda name: f"module.{name}"),
   ],
