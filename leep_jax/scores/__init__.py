@@ -335,6 +335,11 @@ def estimate_scores(
     summed = outputs if field == "probs" else outputs.ungrouped
     readers = [name for name in possible if SCORES[name].needs == field]
     try:
+      if field == "features" and len(outputs) <= (outputs.num_features or 0):
+        # Most scores then use the products of examples, the smaller matrix.
+        if readers:
+          outputs.check(field)
+        continue
       summed.sum_all(s for name in readers for s in SCORES[name].first_pass)
     except validation.InputError as e:
       if len(readers) == len(possible):  # no score has a value

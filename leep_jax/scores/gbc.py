@@ -153,15 +153,11 @@ def gbc_parts(
   if covariance not in COVARIANCES:
     raise validation.unknown("covariance", covariance, COVARIANCES)
   validation.at_least_1("dimensions", dimensions)
-  known = moments_lib.moments(outputs)
-  variances, axes = moments_lib.principal_axes(known)
-  axes = axes[:, :dimensions]
-  counts = known.total["counts"][:, None]
-  # `root` maps class means from the coordinates of the moments back to those of
-  # the features. They are rounded as the devices will round them, so that
-  # adding them back below cancels exactly.
-  centres = known.total["class_sums"] / counts @ known.root @ axes
-  centres = centres.astype(np.float32)
+  known = moments_lib.principal(outputs)
+  variances, axes = known.variances, known.axes[:, :dimensions]
+  # Rounded as the devices will round them, so that adding them back below
+  # cancels exactly.
+  centres = known.class_means[:, :dimensions].astype(np.float32)
   squares = outputs.group_sums(
     class_squares,
     known.mean.astype(np.float32),

@@ -243,6 +243,8 @@ def regularized_h_score_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
     >>> round(jackknife.value(h_score.regularized_h_score_parts(outputs)), 4)
     0.5
   """
+  if len(outputs) <= (outputs.num_features or 0):
+    return _regularized_from_kernel(outputs)
   known = moments_lib.moments(outputs)
   mean, root = known.mean, known.root
   more = outputs.group_sums(statistics.norm_moments, mean.astype(np.float32))
@@ -265,6 +267,42 @@ def regularized_h_score_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
     return float(np.clip((1 - shrinkage) * explained.sum(), 0, len(means) - 1))
 
   return known.parts(finalise, more=more)
+
+
+def _regularized_from_kernel(outputs) -> jackknife.Parts:
+  """`regularized_h_score_parts` from the products of examples, for n <= D.
+
+  For centred features F, F (a F^T F + c I)^-1 F^T = K (a K + c I)^-1 with the
+  products K = F F^T, and the norms of F^T F are those of K.
+  """
+  rows = moments_lib.centred(outputs)
+  products, dimensions = rows @ rows.T, rows.shape[1]
+  labels = outputs.labels[:, None] == outputs.classes
+
+  def finalise(kept):
+    kernel = products[np.ix_(kept, kept)]
+    mean = kernel.mean(axis=0)
+    kernel = kernel - mean - mean[:, None] + mean.mean()
+    n, trace = len(kernel), np.trace(kernel)
+    indicators = labels[kept]
+    indicators = indicators[:, indicators.any(axis=0)].T.astype(np.float64)
+    if trace <= 0 or len(indicators) == 1:
+      return 0.0
+    # As in `_ledoit_wolf`, with the features' own mean.
+    norm = np.sum(kernel**2) / n**2
+    spread = norm - (trace / n) ** 2 / dimensions
+    noise = (np.mean(np.diag(kernel) ** 2) - norm) / n
+    shrinkage = np.clip(noise / spread, 0, 1) if spread > 0 else 0.0
+    rows = indicators / np.sqrt(indicators.sum(axis=1, keepdims=True))
+    if shrinkage == 0:  # nothing makes the covariance invertible
+      explained = moments_lib.explained(kernel, rows @ kernel)
+    else:
+      shrunk = (1 - shrinkage) * kernel
+      shrunk += shrinkage * trace / dimensions * np.eye(n)
+      explained = np.sum(rows @ kernel * np.linalg.solve(shrunk, rows.T).T)
+    return float(np.clip((1 - shrinkage) * explained, 0, len(rows) - 1))
+
+  return jackknife.Parts.of_examples(finalise, outputs.group_of, outputs.groups)
 
 
 def _ledoit_wolf(sums, covariance, root) -> float:

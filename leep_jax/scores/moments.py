@@ -346,14 +346,16 @@ def _scale(scatter, gram, outputs):
   return np.where(deviation > limit, deviation * np.sqrt(n), np.inf)
 
 
-def principal_axes(known: Moments) -> tuple[np.ndarray, np.ndarray]:
-  """Returns variances `[K]` and axes `[D, K]` of principal components.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Principal:
+  """Principal components of the features f, as statistics read them.
 
-  The largest variance is first, and directions without variance are left out.
-  Variances are in the unit in which statistics read the features.
-
-  Args:
-    known: the moments of the features.
+  Attributes:
+    mean: `[D]`, the mean of f, rounded to float32.
+    variances: `[K]`, the largest first. Directions without variance are left
+      out.
+    axes: `[D, K]`.
+    class_means: `[Y, K]`, of (f - mean) axes.
 
   Example:
     Features that are multiples of each other have one principal component.
@@ -362,12 +364,96 @@ def principal_axes(known: Moments) -> tuple[np.ndarray, np.ndarray]:
     >>> from leep_jax.scores import moments
     >>> outputs = leep_jax.Outputs.from_arrays(
     ...   features=[[0.0, 0.0], [1.0, 2.0], [2.0, 4.0]], labels=[0, 0, 1])
-    >>> variances, axes = moments.principal_axes(moments.moments(outputs))
-    >>> variances.shape, axes.shape
+    >>> found = moments.principal(outputs)
+    >>> found.variances.shape, found.axes.shape
     ((1,), (2, 1))
   """
+
+  mean: np.ndarray
+  variances: np.ndarray
+  axes: np.ndarray
+  class_means: np.ndarray
+
+
+def principal(outputs: outputs_lib.Outputs) -> Principal:
+  """Returns the principal components of the features; they are cached.
+
+  With no more examples than features, they are computed from the products of
+  examples, the smaller matrix.
+
+  Args:
+    outputs: with features and labels.
+
+  Raises:
+    InputError: if features are not finite.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax.scores import moments
+    >>> outputs = leep_jax.Outputs.from_arrays(
+    ...   features=[[0.0], [1.0], [1.0], [2.0]], labels=[0, 0, 1, 1])
+    >>> print(moments.principal(outputs).class_means.round(2).T)
+    [[-0.71  0.71]]
+  """
+  return outputs.ungrouped.cached(_principal)
+
+
+def _principal(outputs):
+  if len(outputs) <= outputs.num_features:
+    return _principal_of_products(outputs)
+  known = moments(outputs)
   scatter = known.root.T @ scatters(known.total)[0] @ known.root
-  values, vectors = np.linalg.eigh(scatter / known.total["counts"].sum())
+  values, axes = _large(*np.linalg.eigh(scatter / len(outputs)))
+  counts = known.total["counts"][:, None]
+  means = known.total["class_sums"] / counts @ known.root @ axes
+  return Principal(known.mean, values, axes, means)
+
+
+def _principal_of_products(outputs):
+  rows = centred(outputs)
+  values, vectors = _large(*np.linalg.eigh(rows @ rows.T / len(rows)))
+  axes = rows.T @ (vectors / np.sqrt(values * len(rows)))
+  shift, unit = outputs.feature_centre
+  mean = ((outputs.features - shift) / float(unit)).mean(axis=0, dtype=float)
+  projected = rows @ axes
+  labels = outputs.codes == np.arange(len(outputs.classes))[:, None]
+  means = labels @ projected / outputs.class_counts[:, None]
+  return Principal(mean.astype(np.float32).astype(float), values, axes, means)
+
+
+def _large(values, vectors):
+  """Eigenvalues that are not rounding, largest first, and their vectors."""
   kept = values > _ZERO_VARIANCE * max(values[-1], 0)
   # `eigh` has the smallest first.
   return values[kept][::-1], vectors[:, kept][:, ::-1]
+
+
+def centred(outputs: outputs_lib.Outputs) -> np.ndarray:
+  """Returns f minus its mean, `[n, D]` float64, without rounding noise.
+
+  Args:
+    outputs: with features, few enough for float64 on the host.
+
+  Raises:
+    InputError: if features are not finite.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax.scores import moments
+    >>> outputs = leep_jax.Outputs.from_arrays(
+    ...   features=[[1.0, 7.0], [3.0, 7.0]], labels=[0, 1])
+    >>> print(moments.centred(outputs))
+    [[-1.  0.]
+     [ 1.  0.]]
+  """
+  outputs.check("features")
+  shift, unit = outputs.feature_centre
+  features = np.asarray(outputs.features, np.float64)
+  rows = (features - shift) / float(unit)
+  rows = rows - rows.mean(axis=0)
+  # A feature that varies by no more than the rounding of its values counts as
+  # constant.
+  wide = outputs.store.is_wide("features")
+  eps = np.finfo(np.float64 if wide else np.float32).eps
+  size = np.abs(features).max(axis=0) / float(unit)
+  return np.where(rows.std(axis=0) > eps * size, rows, 0.0)

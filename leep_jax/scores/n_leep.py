@@ -143,8 +143,8 @@ def n_leep_parts(
     raise validation.InputError(
       f"variance is {variance}, but must be in (0, 1]"
     )
-  known = moments_lib.moments(outputs)
-  shares, axes = moments_lib.principal_axes(known)
+  known = moments_lib.principal(outputs)
+  shares, axes = known.variances, known.axes
   # A little less than `variance`: if it is 1, rounding of the cumulative sum
   # must not select more components than there are.
   enough = variance * shares.sum() * (1 - 1e-9)

@@ -1,0 +1,276 @@
+"""Which score chooses the source with which a new head does best, on photos?
+
+    python -m experiments.photo_folders --photos=DIR --weights=DIR
+
+Purpose: eleven sources (ImageNet and iNaturalist networks of `--weights`, and
+the bundled ones) are scored on samples of 10, 20 and 40 photos a class of
+three folders of `--photos`. A converged head (`transfer.probe_head`) is then
+trained on the same photos and tested on all others. The accuracy that a source
+*reaches* at a size is the mean over the samples.
+
+Cost: about 40 minutes on two CPU cores. Rows that exist in
+`experiments/results/photo_folders.jsonl` are not computed again.
+
+What came out is in `experiments/results/photo_folders.md`, which
+`python -m experiments.blocks` writes from the rows.
+"""
+
+from collections.abc import Sequence
+import pathlib
+import sys
+import tempfile
+
+from absl import flags
+import numpy as np
+import scipy.stats
+
+import leep_jax
+from leep_jax import command, progress, tasks as tasks_lib, transfer
+from leep_jax.reports import results
+from leep_jax.scores import jackknife
+
+FLAGS = flags.FlagValues()
+_PHOTOS = flags.DEFINE_string(
+  "photos", None, "Folder of folders of photos.", flag_values=FLAGS
+)
+_WEIGHTS = flags.DEFINE_string(
+  "weights", None, "Folder of checkpoints.", flag_values=FLAGS
+)
+_OUTPUTS = flags.DEFINE_string(
+  "outputs",
+  None,
+  "Folder in which outputs of sources are kept; by default none are.",
+  flag_values=FLAGS,
+)
+_DRAWS = flags.DEFINE_integer(
+  "draws", 20, "Samples of each size.", flag_values=FLAGS
+)
+RESULTS = pathlib.Path(__file__).parent / "results"
+ROWS = RESULTS / "photo_folders.jsonl"
+FOLDERS = ("trashnet", "rsscn7_satellite", "sign_language_digits")
+SIZES = (10, 20, 40)  # photos a class
+# Checkpoints of `--weights`, by the names of their rows.
+SOURCES = {
+  "resnet50": "resnet50@{}/resnet50_tf",
+  "efficientnet_lite0": "efficientnet_lite0@{}/tf_efficientnet_lite0",
+  "mobilenet_v1_100": "mobilenet_v1_100@{}/mobilenet_v1_1.0_224",
+  "mobilenet_v1_075": "mobilenet_v1_075@{}/mobilenet_v1_0.75_192",
+  "mobilenet_v1_050": "mobilenet_v1_050@{}/mobilenet_v1_0.5_160",
+  "mobilenet_v1_025": "mobilenet_v1_025@{}/mobilenet_v1_0.25_128",
+  "mobilenetv2_insects": "mobilenetv2_100@{}/mobilenetv2_100_inat_insects",
+  "cifar100_resnet14": "cifar100_resnet14",
+  "tiny_imagenet32_resnet14": "tiny_imagenet32_resnet14",
+  "cifar10_resnet14": "cifar10_resnet14",
+  "fashion_mnist_resnet8": "fashion_mnist_resnet8",
+}
+# The penalty of the trained head. Any from 1e-4 to 0.1 gives about the same
+# accuracy on these folders.
+L2 = 0.03
+SCORES = tuple(
+  name for name, row in leep_jax.SCORES.items() if "labels" in row.target_kinds
+)
+
+
+def draw(labels: np.ndarray, size: int, seed: int) -> tasks_lib.Task:
+  """Draws the photos of a sample; all others test the head.
+
+  Args:
+    labels: `[n]`, of a folder.
+    size: photos of each class.
+    seed: of the sample.
+  """
+  rng = np.random.default_rng([size, seed])
+  classes = np.unique(labels)
+  train = [rng.permutation(np.flatnonzero(labels == y))[:size] for y in classes]
+  chosen = np.sort(np.concatenate(train))
+  others = np.setdiff1d(np.arange(len(labels)), chosen)
+  return tasks_lib.Task(f"{size}.{seed}", tuple(classes), chosen, others)
+
+
+def outputs_of(name: str, folder: str) -> leep_jax.Outputs:
+  """Runs a source on all photos of a folder, or loads its kept outputs."""
+  kept = pathlib.Path(_OUTPUTS.value or tempfile.mkdtemp()) / folder / name
+  if kept.exists():
+    return leep_jax.Outputs.load(kept)
+  source = leep_jax.load_source(SOURCES[name].format(_WEIGHTS.value))
+  dataset = leep_jax.load_dataset(f"folder:{_PHOTOS.value}/{folder}")
+  outputs = leep_jax.compute_outputs(source, dataset)
+  if _OUTPUTS.value:
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    outputs.save(kept)
+  return outputs
+
+
+def run_folder(folder: str, rows: results.Rows) -> None:
+  """Computes the rows of a folder that are missing.
+
+  Args:
+    folder: of photos.
+    rows: to which they are appended.
+  """
+  done = {(row["folder"], row["size"], row["draw"]) for row in rows.rows}
+  labels = leep_jax.load_dataset(f"folder:{_PHOTOS.value}/{folder}").labels()
+  wanted = [
+    (size, seed, draw(labels, size, seed))
+    for size in SIZES
+    for seed in range(_DRAWS.value)
+    if (folder, size, seed) not in done
+  ]
+  if not wanted:
+    return
+  outputs, reached = {}, {}
+  for name in SOURCES:
+    outputs[name] = outputs_of(name, folder)
+    progress.write(f"{folder}: {name}: training heads")
+    reached[name] = transfer.probe_head(
+      outputs[name],
+      outputs[name],
+      tasks=[task for _, _, task in wanted],
+      l2=L2,
+    )
+  for i, (size, seed, task) in enumerate(wanted):
+    progress.write(f"{folder}: {size} photos a class, sample {seed}")
+    estimates = [
+      leep_jax.estimate_scores(outputs[name].select(task.train), names=SCORES)
+      for name in SOURCES
+    ]
+    best = jackknife.indistinguishable([e["probe_accuracy"] for e in estimates])
+    for name, estimate, may in zip(SOURCES, estimates, best, strict=True):
+      probe = estimate["probe_accuracy"]
+      low, high = (probe and probe.interval()) or (np.nan, np.nan)
+      values = {
+        k: None if e is None else round(e.value, 5) for k, e in estimate.items()
+      }
+      rows.append(
+        {
+          "folder": folder, "size": size, "draw": seed, "model": name,
+          "reached": round(reached[name][i].accuracy, 5), **values,
+          "low": round(low, 5), "high": round(high, 5), "may_be_best": may,
+        }
+      )  # fmt: skip
+
+
+def _run() -> int:
+  with results.Rows(ROWS) as rows:
+    for folder in FOLDERS:
+      run_folder(folder, rows)
+  return 0
+
+
+def _arrays(rows, cell, key):
+  """Values `[sources, draws]` of a column."""
+  folder, size = cell
+  found = {
+    (row["model"], row["draw"]): row[key]
+    for row in rows
+    if (row["folder"], row["size"]) == (folder, size)
+  }
+  draws = sorted({number for _, number in found})
+  return np.array(
+    [
+      [np.nan if found[m, d] is None else found[m, d] for d in draws]
+      for m in SOURCES
+    ],
+    float,
+  )
+
+
+def choice(values: np.ndarray, reached: np.ndarray) -> tuple[float, float]:
+  """Returns how well a score orders the sources, and what its first place loses.
+
+  Args:
+    values: `[sources, draws]`, NaN where the score is undefined.
+    reached: `[sources]`, the accuracy that each reaches.
+
+  Returns:
+    Spearman's correlation and the regret, means over draws; NaN if the score is
+    undefined, or the same for all sources.
+  """
+  ranks, regrets = [], []
+  for column in values.T:
+    known = np.isfinite(column)
+    if known.sum() < len(column) or np.ptp(column) < 1e-9:
+      return np.nan, np.nan
+    ranks.append(scipy.stats.spearmanr(column, reached).statistic)
+    regrets.append(reached.max() - reached[column.argmax()])
+  return float(np.mean(ranks)), float(np.mean(regrets))
+
+
+def table(rows: Sequence[results.Row]) -> str:
+  """Returns the tables of `photo_folders.md`, in Markdown."""
+  cells = [(folder, size) for folder in FOLDERS for size in SIZES]
+  reached = {c: _arrays(rows, c, "reached").mean(axis=1) for c in cells}
+  head = " | ".join(f"{folder.split('_')[0]} {size}" for folder, size in cells)
+  lines = [
+    f"| score | {head} | least, mean | regret: mean, most |",
+    f"|---|{'---|' * len(cells)}---|---|",
+  ]
+  order = []
+  for score in SCORES:
+    found = np.array(
+      [choice(_arrays(rows, c, score), reached[c]) for c in cells]
+    )
+    rank, regret = found.T
+    # A score without a value for a source chooses nothing.
+    order.append((-np.nan_to_num(rank, nan=-1).mean(), score, rank, regret))
+  for _, score, rank, regret in sorted(order, key=lambda x: x[:2]):
+    lines.append(
+      f"| `{score}` | {' | '.join(map(_two, rank))} | "
+      f"{_two(rank.min())}, {_two(rank.mean())} | "
+      f"{_points(regret.mean())}, {_points(regret.max())} |"
+    )
+  return "\n".join([*lines, "", *_probe_lines(rows, cells, reached)])
+
+
+def _two(value):
+  return "-" if np.isnan(value) else f"{value:.2f}"
+
+
+def _points(value):
+  return "-" if np.isnan(value) else f"{100 * value:.1f}"
+
+
+def _probe_lines(rows, cells, reached):
+  """How far to trust `probe_accuracy`: bias, intervals, ties."""
+  yield (
+    "| folder, photos a class | best source | reached | bias | mean error | "
+    "intervals that hold it | ties hold the best | tied |"
+  )
+  yield "|---|---|---|---|---|---|---|---|"
+  every = []
+  for cell in cells:
+    truth = reached[cell]
+    values = _arrays(rows, cell, "probe_accuracy")
+    low, high = (_arrays(rows, cell, key) for key in ("low", "high"))
+    tied = _arrays(rows, cell, "may_be_best")
+    error = values.mean(axis=1) - truth
+    found = (
+      error.mean(),
+      np.abs(error).mean(),
+      np.mean((low <= truth[:, None]) & (truth[:, None] <= high)),
+      tied[truth.argmax()].mean(),
+      tied.sum(axis=0).mean(),
+    )
+    every.append(found)
+    yield (
+      f"| {cell[0]}, {cell[1]} | {list(SOURCES)[truth.argmax()]} | "
+      f"{100 * truth.max():.1f} | {_trust(found)}"
+    )
+  yield f"| mean | | | {_trust(np.mean(every, axis=0))}"
+
+
+def _trust(found):
+  bias, error, covered, held, tied = found
+  return (
+    f"{100 * bias:+.1f} | {100 * error:.1f} | {100 * covered:.0f} % | "
+    f"{100 * held:.0f} % | {tied:.1f} of {len(SOURCES)} |"
+  )
+
+
+def main(argv: list[str]) -> int:
+  """Runs the experiment; returns its exit status."""
+  return command.main(argv, FLAGS, __doc__ or "", _run)
+
+
+if __name__ == "__main__":
+  sys.exit(main(sys.argv))
