@@ -136,8 +136,8 @@ def run_folder(folder: str, rows: results.Rows) -> None:
     probes, scores = [], []
     for name in SOURCES:
       sample = outputs[name].select(task.train)
-      probe = leep_jax.estimate_scores(sample, names=["probe_accuracy"])
-      probes.append(probe["probe_accuracy"])
+      estimates = leep_jax.estimate_scores(sample, names=["probe_accuracy"])
+      probes.append(estimates["probe_accuracy"])
       scores.append(leep_jax.compute_scores(sample, names=names))
     best = jackknife.indistinguishable(probes)
     for name, probe, found, may in zip(
