@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 import scipy.optimize
+import scipy.special
 import scipy.stats
 import sklearn.covariance
 import sklearn.decomposition
@@ -289,7 +290,133 @@ def lab_mse(probs, targets, **options):
   return lin_mse(probs, targets, **options)
 
 
+PENALTIES = 10.0 ** np.arange(-4, 3.5, 0.5)
+
+
+def refits(features, targets, penalties=PENALTIES):
+  """Predictions `[L, n, C]` of each example by a ridge fit without it.
+
+  Features are standardised with all examples; the intercept has no penalty.
+  """
+  features = np.asarray(features, np.float64)
+  n = len(features)
+  features = features[:, np.ptp(features, axis=0) > 0]
+  features = (features - features.mean(axis=0)) / features.std(axis=0)
+  inputs = np.concatenate([np.ones((n, 1)), features], axis=1)
+  penalised = np.diag([0.0] + [1.0] * features.shape[1])
+  found = []
+  for penalty in penalties:
+    matrix = inputs.T @ inputs + n * penalty * penalised
+    predicted = []
+    for x, t in zip(inputs, targets, strict=True):
+      right = inputs.T @ targets - np.outer(x, t)
+      predicted.append(x @ np.linalg.solve(matrix - np.outer(x, x), right))
+    found.append(predicted)
+  return np.array(found)
+
+
+def best_refit(features, targets):
+  """The predictions `[n, C]` with the least squared error."""
+  found = refits(features, targets)
+  return found[((found - targets) ** 2).sum(axis=(1, 2)).argmin()]
+
+
+def head_scores(features, labels):
+  """Held-out predictions of one-hot labels at the class shares of all."""
+  one_hot = (labels[:, None] == np.unique(labels)).astype(np.float64)
+  n, shares = len(labels), one_hot.mean(axis=0)
+  without = (n * shares - one_hot) / (n - 1)
+  return best_refit(features, one_hot) + shares - without, one_hot
+
+
+def probe_recalls(features, labels):
+  """The share of each class that is predicted, None of one example."""
+  if len(labels) == 1:
+    return None
+  scores, one_hot = head_scores(features, labels)
+  # The first of equal scores: rounding must not decide.
+  largest = scores.max(axis=1, keepdims=True)
+  right = (scores > largest - 1e-6).argmax(axis=1) == one_hot.argmax(axis=1)
+  return right @ one_hot / one_hot.sum(axis=0), one_hot.mean(axis=0)
+
+
+def probe_accuracy(features, labels):
+  found = probe_recalls(features, labels)
+  return None if found is None else found[0] @ found[1]
+
+
+def probe_balanced_accuracy(features, labels):
+  found = probe_recalls(features, labels)
+  return None if found is None else found[0].mean()
+
+
+def log_softmax(scores, betas):
+  return scipy.special.log_softmax(np.reshape(betas, (-1, 1)) * scores, axis=1)
+
+
+def best_beta(scores, one_hot):
+  def slope(beta):
+    probs = np.exp(log_softmax(scores, beta))
+    return np.sum((probs - one_hot) * scores)
+
+  if slope(50) <= 0:
+    return 50.0
+  if slope(0) >= 0:
+    return 0.0
+  return scipy.optimize.brentq(slope, 0, 50, xtol=1e-12)
+
+
+def held_out_betas(scores, one_hot, *, short=0.05):
+  """The best beta without each example; short steps are Newton's first."""
+  best = best_beta(scores, one_hot)
+  probs = np.exp(log_softmax(scores, best))
+  slopes = ((probs - one_hot) * scores).sum(axis=1)
+  squares = (probs * scores**2).sum(axis=1) - (probs * scores).sum(axis=1) ** 2
+  found = []
+  for i in range(len(scores)):
+    others = np.arange(len(scores)) != i
+    beta = best
+    if squares[others].sum() > 0:
+      beta = best - slopes[others].sum() / squares[others].sum()
+    beta = np.clip(beta, 0, 50)
+    if abs(beta - best) > short * best:
+      beta = best_beta(scores[others], one_hot[others])
+    found.append(beta)
+  return np.array(found)
+
+
+def probe_log_loss(features, labels):
+  if len(labels) == 1:
+    return None
+  scores, one_hot = head_scores(features, labels)
+  logs = log_softmax(scores, held_out_betas(scores, one_hot))
+  return np.sum(logs * one_hot) / len(labels)
+
+
+def probe_r2(features, targets):
+  varies = np.ptp(targets, axis=0) > 0
+  if len(targets) == 1 or not varies.any():
+    return None
+  scaled = (targets - targets.mean(axis=0))[:, varies]
+  scaled = scaled / np.abs(scaled).max(axis=0)
+  errors = (best_refit(features, scaled) - scaled) ** 2
+  return np.mean(1 - errors.sum(axis=0) / (scaled**2).sum(axis=0))
+
+
+def probe_mse(features, targets):
+  if len(targets) == 1:
+    return None
+  scale = np.abs(targets - targets.mean(axis=0)).max(axis=0)
+  found = best_refit(features, targets / scale) * scale
+  return -((found - targets) ** 2).sum() / len(targets)
+
+
 ORACLES = {
+  "probe_accuracy": probe_accuracy,
+  "probe_log_loss": probe_log_loss,
+  "probe_balanced_accuracy": probe_balanced_accuracy,
+  "probe_r2": probe_r2,
+  "probe_mse": probe_mse,
   "leep": leep,
   "leep_loo": leep_loo,
   "nce": nce,

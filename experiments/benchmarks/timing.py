@@ -26,13 +26,18 @@ def interleaved(repeats: int, *functions: Callable[[], object]) -> list[float]:
   return [statistics.median(measured) for measured in times]
 
 
-def header() -> None:
-  """Prints versions, devices and the header of the table."""
+def versions() -> None:
+  """Prints versions and devices."""
   print(
     f"leep_jax {leep_jax.__version__}, JAX {jax.__version__}, Python "
     f"{platform.python_version()}, {programs.device_count()} "
     f"{jax.devices()[0].device_kind} device(s)\n"
   )
+
+
+def header() -> None:
+  """Prints versions, devices and the header of the table."""
+  versions()
   print("| measured | ratio | bound | detail |\n|---|---|---|---|")
 
 

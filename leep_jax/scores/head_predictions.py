@@ -5,7 +5,7 @@ examples, with two steps that make them those of a trained head. Leaving out an
 example lowers the share of its own class, which with few examples would count
 against that class; predictions are moved back to the class shares of all
 examples. And probabilities are a softmax of beta times the predictions, where
-beta has the smallest log loss on the examples of other folds.
+beta has the smallest log loss on the other examples.
 
 Symbols: n examples, Y target classes that occur.
 """
@@ -19,13 +19,15 @@ from leep_jax import validation
 from leep_jax.engine import outputs as outputs_lib
 from leep_jax.scores import ridge
 
-# Folds of examples, each of which has a beta from the others.
-_FOLDS = 5
-# Examples that beta is fitted to, at most: more would not change two digits.
-_MOST = 1 << 15
-# No prediction of a probability is more certain than exp(-_MOST_CERTAIN).
-_MOST_CERTAIN = 50.0
+# Predictions that beta is fitted to, at most: more would not change two digits.
+_MOST = 1 << 22
+_LARGEST_BETA = 50.0
+# One Newton step gives the beta without an example if it is shorter than this
+# share of beta.
+_SHORT_STEP = 0.05
 _NEWTON_STEPS = 50
+# Differences of predictions that may be rounding, which must not decide.
+_ROUNDING = 1e-6
 # Examples whose predictions are float64 at a time.
 _ROWS = 1 << 14
 
@@ -37,15 +39,15 @@ class Judged:
   Attributes:
     predicted: `[n]`, labels.
     log_likelihood: `[n]`, of the true labels.
-    betas: `[folds]`; example i is in fold i modulo their number.
+    betas: `[n]`, each fitted to the other examples.
 
   Example:
     >>> import numpy as np
     >>> from leep_jax.scores import head_predictions
     >>> found = head_predictions.Judged(
-    ...   np.array([0, 1]), np.array([-0.1, -0.2]), np.array([5.0]))
+    ...   np.array([0, 1]), np.array([-0.1, -0.2]), np.array([5.0, 4.0]))
     >>> found.betas.tolist()
-    [5.0]
+    [5.0, 4.0]
   """
 
   predicted: np.ndarray
@@ -78,9 +80,11 @@ def _judge(outputs):
   betas = _betas(outputs)
   predicted, logs = [], []
   for rows, scores in _predictions(outputs):
-    each = betas[rows % len(betas)][:, None] * scores
-    predicted.append(scores.argmax(axis=1))
-    logs.append(_log_softmax(each)[np.arange(len(rows)), outputs.codes[rows]])
+    # The first of equal predictions, as where the features say nothing.
+    largest = scores.max(axis=1, keepdims=True)
+    predicted.append((scores >= largest - _ROUNDING).argmax(axis=1))
+    each = _log_softmax(betas[rows][:, None] * scores)
+    logs.append(each[np.arange(len(rows)), outputs.codes[rows]])
   return Judged(
     outputs.classes[outputs.gathered(np.concatenate(predicted))],
     outputs.gathered(np.concatenate(logs)),
@@ -108,40 +112,54 @@ def _at_all_shares(scores, codes, shares, n):
   """
   moved = scores - shares / (n - 1)
   moved[np.arange(len(codes)), codes] += 1 / (n - 1)
-  # Where the features say nothing, what is left of the differences between
-  # classes is rounding to float32, which must not decide.
-  return moved.round(6)
+  return moved
 
 
 def _betas(outputs):
-  """The beta of each fold, fitted to the examples of the other folds."""
+  """The beta of each example, fitted to the others, `[n]`."""
   n = len(outputs)
-  step = -(-n // _MOST)
-  some = [
-    (rows[rows // _FOLDS % step == 0], scores[rows // _FOLDS % step == 0])
-    for rows, scores in _predictions(outputs)
-  ]
-  rows = outputs.gathered(np.concatenate([rows for rows, _ in some]))
-  scores = outputs.gathered(np.concatenate([scores for _, scores in some]))
-  folds = min(_FOLDS, n)
+  used = _some(n, max(_MOST // len(outputs.classes), 1))
+  parts = [(r[used[r]], x[used[r]]) for r, x in _predictions(outputs)]
+  rows = outputs.gathered(np.concatenate([rows for rows, _ in parts]))
+  scores = outputs.gathered(np.concatenate([scores for _, scores in parts]))
   codes = outputs.codes[rows]
-  return np.array(
-    [
-      _best_beta(scores[rows % folds != fold], codes[rows % folds != fold])
-      for fold in range(folds)
-    ]
-  )
+  best = _best_beta(scores, codes)
+  betas = np.full(n, best)
+  betas[rows] = _without_each(best, scores, codes)
+  return betas
 
 
-def _best_beta(scores, codes):
-  """The beta in [0, _MOST_CERTAIN] with the smallest log loss, by Newton."""
-  true = scores[np.arange(len(codes)), codes]
-  low, high, beta = 0.0, _MOST_CERTAIN, 1.0
+def _some(n, most):
+  """Marks about `most` of n examples, whatever the order of their labels."""
+  hashes = np.arange(n, dtype=np.uint64) * 2654435761 % 2**32
+  return hashes * n < most * 2**32
+
+
+def _without_each(best, scores, codes):
+  """The best betas without each example `[m]`, by one Newton step if short."""
+  slopes, curvatures = _derivatives(best, scores, codes)
+  slope = slopes.sum() - slopes
+  curvature = curvatures.sum() - curvatures
+  flat = curvature <= np.finfo(np.float64).eps * curvatures.sum()
+  step = slope / np.where(flat, 1, curvature)
+  betas = np.where(flat, best, np.clip(best - step, 0, _LARGEST_BETA))
+  for i in np.flatnonzero(np.abs(betas - best) > _SHORT_STEP * best):
+    others = np.arange(len(codes)) != i
+    betas[i] = _best_beta(scores[others], codes[others], start=betas[i])
+  return betas
+
+
+def _best_beta(scores, codes, *, start=1.0):
+  """The beta in [0, _LARGEST_BETA] with the smallest log loss, by Newton."""
+
+  def derivatives(beta):
+    return (x.sum() for x in _derivatives(beta, scores, codes))
+
+  low, high, beta = 0.0, _LARGEST_BETA, start
+  if next(derivatives(high)) <= 0:
+    return high
   for _ in range(_NEWTON_STEPS):
-    probs = np.exp(_log_softmax(beta * scores))
-    mean = (probs * scores).sum(axis=1)
-    slope = np.sum(mean - true)
-    curvature = np.sum((probs * scores**2).sum(axis=1) - mean**2)
+    slope, curvature = derivatives(beta)
     # The log loss is convex in beta: the slope tells on which side it is.
     if slope > 0:
       high = beta
@@ -154,6 +172,14 @@ def _best_beta(scores, codes):
       return new
     beta = new
   return beta
+
+
+def _derivatives(beta, scores, codes):
+  """The first two of the log loss of each example by beta, `[m]` each."""
+  probs = np.exp(_log_softmax(beta * scores))
+  mean = (probs * scores).sum(axis=1)
+  slopes = mean - scores[np.arange(len(codes)), codes]
+  return slopes, (probs * (scores - mean[:, None]) ** 2).sum(axis=1)
 
 
 def _log_softmax(values):
@@ -179,7 +205,7 @@ class ProbePredictions:
     >>> found = leep_jax.probe_predictions(outputs)
     >>> found.confusion.tolist(), found.recall.round(2).tolist()
     ([[3, 0], [1, 2]], [1.0, 0.67])
-    >>> found.surprising(1).tolist()  # its label may be wrong
+    >>> found.surprising(count=1).tolist()  # its label may be wrong
     [5]
   """
 
@@ -211,9 +237,9 @@ class ProbePredictions:
     """`[n]`, minus the log probability of the label, in nats."""
     true = self.probabilities[np.arange(len(self.labels)), self.codes]
     # A probability may be 0 in float32.
-    return -np.log(np.maximum(true, np.exp(-_MOST_CERTAIN)))
+    return -np.log(np.maximum(true, np.finfo(np.float32).tiny))
 
-  def surprising(self, count: int = 10) -> np.ndarray:
+  def surprising(self, *, count: int = 10) -> np.ndarray:
     """Returns the examples whose labels are least expected, in this order.
 
     Args:
@@ -249,7 +275,7 @@ def probe_predictions(outputs: outputs_lib.Outputs) -> ProbePredictions:
       )
   found = judged(outputs)
   blocks = [
-    np.exp(_log_softmax(found.betas[rows % len(found.betas)][:, None] * each))
+    np.exp(_log_softmax(found.betas[rows][:, None] * each))
     for rows, each in _predictions(outputs)
   ]
   probabilities = np.concatenate(blocks).astype(np.float32)

@@ -41,7 +41,7 @@ def probe_accuracy(
       integers in 0..Y-1, or features are not finite.
     UndefinedScore: if there is only one example.
 
-  References: Allen, Technometrics 1974; Golub, Heath & Wahba, Technometrics
+  Reference: Allen, Technometrics 1974; Golub, Heath & Wahba, Technometrics
   1979; Rifkin & Lippert, "Notes on regularized least squares", MIT 2007.
 
   Example:

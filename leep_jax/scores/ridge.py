@@ -29,6 +29,8 @@ from leep_jax.scores import moments as moments_lib
 
 # Penalties per example: features of unit variance make X^T X about n large.
 PENALTIES = tuple(10 ** (k / 2) for k in range(-8, 7))
+# So few examples are decomposed on the host, which compiles nothing.
+_FEW = 256
 # Columns of features that are in memory as float64 at a time.
 _BLOCK = 4096
 # Predictions above this many bytes are kept in a temporary file.
@@ -67,8 +69,8 @@ def held_out(outputs: outputs_lib.Outputs) -> HeldOut:
 
   With more examples than features, it takes two passes over the features
   besides that of their moments: one for the errors of all penalties, and one
-  for the predictions with the best. With fewer, the products of examples
-  `[n, n]` take the place of those of features.
+  for the predictions with the best. With fewer, or few of both, the products of
+  examples `[n, n]` take the place of those of features.
 
   Args:
     outputs: with features, and labels or targets.
@@ -100,7 +102,7 @@ def _held_out(outputs) -> HeldOut:
     raise validation.UndefinedScore(
       "leaving out one example needs at least 2 examples"
     )
-  if len(outputs) <= outputs.num_features:
+  if len(outputs) <= max(outputs.num_features, _FEW):
     found = _from_products(outputs)
   else:
     found = _from_moments(outputs)
@@ -151,6 +153,8 @@ def _products(outputs):
   features = outputs.features
   assert features is not None
   products = np.zeros((len(outputs), len(outputs)))
+  wide = outputs.store.is_wide("features")
+  eps = np.finfo(np.float64 if wide else np.float32).eps
   for start in range(0, features.shape[1], _BLOCK):
     block = np.asarray(features[:, start : start + _BLOCK], np.float64)
     # Features far from 1 could overflow when they are squared.
@@ -158,7 +162,7 @@ def _products(outputs):
     block = block / np.where(largest > 0, largest, 1)
     mean, deviation = block.mean(axis=0), block.std(axis=0)
     # Variation that is rounding of the stored values is none.
-    used = deviation > 4 * np.finfo(np.float32).eps * np.abs(mean)
+    used = deviation > eps * np.abs(mean)
     block = (block[:, used] - mean[used]) / deviation[used]
     products += block @ block.T
   return products

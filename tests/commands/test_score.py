@@ -423,7 +423,7 @@ def test_all_scores(capsys, predictions):
   assert (status, err) == (0, "")
   assert "Best first by leep" in out
   joined = " ".join(out.split())
-  assert "worse has no h_score, regularized_h_score, logme, n_leep," in joined
+  assert "worse has no probe_accuracy, h_score, regularized_h_score," in joined
   head = (predictions / "rows.csv").read_text().splitlines()[0].split(",")
   for name, row in leep_jax.SCORES.items():
     assert (name in head) == ("labels" in row.target_kinds)

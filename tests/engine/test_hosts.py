@@ -23,6 +23,7 @@ LIMIT = 301  # which two hosts do not share evenly
 DEFAULT = ("leep", "nce", "eep_accuracy", "h_score")
 # Others that are sums, and two that bring the features of all together.
 OTHERS = ("gbc", "parc", "trans_rate")
+PROBES = ("probe_accuracy", "probe_log_loss", "probe_balanced_accuracy")
 ENVIRONMENT = {
   "JAX_PLATFORMS": "cpu",
   "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
@@ -90,7 +91,7 @@ from leep_jax import data, scores, validation
 from leep_jax.engine import forward, outputs as lib, statistics
 from leep_jax.sources import catalog
 
-source, limit, names, folder = json.loads(sys.argv[3])
+source, limit, names, probes, folder = json.loads(sys.argv[3])
 messages = {}
 
 def refused(key, work):
@@ -113,6 +114,7 @@ grouped = outputs.grouped(7)
 (own,) = {len(outputs.store.array(key)) for key in outputs.store.keys()}
 assert own == outputs.share.stop - outputs.share.start
 estimates = scores.estimate_scores(outputs, names=names, groups=7)
+probes = scores.estimate_scores(outputs, names=probes, groups=7)
 np.savez(
   f"{folder}/{me}.npz",
   own=own,
@@ -122,6 +124,7 @@ np.savez(
   joints=grouped.group_sums(statistics.joint),
   values=[e.value for e in estimates.values()],
   deleted=[e.deleted for e in estimates.values()],
+  probes=[[e.value, e.standard_error] for e in probes.values()],
 )
 
 hosts._ROWS_BYTES = 1000
@@ -156,7 +159,7 @@ with open(f"{folder}/{me}.json", "w") as file:
 def two(tmp_path_factory):
   """What each of two processes of a job found: arrays, and messages."""
   folder = tmp_path_factory.mktemp("two")
-  options = json.dumps([SOURCE, LIMIT, [*DEFAULT, *OTHERS], str(folder)])
+  options = json.dumps([SOURCE, LIMIT, [*DEFAULT, *OTHERS], PROBES, str(folder)])
   for status, _, errors in run_pair(*([*c, options] for c in job(WORKER))):
     assert status == 0, errors
   return [
@@ -203,9 +206,16 @@ def test_scores_without_each_group_are_those_of_one_process(one, two):
       np.testing.assert_allclose(deleted, estimate.deleted, rtol=1e-6)
 
 
+def test_probes_are_those_of_one_process(one, two):
+  estimates = scores.estimate_scores(one, names=PROBES)
+  expected = [[e.value, e.standard_error] for e in estimates.values()]
+  for arrays, _ in two:
+    np.testing.assert_allclose(arrays["probes"], expected, rtol=1e-5)
+
+
 def test_hosts_agree_to_the_last_bit(two):
   first, second = (arrays for arrays, _ in two)
-  for key in ("joint", "joints", "values", "deleted"):
+  for key in ("joint", "joints", "values", "deleted", "probes"):
     np.testing.assert_array_equal(first[key], second[key])
 
 
