@@ -43,7 +43,7 @@ def leep(probs, labels):
   return np.log(eep(probs, labels)[np.arange(len(labels)), labels]).mean()
 
 
-def leep_loo(probs, labels, smoothing=1.0):
+def leep_loo(probs, labels, smoothing=0.0):
   probs = np.asarray(probs, np.float64)
   probs = probs / probs.sum(axis=1, keepdims=True)
   mass = probs.sum(axis=0)
@@ -64,6 +64,8 @@ def leep_loo(probs, labels, smoothing=1.0):
     given = np.where(
       below > 0, above / np.where(below > 0, below, 1), frequency
     )
+    if not given @ probs[i]:
+      return None  # minus infinity
     logs.append(np.log(given @ probs[i]))
   return np.mean(logs) if logs else None
 

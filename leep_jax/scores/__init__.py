@@ -108,7 +108,7 @@ SCORES: dict[str, Score] = {
     _leave_one_out.leep_loo,
     _leave_one_out.leep_loo_parts,
     "probs",
-    first_pass=(statistics.joint, _leave_one_out.label_squares),
+    first_pass=(statistics.joint,),
   ),
   "nce": Score(
     _nce.nce,

@@ -4,33 +4,27 @@ LEEP and NCE judge P(y given z) on the examples that it was counted on, which
 raises them the more, the fewer examples there are for a source label. Here
 example i is left out of the counts that predict its own target label.
 
-A source label that few others have does not tell the target labels apart. Its
-counts are smoothed with one further example, whose target label is distributed
-as those of the others: a Dirichlet prior about the frequencies of the labels.
-Without smoothing, one example whose pair of labels is the only one of its kind
-has probability 0, and the score is minus infinity.
+A source label that no other example has predicts the frequencies of the target
+labels. With smoothing, all source labels do in part: their counts include one
+further example, whose target label is distributed as those of the others (a
+Dirichlet prior). NCE needs it: without smoothing, one example whose pair of
+labels is the only one of its kind has probability 0, and the score is minus
+infinity. LEEP does not, unless the source's probabilities are one-hot.
 
 Both scores are in nats and at most 0; higher means that the source transfers
 better. Symbols: n examples, Y target classes, Z source classes; `probs[i, z]`
 is the source model's probability of its label z for example i.
 """
 
-from typing import Any
-
 import jax
-import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
 from leep_jax import validation
 from leep_jax.engine import outputs as outputs_lib, statistics
-from leep_jax.engine.batch import Batch, class_sums, reads
-from leep_jax.scores import jackknife, nce
+from leep_jax.scores import held_out_sums, jackknife, nce
 
 SMOOTHING = 1.0
-# Sums of float32 numbers are exact to about this share: where an example has
-# all but this share of a source label's mass, nothing is known of the others'.
-_ROUNDING = 1e-5
 
 
 def leep_loo(
@@ -38,7 +32,7 @@ def leep_loo(
   labels: npt.ArrayLike,
   *,
   num_classes: int | None = None,
-  smoothing: float = SMOOTHING,
+  smoothing: float = 0.0,
 ) -> float:
   """Leave-one-out LEEP, in nats; at most 0, higher transfers better.
 
@@ -49,12 +43,12 @@ def leep_loo(
     P_i(y_i given z) = (J(y_i, z) - probs[i, z] + s(z) f_i) /
                        (m(z) - probs[i, z] + s(z)).
 
-  f_i is the frequency of the class y_i among the others. The weight s(z) =
-  `smoothing` * sum_k probs[k, z]^2 / m(z) is the probability of z for an
-  example that is typical of those that have z (of all examples, also i: it does
-  not depend on labels). It is at most 1, so that smoothing vanishes where a
-  label has much mass. One-hot rows make the score `nce_loo`; dividing a source
-  label into several equal ones changes nothing.
+  f_i is the frequency of the class y_i among the others; it is what a source
+  label predicts to which the others give no mass (none above 1e-38, the least
+  of float32). s(z) = `smoothing` * sum_k probs[k, z]^2 / m(z), by default 0.
+  With a smoothing of 1 it is the probability of z for an example that is
+  typical of those that have z; it is at most 1, so that it vanishes where a
+  label has much mass. One-hot rows then make the score `nce_loo`.
 
   LEEP is at least minus the entropy of the labels even if the source's outputs
   are noise. Here, such a source has about the value of constant outputs, which
@@ -70,15 +64,14 @@ def leep_loo(
     labels: `[n]`, target labels from 0.
     num_classes: Y; by default the largest label plus 1. The score does not
       depend on it.
-    smoothing: at least 0. With 0, a source label to which the others give less
-      than 1e-5 of the probability that i gives it predicts f_i, no
-      example is more likely than in LEEP, and the score is undefined (minus
-      infinity) if all source labels of an example exclude its class.
+    smoothing: at least 0. With 0 the score is at most LEEP.
 
   Raises:
     InputError: as `leep`, or if `smoothing` is negative.
     UndefinedScore: if no class has two examples; without smoothing, also if an
-      example has probability 0.
+      example has only source labels that others have, but none of its class, so
+      that the score is minus infinity. That takes probabilities of exactly 0,
+      such as one-hot ones; `nce_loo` is for those.
 
   Reference: Nguyen et al., "LEEP", ICML 2020, equation 2; left out as of
   Stone, "Cross-Validatory Choice and Assessment of Statistical Predictions",
@@ -96,7 +89,7 @@ def leep_loo(
     >>> f"{leep_jax.leep(probs, labels):.2f}"
     '-0.55'
     >>> f"{leep_jax.leep_loo(probs, labels):.2f}"
-    '-0.74'
+    '-0.76'
   """
   outputs = outputs_lib.Outputs.from_arrays(
     probs=probs, labels=labels, num_classes=num_classes
@@ -229,12 +222,16 @@ def _mean_log(
 
 
 def leep_loo_parts(
-  outputs: outputs_lib.Outputs, *, smoothing: float = SMOOTHING
+  outputs: outputs_lib.Outputs, *, smoothing: float = 0.0
 ) -> jackknife.Parts:
   """Returns `leep_loo` as sums and a function of them.
 
   As for LEEP, the log-likelihoods without a group are expanded to first order
-  about the table of all examples.
+  about the table of all examples. At about five examples for each source label,
+  these standard errors are a quarter to a half larger than the variation from
+  sample to sample, and those of exact scores without each group up to twice it.
+  The variation over examples alone, with the table fixed, would give errors up
+  to a third too small, also with many examples for each source label.
 
   Args:
     outputs: with probabilities and labels.
@@ -254,44 +251,49 @@ def leep_loo_parts(
     -1.0986
   """
   _check(smoothing)
-  joints = outputs.group_sums(statistics.joint)
-  squares = outputs.group_sums(label_squares)
-  counts = outputs.group_counts
-  table = _Table(
-    joints.sum(0), squares.sum(0), counts.sum(0), smoothing, len(outputs)
+  groups = {
+    "joint": outputs.group_sums(statistics.joint),
+    "counts": outputs.group_counts,
+  }
+  if smoothing:
+    groups["squares"] = outputs.group_sums(held_out_sums.label_squares)
+  total = groups["joint"].sum(axis=0)
+  groups["rest"] = outputs.group_sums(
+    held_out_sums.mass_of_the_rest, total.astype(np.float32)
   )
+  n = len(outputs)
+  table = _Table(jax.tree.map(lambda x: x.sum(axis=0), groups), smoothing, n)
   # A class with one example is not predicted, but a single class is.
   known = table.frequency > 0
   if not known.any():
     raise _no_pairs("leep_loo")
-  arguments = [
-    np.asarray(x, np.float32)
-    for x in (table.joint, table.mass, table.weight, table.frequency)
-  ]
+  arguments = [np.asarray(getattr(table, x), np.float32) for x in _ARGUMENTS]
   alone = outputs.groups == 1  # without the jackknife
   found = outputs.group_sums(
-    held_out_log_likelihood if alone else held_out_responsibilities, *arguments
+    held_out_sums.log_likelihood if alone else held_out_sums.responsibilities,
+    *arguments,
   )
-  if found["zero"].sum() > 0:
-    raise _no_likelihood("leep_loo", found["zero"].sum())
-  sums = {"log": found["log_likelihood"], "used": counts[:, known].sum(axis=1)}
+  zero = found["zero"].sum(axis=0)
+  if zero.any():
+    raise _no_label_in_common(zero, outputs.classes)
+  used = groups["counts"][:, known].sum(axis=1)
+  sums = {"log": found["log_likelihood"], "used": used}
   if not alone:
-    sums |= {"joint": joints, "squares": squares, "counts": counts}
-    sums["gradient"] = found["gradient"]
+    sums |= {"groups": groups, "gradient": found["gradient"]}
 
   def finalise(sums):
     if not sums["used"]:
       raise _no_pairs("leep_loo")
     gain = 0.0
     if not alone:
-      now = _Table(
-        sums["joint"], sums["squares"], sums["counts"], smoothing, len(outputs)
-      )
-      for name, slope in sums["gradient"].items():
-        gain += np.sum(slope * (getattr(now, name) - getattr(table, name)))
+      now = _Table(sums["groups"], smoothing, n)
+      gain = table.gain(now, sums["gradient"])
     return min(float((sums["log"] + gain) / sums["used"]), 0.0)
 
   return jackknife.Parts.by_group(finalise, sums)
+
+
+_ARGUMENTS = "joint", "rest", "other", "weight", "frequency"
 
 
 class _Table:
@@ -299,181 +301,52 @@ class _Table:
 
   Attributes:
     joint: `[Y, Z]`, the mass of both labels.
-    mass: `[Z]`, that of the source label.
+    rest: `[Y, Z]`, that without a dominant example, see `held_out_sums`.
+    other: `[Y, Z]`, the mass of z in all other classes.
     weight: `[Z]`, the weight s(z) of the label frequencies.
     own: what an example adds to the mass, as a share of its probabilities.
     frequency: `[Y]`, the frequency of a class among the others of an example
       of this class.
   """
 
-  def __init__(self, joint, squares, counts, smoothing, size):
+  def __init__(self, sums, smoothing, size):
+    counts = sums["counts"]
     # P(y given z) is of ratios. Without a group, all terms are scaled to the
     # size that all groups have: otherwise, each of them would change by the
     # share of the group, and not by how the group differs from the others.
     self.own = size / counts.sum()
-    self.joint = np.maximum(joint, 0) * self.own
-    self.mass = self.joint.sum(axis=0)
-    # Without the group that has all its mass, a label has rounding instead of
-    # 0, and no ratio. A weight is at most 1.
-    some = self.mass > 1e-9 * size
-    ratio = np.maximum(squares, 0) / np.where(some, self.mass, np.inf)
-    self.weight = smoothing * np.minimum(ratio * self.own, 1) * self.own
+    self.joint = np.maximum(sums["joint"], 0) * self.own
+    self.rest = np.maximum(sums["rest"], 0) * self.own
+    # Sums of the classes before and after each: the total minus the class
+    # would leave rounding where a class has nearly all of the mass.
+    zero = np.zeros_like(self.joint[:1])
+    before = np.cumsum(np.concatenate([zero, self.joint[:-1]]), axis=0)
+    after = np.cumsum(np.concatenate([zero, self.joint[:0:-1]]), axis=0)[::-1]
+    self.other = before + after
+    self.weight = np.zeros(self.joint.shape[1])
+    if smoothing:
+      mass = self.joint.sum(axis=0)
+      # Without the group that has all its mass, a label has rounding instead
+      # of 0, and no ratio. A weight is at most 1.
+      some = mass > 1e-9 * size
+      ratio = np.maximum(sums["squares"], 0) / np.where(some, mass, np.inf)
+      self.weight = smoothing * np.minimum(ratio * self.own, 1) * self.own
     others = counts.sum() - 1
     single = np.count_nonzero(counts) == 1
     self.frequency = np.maximum(counts - 1, 0) / max(others, 1)
     if single:  # also if it has one example
       self.frequency = (counts > 0).astype(np.float64)
 
-
-@reads("probs")
-def label_squares(batch: Batch) -> jax.Array:
-  """Sums the squared probabilities of each source label, `[Z]`.
-
-  Example:
-    >>> import numpy as np
-    >>> from leep_jax.engine import statistics
-    >>> from leep_jax.scores import leave_one_out
-    >>> batch = statistics.Batch(
-    ...   labels=np.array([0, 1], np.int32), weights=np.ones(2, np.float32),
-    ...   num_classes=2, probs=np.array([[0.75, 0.25], [0.5, 0.5]], np.float32)
-    ... )
-    >>> leave_one_out.label_squares(batch).tolist()
-    [0.8125, 0.3125]
-  """
-  probs = statistics.distributions(batch.probs) * batch.weights[:, None]
-  squares: jax.Array = (probs**2).sum(axis=0)
-  return squares
-
-
-@reads("probs")
-def held_out_log_likelihood(
-  batch: Batch,
-  joint: jax.Array,
-  mass: jax.Array,
-  weight: jax.Array,
-  frequency: jax.Array,
-) -> dict[str, jax.Array]:
-  """Sums the logarithms of the probabilities by the other examples' counts.
-
-  Args:
-    batch: examples with probabilities, which the next arrays have counted.
-    joint: `[Y, Z]`, the mass of both labels.
-    mass: `[Z]`, that of the source label.
-    weight: `[Z]`, the weight of the frequencies.
-    frequency: `[Y]`, of the class among the others; 0 leaves the class out.
-
-  Returns:
-    `log_likelihood`, the sum over the examples with a probability above 0, and
-    `zero`, the number of those with probability 0.
-
-  Example:
-    >>> import numpy as np
-    >>> from leep_jax.engine import statistics
-    >>> from leep_jax.scores import leave_one_out
-    >>> batch = statistics.Batch(
-    ...   labels=np.array([0, 0, 1, 1], np.int32), num_classes=2,
-    ...   weights=np.ones(4, np.float32), probs=np.full((4, 1), 1, np.float32)
-    ... )
-    >>> sums = leave_one_out.held_out_log_likelihood(
-    ...   batch, np.array([[2.0], [2.0]]), np.array([4.0]), np.array([0.0]),
-    ...   np.array([1 / 3, 1 / 3]))
-    >>> float(sums["log_likelihood"])  # 4 log 1/3
-    -4.394...
-  """
-  sums: dict[str, jax.Array]
-  sums, _ = _held_out(batch, joint, mass, weight, frequency)
-  return sums
-
-
-@reads("probs")
-def held_out_responsibilities(
-  batch: Batch,
-  joint: jax.Array,
-  mass: jax.Array,
-  weight: jax.Array,
-  frequency: jax.Array,
-) -> dict[str, Any]:
-  """`held_out_log_likelihood` and its gradient by what it takes.
-
-  Args:
-    batch: see `held_out_log_likelihood`, as for the others.
-    joint: `[Y, Z]`.
-    mass: `[Z]`.
-    weight: `[Z]`.
-    frequency: `[Y]`.
-
-  Returns:
-    The same, and `gradient`, a dictionary of the derivatives of the
-    log-likelihood by the four arrays, and by the share `own` of the example's
-    probabilities (here 1) that is subtracted from `joint` and `mass`.
-
-  Example:
-    >>> import numpy as np
-    >>> from leep_jax.engine import statistics
-    >>> from leep_jax.scores import leave_one_out
-    >>> batch = statistics.Batch(
-    ...   labels=np.array([0, 0, 1, 1], np.int32), num_classes=2,
-    ...   weights=np.ones(4, np.float32), probs=np.full((4, 1), 1, np.float32)
-    ... )
-    >>> sums = leave_one_out.held_out_responsibilities(
-    ...   batch, np.array([[2.0], [2.0]]), np.array([4.0]), np.array([0.0]),
-    ...   np.array([1 / 3, 1 / 3]))
-    >>> print(sums["gradient"]["joint"])  # 2 examples; 1 / (2 - 1) of each
-    [[2.]
-     [2.]]
-  """
-  sums, (probs, below, given, share) = _held_out(
-    batch, joint, mass, weight, frequency
-  )
-  label = frequency[batch.labels][:, None]
-  # The derivative of an example's log-likelihood by a numerator of P, which is
-  # J - probs + s f. That by a denominator is -P times as much.
-  slope = jnp.where(below > 0, share / jnp.where(below > 0, below, 1), 0)
-  by_mass = -(slope * given).sum(axis=0)
-  # A label that no other example has predicts the frequency itself.
-  by_label = jnp.where(below > 0, slope * weight[None], share).sum(axis=1)
-  gradient = {
-    "joint": class_sums(slope, batch),
-    "mass": by_mass,
-    "weight": by_mass + (slope * label).sum(axis=0),
-    "own": -(slope * (1 - given) * probs).sum(),
-    "frequency": class_sums(by_label[:, None], batch)[:, 0],
-  }
-  return {**sums, "gradient": gradient}
-
-
-def _held_out(batch, joint, mass, weight, frequency):
-  """Returns sums, and arrays `[B, Z]`.
-
-  They are the probabilities, the denominators of P(y given z) without the
-  example (0 where no other example has z), P(y given z) itself, and the
-  probabilities over the likelihood.
-  """
-  probs = statistics.distributions(batch.probs)
-  label = frequency[batch.labels]
-  f, mass, weight = label[:, None], mass[None], weight[None]
-  # What is left of the label's own mass may be negative by rounding.
-  own = jnp.maximum(joint[batch.labels] - probs, 0)
-  rest = jnp.maximum(mass - probs - own, 0)
-  every = own + rest + weight
-  unused = every <= _ROUNDING * probs
-  below = jnp.where(unused, 0, every)
-  divisor = jnp.where(unused, 1, every)
-  given = jnp.where(unused, f, (own + weight * f) / divisor)
-  # As in `statistics.log_likelihood`, where P(y given z) = 1 for all z, the
-  # likelihood is exactly 1.
-  other = jnp.where(unused, 1 - f, (rest + weight * (1 - f)) / divisor)
-  right = (probs * given).sum(axis=1)
-  wrong = (probs * other).sum(axis=1)
-  used = (batch.weights > 0) & (label > 0)
-  known = used & (right > 0)
-  likelihood = jnp.where(known, right / jnp.where(known, right + wrong, 1), 1)
-  sums = {
-    "log_likelihood": statistics.long_sum(jnp.log(likelihood)),
-    "zero": jnp.sum(used & ~(right > 0), dtype=jnp.float32),
-  }
-  share = probs * jnp.where(known, 1 / jnp.where(known, right, 1), 0)[:, None]
-  return sums, (probs, below, given, share)
+  def gain(self, now, gradient):
+    """How a log-likelihood changes to first order if the table is `now`."""
+    total = 0.0
+    for name, slope in gradient.items():
+      old, new = getattr(self, name), getattr(now, name)
+      change = new - old
+      if name in ("joint", "rest", "other", "weight"):  # by their logarithms
+        change = change / np.where(old > 0, old, np.inf)
+      total += np.sum(slope * change)
+    return total
 
 
 def _check(smoothing):
@@ -494,4 +367,18 @@ def _no_likelihood(name, count):
   return validation.UndefinedScore(
     f"{name} without smoothing is minus infinity: the others' counts give "
     f"{count:.0f} examples probability 0"
+  )
+
+
+def _no_label_in_common(zero, classes):
+  """Why LEEP has no value, of the numbers of examples with probability 0."""
+  first = int(np.flatnonzero(zero)[0])
+  count, more = zero[first], zero.sum() - zero[first]
+  return validation.UndefinedScore(
+    "leep_loo without smoothing is minus infinity: the others' counts give "
+    f"{count:.0f} {'example' if count == 1 else 'examples'} of class "
+    f"{classes[first]}"
+    + (f" and {more:.0f} of other classes" if more else "")
+    + " probability 0, as no other of the class has their source labels: use "
+    "nce_loo, or smoothing=1"
   )

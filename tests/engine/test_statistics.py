@@ -9,7 +9,7 @@ import pytest
 
 import leep_jax
 from leep_jax.engine import statistics
-from leep_jax.scores import gaussian_mixture, gbc, leave_one_out, logme, n_leep
+from leep_jax.scores import gaussian_mixture, gbc, held_out_sums, logme, n_leep
 
 ALL = [
   function
@@ -17,7 +17,7 @@ ALL = [
     statistics,
     gaussian_mixture,
     gbc,
-    leave_one_out,
+    held_out_sums,
     logme,
     n_leep,
   )
@@ -35,11 +35,12 @@ ARGUMENTS = {
   statistics.correct: (TABLE,),
   **dict.fromkeys(
     (
-      leave_one_out.held_out_log_likelihood,
-      leave_one_out.held_out_responsibilities,
+      held_out_sums.log_likelihood,
+      held_out_sums.responsibilities,
     ),
-    (9 * TABLE, jnp.full(4, 9.0), jnp.full(4, 0.5), jnp.full(3, 0.3)),
+    (*(9 * TABLE,) * 3, jnp.full(4, 0.5), jnp.full(3, 0.3)),
   ),
+  held_out_sums.mass_of_the_rest: (TABLE,),
   statistics.whitened_moments: (jnp.arange(3.0), jnp.eye(3)[:, :2]),
   statistics.norm_moments: (jnp.arange(3.0),),
   gbc.class_squares: (

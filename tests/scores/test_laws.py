@@ -46,7 +46,12 @@ LAWS = {
   },
   "leep": {"at most 0", "permute source", "0 for one class", "duplicate"},
   # A copy of an example tells its label.
-  "leep_loo": {"at most 0", "permute source", "0 for one class"},
+  "leep_loo": {
+    "at most 0",
+    "at most leep",
+    "permute source",
+    "0 for one class",
+  },
   "nce": {"at most 0", "permute source", "0 for one class", "duplicate"},
   "nce_loo": {"at most 0", "permute source", "0 for one class"},
   "eep_accuracy": {"0 to 1", "permute source", "duplicate"},
@@ -231,6 +236,13 @@ def test_at_most_0(score, rng):
     if n > 1 or value is not None:
       assert value <= 0
       assert str(value) != "-0.0"
+
+
+@with_law("at most leep")
+def test_at_most_leep(score, rng, device_count):
+  for n, width in ((60, 7), (60, 40), (300, 7)):
+    values, labels = score.example(rng, n=n, width=width)
+    assert score(values, labels) < leep_jax.leep(values, labels)
 
 
 @with_law("at least 0")
