@@ -63,7 +63,7 @@ _TARGET = flags.DEFINE_string(
   flag_values=FLAGS,
 )
 _CLASSIFICATION = (
-  "probe_accuracy", "leep", "nce", "regularized_h_score",
+  "probe_accuracy", "leep", "leep_loo", "nce", "regularized_h_score",
 )  # fmt: skip
 _REGRESSION = ("probe_r2", "logme", "lin_mse", "lab_mse")
 _SCORES = flags.DEFINE_list(

@@ -159,7 +159,9 @@ with open(f"{folder}/{me}.json", "w") as file:
 def two(tmp_path_factory):
   """What each of two processes of a job found: arrays, and messages."""
   folder = tmp_path_factory.mktemp("two")
-  options = json.dumps([SOURCE, LIMIT, [*DEFAULT, *OTHERS], PROBES, str(folder)])
+  options = json.dumps(
+    [SOURCE, LIMIT, [*DEFAULT, *OTHERS], PROBES, str(folder)]
+  )
   for status, _, errors in run_pair(*([*c, options] for c in job(WORKER))):
     assert status == 0, errors
   return [

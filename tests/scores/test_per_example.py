@@ -181,7 +181,9 @@ def test_error_of_balanced_accuracy(rng):
   expected = leave_one_out_error(balanced, 300)
   found = probe.balanced_accuracy_parts(outputs).estimate()
   assert found.value == pytest.approx(expected.value)
-  assert found.standard_error == pytest.approx(expected.standard_error, rel=0.03)
+  assert found.standard_error == pytest.approx(
+    expected.standard_error, rel=0.03
+  )
 
 
 def test_error_of_r2(rng):
@@ -196,7 +198,9 @@ def test_error_of_r2(rng):
   expected = leave_one_out_error(r2, 300)
   found = probe.r2_parts(outputs).estimate()
   assert found.value == pytest.approx(expected.value)
-  assert found.standard_error == pytest.approx(expected.standard_error, rel=0.03)
+  assert found.standard_error == pytest.approx(
+    expected.standard_error, rel=0.03
+  )
 
 
 def test_a_better_source_is_told_apart(rng):

@@ -1,4 +1,4 @@
-"""Leave-one-out ridge predictions against explicit fits without each example."""
+"""Leave-one-out ridge predictions against fits without each example."""
 
 import jax
 import jax.numpy as jnp
