@@ -7,9 +7,10 @@ Purpose: what do held-out predictions cost? The script compares
 features share, and with scikit-learn's `RidgeClassifierCV` on the same
 standardised features and penalties.
 
-Cost: about three minutes on two CPU cores. Times are medians of interleaved
-repetitions, after compilation, which has a column of its own: the first call,
-minus the median.
+Cost: minutes on two CPU cores. Times are of the processor, of all threads, so
+that other jobs of the machine hardly matter; with `OPENBLAS_NUM_THREADS=1`,
+threads that wait take none. They are medians of interleaved repetitions, after
+compilation, which has a column of its own, in seconds of the clock.
 
 What came out is in `experiments/results/probe_speed.md`.
 """
@@ -23,6 +24,7 @@ import sklearn.linear_model
 
 from experiments.benchmarks import timing
 import leep_jax
+from leep_jax.engine import programs
 from leep_jax.scores import moments, ridge
 
 _REPEATS = flags.DEFINE_integer(
@@ -66,26 +68,26 @@ def measure(n: int, width: int, classes: int, *, compare: bool) -> None:
   def probe():
     leep_jax.probe_accuracy(values, labels)
 
-  start = time.perf_counter()
-  probe()
-  first = time.perf_counter() - start
   functions = [probe, lambda: moments.moments(outputs())]
-  times = timing.interleaved(_REPEATS.value, *functions)
-  theirs = "-"
   if compare:
-    seconds = [_seconds(scikit_learn) for _ in range(min(_REPEATS.value, 3))]
-    theirs = f"{statistics.median(seconds) / times[0]:.1f}"
+    functions.append(scikit_learn)
+  before = programs.compile_seconds()
+  seconds = [_seconds(function) for function in functions]  # compiles
+  compilation = programs.compile_seconds() - before
+  repeats = [[_seconds(f) for f in functions] for _ in range(_REPEATS.value)]
+  seconds = [statistics.median(x) for x in zip(*repeats, strict=True)]
+  theirs = f"{seconds[2] / seconds[0]:.1f}" if compare else "-"
   print(
-    f"| {n:,} x {width:,}, {classes:,} classes | {1e3 * times[0]:.0f} | "
-    f"{first - times[0]:.1f} | {times[0] / times[1]:.1f} | {theirs} |",
+    f"| {n:,} x {width:,}, {classes:,} classes | {1e3 * seconds[0]:.0f} | "
+    f"{compilation:.1f} | {seconds[0] / seconds[1]:.1f} | {theirs} |",
     flush=True,
   )
 
 
 def _seconds(function):
-  start = time.perf_counter()
+  start = time.process_time()
   function()
-  return time.perf_counter() - start
+  return time.process_time() - start
 
 
 def main(argv):
@@ -93,7 +95,7 @@ def main(argv):
     raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
   timing.versions()
   print(
-    "| features | ms | compilation, s | over the moments | "
+    "| features | CPU ms | compilation, s | over the moments | "
     "scikit-learn over it |\n|---|---|---|---|---|"
   )
   for row, (*size, compare) in enumerate(_SIZES):

@@ -19,8 +19,10 @@ from leep_jax import validation
 from leep_jax.engine import outputs as outputs_lib
 from leep_jax.scores import ridge
 
-# Predictions that beta is fitted to, at most: more would not change two digits.
-_MOST = 1 << 22
+# Beta is fitted to so many predictions, or to those of so many examples if they
+# have more: others would not change two digits.
+_MOST = 1 << 20
+_MOST_EXAMPLES = 1 << 12
 _LARGEST_BETA = 50.0
 # One Newton step gives the beta without an example if it is shorter than this
 # share of beta.
@@ -118,7 +120,7 @@ def _at_all_shares(scores, codes, shares, n):
 def _betas(outputs):
   """The beta of each example, fitted to the others, `[n]`."""
   n = len(outputs)
-  used = _some(n, max(_MOST // len(outputs.classes), 1))
+  used = _some(n, max(_MOST // len(outputs.classes), _MOST_EXAMPLES))
   parts = [(r[used[r]], x[used[r]]) for r, x in _predictions(outputs)]
   rows = outputs.gathered(np.concatenate([rows for rows, _ in parts]))
   scores = outputs.gathered(np.concatenate([scores for _, scores in parts]))

@@ -136,6 +136,7 @@ def test_beta_may_be_fitted_to_some(rng, monkeypatch):
   features, labels = example(rng, n=3000)
   expected = leep_jax.probe_log_loss(features, labels)
   monkeypatch.setattr(head_predictions, "_MOST", 4 * 1000)
+  monkeypatch.setattr(head_predictions, "_MOST_EXAMPLES", 1)
   outputs = outputs_of(features, labels)
   betas = head_predictions.judged(outputs).betas
   # The others are predicted with the beta of those.
