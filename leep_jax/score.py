@@ -14,7 +14,9 @@ all have the same status; if one dies, the others stop with an error.
 """
 
 from collections.abc import Callable
+import dataclasses
 import functools
+import shlex
 import sys
 import time
 from typing import Any
@@ -30,7 +32,14 @@ from leep_jax import (
   validation,
 )
 from leep_jax.engine import forward, hosts, outputs as outputs_lib, programs
-from leep_jax.reports import plots, results, score_report, tables
+from leep_jax.reports import (
+  html_report,
+  page_content,
+  plots,
+  results,
+  score_report,
+  tables,
+)
 from leep_jax.scores import jackknife
 
 # A set of flags for each command: modules of several commands can be imported
@@ -93,6 +102,14 @@ _PLOT = flags.DEFINE_string(
   None,
   "File for a chart of the ranking with its intervals, .png, .pdf or .svg; "
   "replaced.",
+  flag_values=FLAGS,
+)
+_REPORT = flags.DEFINE_string(
+  "report",
+  None,
+  "File for one HTML page of the ranking, what a new head will confuse, labels "
+  "that may be wrong and copies of images (which reads all images once more), "
+  ".html; replaced.",
   flag_values=FLAGS,
 )
 _DISTRIBUTED = flags.DEFINE_boolean(
@@ -159,7 +176,10 @@ def _score(
     note="; ".join(what.why for what in nothing.values()) or None,
   )
   targets = outputs.labels if outputs.targets is None else outputs.targets
-  return score_report.ScoredSource(row, estimates, undefined, targets)
+  predictions = page_content.predictions(outputs) if _REPORT.value else None
+  return score_report.ScoredSource(
+    row, estimates, undefined, targets, predictions
+  )
 
 
 class _AskedScores:
@@ -221,6 +241,7 @@ def _score_models(models, overrides, asked, dataset, on_row, on_error):
       )
       where = (dataset.name, dataset.split)
       scored = _score(name, asked, where, compute, count)
+      scored = dataclasses.replace(scored, dataset=dataset)
     except validation.DataError as e:
       # Every other source would meet the same mistake in the data.
       on_error(f"{e}")
@@ -320,6 +341,8 @@ def _check_files() -> None:
     results.check_output(_OUTPUT.value)
   if _PLOT.value is not None:
     plots.check_plot(_PLOT.value)
+  if _REPORT.value is not None:
+    html_report.check(_REPORT.value)
 
 
 def _check_predictions() -> None:
@@ -363,6 +386,30 @@ def _score_all(
   return 2 if failed else 0
 
 
+def _write_page(path, scored, names, best, *, finished):
+  """Writes the HTML report."""
+  sentences, remarks = score_report.page_lines(scored, names)
+  given = [FLAGS[name] for name in FLAGS]
+  flags_given = [flag.serialize() for flag in given if flag.present]
+  dataset = scored[0].dataset
+  count = progress.Progress("searching for equal images")
+  try:
+    page = page_content.page(
+      scored,
+      names,
+      best=best,
+      dataset=dataset,
+      sentences=sentences,
+      warnings=remarks,
+      command=shlex.join(["python", "-m", "leep_jax.score", *flags_given]),
+      search=finished,
+      progress=lambda done: count(done, len(dataset)),
+    )
+  finally:
+    count.clear()
+  html_report.write(path, page)
+
+
 def _write(scored, names, status):
   """Writes the files and prints the table, on the first host."""
   best = score_report.best_sources(scored, names)
@@ -372,6 +419,8 @@ def _write(scored, names, status):
       results.write_rows(_OUTPUT.value, [source.row for source in scored])
     if _PLOT.value:
       score_report.draw(scored, names, best, path=_PLOT.value)
+    if _REPORT.value:
+      _write_page(_REPORT.value, scored, names, best, finished=status in (0, 2))
 
   # Files come first: whoever reads the table may close the pipe.
   if status in (0, 2):

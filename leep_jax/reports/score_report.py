@@ -12,10 +12,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from leep_jax import validation, version
+from leep_jax import data, validation, version
 from leep_jax.engine import hosts, outputs as outputs_lib, programs
 from leep_jax.reports import plots, tables
-from leep_jax.scores import jackknife, nce
+from leep_jax.scores import head_predictions, jackknife, nce
 
 Estimates = Mapping[str, jackknife.Estimate | None]
 # Scores whose unit is the nat, and whose value for a source that knows nothing
@@ -32,6 +32,8 @@ class ScoredSource:
     estimates: by score; None where it is undefined.
     undefined: by score, why it is undefined.
     targets: `[n]` labels, or `[n, T]` real-valued targets, of the examples.
+    predictions: of a new head on its features, if they were asked for.
+    dataset: that was scored, if there is one.
 
   Example:
     >>> import numpy as np
@@ -48,6 +50,8 @@ class ScoredSource:
   estimates: Estimates
   undefined: Mapping[str, str]
   targets: np.ndarray
+  predictions: head_predictions.Judged | None = None
+  dataset: data.Dataset | None = None
 
   def has_same_targets(self, other: "ScoredSource") -> bool:
     """Tells whether both were scored on the same labels or targets."""
@@ -298,6 +302,31 @@ def _cost(rows):
     f"{sum(row['seconds'] for row in rows):.1f} s, and "
     f"{programs.compile_seconds():.1f} s of compilation."
   )
+
+
+def page_lines(
+  scored: Sequence[ScoredSource], names: Sequence[str]
+) -> tuple[list[str], list[str]]:
+  """Returns the text of an HTML report: the answer, and remarks on sources.
+
+  Args:
+    scored: the sources.
+    names: of scores, the first of which ranks.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.reports import score_report
+    >>> row = {
+    ...   "model": "mine", "dataset": "two", "split": "all", "num_examples": 2,
+    ...   "num_target_classes": 2, "note": None,
+    ... }
+    >>> scored = score_report.ScoredSource(row, {}, {}, np.array([0, 1]))
+    >>> score_report.page_lines([scored], ["nce"])
+    (['two: 2 examples, 2 classes. Best first by nce.'], [])
+  """
+  short = tables.short_names([source.row["model"] for source in scored])
+  remarks = [*_remarks(scored, short), *_saturated(scored, names, short)]
+  return [_heading(scored[0], names[0])], remarks
 
 
 def draw(
