@@ -312,16 +312,19 @@ def _candidates(spot, text):
 
 def _covered(box, taken, chart):
   """The area of a box that is covered already, or lies outside."""
+  area = (chart.left, chart.top, chart.right, chart.bottom)
   left, top, right, bottom = box
-  inside = _overlap(box, (chart.left, chart.top, chart.right, chart.bottom))
-  outside = (right - left) * (bottom - top) - inside
-  return round(outside + sum(_overlap(box, other) for other in taken), 3)
+  outside = (right - left) * (bottom - top) - _overlaps(box, [area])
+  return round(float(outside + _overlaps(box, taken)), 3)
 
 
-def _overlap(box, other):
-  width = min(box[2], other[2]) - max(box[0], other[0])
-  height = min(box[3], other[3]) - max(box[1], other[1])
-  return max(width, 0) * max(height, 0)
+def _overlaps(box, others):
+  """The sum of the areas that a box shares with others."""
+  others = np.asarray(others)
+  sizes = np.minimum(box[2:], others[:, 2:]) - np.maximum(
+    box[:2], others[:, :2]
+  )
+  return np.maximum(sizes, 0).prod(axis=1).sum()
 
 
 def _steps(dots, chart):

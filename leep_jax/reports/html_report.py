@@ -373,10 +373,11 @@ def _confusion(page):
     )
   recalls = html_figures.recalls(counts, names)
   correct = int(np.diag(counts).sum())
+  whole = len(names) <= _MOST_CLASSES
   return {
     "classes": names,
-    "counts": counts.tolist() if len(names) <= _MOST_CLASSES else None,
-    "shades": html_figures.shades(counts),
+    "counts": counts.tolist() if whole else None,
+    "shades": html_figures.shades(counts) if whole else None,
     "largest": html_figures.confusions(counts, names, most=_MOST_CONFUSIONS),
     "recalls": recalls[:_MOST_RECALLS],
     "recalls_left_out": max(0, len(recalls) - _MOST_RECALLS),

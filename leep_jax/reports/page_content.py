@@ -77,9 +77,6 @@ def page(
     search: whether to search for equal images, which reads all of them.
     progress: called with the number of images that were searched.
 
-  Raises:
-    DataError: if an image cannot be read.
-
   Example:
     >>> import numpy as np
     >>> from leep_jax.reports import page_content, score_report
@@ -96,7 +93,7 @@ def page(
     rows=[source.row for source in scored],
     scores=names,
     best=best,
-    warnings=warnings,
+    warnings=[*warnings, *_other_targets(scored)],
     command=command,
   )
   judges = [s for s in _ranked(scored, names[0]) if s.predictions is not None]
@@ -107,7 +104,12 @@ def page(
       found, **_judged(judges, dataset), judges=len(judges)
     )
   if dataset is not None and search:
-    groups = duplicates.find(dataset, progress=progress)
+    try:
+      groups = duplicates.find(dataset, progress=progress)
+    except validation.DataError as e:
+      # An image is gone since the sources were scored, which still counts.
+      problem = f"no search for equal images: {e}"
+      return dataclasses.replace(found, warnings=[*found.warnings, problem])
     found = dataclasses.replace(found, **_copies(groups, dataset))
   return found
 
@@ -115,6 +117,17 @@ def page(
 def _dataset_and_split(row):
   split = row.get("split", "all")
   return row["dataset"] if split == "all" else f"{row['dataset']} {split}"
+
+
+def _other_targets(scored):
+  """A warning about sources that were scored on other labels."""
+  first, *rest = scored
+  others = [s.row["model"] for s in rest if not s.has_same_targets(first)]
+  if others:
+    yield (
+      f"{validation.some(others)} and {first.row['model']} were scored on "
+      "different labels: their scores do not compare sources"
+    )
 
 
 def _ranked(scored, name):
