@@ -13,25 +13,34 @@ import pytest
 
 from leep_jax.reports import html_report
 
-BROWSER = next(
-  (
-    path
-    for name in ("chromium", "chromium-browser", "google-chrome")
-    if (path := shutil.which(name))
-  ),
-  None,
-)
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
+START = (BROWSER, "--headless", "--no-sandbox", "--disable-gpu")
 pytestmark = pytest.mark.skipif(
   BROWSER is None, reason="no Chromium here: apt-get install chromium"
 )
 LIGHT, DARK = "1", "0"  # numbers of Blink's setting preferredColorScheme
 
 
+@pytest.fixture(scope="module", autouse=True)
+def starts():
+  """Skips where Chromium is installed but does not start."""
+  try:
+    done = subprocess.run(
+      [*START, "--dump-dom", "data:text/html,works"],
+      capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+  except (OSError, subprocess.TimeoutExpired) as e:
+    pytest.skip(f"Chromium does not start: {e}")
+  if "works" not in done.stdout:
+    pytest.skip(f"Chromium does not start: {done.stderr[-200:]}")
+
+
 def browse(path, *flags, scheme=LIGHT):
   """Opens a page without any network; returns output and messages."""
   done = subprocess.run(
     [
-      BROWSER, "--headless", "--no-sandbox", "--disable-gpu",
+      *START,
       f"--user-data-dir={path.parent / 'profile'}",
       "--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=2000",
       f"--blink-settings=preferredColorScheme={scheme}",
