@@ -100,8 +100,8 @@ _OUTPUT = flags.DEFINE_string(
 _PLOT = flags.DEFINE_string(
   "plot",
   None,
-  "File for a chart of the ranking with its intervals, .png, .pdf or .svg; "
-  "replaced.",
+  "File for a chart of the ranking with its intervals (of expected accuracy "
+  "against speed, if probe_accuracy ranks), .png, .pdf or .svg; replaced.",
   flag_values=FLAGS,
 )
 _REPORT = flags.DEFINE_string(

@@ -338,6 +338,9 @@ def draw(
 ) -> None:
   """Draws the ranking by the first score.
 
+  If that is the expected accuracy, and there are speeds of several sources, it
+  draws the accuracy against the speed.
+
   Args:
     scored: the sources.
     names: of scores.
@@ -362,12 +365,31 @@ def draw(
   name = names[0]
   ends = [(s.row[f"{name}_low"], s.row[f"{name}_high"]) for s in scored]
   first = scored[0].row
+  short = tables.short_names([source.row["model"] for source in scored])
+  values = [source.row[name] for source in scored]
+  intervals = [None if low is None else (low, high) for low, high in ends]
+  title = f"{_dataset_and_split(first)}: {first['num_examples']:,} examples"
+  defined = sum(value is not None for value in values)
+  # Files of predictions were read, which says nothing of their sources.
+  timed = first["dataset"] != "predictions"
+  if name == "probe_accuracy" and timed and defined > 1:
+    speeds = [source.row["examples_per_second"] for source in scored]
+    plots.accuracy_speed(
+      short,
+      values,
+      intervals,
+      speeds,
+      value="expected accuracy",
+      title=title,
+      path=path,
+    )
+    return
   plots.ranking(
-    tables.short_names([source.row["model"] for source in scored]),
-    [source.row[name] for source in scored],
-    [None if low is None else (low, high) for low, high in ends],
+    short,
+    values,
+    intervals,
     score=name,
-    title=f"{_dataset_and_split(first)}: {first['num_examples']:,} examples",
+    title=title,
     marked=best.get(name) if best else None,
     path=path,
   )
