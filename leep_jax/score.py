@@ -176,7 +176,10 @@ def _score(
     note="; ".join(what.why for what in nothing.values()) or None,
   )
   targets = outputs.labels if outputs.targets is None else outputs.targets
-  predictions = page_content.predictions(outputs) if _REPORT.value else None
+  features = nothing.get("features")
+  predictions = None
+  if _REPORT.value and not (features is not None and features.constant):
+    predictions = page_content.predictions(outputs)
   return score_report.ScoredSource(
     row, estimates, undefined, targets, predictions
   )

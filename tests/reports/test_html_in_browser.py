@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 
+import marks
 import pages
 import PIL.Image
 import pytest
@@ -148,7 +149,9 @@ def test_both_schemes_are_drawn(tmp_path, scheme):
   assert len(colours) > 50
 
 
-@pytest.mark.parametrize("made", [pages.page, pages.hostile_page])
+@pytest.mark.parametrize(
+  "made", [pages.hostile_page, *marks.exhaustive(pages.page)]
+)
 @pytest.mark.parametrize(("width", "chart"), [(390, "phone"), (1100, "desk")])
 def test_only_tables_scroll_sideways(tmp_path, made, width, chart):
   # No window of this browser is narrower than 500 pixels: the body is.

@@ -240,6 +240,22 @@ def test_files_of_predictions_make_a_page(capsys, tmp_path, rng, monkeypatch):
   assert "confuse" not in (tmp_path / "r.html").read_text()
 
 
+def test_sources_with_constant_features_judge_no_labels(
+  capsys, tmp_path, rng, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  labels = rng.integers(0, 2, 40)
+  np.savez("a.npz", features=rng.normal(size=(40, 4)), labels=labels)
+  np.savez("b.npz", features=np.ones((40, 4)), labels=labels)
+  status, *_ = running.run(
+    capsys, score, "--predictions=a.npz,b.npz", "--report=p.html",
+    "--scores=probe_accuracy",
+  )  # fmt: skip
+  text = (tmp_path / "p.html").read_text()
+  assert status == 0
+  assert "Labels that the source finds improbable" in text
+
+
 def test_a_page_that_cannot_be_written_is_refused_first(capsys, tmp_path):
   status, out, err = running.run(capsys, score, "--report=page.pdf")
   assert (status, out) == (2, "")
