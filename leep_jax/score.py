@@ -16,7 +16,6 @@ all have the same status; if one dies, the others stop with an error.
 from collections.abc import Callable
 import dataclasses
 import functools
-import shlex
 import sys
 import time
 from typing import Any
@@ -176,10 +175,9 @@ def _score(
     note="; ".join(what.why for what in nothing.values()) or None,
   )
   targets = outputs.labels if outputs.targets is None else outputs.targets
-  features = nothing.get("features")
   predictions = None
-  if _REPORT.value and not (features is not None and features.constant):
-    predictions = page_content.predictions(outputs)
+  if _REPORT.value:
+    predictions = page_content.predictions(outputs, nothing)
   return score_report.ScoredSource(
     row, estimates, undefined, targets, predictions
   )
@@ -389,30 +387,6 @@ def _score_all(
   return 2 if failed else 0
 
 
-def _write_page(path, scored, names, best, *, finished):
-  """Writes the HTML report."""
-  sentences, remarks = score_report.page_lines(scored, names)
-  given = [FLAGS[name] for name in FLAGS]
-  flags_given = [flag.serialize() for flag in given if flag.present]
-  dataset = scored[0].dataset
-  count = progress.Progress("searching for equal images")
-  try:
-    page = page_content.page(
-      scored,
-      names,
-      best=best,
-      dataset=dataset,
-      sentences=sentences,
-      warnings=remarks,
-      command=shlex.join(["python", "-m", "leep_jax.score", *flags_given]),
-      search=finished,
-      progress=lambda done: count(done, len(dataset)),
-    )
-  finally:
-    count.clear()
-  html_report.write(path, page)
-
-
 def _write(scored, names, status):
   """Writes the files and prints the table, on the first host."""
   best = score_report.best_sources(scored, names)
@@ -423,7 +397,17 @@ def _write(scored, names, status):
     if _PLOT.value:
       score_report.draw(scored, names, best, path=_PLOT.value)
     if _REPORT.value:
-      _write_page(_REPORT.value, scored, names, best, finished=status in (0, 2))
+      count = progress.Progress("searching for equal images")
+      page_content.write(
+        _REPORT.value,
+        scored,
+        names,
+        best=best,
+        command=command.line("leep_jax.score", FLAGS),
+        search=status in (0, 2),
+        progress=count,
+      )
+      count.clear()
 
   # Files come first: whoever reads the table may close the pipe.
   if status in (0, 2):

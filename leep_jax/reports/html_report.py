@@ -312,6 +312,7 @@ def _table(page):
   speed = "images/s" if _timed(page) else "examples/s"
   for name, key in (
     (speed, "examples_per_second"),
+    ("parameters", "num_parameters"),
     ("features", "num_features"),
     ("source classes", "num_source_classes"),
     ("examples", "num_examples"),

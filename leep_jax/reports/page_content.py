@@ -5,11 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 import contextlib
 import dataclasses
 import io
+import os
+from typing import Any
 
 import numpy as np
 
-from leep_jax import validation
-from leep_jax.data import dataset as dataset_lib, duplicates
+from leep_jax import scores as scores_lib, validation
+from leep_jax.data import duplicates
 from leep_jax.engine import outputs as outputs_lib
 from leep_jax.reports import html_report, score_report
 from leep_jax.scores import head_predictions
@@ -21,6 +23,7 @@ _SIDE, _QUALITY = 128, 80
 
 def predictions(
   outputs: outputs_lib.Outputs,
+  uninformative: Mapping[str, scores_lib.Uninformative],
 ) -> head_predictions.Judged | None:
   """Returns the held-out predictions of a new head, if there can be one.
 
@@ -29,19 +32,24 @@ def predictions(
 
   Args:
     outputs: of a source.
+    uninformative: see `scores.uninformative`: constant features predict
+      nothing.
 
   Example:
     >>> import leep_jax
     >>> from leep_jax.reports import page_content
     >>> outputs = leep_jax.Outputs.from_arrays(
     ...   features=[[0.0], [0.1], [1.0], [1.1]], labels=[0, 0, 1, 1])
-    >>> page_content.predictions(outputs).predicted.tolist()
+    >>> page_content.predictions(outputs, {}).predicted.tolist()
     [0, 0, 1, 1]
     >>> without = leep_jax.Outputs.from_arrays(
     ...   probs=[[0.5, 0.5], [0.2, 0.8]], labels=[0, 1])
-    >>> page_content.predictions(without) is None
+    >>> page_content.predictions(without, {}) is None
     True
   """
+  features = uninformative.get("features")
+  if features is not None and features.constant:
+    return None
   if not (outputs.has("features") and outputs.has("labels")):
     return None
   try:
@@ -55,47 +63,44 @@ def page(
   names: Sequence[str],
   *,
   best: Mapping[str, list[bool]] | None,
-  dataset: dataset_lib.Dataset | None,
-  sentences: Sequence[str],
-  warnings: Sequence[str] = (),
   command: str = "",
   search: bool = True,
-  progress: Callable[[int], None] | None = None,
+  progress: Callable[[int, int], None] | None = None,
 ) -> html_report.Page:
   """Collects what a page shows of scored sources.
 
   Args:
-    scored: the sources, of which those with `predictions` are judges of the
-      labels.
+    scored: the sources. Those with `predictions` are judges of the labels; the
+      `dataset` of the first has the images and the names of classes and files.
     names: of scores, the first of which ranks.
     best: see `score_report.best_sources`.
-    dataset: that was scored, for images and for names of classes and files;
-      None if there is none, as for files of predictions.
-    sentences: the answer.
-    warnings: what a reader should know.
     command: that makes the page.
     search: whether to search for equal images, which reads all of them.
-    progress: called with the number of images that were searched.
+    progress: called with the numbers of images that were searched and of all.
 
   Example:
     >>> import numpy as np
     >>> from leep_jax.reports import page_content, score_report
-    >>> row = {"model": "mine", "dataset": "predictions", "nce": -0.5}
+    >>> row = {
+    ...   "model": "mine", "dataset": "predictions", "split": "all",
+    ...   "num_examples": 2, "num_target_classes": 2, "note": None, "nce": -0.5,
+    ... }
     >>> scored = score_report.ScoredSource(row, {}, {}, np.array([0, 1]))
-    >>> page = page_content.page(
-    ...   [scored], ["nce"], best=None, dataset=None, sentences=["Use mine."])
+    >>> page = page_content.page([scored], ["nce"], best=None)
     >>> page.judges, page.copies_found is None
     (0, True)
   """
+  sentences, remarks = score_report.page_lines(scored, names)
   found = html_report.Page(
     dataset=_dataset_and_split(scored[0].row),
     sentences=sentences,
     rows=[source.row for source in scored],
     scores=names,
     best=best,
-    warnings=[*warnings, *_other_targets(scored)],
+    warnings=[*remarks, *_other_targets(scored)],
     command=command,
   )
+  dataset = scored[0].dataset
   judges = [s for s in _ranked(scored, names[0]) if s.predictions is not None]
   if judges:
     # Sources that were scored on other labels judge other examples.
@@ -103,15 +108,53 @@ def page(
     found = dataclasses.replace(
       found, **_judged(judges, dataset), judges=len(judges)
     )
-  if dataset is not None and search:
-    try:
-      groups = duplicates.find(dataset, progress=progress)
-    except validation.DataError as e:
-      # An image is gone since the sources were scored, which still counts.
-      problem = f"no search for equal images: {e}"
-      return dataclasses.replace(found, warnings=[*found.warnings, problem])
-    found = dataclasses.replace(found, **_copies(groups, dataset))
-  return found
+  if dataset is None or not search:
+    return found
+  count = len(dataset)
+  try:
+    groups = duplicates.find(
+      dataset, progress=lambda done: progress(done, count) if progress else None
+    )
+  except validation.DataError as e:
+    # An image is gone since the sources were scored, which still counts.
+    problem = f"no search for equal images: {e}"
+    return dataclasses.replace(found, warnings=[*found.warnings, problem])
+  return dataclasses.replace(found, **_copies(groups, dataset))
+
+
+def write(
+  path: str | os.PathLike[str],
+  scored: Sequence[score_report.ScoredSource],
+  names: Sequence[str],
+  **options: Any,
+) -> None:
+  """Writes the page of scored sources, replacing the file atomically.
+
+  Args:
+    path: of the file, `.html` or `.htm`.
+    scored: see `page`.
+    names: see `page`.
+    **options: see `page`.
+
+  Raises:
+    InputError: as `html_report.check`.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> from leep_jax.reports import page_content, score_report
+    >>> row = {
+    ...   "model": "mine", "dataset": "predictions", "split": "all",
+    ...   "num_examples": 2, "num_target_classes": 2, "note": None, "nce": -0.5,
+    ... }
+    >>> scored = score_report.ScoredSource(row, {}, {}, np.array([0, 1]))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder) / "report.html"
+    ...   page_content.write(path, [scored], ["nce"], best=None)
+    ...   path.exists()
+    True
+  """
+  html_report.write(path, page(scored, names, **options))
 
 
 def _dataset_and_split(row):

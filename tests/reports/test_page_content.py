@@ -1,5 +1,6 @@
 """What an HTML report shows, from scored sources and their data."""
 
+import dataclasses
 import html
 import io
 import json
@@ -26,16 +27,16 @@ def judged(predicted, log_likelihood):
 def source(model, accuracy, labels, found, **changes):
   row = {
     "model": model, "dataset": "mine", "split": "all", "num_examples": 4,
+    "num_target_classes": 3, "note": None,
     "probe_accuracy": accuracy, "examples_per_second": 1.0, **changes,
   }  # fmt: skip
   return score_report.ScoredSource(row, {}, {}, np.array(labels), found)
 
 
 def page(scored, dataset=None, **options):
-  options = {"best": None, "sentences": ["Use it."], **options}
-  return page_content.page(
-    scored, ["probe_accuracy"], dataset=dataset, **options
-  )
+  scored = [dataclasses.replace(each, dataset=dataset) for each in scored]
+  options = {"best": None, **options}
+  return page_content.page(scored, ["probe_accuracy"], **options)
 
 
 LABELS = [2, 0, 0, 2]
@@ -78,11 +79,10 @@ def test_sources_on_other_labels_are_no_judges_and_a_warning_says_so():
     source("a", 0.9, LABELS, judged([0, 0, 0, 2], [-4, -1, -1, -1])),
     source("b", 0.8, other, judged([2, 2, 0, 0], [-9, -9, -9, -9])),
   ]
-  made = page(scored, warnings=["one"])
+  made = page(scored)
   assert made.judges == 1
   assert [e.name for e in made.surprising] == ["example 0"]
-  assert made.warnings[0] == "one"
-  assert "b and a were scored on different labels" in made.warnings[1]
+  assert "b and a were scored on different labels" in made.warnings[0]
 
 
 def test_without_predictions_there_are_no_confusions():
@@ -94,15 +94,15 @@ def test_without_predictions_there_are_no_confusions():
 def test_predictions_are_those_of_the_probe(rng):
   features, labels = rng.normal(size=(30, 4)), rng.integers(0, 3, 30)
   outputs = leep_jax.Outputs.from_arrays(features=features, labels=labels)
-  found = page_content.predictions(outputs)
+  found = page_content.predictions(outputs, {})
   np.testing.assert_array_equal(
     found.predicted, leep_jax.probe_predictions(outputs).predicted
   )
   # One example has no others that a head could be fitted to.
   one = leep_jax.Outputs.from_arrays(features=features[:1], labels=[0])
-  assert page_content.predictions(one) is None
+  assert page_content.predictions(one, {}) is None
   targets = leep_jax.Outputs.from_arrays(features=features, targets=labels / 2)
-  assert page_content.predictions(targets) is None
+  assert page_content.predictions(targets, {}) is None
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_copies_and_names_come_from_the_data(photos):
   made = page(
     [source("a", 0.9, labels, judged(predicted, logs))],
     dataset,
-    progress=done.append,
+    progress=lambda *counts: done.append(counts),
   )
   (example,) = made.surprising
   assert (example.name, example.label, example.predicted) == (
@@ -157,7 +157,7 @@ def test_copies_and_names_come_from_the_data(photos):
   assert [e.name for e in group.examples] == ["<b>dog/07.png", "cat/02.png"]
   assert [bool(e.image) for e in group.examples] == [True, False]
   assert group.contradict
-  assert (made.copies_found, made.copies_left_out, done) == (1, 1, [12])
+  assert (made.copies_found, made.copies_left_out, done) == (1, 1, [(12, 12)])
   made = page([source("a", 0.9, labels, None)], dataset, search=False)
   assert made.copies_found is None
 
