@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import os
+import shlex
 import sys
 import warnings
 
@@ -182,6 +183,28 @@ def main(
     # flush once more at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def line(module: str, defined: flags.FlagValues) -> str:
+  """Returns the command line of what is running, as a shell reads it.
+
+  Args:
+    module: of the command.
+    defined: its flags, of which those that were given are part of it.
+
+  Example:
+    >>> from absl import flags
+    >>> from leep_jax import command
+    >>> defined = flags.FlagValues()
+    >>> _ = flags.DEFINE_string("dataset", "", "", flag_values=defined)
+    >>> _ = flags.DEFINE_integer("limit", 1, "", flag_values=defined)
+    >>> _ = defined(["program", "--dataset=folder:my data"])
+    >>> command.line("leep_jax.score", defined)
+    "python -m leep_jax.score '--dataset=folder:my data'"
+  """
+  all_flags = [defined[name] for name in defined]
+  given = [flag.serialize() for flag in all_flags if flag.present]
+  return shlex.join(["python", "-m", module, *given])
 
 
 def script(main: Callable[[list[str]], int]) -> Callable[[], int]:

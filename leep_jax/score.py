@@ -24,6 +24,7 @@ from typing import Any
 from absl import flags
 
 from leep_jax import (
+  asked_scores,
   command,
   common_flags,
   data,
@@ -34,6 +35,8 @@ from leep_jax import (
 from leep_jax.engine import forward, hosts, outputs as outputs_lib, programs
 from leep_jax.reports import (
   cautions,
+  html_report,
+  page_content,
   plots,
   results,
   score_report,
@@ -62,16 +65,13 @@ _TARGET = flags.DEFINE_string(
   "npz file (default targets), that holds real-valued targets.",
   flag_values=FLAGS,
 )
-_CLASSIFICATION = (
-  "probe_accuracy", "leep", "leep_loo", "nce", "regularized_h_score",
-)  # fmt: skip
-_REGRESSION = ("probe_r2", "logme", "lin_mse", "lab_mse")
 _SCORES = flags.DEFINE_list(
   "scores",
   None,
   "Scores, comma-separated, or all: "
-  f"{', '.join(scores_lib.SCORES)}. Default: {','.join(_CLASSIFICATION)}; for "
-  f"regression {','.join(_REGRESSION)}.",
+  f"{', '.join(scores_lib.SCORES)}. Default: "
+  f"{','.join(asked_scores.CLASSIFICATION)}; for regression "
+  f"{','.join(asked_scores.REGRESSION)}.",
   flag_values=FLAGS,
 )
 _RANK_BY = flags.DEFINE_string(
@@ -108,8 +108,16 @@ _OUTPUT = flags.DEFINE_string(
 _PLOT = flags.DEFINE_string(
   "plot",
   None,
-  "File for a chart of the ranking with its intervals, .png, .pdf or .svg; "
-  "replaced.",
+  "File for a chart of the ranking with its intervals (of expected accuracy "
+  "against speed, if probe_accuracy ranks), .png, .pdf or .svg; replaced.",
+  flag_values=FLAGS,
+)
+_REPORT = flags.DEFINE_string(
+  "report",
+  None,
+  "File for one HTML page of the ranking, what a new head will confuse, labels "
+  "that may be wrong and copies of images (which reads all images once more), "
+  ".html; replaced.",
   flag_values=FLAGS,
 )
 _DISTRIBUTED = flags.DEFINE_boolean(
@@ -145,7 +153,7 @@ class _Target:
 
 def _score(
   name: str,
-  asked: "_AskedScores",
+  asked: asked_scores.AskedScores,
   target: _Target,
   make_outputs: Callable[[], outputs_lib.Outputs],
   count: progress.Progress,
@@ -195,6 +203,9 @@ def _score(
     note="; ".join(what.why for what in nothing.values()) or None,
   )
   targets = outputs.labels if outputs.targets is None else outputs.targets
+  predictions = None
+  if _REPORT.value:
+    predictions = page_content.predictions(outputs, nothing)
   return scored_source.ScoredSource(
     row,
     estimates,
@@ -203,53 +214,8 @@ def _score(
     cautions.of_source(
       name, outputs, dataset=target.dataset, class_names=target.class_names
     ),
+    predictions,
   )
-
-
-class _AskedScores:
-  """The scores that were asked for; `all` and the default depend on the data.
-
-  Attributes:
-    chosen: their names; empty before the first source has outputs.
-  """
-
-  def __init__(self, asked: list[str] | None, rank_by: str | None):
-    for name in asked or ():
-      if name not in scores_lib.SCORES and name != "all":
-        raise validation.unknown("score", name, (*scores_lib.SCORES, "all"))
-    if rank_by is not None and rank_by not in scores_lib.SCORES:
-      raise validation.unknown("score", rank_by, scores_lib.SCORES)
-    self._asked = asked
-    self._rank_by = rank_by
-    self.chosen: list[str] = []
-
-  def names(self, outputs: outputs_lib.Outputs) -> list[str]:
-    """Returns the scores; the first source's outputs decide for all sources."""
-    if self.chosen:
-      return self.chosen
-    regression = outputs.has("targets")
-    asked = self._asked or (_REGRESSION if regression else _CLASSIFICATION)
-    fit = [
-      name
-      for name, score in scores_lib.SCORES.items()
-      if any(outputs.has(kind) for kind in score.target_kinds)
-    ]
-    kinds = ("real-valued targets", "classes")
-    have, need = kinds if regression else kinds[::-1]
-    if not {*fit, "all"} & set(asked):
-      raise validation.InputError(
-        f"--scores={','.join(asked)} need {need}, but these are {have}"
-      )
-    if self._rank_by is not None and self._rank_by not in fit:
-      raise validation.InputError(
-        f"--rank_by={self._rank_by} needs {need}, but these are {have}"
-      )
-    chosen = [self._rank_by] if self._rank_by else []
-    chosen += [name for name in asked if name != "all"]
-    if "all" in asked:
-      chosen += fit
-    self.chosen = list(dict.fromkeys(chosen))
-    return self.chosen
 
 
 def _score_models(models, overrides, asked, dataset, on_row, on_error):
@@ -281,6 +247,7 @@ def _score_models(models, overrides, asked, dataset, on_row, on_error):
         count,
         num_parameters=source.num_parameters,
       )
+      scored = dataclasses.replace(scored, dataset=dataset)
     except validation.DataError as e:
       # Every other source would meet the same mistake in the data.
       on_error(f"{e}")
@@ -380,6 +347,8 @@ def _check_files() -> None:
     results.check_output(_OUTPUT.value)
   if _PLOT.value is not None:
     plots.check_plot(_PLOT.value)
+  if _REPORT.value is not None:
+    html_report.check(_REPORT.value)
 
 
 def _check_predictions() -> None:
@@ -396,7 +365,7 @@ def _check_predictions() -> None:
 
 
 def _score_all(
-  asked: _AskedScores, scored: list[scored_source.ScoredSource]
+  asked: asked_scores.AskedScores, scored: list[scored_source.ScoredSource]
 ) -> int:
   """Appends every source to `scored`; returns the exit status."""
   failed: list[str] = []
@@ -433,6 +402,18 @@ def _write(scored, names, status):
       results.write_rows(_OUTPUT.value, [source.row for source in scored])
     if _PLOT.value:
       score_report.draw(scored, names, best, path=_PLOT.value)
+    if _REPORT.value:
+      count = progress.Progress("searching for equal images")
+      page_content.write(
+        _REPORT.value,
+        scored,
+        names,
+        best=best,
+        command=command.line("leep_jax.score", FLAGS),
+        search=status in (0, 2),
+        progress=count,
+      )
+      count.clear()
 
   # Files come first: whoever reads the table may close the pipe.
   if status in (0, 2):
@@ -444,7 +425,7 @@ def _write(scored, names, status):
 
 
 def _run() -> int:
-  asked = _AskedScores(
+  asked = asked_scores.AskedScores(
     None if _SCORES.value is None else common_flags.names(_SCORES, "score"),
     _RANK_BY.value,
   )

@@ -6,6 +6,7 @@ folders.py, arrays.py, tfds.py, ...     one file a kind
 images.py      files of images, and the ranges of their values
 attributes.py  load_attributes, for the task matrix
 splits.py      a data set without a test split, split in two
+duplicates.py  images that occur several times
 names.py       what to write instead of a name that is no data set
 """
 

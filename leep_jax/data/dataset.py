@@ -47,6 +47,8 @@ class Dataset:
     ranges: of a TFDS split, the ranges of examples that it consists of, as
       `(name of the split, first, end)`.
     in_memory: whether images are in memory, so that all can be read.
+    files: names of the files of all images, including those not in use, if each
+      image is a file.
 
   Example:
     >>> import numpy as np
@@ -71,9 +73,19 @@ class Dataset:
   version: str = ""
   ranges: tuple[tuple[str, int, int], ...] = ()
   in_memory: bool = False
+  files: Sequence[str] | None = None
 
   def __len__(self) -> int:
     return len(self.indices)
+
+  def name_of(self, position: int) -> str:
+    """Returns the name of an example's file, or its number.
+
+    Args:
+      position: of the example, from 0 to n - 1.
+    """
+    index = int(self.indices[position])
+    return f"example {index}" if self.files is None else self.files[index]
 
   def take(self, limit: int) -> "Dataset":
     """Returns at most `limit` examples, always the same ones, in their order.

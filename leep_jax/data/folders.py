@@ -328,6 +328,7 @@ def _dataset(
     version=dataset_lib.digest(
       (file, *_stamp(path)) for file, path in zip(files, paths, strict=True)
     ),
+    files=files,
   )
 
 

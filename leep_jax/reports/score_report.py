@@ -238,6 +238,35 @@ def _cost(rows):
   )
 
 
+def page_lines(
+  scored: Sequence[ScoredSource],
+  names: Sequence[str],
+  best: Mapping[str, list[bool]] | None,
+) -> tuple[list[str], list[str]]:
+  """Returns the text of an HTML report: the answer, and what to know of it.
+
+  Args:
+    scored: the sources.
+    names: of scores, the first of which ranks.
+    best: see `best_sources`.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.reports import score_report, scored_source
+    >>> row = {
+    ...   "model": "mine", "dataset": "two", "split": "all", "num_examples": 2,
+    ...   "num_target_classes": 2, "note": None,
+    ... }
+    >>> scored = scored_source.ScoredSource(row, {}, {}, np.array([0, 1]))
+    >>> score_report.page_lines([scored], ["nce"], None)
+    (['two: 2 examples, 2 classes. Best first by nce.'], [])
+  """
+  short = tables.short_names([source.row["model"] for source in scored])
+  remarks = [*_remarks(scored, short), *cautions.of_comparison(scored, names)]
+  sentences = answer.sentences(scored, names[0], best)
+  return sentences or [_heading(scored[0], names[0])], remarks
+
+
 def draw(
   scored: Sequence[ScoredSource],
   names: Sequence[str],
@@ -246,6 +275,9 @@ def draw(
   path: str | os.PathLike[str],
 ) -> None:
   """Draws the ranking by the first score.
+
+  If that is the expected accuracy, and there are speeds of several sources, it
+  draws the accuracy against the speed.
 
   Args:
     scored: the sources.
@@ -271,12 +303,31 @@ def draw(
   name = names[0]
   ends = [(s.row[f"{name}_low"], s.row[f"{name}_high"]) for s in scored]
   first = scored[0].row
+  short = tables.short_names([source.row["model"] for source in scored])
+  values = [source.row[name] for source in scored]
+  intervals = [None if low is None else (low, high) for low, high in ends]
+  title = f"{_dataset_and_split(first)}: {first['num_examples']:,} examples"
+  defined = sum(value is not None for value in values)
+  # Files of predictions were read, which says nothing of their sources.
+  timed = first["dataset"] != "predictions"
+  if name == "probe_accuracy" and timed and defined > 1:
+    speeds = [source.row["examples_per_second"] for source in scored]
+    plots.accuracy_speed(
+      short,
+      values,
+      intervals,
+      speeds,
+      value="expected accuracy",
+      title=title,
+      path=path,
+    )
+    return
   plots.ranking(
-    tables.short_names([source.row["model"] for source in scored]),
-    [source.row[name] for source in scored],
-    [None if low is None else (low, high) for low, high in ends],
+    short,
+    values,
+    intervals,
     score=name,
-    title=f"{_dataset_and_split(first)}: {first['num_examples']:,} examples",
+    title=title,
     marked=best.get(name) if best else None,
     path=path,
   )

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax import version
+from leep_jax import data, version
 from leep_jax.engine import outputs as outputs_lib, programs
-from leep_jax.scores import jackknife
+from leep_jax.scores import head_predictions, jackknife
 
 Estimates = Mapping[str, jackknife.Estimate | None]
 
@@ -23,6 +23,8 @@ class ScoredSource:
     undefined: by score, why it is undefined.
     targets: `[n]` labels, or `[n, T]` real-valued targets, of the examples.
     cautions: what a reader of these scores must know, one sentence each.
+    predictions: of a new head on its features, if they were asked for.
+    dataset: that was scored, if there is one.
 
   Example:
     >>> import numpy as np
@@ -40,6 +42,8 @@ class ScoredSource:
   undefined: Mapping[str, str]
   targets: np.ndarray
   cautions: tuple[str, ...] = ()
+  predictions: head_predictions.Judged | None = None
+  dataset: data.Dataset | None = None
 
   def has_same_targets(self, other: "ScoredSource") -> bool:
     """Tells whether both were scored on the same labels or targets."""

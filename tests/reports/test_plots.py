@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import leep_jax
-from leep_jax.reports import correlation, plots
+from leep_jax.reports import correlation, plots, score_report, scored_source
 from leep_jax.reports.plots import style
 
 LONG = "resnet152@a/folder/of/weights/" + "with_a_very_long_name" * 4 + "_v2"
@@ -100,6 +100,35 @@ def draw_curves_grid(path="a.png"):
   plots.curves_grid([[panel, panel]], title="a", path=path)
 
 
+def draw_speeds(path="a.png", **changes):
+  options = {
+    "names": [LONG, "none", "b", "c"],
+    "values": [0.9, None, 0.8, 0.7],
+    "intervals": [(0.85, 0.95), None, (0.75, 0.85), None],
+    "speeds": [20.0, 50.0, 900.0, 100.0],
+    **changes,
+  }
+  arrays = [options.pop(k) for k in ("names", "values", "intervals", "speeds")]
+  plots.accuracy_speed(
+    *arrays, value="expected accuracy", title="digits", path=path, **options
+  )
+
+
+def draw_reached(path="a.png", **changes):
+  options = {
+    "predicted": [0.6, 0.8, 0.9],
+    "reached": [0.65, 0.79, 0.9],
+    "names": [LONG, "b", "b"],
+    "predicted_intervals": [(0.5, 0.7), None, (0.85, 0.95)],
+    "reached_intervals": [None, (0.7, 0.85), None],
+    **changes,
+  }
+  arrays = [options.pop(key) for key in ("predicted", "reached")]
+  plots.predicted_reached(
+    *arrays, value="accuracy", title="digits", path=path, **options
+  )
+
+
 CHARTS = {
   "ranking": rank,
   "matrix": lambda path: draw_matrix(3, path, side=[0.1, 0.2, 0.3]),
@@ -109,6 +138,8 @@ CHARTS = {
   "levels_grid": draw_levels_grid,
   "curves": draw_curves,
   "curves_grid": draw_curves_grid,
+  "accuracy_speed": draw_speeds,
+  "predicted_reached": draw_reached,
 }
 each_chart = pytest.mark.parametrize("draw", CHARTS.values(), ids=CHARTS)
 
@@ -691,3 +722,88 @@ def test_grids_of_levels_and_curves(figures):
     plots.levels_grid([[]], title="t", path="a.png")
   with pytest.raises(leep_jax.InputError, match="no curves"):
     plots.curves_grid([[plots.Curves({}, "a")]], title="t", path="a.png")
+
+
+def test_speeds_are_logarithmic_and_a_line_joins_the_front(figures):
+  draw_speeds()
+  (axes,) = figures[0].axes
+  assert axes.get_xscale() == "log"
+  front = next(line for line in axes.lines if line.get_linestyle() == "--")
+  assert front.get_xdata().tolist() == [20.0, 900.0]
+  assert front.get_ydata().tolist() == [0.9, 0.8]
+  hollow = [
+    float(line.get_xdata()[0])
+    for line in axes.lines
+    if line.get_markerfacecolor() == "white"
+  ]
+  assert hollow == [100.0]
+  assert legend(figures[0])[1:] == [
+    "b", "c", "no source is both faster and better",
+  ]  # fmt: skip
+  assert "none" not in legend(figures[0])
+  ticks = [
+    text
+    for text in texts(axes.get_xticklabels())
+    if text.replace(",", "").isdigit()
+  ]
+  assert {"20", "50", "100"} <= set(ticks)
+  assert_fits(figures[0])
+  with pytest.raises(leep_jax.InputError, match="no sources"):
+    draw_speeds(values=[None] * 4)
+
+
+def test_one_source_has_a_speed_too(figures):
+  plots.accuracy_speed(
+    ["a"], [0.9], [None], [70.0], value="v", title="t", path="a.png"
+  )
+  assert legend(figures[0]) == ["a"]
+  assert_fits(figures[0])
+
+
+def test_plot_of_expected_accuracy_is_against_speed(figures):
+  def scored(model, accuracy, dataset="digits"):
+    row = {
+      "model": model, "dataset": dataset, "split": "all", "num_examples": 9,
+      "probe_accuracy": accuracy, "probe_accuracy_low": accuracy,
+      "probe_accuracy_high": accuracy, "examples_per_second": 70.0,
+    }  # fmt: skip
+    return scored_source.ScoredSource(row, {}, {}, np.zeros(9, int))
+
+  for dataset, count, scale in (
+    ("digits", 2, "log"), ("predictions", 2, "linear"), ("digits", 1, "linear"),
+  ):  # fmt: skip
+    sources = [scored("ab"[i], 0.9, dataset) for i in range(count)]
+    score_report.draw(sources, ["probe_accuracy"], None, path="a.png")
+    assert figures[-1].axes[0].get_xscale() == scale
+
+
+def test_reached_values_lie_about_the_diagonal(figures):
+  draw_reached()
+  (axes,) = figures[0].axes
+  assert axes.get_xlim() == axes.get_ylim()
+  diagonal = next(line for line in axes.lines if line.get_linestyle() == "--")
+  assert list(diagonal.get_xdata()) == list(diagonal.get_ydata())
+  dots = [
+    (*line.get_xdata(), *line.get_ydata())
+    for line in axes.lines
+    if len(line.get_xdata()) == 1
+  ]
+  assert dots == [(0.6, 0.65), (0.8, 0.79), (0.9, 0.9)]
+  intervals = [line for line in axes.lines if line.get_marker() in ("|", "_")]
+  assert len(intervals) == 3
+  # A source that occurs twice has one entry.
+  assert legend(figures[0])[1:] == ["b", "reached as predicted"]
+  assert_fits(figures[0])
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"reached": [0.5]}, "but there are 3, 1, 3, 3, 3"),
+    ({"reached": [0.5, None, 0.5]}, "missing or infinite"),
+    ({"names": ["a"]}, "of the same sources"),
+  ],
+)
+def test_values_that_are_no_pairs_are_refused(changes, message):
+  with pytest.raises(leep_jax.InputError, match=message):
+    draw_reached(**changes)

@@ -10,8 +10,10 @@ from typing import Any
 from leep_jax.reports.plots.epoch_curves import Curves, curves, curves_grid
 from leep_jax.reports.plots.heat_maps import matrix
 from leep_jax.reports.plots.level_bars import Levels, levels, levels_grid
+from leep_jax.reports.plots.predictions import predicted_reached
 from leep_jax.reports.plots.rankings import ranking
 from leep_jax.reports.plots.scatter_plots import Panel, scatter, scatter_grid
+from leep_jax.reports.plots.speed_charts import accuracy_speed
 from leep_jax.reports.plots.style import check_plot
 
 # Each writes one figure to `path`.
@@ -24,6 +26,8 @@ FIGURES: dict[str, Callable[..., Any]] = {
   "levels_grid": levels_grid,
   "curves": curves,
   "curves_grid": curves_grid,
+  "accuracy_speed": accuracy_speed,
+  "predicted_reached": predicted_reached,
 }
 
 __all__ = [
@@ -31,12 +35,14 @@ __all__ = [
   "Curves",
   "Levels",
   "Panel",
+  "accuracy_speed",
   "check_plot",
   "curves",
   "curves_grid",
   "levels",
   "levels_grid",
   "matrix",
+  "predicted_reached",
   "ranking",
   "scatter",
   "scatter_grid",

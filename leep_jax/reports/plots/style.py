@@ -243,6 +243,17 @@ def interval_style(color: str) -> Style:
   }
 
 
+def guide_line() -> Style:
+  """Returns the style of a line that is no data, such as a diagonal.
+
+  Example:
+    >>> from leep_jax.reports.plots import style
+    >>> style.guide_line()["linestyle"]
+    '--'
+  """
+  return {"color": OTHER, "linestyle": "--", "linewidth": 1.2}
+
+
 def label_ticks(
   axis: "axis_lib.Axis",
   texts: Sequence[str],
