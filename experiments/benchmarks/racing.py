@@ -37,7 +37,9 @@ from leep_jax.scores import jackknife
 _OUTPUTS = flags.DEFINE_list(
   "outputs", [], "Folders with one folder of saved outputs for each source."
 )
-_MODEL = flags.DEFINE_list("model", [], "Sources, instead of --outputs.")
+_MODEL = flags.DEFINE_list(
+  "model", [], "Sources; with --outputs, their folders (default all)."
+)
 _DATASET = flags.DEFINE_list("dataset", [], "Data sets, instead of --outputs.")
 _SPLIT = flags.DEFINE_string("split", None, "Of the data sets.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of TFDS data sets.")
@@ -137,6 +139,7 @@ def _saved():
       {
         path.name: leep_jax.Outputs.load(path)
         for path in sorted(folder.iterdir())
+        if path.name in _MODEL.value or not _MODEL.value
       },
     )
 

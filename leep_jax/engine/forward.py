@@ -31,6 +31,7 @@ from leep_jax.engine import (
 )
 from leep_jax.sources import source as source_lib
 
+DTYPES = ("float32", "bfloat16")
 KEEP = ("auto", "device", "host", "disk")
 
 
@@ -99,8 +100,8 @@ def compute_outputs(
     >>> round(leep_jax.compute_scores(outputs, names=["leep"])["leep"], 3)
     -0.0...
   """
-  if dtype not in ("float32", "bfloat16"):
-    raise validation.unknown("dtype", str(dtype), ("float32", "bfloat16"))
+  if dtype not in DTYPES:
+    raise validation.unknown("dtype", str(dtype), DTYPES)
   if keep not in KEEP:
     raise validation.unknown("keep", str(keep), KEEP)
   if directory is not None and keep != "disk":

@@ -96,6 +96,12 @@ class Contest:
     )
     if self.rank_by not in scores_lib.SCORES:
       raise validation.unknown("score", self.rank_by, scores_lib.SCORES)
+    kind = "targets" if labels is None else "labels"
+    if kind not in scores_lib.SCORES[self.rank_by].target_kinds:
+      raise validation.InputError(
+        f"{self.rank_by} is not defined for "
+        + ("real-valued targets" if labels is None else "classes")
+      )
     if not entrants.names:
       raise validation.InputError("there are no sources to race")
     jackknife.check_level(level)
@@ -168,10 +174,13 @@ class Contest:
     names, best = self._entrants.names, ""
     if verdict.best is not None:
       best = names[self._left[verdict.best]]
+    row = scores_lib.SCORES[self.rank_by]
     for at, i in enumerate(self._left):
-      row = scores_lib.SCORES[self.rank_by]
       missing = row.missing(self._entrants.outputs(i))
-      if missing is not None and best:
+      # If no source has the score, more examples will not change that.
+      if missing is not None and not best:
+        raise validation.InputError(f"no source has {self.rank_by}: {missing}")
+      if missing is not None:
         reasons[i] = None, f"no {self.rank_by}: {missing}"
       elif at in verdict.worse:
         low, high = verdict.intervals[at]

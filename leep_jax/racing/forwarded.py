@@ -72,6 +72,10 @@ class Forwarded:
       raise validation.InputError(
         "a race runs in one process: score without it, or start one process"
       )
+    if batch_size is not None:
+      validation.at_least_1("batch_size", batch_size)
+    if dtype not in forward.DTYPES:
+      raise validation.unknown("dtype", str(dtype), forward.DTYPES)
     self._sources, self._dataset = list(sources), dataset
     self._batch_size, self._dtype = batch_size, dtype
     self._progress = progress
