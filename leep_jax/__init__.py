@@ -4,6 +4,7 @@ from leep_jax.data import Dataset, load_dataset
 from leep_jax.engine.forward import compute_outputs
 from leep_jax.engine.outputs import Outputs
 from leep_jax.models.preprocessing import Preprocessing
+from leep_jax.racing.races import race
 from leep_jax.reports.correlation import correlate
 from leep_jax.scores import SCORES, compute_scores, estimate_scores
 from leep_jax.scores.gbc import gbc
@@ -77,6 +78,7 @@ __all__ = [
   "probe_mse",
   "probe_predictions",
   "probe_r2",
+  "race",
   "regularized_h_score",
   "task_hardness",
   "trans_rate",

@@ -29,6 +29,7 @@ from leep_jax import (
   common_flags,
   data,
   progress,
+  score_race,
   scores as scores_lib,
   validation,
 )
@@ -120,6 +121,7 @@ _REPORT = flags.DEFINE_string(
   ".html; replaced.",
   flag_values=FLAGS,
 )
+_RACING = score_race.RaceFlags(FLAGS)
 _DISTRIBUTED = flags.DEFINE_boolean(
   "distributed",
   False,
@@ -267,6 +269,37 @@ def _score_models(models, overrides, asked, dataset, on_row, on_error):
       on_row(scored)
 
 
+def _race_models(models, overrides, asked, dataset, race, on_row, on_error):
+  """Scores sources in a race, see `score_race`."""
+  where = _Target(dataset.name, dataset.split, dataset.class_names)
+  sizes: dict[str, int] = {}
+
+  def load(name):
+    source = command.load_source(name, overrides=overrides)
+    sizes[name] = source.num_parameters
+    return source
+
+  def score(name, outputs):
+    count = progress.Progress(tables.short(name, 30), total=len(outputs))
+    scored = _score(
+      name, asked, where, lambda: outputs, count, num_parameters=sizes[name]
+    )
+    return dataclasses.replace(scored, dataset=dataset)
+
+  score_race.run(
+    race,
+    models,
+    dataset,
+    rank_by=asked.names(score_race.like(dataset))[0],
+    load=load,
+    score=score,
+    batch_size=_BATCH_SIZE.value,
+    dtype=_DTYPE.value,
+    on_row=on_row,
+    on_error=on_error,
+  )
+
+
 def _score_predictions(paths, asked, on_row, on_error):
   """Scores each file of outputs, going on after one that fails."""
   first = None
@@ -354,8 +387,8 @@ def _check_files() -> None:
 def _check_predictions() -> None:
   """Refuses flags of sources and data, which files of outputs do not need."""
   for flag in (
-    *_SOURCES.all, *_DATA.all, _TARGET, _BATCH_SIZE, _DTYPE, _DISTRIBUTED,
-    _COORDINATOR, _PROCESSES, _PROCESS,
+    *_SOURCES.all, *_DATA.all, _TARGET, _BATCH_SIZE, _DTYPE, *_RACING.all,
+    _DISTRIBUTED, _COORDINATOR, _PROCESSES, _PROCESS,
   ):  # fmt: skip
     if flag.present:
       raise validation.InputError(
@@ -365,7 +398,9 @@ def _check_predictions() -> None:
 
 
 def _score_all(
-  asked: asked_scores.AskedScores, scored: list[scored_source.ScoredSource]
+  asked: asked_scores.AskedScores,
+  scored: list[scored_source.ScoredSource],
+  race: score_race.RaceReport | None,
 ) -> int:
   """Appends every source to `scored`; returns the exit status."""
   failed: list[str] = []
@@ -382,7 +417,11 @@ def _score_all(
       models = _SOURCES.names()
       overrides = _SOURCES.overrides()
       dataset = hosts.agree(lambda: _DATA.load(target=_TARGET.value))
-      _score_models(models, overrides, asked, dataset, scored.append, note)
+      work = (models, overrides, asked, dataset)
+      if race is not None:
+        _race_models(*work, race, scored.append, note)
+      else:
+        _score_models(*work, scored.append, note)
   except KeyboardInterrupt:
     print("\ninterrupted", file=sys.stderr)
     return 130
@@ -392,14 +431,15 @@ def _score_all(
   return 2 if failed else 0
 
 
-def _write(scored, names, status):
+def _write(scored, names, status, race):
   """Writes the files and prints the table, on the first host."""
   names = score_report.ranked_first(scored, names)
   best = score_report.best_sources(scored, names)
 
   def write():
     if _OUTPUT.value:
-      results.write_rows(_OUTPUT.value, [source.row for source in scored])
+      rows = [source.row for source in scored]
+      results.write_rows(_OUTPUT.value, rows + (race.rows if race else []))
     if _PLOT.value:
       score_report.draw(scored, names, best, path=_PLOT.value)
     if _REPORT.value:
@@ -422,6 +462,8 @@ def _write(scored, names, status):
     write()
   if hosts.index() == 0:
     _print(score_report.format_report(scored, names, best))
+    if race is not None:
+      _print(race.text())
 
 
 def _run() -> int:
@@ -436,10 +478,11 @@ def _run() -> int:
   hosts.on_first_host(_check_files)
   if _BATCH_SIZE.value is not None:
     validation.at_least_1("batch_size", _BATCH_SIZE.value)
+  race = _RACING.report()
   scored: list[scored_source.ScoredSource] = []
-  status = _score_all(asked, scored)
+  status = _score_all(asked, scored, race)
   if scored:
-    _write(scored, asked.chosen, status)
+    _write(scored, asked.chosen, status, race)
   return status
 
 

@@ -30,6 +30,7 @@ SHORT = (
   "data",
   "engine",
   "models",
+  "racing",
   "reports",
   "scores",
   "sources",

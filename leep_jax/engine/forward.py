@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from leep_jax import validation
+from leep_jax.data import dataset as dataset_lib
 from leep_jax.engine import (
   collecting,
   hosts,
@@ -30,6 +31,7 @@ from leep_jax.engine import (
 )
 from leep_jax.sources import source as source_lib
 
+DTYPES = ("float32", "bfloat16")
 KEEP = ("auto", "device", "host", "disk")
 
 
@@ -98,8 +100,8 @@ def compute_outputs(
     >>> round(leep_jax.compute_scores(outputs, names=["leep"])["leep"], 3)
     -0.0...
   """
-  if dtype not in ("float32", "bfloat16"):
-    raise validation.unknown("dtype", str(dtype), ("float32", "bfloat16"))
+  if dtype not in DTYPES:
+    raise validation.unknown("dtype", str(dtype), DTYPES)
   if keep not in KEEP:
     raise validation.unknown("keep", str(keep), KEEP)
   if directory is not None and keep != "disk":
@@ -131,7 +133,8 @@ def compute_outputs(
     regression = not dataset.num_classes
     if num_classes is None:
       num_classes = dataset.num_classes or None
-    source, batches = _dataset_batches(source, dataset, batch_size)
+    rows = rows_per_device(source, dataset, batch_size=batch_size)
+    source, batches = _dataset_batches(source, dataset, rows)
   else:
     batches = _pairs(dataset)
   outputs = collecting.collect(
@@ -143,12 +146,23 @@ def compute_outputs(
     num_classes=num_classes,
     progress=progress or (lambda done: None),
   )
-  outputs.data = _identity(dataset)
+  outputs.data = identity(dataset)
   return outputs
 
 
-def _identity(dataset):
-  """Describes the examples of a data set; "" for one without a version."""
+def identity(dataset: Any) -> str:
+  """Describes the examples of a data set; "" for one without a version.
+
+  Args:
+    dataset: as of `compute_outputs`.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax.engine import forward
+    >>> digits = leep_jax.load_dataset("digits")
+    >>> forward.identity(digits) == forward.identity(digits.take(5))
+    False
+  """
   if not getattr(dataset, "version", ""):
     return ""
   # Other examples of the same data are other data.
@@ -156,14 +170,98 @@ def _identity(dataset):
   return f"{dataset.name} {dataset.version} {dataset.split} {indices}"
 
 
-def _dataset_batches(source, dataset, batch_size):
-  """Returns batches of a `Dataset`, and the source that they are ready for."""
-  preprocessing, count = source.preprocessing, programs.device_count()
-  size = preprocessing.image_size
-  batch_size = batch_size or _default_batch_size(size, dataset)
+def compute_part(
+  source: source_lib.Source,
+  dataset: dataset_lib.Dataset,
+  positions: np.ndarray,
+  *,
+  batch_size: int | None = None,
+  dtype: str = "float32",
+  progress: Callable[[int], None] | None = None,
+  check_mode: bool = True,
+) -> outputs_lib.Outputs:
+  """Runs some examples of a data set; `joining.join` makes them one `Outputs`.
+
+  Batches have the size that those of all examples have, so that an example gets
+  the numbers of `compute_outputs`, whichever others run with it.
+
+  Args:
+    source: the model.
+    dataset: of all examples.
+    positions: `[m]`, those to run, as positions in the data set.
+    batch_size: as of `compute_outputs`, with the default of all examples.
+    dtype: as of `compute_outputs`.
+    progress: as of `compute_outputs`.
+    check_mode: whether to run one more batch that shows networks in training
+      mode; once for each source is enough.
+
+  Raises:
+    InputError: as `compute_outputs`.
+
+  Example:
+    >>> import numpy as np
+    >>> import leep_jax
+    >>> from leep_jax.engine import forward
+    >>> digits = leep_jax.load_dataset("digits", limit=100)
+    >>> source = leep_jax.load_source("fashion_mnist_resnet8")
+    >>> forward.compute_part(source, digits, np.array([2, 5, 7]))
+    Outputs(fashion_mnist_resnet8: features=(3, 64), probs=(3, 10), 10 classes)
+  """
+  rows = rows_per_device(source, dataset, batch_size=batch_size)
+  part = dataclasses.replace(dataset, indices=dataset.indices[positions])
+  source, batches = _dataset_batches(source, part, rows)
+  outputs = collecting.collect(
+    source,
+    _forward_all(
+      source,
+      batches,
+      dtype,
+      not dataset.num_classes,
+      rows=rows,
+      check_mode=check_mode,
+    ),
+    keep="auto",
+    directory=None,
+    count=len(part),
+    num_classes=dataset.num_classes or None,
+    progress=progress or (lambda done: None),
+  )
+  outputs.data = identity(part)
+  return outputs
+
+
+def rows_per_device(
+  source: source_lib.Source,
+  dataset: dataset_lib.Dataset,
+  *,
+  batch_size: int | None = None,
+) -> int:
+  """Returns how many images each device computes in one call.
+
+  Args:
+    source: the model.
+    dataset: of all examples.
+    batch_size: as of `compute_outputs`.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax.engine import forward, programs
+    >>> digits = leep_jax.load_dataset("digits", limit=100)
+    >>> source = leep_jax.load_source("fashion_mnist_resnet8")
+    >>> with programs.limit(1):
+    ...   forward.rows_per_device(source, digits, batch_size=32)
+    32
+  """
+  size, count = source.preprocessing.image_size, programs.device_count()
   # Every device computes as many images as the one with the most: the rest
   # would be padding.
-  batch_size = -(-batch_size // count) * count
+  return -(-(batch_size or _default_batch_size(size, dataset)) // count)
+
+
+def _dataset_batches(source, dataset, rows):
+  """Returns batches of a `Dataset`, and the source that they are ready for."""
+  preprocessing = source.preprocessing
+  size, batch_size = preprocessing.image_size, rows * programs.device_count()
   fit = None
   # Images of different sizes cannot be stacked: they are resized when read.
   if dataset.image_shape is None and size is not None:
@@ -250,11 +348,12 @@ def _forward(source, dtype):
 
 
 def _forward_all(
-  source, batches, dtype, regression
+  source, batches, dtype, regression, *, rows=0, check_mode=True
 ) -> Iterator[tuple[dict[str, jax.Array], np.ndarray]]:
   """Yields outputs on the devices and their labels, one batch behind.
 
   The delay lets the devices run the next batch while this one is fetched.
+  Batches have at least `rows` rows for each device.
   """
   try:
     state = jax.tree.map(jnp.asarray, source.state)
@@ -268,7 +367,7 @@ def _forward_all(
       state,
     )
   forward = _forward(source, dtype)
-  rows, shape = 0, None
+  shape = None
   check_logits = output_checks.LogitsCheck(source.name)
   ahead: collections.deque[tuple[Any, np.ndarray]] = collections.deque()
   check = validation.real_targets if regression else validation.class_labels
@@ -294,7 +393,7 @@ def _forward_all(
       placed, given = programs.replicate((state, traced.given(constants)))
     outputs = spread(placed, programs.split(images, rows), given)
     # Our own networks are in evaluation mode; only others can be in training.
-    may_train = not output_checks.in_evaluation(source.apply)
+    may_train = check_mode and not output_checks.in_evaluation(source.apply)
     if first and len(images) > 1 and may_train:
       repeated = np.broadcast_to(images[:1], images.shape)
       alone = spread(placed, programs.split(np.array(repeated), rows), given)

@@ -1,0 +1,285 @@
+"""The option `--race` of `python -m leep_jax.score`.
+
+Survivors of the race are ranked in the table as without it. Sources that left
+have scores of fewer examples, which do not compare with those: they are listed
+below the table, and have rows in `--output` whose `num_examples` and
+`eliminated_in_round` say so.
+"""
+
+from collections.abc import Callable, Sequence
+import functools
+from typing import Any
+
+from absl import flags
+
+from leep_jax import progress, racing, validation
+from leep_jax.data import dataset as dataset_lib
+from leep_jax.engine import hosts, outputs as outputs_lib
+from leep_jax.reports import scored_source, tables
+from leep_jax.sources import source as source_lib
+
+COLUMN = "eliminated_in_round"
+
+
+class RaceFlags:
+  """The flags of a race.
+
+  Attributes:
+    all: their holders.
+
+  Example:
+    >>> from absl import flags
+    >>> from leep_jax import score_race
+    >>> defined = flags.FlagValues()
+    >>> racing = score_race.RaceFlags(defined)
+    >>> defined(["program", "--race", "--tolerance=0.01"])
+    ['program']
+    >>> racing.report().tolerance
+    0.01
+  """
+
+  def __init__(self, defined: flags.FlagValues):
+    self._race = flags.DEFINE_boolean(
+      "race",
+      False,
+      "Run all sources on a sample, and only those that are not surely worse "
+      "than the best on more images. The score that ranks decides.",
+      flag_values=defined,
+    )
+    self._tolerance = flags.DEFINE_float(
+      "tolerance",
+      racing.TOLERANCE,
+      "With --race: a difference that does not matter. The race stops when the "
+      "sources that are left are within it.",
+      flag_values=defined,
+    )
+    self.all = (self._race, self._tolerance)
+
+  def report(self) -> "RaceReport | None":
+    """Returns what a race will report to, or None if none is asked for.
+
+    Raises:
+      InputError: if flags contradict each other, or there are several
+        processes.
+    """
+    if not self._race.value:
+      if self._tolerance.present:
+        raise validation.InputError("--tolerance has no meaning without --race")
+      return None
+    if hosts.count() > 1:
+      raise validation.InputError(
+        "--race runs in one process: leave it out, or start one process"
+      )
+    return RaceReport(tolerance=self._tolerance.value)
+
+
+class RaceReport:
+  """What a race leaves besides the table of its survivors.
+
+  Attributes:
+    rows: of the sources that left, for `--output`.
+    race: its result; None before it has run.
+    complete: whether it was not interrupted.
+
+  Example:
+    >>> from leep_jax import score_race
+    >>> score_race.RaceReport(tolerance=0.005).text()
+    ''
+  """
+
+  def __init__(self, *, tolerance: float):
+    self.tolerance = tolerance
+    self.rows: list[dict[str, Any]] = []
+    self.race: racing.Race | None = None
+    self.complete = False
+
+  def text(self) -> str:
+    """Returns lines for the terminal, to print below the table."""
+    if self.race is None:
+      return ""
+    lines = _eliminated(self.race, self.rows)
+    left = self.race.survivors
+    if not self.complete:
+      seen = (f"{x.name} {len(x.outputs):,}" for x in left)
+      lines.append(
+        "interrupted: scores are of the images that each source had seen: "
+        + validation.some(list(seen))
+      )
+    elif self.race.tied:
+      lines.append(
+        f"The race stopped as those left are within {self.tolerance:g}."
+      )
+    share = self.race.forwarded / max(self.race.without_racing, 1)
+    lines.append(
+      f"forwarded {self.race.forwarded:,} of {self.race.without_racing:,} "
+      f"images ({100 * share:.0f} %)"
+    )
+    return "\n".join(lines)
+
+
+def _eliminated(race, rows):
+  """One line for each source that left."""
+  if not race.eliminated:
+    return []
+  name = race.rank_by
+  columns = [
+    ["out of the race", *tables.short_names([row["model"] for row in rows])],
+    [
+      name,
+      *tables.cells(
+        [row[name] for row in rows], [row.get(f"{name}_se") for row in rows]
+      ),
+    ],
+    ["of images", *(f"{row['num_examples']:,}" for row in rows)],
+    ["round", *(f"{row[COLUMN]}" for row in rows)],
+    ["behind the best by", *map(_behind, race.eliminated)],
+  ]
+  widths = [max(map(len, column)) for column in columns]
+  lines = []
+  for cells in zip(*columns, strict=True):
+    first, *rest = (
+      cell.rjust(width) if i else cell.ljust(width)
+      for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    )
+    lines.append(f"-  {'  '.join([first, *rest])}".rstrip())
+  return [f"   {lines[0][3:]}", *lines[1:], ""]
+
+
+def _behind(left):
+  if left.interval is None:
+    return "no score"
+  return f"{left.interval[0]:.3g} to {left.interval[1]:.3g}"
+
+
+class _Count:
+  """Shows how far the source that runs is in its round."""
+
+  def __init__(self):
+    self._lines: dict[tuple[str, int], progress.Progress] = {}
+
+  def __call__(self, name, number, done, total):
+    if (name, number) not in self._lines:
+      self.clear()
+      label = f"{tables.short(name, 30)}, round {number}"
+      self._lines = {(name, number): progress.Progress(label)}
+    self._lines[name, number](done, total)
+
+  def clear(self):
+    for line in self._lines.values():
+      line.clear()
+
+
+def like(dataset: dataset_lib.Dataset) -> outputs_lib.Outputs:
+  """Returns outputs with labels or targets, as those of a data set will have.
+
+  Args:
+    dataset: of classes or for regression.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax import score_race
+    >>> score_race.like(leep_jax.load_dataset("digits")).has("labels")
+    True
+  """
+  if dataset.num_classes:
+    return outputs_lib.Outputs.from_arrays(features=[[0.0]], labels=[0])
+  return outputs_lib.Outputs.from_arrays(features=[[0.0]], targets=[0.0])
+
+
+def run(
+  report: RaceReport,
+  models: Sequence[str],
+  dataset: dataset_lib.Dataset,
+  *,
+  rank_by: str,
+  load: Callable[[str], source_lib.Source],
+  score: Callable[[str, outputs_lib.Outputs], scored_source.ScoredSource],
+  batch_size: int | None,
+  dtype: str,
+  on_row: Callable[[scored_source.ScoredSource], None],
+  on_error: Callable[[str], None],
+) -> None:
+  """Runs the race, and scores survivors and others on what they have seen.
+
+  Args:
+    report: is filled.
+    models: names of the sources.
+    dataset: of all examples.
+    rank_by: the score with which sources compete.
+    load: returns a source.
+    score: returns a source's scores.
+    batch_size: as of `racing.race`.
+    dtype: as of `racing.race`.
+    on_row: called with the scores of each survivor, best first.
+    on_error: called with one line for each source that fails.
+
+  Raises:
+    KeyboardInterrupt: after what has run is scored.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax import score_race
+    >>> from leep_jax.reports import scored_source
+    >>> def score(name, outputs):
+    ...   estimates = leep_jax.estimate_scores(outputs, names=["nce"])
+    ...   row = scored_source.make_row(
+    ...     name, outputs, estimates, dataset="digits", split="all", seconds=1)
+    ...   return scored_source.ScoredSource(row, estimates, {}, outputs.labels)
+    >>> report = score_race.RaceReport(tolerance=0.0)
+    >>> score_race.run(
+    ...   report, ["fashion_mnist_resnet8"],
+    ...   leep_jax.load_dataset("digits", limit=100), rank_by="nce",
+    ...   load=leep_jax.load_source, score=score, batch_size=None,
+    ...   dtype="float32", on_row=lambda scored: print(scored.row["model"]),
+    ...   on_error=print)
+    fashion_mnist_resnet8
+    >>> report.text()
+    'forwarded 100 of 100 images (100 %)'
+  """
+  count = _Count()
+  contest = racing.Contest(
+    entrants := racing.Forwarded(
+      [functools.partial(load, name) for name in models],
+      dataset,
+      names=models,
+      batch_size=batch_size,
+      dtype=dtype,
+      progress=count,
+    ),
+    labels=entrants.labels,
+    rank_by=rank_by,
+    tolerance=report.tolerance,
+    on_error=lambda name, error: on_error(_failure(name, error)),
+  )
+  try:
+    contest.run()
+    report.complete = True
+  except validation.DataError as e:
+    # Every other source would meet the same mistake in the data.
+    on_error(f"{e}")
+  finally:
+    count.clear()
+    report.race = contest.result()
+    for raced in report.race.survivors:
+      on_row(_scored(raced, score, None))
+    for raced in report.race.eliminated:
+      report.rows.append(_scored(raced, score, raced.round).row)
+
+
+def _scored(raced, score, number):
+  """Scores of one source, with the seconds that its forward passes took."""
+  scored = score(raced.name, raced.outputs)
+  seconds = scored.row["seconds"] + raced.seconds
+  scored.row["seconds"] = round(seconds, 3)
+  speed = len(raced.outputs) / max(raced.seconds, 1e-9)
+  scored.row["examples_per_second"] = round(speed, 1)
+  scored.row[COLUMN] = number
+  return scored
+
+
+def _failure(name, error):
+  """The line about a source that failed."""
+  if isinstance(error, validation.InputError):
+    return f"{error}" if name in f"{error}" else f"{name}: {error}"
+  kind = type(error).__name__
+  return f"{name} failed: {kind}: {validation.reason(error)}"
