@@ -1,10 +1,12 @@
-"""The flags by which commands name sources and data."""
+"""Flags that commands share: of sources, of data, of the processes of a job."""
 
 from typing import Any
 
 from absl import flags
 
 from leep_jax import data, progress, validation
+from leep_jax.data import duplicates
+from leep_jax.engine import hosts
 from leep_jax.sources import catalog
 
 
@@ -170,6 +172,13 @@ class DataFlags:
       "are left out.",
       flag_values=defined,
     )
+    self._drop_duplicates = flags.DEFINE_boolean(
+      "drop_duplicates",
+      False,
+      "Leave out images that equal an earlier one, pixel by pixel; all are "
+      "read once to find them.",
+      flag_values=defined,
+    )
     self._skip_bad_images = flags.DEFINE_boolean(
       "skip_bad_images",
       False,
@@ -183,7 +192,7 @@ class DataFlags:
     """All flags but `--ignore_label`: they choose images, it chooses labels."""
     return (
       self._dataset, self._split, self._data_dir, self._limit,
-      self._skip_bad_images,
+      self._skip_bad_images, self._drop_duplicates,
     )  # fmt: skip
 
   def ignored(self) -> tuple[int, ...]:
@@ -210,12 +219,21 @@ class DataFlags:
       InputError: as `data.load_dataset`.
     """
     with progress.step(f"{self._dataset.value}: loading"):
-      return data.load_dataset(
+      dataset = data.load_dataset(
         self._dataset.value,
         limit=self._limit.value,
         target=target,
         **self._options(),
       )
+    return self._without_copies(dataset)
+
+  def _without_copies(self, dataset):
+    """The data set without duplicates, if they are to be left out."""
+    if not self._drop_duplicates.value:
+      return dataset
+    with progress.step(f"{self._dataset.value}: searching for equal images"):
+      groups = duplicates.find(dataset)
+    return duplicates.drop(dataset, groups).dataset
 
   def _options(self):
     return {
@@ -270,13 +288,84 @@ class PairFlags(DataFlags):
       InputError: as `data.load_pair`.
     """
     with progress.step(f"{self._dataset.value}: loading"):
-      return data.load_pair(
+      train, test = data.load_pair(
         self._dataset.value,
         test_split=self._test_split.value,
         limit=self._limit.value,
         test_limit=self._test_limit.value,
         **self._options(),
       )
+    return self._without_copies(train), self._without_copies(test)
+
+
+class HostFlags:
+  """The flags that join the processes of one job.
+
+  Attributes:
+    all: their holders.
+
+  Example:
+    >>> from absl import flags
+    >>> from leep_jax import common_flags
+    >>> defined = flags.FlagValues()
+    >>> joined = common_flags.HostFlags(defined)
+    >>> _ = defined(["program"])
+    >>> joined.start()  # one process alone
+  """
+
+  def __init__(self, defined: flags.FlagValues):
+    """Defines the flags.
+
+    Args:
+      defined: the flags of a command, to which these are added.
+    """
+    self._distributed = flags.DEFINE_boolean(
+      "distributed",
+      False,
+      "Share the work with the other processes of this job, as TPU pods, "
+      "Slurm, Kubernetes and Open MPI start them.",
+      flag_values=defined,
+    )
+    self._coordinator = flags.DEFINE_string(
+      "coordinator",
+      None,
+      "HOST:PORT of the first of several processes, where nothing else tells "
+      "them of each other. With --processes and --process.",
+      flag_values=defined,
+    )
+    self._processes = flags.DEFINE_integer(
+      "processes", None, "How many processes there are.", flag_values=defined
+    )
+    self._process = flags.DEFINE_integer(
+      "process", None, "Which of them this is, from 0.", flag_values=defined
+    )
+    self.all = (
+      self._distributed, self._coordinator, self._processes, self._process,
+    )  # fmt: skip
+
+  def start(self) -> None:
+    """Joins the other processes, if there are any.
+
+    Raises:
+      InputError: if only some of the flags are given.
+    """
+    given = (
+      self._coordinator.value,
+      self._processes.value,
+      self._process.value,
+    )
+    if any(value is not None for value in given):
+      if None in given:
+        raise validation.InputError(
+          "--coordinator, --processes and --process are given together"
+        )
+      hosts.start(
+        coordinator=self._coordinator.value,
+        processes=self._processes.value,
+        process=self._process.value,
+      )
+    elif self._distributed.value:
+      hosts.start()
 
 
 def names(flag: flags.FlagHolder[Any], what: str) -> list[str]:

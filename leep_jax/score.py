@@ -122,26 +122,7 @@ _REPORT = flags.DEFINE_string(
   flag_values=FLAGS,
 )
 _RACING = score_race.RaceFlags(FLAGS)
-_DISTRIBUTED = flags.DEFINE_boolean(
-  "distributed",
-  False,
-  "Share the work with the other processes of this job, as TPU pods, Slurm, "
-  "Kubernetes and Open MPI start them.",
-  flag_values=FLAGS,
-)
-_COORDINATOR = flags.DEFINE_string(
-  "coordinator",
-  None,
-  "HOST:PORT of the first of several processes, where nothing else tells them "
-  "of each other. With --processes and --process.",
-  flag_values=FLAGS,
-)
-_PROCESSES = flags.DEFINE_integer(
-  "processes", None, "How many processes there are.", flag_values=FLAGS
-)
-_PROCESS = flags.DEFINE_integer(
-  "process", None, "Which of them this is, from 0.", flag_values=FLAGS
-)
+_HOSTS = common_flags.HostFlags(FLAGS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -357,23 +338,6 @@ def _print(text: str) -> None:
   print(text)
 
 
-def _start() -> None:
-  """Joins the other processes, if there are any."""
-  given = (_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
-  if any(value is not None for value in given):
-    if None in given:
-      raise validation.InputError(
-        "--coordinator, --processes and --process are given together"
-      )
-    hosts.start(
-      coordinator=_COORDINATOR.value,
-      processes=_PROCESSES.value,
-      process=_PROCESS.value,
-    )
-  elif _DISTRIBUTED.value:
-    hosts.start()
-
-
 def _check_files() -> None:
   """Refuses files that could not be written at the end."""
   if _OUTPUT.value is not None:
@@ -388,7 +352,7 @@ def _check_predictions() -> None:
   """Refuses flags of sources and data, which files of outputs do not need."""
   for flag in (
     *_SOURCES.all, *_DATA.all, _TARGET, _BATCH_SIZE, _DTYPE, *_RACING.all,
-    _DISTRIBUTED, _COORDINATOR, _PROCESSES, _PROCESS,
+    *_HOSTS.all,
   ):  # fmt: skip
     if flag.present:
       raise validation.InputError(
@@ -474,7 +438,7 @@ def _run() -> int:
   validation.at_least_1("groups", _GROUPS.value)
   if _PREDICTIONS.value is not None:
     _check_predictions()
-  _start()
+  _HOSTS.start()
   hosts.on_first_host(_check_files)
   if _BATCH_SIZE.value is not None:
     validation.at_least_1("batch_size", _BATCH_SIZE.value)
