@@ -27,6 +27,7 @@ import numpy as np
 from experiments import (
   convergence,
   meta_transfer,
+  photo_folders,
   section,
   source_selection,
   table_1,
@@ -105,6 +106,8 @@ def blocks() -> Iterator[tuple[str, str, pathlib.Path]]:
   yield "convergence", convergence_tables(), HERE
   yield "selection", selection(), HERE
   yield "rows", provenance(), HERE
+  photos = results.parse_rows(photo_folders.ROWS.read_bytes(), name="")[0]
+  yield "photo_folders", photo_folders.table(photos), photo_folders.TABLE
   trained = results.parse_rows(transfer_methods.ROWS.read_bytes(), name="")[0]
   yield "transfer_methods", transfer_methods.table(trained), HERE
 

@@ -10,9 +10,9 @@ import contextlib
 import dataclasses
 import pathlib
 
-from experiments import convergence, section, source_selection
+from experiments import convergence, photo_folders, section, source_selection
 from leep_jax import validation
-from leep_jax.reports import correlation, plots, sweep_report
+from leep_jax.reports import correlation, plots, results, sweep_report
 
 _METHODS = {
   "retrain_head": "head re-training",
@@ -308,8 +308,17 @@ def _figure_9(folder, path) -> bool:
   )
 
 
+def _figure_10(folder, path) -> bool:
+  file = folder / photo_folders.ROWS.name
+  if not file.exists():
+    return False
+  rows = results.parse_rows(file.read_bytes(), name=file.name)[0]
+  photo_folders.draw_reached(rows, path)
+  return True
+
+
 Figure = Callable[[pathlib.Path, pathlib.Path], bool]
 FIGURES: dict[int, Figure] = {
   1: _figure_1, 2: _figure_2, 3: _figure_3, 4: _figure_4, 5: _figure_5,
-  6: _figure_6, 7: _figure_7, 8: _figure_8, 9: _figure_9,
+  6: _figure_6, 7: _figure_7, 8: _figure_8, 9: _figure_9, 10: _figure_10,
 }  # fmt: skip

@@ -26,7 +26,7 @@ import scipy.stats
 
 import leep_jax
 from leep_jax import command, progress, tasks as tasks_lib, transfer
-from leep_jax.reports import results
+from leep_jax.reports import plots, results
 from leep_jax.scores import jackknife
 
 FLAGS = flags.FlagValues()
@@ -47,6 +47,7 @@ _DRAWS = flags.DEFINE_integer(
 )
 RESULTS = pathlib.Path(__file__).parent / "results"
 ROWS = RESULTS / "photo_folders.jsonl"
+TABLE = RESULTS / "photo_folders.md"
 FOLDERS = ("trashnet", "rsscn7_satellite", "sign_language_digits")
 SIZES = (10, 20, 40)  # photos a class
 # Checkpoints of `--weights`, by the names of their rows.
@@ -268,6 +269,30 @@ def _trust(found):
   return (
     f"{100 * bias:+.1f} | {100 * error:.1f} | {100 * covered:.0f} % | "
     f"{100 * held:.0f} % | {tied:.1f} of {len(SOURCES)} |"
+  )
+
+
+def draw_reached(
+  rows: Sequence[results.Row], path: pathlib.Path, *, size: int = 20
+) -> None:
+  """Draws what sources reach against what `probe_accuracy` expects.
+
+  Args:
+    rows: of this experiment.
+    path: of the figure.
+    size: photos of each class.
+  """
+  predicted, reached = (
+    np.stack([_arrays(rows, (f, size), key).mean(axis=1) for f in FOLDERS])
+    for key in ("probe_accuracy", "reached")
+  )
+  plots.predicted_reached(
+    predicted.ravel().tolist(),
+    reached.ravel().tolist(),
+    names=list(SOURCES) * len(FOLDERS),
+    value="accuracy",
+    title=f"Three folders, {size} photos a class",
+    path=path,
   )
 
 

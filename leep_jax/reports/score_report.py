@@ -96,7 +96,7 @@ def format_report(
       rows, list(names), marks=None if best is None else dict(best)
     ),
     "",
-    *_legend(scored, best),
+    *map(_wrapped, _legend(scored, best)),
     *map(_wrapped, _remarks(scored, short)),
     *map(_wrapped, cautions.of_comparison(scored, names)),
     *map(_wrapped, _baseline(scored[0], names)),

@@ -20,7 +20,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 COLUMNS = {
   "model", "dataset", "split", "num_examples", "num_source_classes",
   "num_features", "note",
-  "num_target_classes", "seconds", "examples_per_second", "devices", "version",
+  "num_target_classes", "num_parameters", "seconds", "examples_per_second",
+  "devices", "version",
 }  # fmt: skip
 
 
@@ -44,7 +45,7 @@ def predictions(tmp_path, rng, monkeypatch):
 def test_no_flags_ranks_the_bundled_sources_on_digits(capsys):
   status, out, err = run(capsys)
   assert (status, err) == (0, "")
-  assert "digits: 1,797 examples, 10 classes. Best first by leep." in out
+  assert "digits: 1,797 examples, 10 classes. Best first by probe_acc" in out
   lines = out.splitlines()
   assert all(len(line) <= 80 for line in lines)
   table = [line.split() for line in lines if line[:1].isdigit()]
@@ -52,10 +53,12 @@ def test_no_flags_ranks_the_bundled_sources_on_digits(capsys):
   assert [row[0] for row in table[: len(catalog.names())]] == [
     str(i + 1) for i in range(len(catalog.names()))
   ]
-  leeps = [float(row[2]) for row in table[: len(catalog.names())]]
-  assert leeps == sorted(leeps, reverse=True)
+  first = [float(row[2]) for row in table[: len(catalog.names())]]
+  assert first == sorted(first, reverse=True)
   assert all(row[3] == "±" for row in table)
-  assert "± is one standard error, from 20 groups of examples." in out
+  assert "± is one standard error, from 20 groups of examples (of probe" in out
+  assert "\nStart from tiny_imagenet32_resnet14 (expected accuracy of a" in out
+  assert "parameters" in out
   assert "* best of its column, or not told apart from it" in out
   assert "-2.3025 is a source that knows nothing" in out
 
@@ -440,7 +443,7 @@ def test_regression(capsys, predictions, rng):
     capsys, "--predictions=real.npz", "--output=rows.jsonl"
   )
   assert (status, err) == (0, "")
-  assert "60 examples, 2 targets. Best first by logme." in out
+  assert "60 examples, 2 targets. Best first by probe_r2." in out
   assert "knows nothing" not in out
   row = json.loads((predictions / "rows.jsonl").read_text())
   expected = leep_jax.lin_mse(arrays["features"], targets)
@@ -465,7 +468,10 @@ def test_a_regressor_in_a_prediction_file(capsys, predictions, rng):
     capsys, "--predictions=regressor.npz", "--output=rows.jsonl"
   )
   assert (status, err) == (0, "")
-  assert "regressor has no logme, lin_mse: the source gives no features" in out
+  why = (
+    "regressor has no probe_r2, logme, lin_mse: the source gives no features"
+  )
+  assert why in " ".join(out.split())
   row = json.loads((predictions / "rows.jsonl").read_text())
   assert row["lab_mse"] == pytest.approx(leep_jax.lab_mse(given, targets))
 
@@ -478,7 +484,7 @@ def test_bad_features_leave_scores_of_probabilities(capsys, predictions):
   assert (status, err) == (0, "")
   joined = " ".join(out.split())
   why = "features of nan.npz: 1 of 60 rows hold NaN"
-  assert f"nan has no regularized_h_score: {why}" in joined
+  assert f"nan has no probe_accuracy, regularized_h_score: {why}" in joined
   status, out, err = run(capsys, "--predictions=nan.npz", "--scores=h_score")
   assert (status, out) == (2, "")
   assert "1 of 60 rows hold NaN" in err
@@ -555,3 +561,58 @@ def test_a_command_that_runs_again_compiles_nothing(tmp_path, monkeypatch):
     found.append(out.splitlines()[-1])
   assert found[0] != "0 compiled"
   assert found[1] == "0 compiled"
+
+
+def test_rank_by(capsys, predictions):
+  status, out, _ = run(
+    capsys, "--predictions=worse.npz,better.npz", "--rank_by=nce",
+    "--scores=leep",
+  )  # fmt: skip
+  assert status == 0
+  assert "Best first by nce." in out
+  assert "Best by nce: better (" in out
+  status, _, err = run(
+    capsys, "--predictions=better.npz", "--rank_by=probe_accurcy"
+  )
+  assert status == 2
+  assert "did you mean probe_accuracy" in err
+  status, _, err = run(capsys, "--predictions=better.npz", "--rank_by=probe_r2")
+  assert status == 2
+  assert "--rank_by=probe_r2 needs real-valued targets" in err
+
+
+def test_sources_without_features_are_ranked_by_the_next_score(
+  capsys, predictions
+):
+  _, out, _ = run(capsys, "--predictions=worse.npz")
+  assert "Best first by leep." in out
+  assert "worse has no probe_accuracy, regularized_h_score: the" in " ".join(
+    out.split()
+  )
+
+
+def test_saturated_h_score_is_not_printed(capsys, predictions, rng):
+  labels = np.arange(20) % 2
+  np.savez("few.npz", features=rng.normal(size=(20, 30)), labels=labels)
+  _, out, _ = run(capsys, "--predictions=few.npz", "--scores=h_score,logme")
+  joined = " ".join(out.split())
+  assert (
+    "few has no h_score: with no more examples (20) than features" in joined
+  )
+
+
+def test_duplicates_are_left_out(capsys, tmp_path, rng):
+  images = rng.integers(0, 255, (30, 8, 8, 3)).astype(np.uint8)
+  images[7] = images[1]  # of the same class
+  np.savez(tmp_path / "a.npz", images=images, labels=np.arange(30) % 2)
+  common = (
+    f"--dataset=npz:{tmp_path}/a.npz", "--model=cifar10_resnet14",
+    "--scores=nce", "--groups=1",
+  )  # fmt: skip
+  _, out, _ = run(capsys, *common)
+  assert "30 examples" in out
+  assert "1 of 30 examples have the outputs of another" in " ".join(out.split())
+  _, out, err = run(capsys, *common, "--drop_duplicates")
+  assert "29 examples" in out
+  assert "may be duplicates" not in out
+  assert "1 of 30 images" in err

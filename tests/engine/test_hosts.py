@@ -252,7 +252,7 @@ def test_command_prints_and_writes_once(one, tmp_path):
   ]
   first, second = run_pair(*commands)
   assert (first[0], second[0]) == (0, 0), first[2] + second[2]
-  assert "Best first by leep" in first[1]
+  assert "Best first by probe_accuracy" in first[1]
   assert "8 cpu devices of 2 processes" in first[1]
   assert SOURCE not in second[1]
   assert {p.name for p in tmp_path.iterdir()} == {"0.jsonl"}
