@@ -66,6 +66,25 @@ def test_intervals_are_shortened_as_the_images_are_all_there_is():
   assert row["holds"] == pytest.approx(15 / 16)
 
 
+def test_sets_are_those_of_the_package():
+  rng = np.random.default_rng(0)
+  for scale in (0.01, 1.0, 10.0):
+    values = rng.normal(size=8)
+    deleted = values + scale * rng.normal(size=(20, 8))
+    found = [
+      jackknife.Estimate(value, column, np.full(20, 5))
+      for value, column in zip(values, deleted.T, strict=True)
+    ]
+    kept = coverage.facts(found)
+    single, pairs = (
+      np.array([kept[key]], float) for key in ("single", "pairs")
+    )
+    for some in (range(8), (0, 2, 5)):
+      got = coverage.may_be_best(single[..., 0], pairs, list(some), 19)
+      want = jackknife.indistinguishable([found[k] for k in some])
+      assert got[0].tolist() == want
+
+
 def test_heads_are_those_of_the_probe():
   rng = np.random.default_rng(0)
   labels = rng.integers(0, 3, 400)
