@@ -10,7 +10,8 @@ Markdown file, a generated table is the block between `<!-- name -->` and
 Cost: 20 seconds on two CPU cores; nothing is trained.
 
 What came out: the blocks in `README.md`, `experiments/README.md` and
-`experiments/guide/commands.md`, the file `results/table_1.md`, and the figures.
+`experiments/guide/commands.md`, the files `results/table_1.md` and
+`results/coverage.md`, and the figures.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,7 @@ import numpy as np
 
 from experiments import (
   convergence,
+  coverage,
   meta_transfer,
   photo_folders,
   section,
@@ -445,6 +447,7 @@ def _run() -> int:
     return status
   for name, text, path in blocks():
     fill(name, text, path)
+  coverage.TABLE.write_text(f"{coverage.table(coverage.measured())}\n")
   rows, _ = results.parse_rows(transfer_methods.ROWS.read_bytes(), name="rows")
   transfer_methods.draw(rows, section.RESULTS / "transfer_methods.png")
   return 0

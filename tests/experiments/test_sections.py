@@ -15,6 +15,7 @@ from experiments import (
   blocks,
   compact,
   convergence,
+  coverage,
   figures,
   imbalanced_tasks,
   large_tasks,
@@ -233,6 +234,8 @@ def test_files_are_those_of_the_rows(tmp_path):
     )
   written = f"{table_1.table(table_1.lines())}\n\n{table_1.NOTES}\n"
   assert (section.RESULTS / "table_1.md").read_text() == written
+  written = f"{coverage.table(coverage.measured())}\n"
+  assert coverage.TABLE.read_text() == written
 
 
 @pytest.mark.exhaustive
