@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments import coverage
+from experiments import coverage, coverage_judged
 import leep_jax
 from leep_jax.scores import jackknife
 
@@ -33,7 +33,7 @@ def test_intervals_are_judged():
   right = coverage.facts(estimates(truth, 0.01))
   wrong = coverage.facts(estimates(truth[::-1], 0.01))
   above = coverage.facts(estimates(truth + 5, 0.01))
-  row = coverage.judged(100, [right, right, wrong, wrong], truth)
+  row = coverage_judged.judged(100, [right, right, wrong, wrong], truth)
   assert row["holds"] == row["pair_holds"] == 0.5
   assert row["told_apart"] == 1
   assert row["right"] == 0.5
@@ -41,13 +41,15 @@ def test_intervals_are_judged():
   assert row["set_holds"] == 0.5
   assert row["holds_mean"] == 0
   # Bias of all sources leaves their differences as they are.
-  row = coverage.judged(100, [right, above], truth)
+  row = coverage_judged.judged(100, [right, above], truth)
   assert (row["holds"], row["pair_holds"], row["bias"]) == (0.5, 1, 2.5)
   # A truth for each sample.
-  row = coverage.judged(100, [right, wrong], np.stack([truth, truth[::-1]]))
+  row = coverage_judged.judged(
+    100, [right, wrong], np.stack([truth, truth[::-1]])
+  )
   assert row["holds"] == row["set_holds"] == 1
   # Samples that all have one value.
-  row = coverage.judged(100, [right, right], truth)
+  row = coverage_judged.judged(100, [right, right], truth)
   assert row["holds"] is None
   assert "| saturated |" in coverage.table(
     [{**row, "target": "cifar100", "score": "leep", "groups": "",
@@ -61,8 +63,8 @@ def test_intervals_are_shortened_as_the_images_are_all_there_is():
     coverage.facts(estimates(truth + shift, 0.01)) for shift in (0.0, 0.02)
   )
   # t of 19 degrees of freedom is 2.09; all but the first are wider.
-  assert coverage.judged(100, [first, second], truth)["holds"] == 1
-  row = coverage.judged(5000, [first, second], truth)
+  assert coverage_judged.judged(100, [first, second], truth)["holds"] == 1
+  row = coverage_judged.judged(5000, [first, second], truth)
   assert row["holds"] == pytest.approx(15 / 16)
 
 
@@ -80,7 +82,7 @@ def test_sets_are_those_of_the_package():
       np.array([kept[key]], float) for key in ("single", "pairs")
     )
     for some in (range(8), (0, 2, 5)):
-      got = coverage.may_be_best(single[..., 0], pairs, list(some), 19)
+      got = coverage_judged.may_be_best(single[..., 0], pairs, list(some), 19)
       want = jackknife.indistinguishable([found[k] for k in some])
       assert got[0].tolist() == want
 
