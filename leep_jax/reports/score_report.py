@@ -91,7 +91,7 @@ def format_report(
   lines = [
     _heading(scored[0], names[0]),
     "",
-    *(f"{_wrapped(s)}\n" for s in answer.sentences(scored, names[0], best)),
+    *_paragraph(answer.sentences(scored, names[0], best)),
     tables.format_table(
       rows, list(names), marks=None if best is None else dict(best)
     ),
@@ -157,6 +157,11 @@ def shown(scored: Sequence[ScoredSource], names: Sequence[str]) -> list[str]:
     or name.removesuffix("_loo") not in names
     or any(differs(s.row, name.removesuffix("_loo"), name) for s in scored)
   ]
+
+
+def _paragraph(sentences):
+  """Lines of the answer, and an empty line below."""
+  return [*map(_wrapped, sentences), ""] if sentences else []
 
 
 def _wrapped(text):
