@@ -314,7 +314,7 @@ def indistinguishable(
       return True
     interval = paired_difference(best, estimate).interval(level=each)
     # Without a standard error, nothing shows that it is worse.
-    return interval is None or interval[0] <= 0
+    return interval is None or bool(interval[0] <= 0)
 
   return [may_be_best(estimate) for estimate in estimates]
 

@@ -393,7 +393,7 @@ def principal(outputs: outputs_lib.Outputs) -> Principal:
     >>> outputs = leep_jax.Outputs.from_arrays(
     ...   features=[[0.0], [1.0], [1.0], [2.0]], labels=[0, 0, 1, 1])
     >>> print(moments.principal(outputs).class_means.round(2).T)
-    [[-0.71  0.71]]
+    [[-1.  1.]]
   """
   return outputs.ungrouped.cached(_principal)
 
@@ -443,8 +443,8 @@ def centred(outputs: outputs_lib.Outputs) -> np.ndarray:
     >>> outputs = leep_jax.Outputs.from_arrays(
     ...   features=[[1.0, 7.0], [3.0, 7.0]], labels=[0, 1])
     >>> print(moments.centred(outputs))
-    [[-1.  0.]
-     [ 1.  0.]]
+    [[-2.  0.]
+     [ 2.  0.]]
   """
   outputs.check("features")
   shift, unit = outputs.feature_centre

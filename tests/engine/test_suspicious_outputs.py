@@ -247,7 +247,7 @@ def test_h_score_that_says_nothing_is_said_to(
   assert " regularized_h_score " in out
   assert " h_score " not in out
   assert score.main(["score", "--predictions=a.npz", "--scores=h_score"]) == 0
-  assert "h_score tells nothing of a" in capsys.readouterr().out
+  assert "a has no h_score: with no more examples" in capsys.readouterr().out
 
 
 def training(images):

@@ -50,12 +50,13 @@ def test_compute_scores_shares_passes(rng, monkeypatch):
   # Steps of fitting a mixture are one pass each.
   assert [names for names, _ in itertools.groupby(passes)] == [
     # Hard labels are counted by NumPy, which checks rows too.
-    ["joint", "label_squares"],
+    ["joint"],
     ["features_faults", "moments"],
     ["whitened_moments"],  # rows that sum to 1 are linearly dependent
     ["squared_errors"],  # of all penalties, for all probes
     ["log_likelihood"],
-    ["held_out_log_likelihood"],
+    ["mass_of_the_rest"],
+    ["log_likelihood"],
     ["correct"],
     ["norm_moments"],
     ["features_faults", "expectation"],  # of features projected before
