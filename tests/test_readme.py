@@ -28,10 +28,10 @@ EXHAUSTIVE = pytest.mark.exhaustive
 @pytest.mark.parametrize(
   ("name", "count"),
   [
-    ("README.md", 2),
+    ("README.md", 1),
     *(
       pytest.param(f"experiments/guide/{name}.md", n, marks=EXHAUSTIVE)
-      for name, n in (("library", 4), ("models", 2), ("commands", 1))
+      for name, n in (("library", 4), ("models", 3), ("commands", 1))
     ),
   ],
 )
