@@ -134,25 +134,25 @@ def _more_examples(scored, names, known, rank_by, best):
   if best is None or rank_by not in best:
     return
   order = sorted(known, key=lambda i: -scored[i].row[rank_by])[:3]
-  first, *others = (scored[i].estimates[rank_by] for i in order)
-  ties = [i for i in order[1:] if best[rank_by][i]]
-  if not ties:
+  first = scored[order[0]].estimates[rank_by]
+  tied = [scored[i].estimates[rank_by] for i in order[1:] if best[rank_by][i]]
+  if not tied:
     return
   n = scored[order[0]].row["num_examples"]
-  needed = [
-    examples_needed(jackknife.paired_difference(first, other), n, len(others))
-    for other in others
-  ]
-  what = f"the best {'two' if len(others) == 1 else 'three'}"
-  if max(needed) > _MOST_TIMES * n:
+  needed = max(
+    examples_needed(jackknife.paired_difference(first, other), n, len(tied))
+    for other in tied
+  )
+  what = f"the best {'two' if len(tied) == 1 else 'three'}"
+  if needed > _MOST_TIMES * n:
     yield (
       f"More examples would hardly tell {what} apart: they are about equally "
       "good. Choose by speed or size, or train a head on each."
     )
-  elif max(needed) > n:
+  elif needed > n:
     yield (
-      f"To tell {what} apart, about {_rounded(max(needed)):,} examples would "
-      f"be needed instead of {n:,}, if the differences stay as they are."
+      f"To tell {what} apart, about {_rounded(needed):,} examples would be "
+      f"needed instead of {n:,}, if the differences stay as they are."
     )
 
 

@@ -71,15 +71,25 @@ def short_names(names: Sequence[str], *, width: int = 28) -> list[str]:
 
   Returns:
     The names with as many of the files' folders as are needed, at most 3; or
-    numbered, if that is not enough.
+    numbered, if that is not enough. Of a name that is too long, only the
+    architecture is left if no other source has it.
 
   Example:
     >>> from leep_jax.reports import tables
     >>> tables.short_names(["vit@runs/a/best.npz", "vit@runs/b/best.npz"])
     ['vit@a/best', 'vit@b/best']
+    >>> tables.short_names(["mobilenet_v1_100@runs/mobilenet_v1_1.0_224", "b"])
+    ['mobilenet_v1_100', 'b']
   """
+  archs = [name.rpartition("@")[0] for name in names]
+  alone = [bool(arch) and archs.count(arch) == 1 for arch in archs]
   for folders in range(4):
-    found = [short(name, width, folders=folders) for name in names]
+    found = [
+      arch
+      if only and len(short(name, 1000, folders=folders)) > width
+      else short(name, width, folders=folders)
+      for name, arch, only in zip(names, archs, alone, strict=True)
+    ]
     if len(set(found)) == len(set(names)):  # as different as they were
       return found
   return [f"{name[: width - 4]} #{i + 1}" for i, name in enumerate(found)]
