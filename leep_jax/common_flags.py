@@ -227,6 +227,11 @@ class DataFlags:
       )
     return self._without_copies(dataset)
 
+  @property
+  def drops_duplicates(self) -> bool:
+    """Whether equal images are left out."""
+    return bool(self._drop_duplicates.value)
+
   def _without_copies(self, dataset):
     """The data set without duplicates, if they are to be left out."""
     if not self._drop_duplicates.value:

@@ -3,9 +3,10 @@
 They are drawn by tqdm, and only where standard error is a terminal.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import contextlib
 import sys
+import time
 
 import tqdm
 
@@ -51,6 +52,44 @@ def write(text: str) -> None:
     >>> progress.write("note: 3 examples have no label")
   """
   tqdm.tqdm.write(text, file=sys.stderr)
+
+
+class Meter:
+  """Measures how fast examples are done, without the first batch.
+
+  The first batch includes what happens once, such as tracing.
+
+  Example:
+    >>> from leep_jax import progress
+    >>> meter = progress.Meter(lambda done: None)
+    >>> meter(64)
+    >>> meter.rate() is None  # nothing was done since the first call
+    True
+    >>> meter(100)
+    >>> meter.rate() > 0
+    True
+  """
+
+  def __init__(self, show: Callable[[int], object]):
+    """Starts to measure.
+
+    Args:
+      show: called with the number of examples done.
+    """
+    self._show = show
+    self._calls: list[tuple[int, float]] = []
+
+  def __call__(self, done: int) -> None:
+    """Notes how many examples are done."""
+    self._calls.append((done, time.perf_counter()))
+    self._show(done)
+
+  def rate(self) -> float | None:
+    """Returns examples per second after the first batch; None if unknown."""
+    if len(self._calls) < 2:
+      return None
+    (done, start), (more, end) = self._calls[0], self._calls[-1]
+    return (more - done) / (end - start) if more > done else None
 
 
 class Progress:

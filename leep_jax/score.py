@@ -142,6 +142,7 @@ def _score(
   count: progress.Progress,
   *,
   num_parameters: int | None = None,
+  meter: progress.Meter | None = None,
 ) -> scored_source.ScoredSource:
   """Scores one source, and measures the time without compilation."""
   start, compiled = time.perf_counter(), programs.compile_seconds()
@@ -181,7 +182,8 @@ def _score(
     split=target.split,
     seconds=seconds,
     # Outputs that were computed elsewhere say nothing of a forward pass.
-    examples_per_second=len(outputs) / passed if num_parameters else None,
+    examples_per_second=(meter and meter.rate())
+    or (len(outputs) / passed if num_parameters else None),
     num_parameters=num_parameters,
     note="; ".join(what.why for what in nothing.values()) or None,
   )
@@ -195,7 +197,11 @@ def _score(
     undefined,
     targets,
     cautions.of_source(
-      name, outputs, dataset=target.dataset, class_names=target.class_names
+      name,
+      outputs,
+      dataset=target.dataset,
+      class_names=target.class_names,
+      droppable=num_parameters is not None and not _DATA.drops_duplicates,
     ),
     predictions,
   )
@@ -212,13 +218,14 @@ def _score_models(models, overrides, asked, dataset, on_row, on_error):
       count = progress.Progress(
         tables.short(name, 30), total=mine.stop - mine.start
       )
+      meter = progress.Meter(count)
       compute = functools.partial(
         forward.compute_outputs,
         source,
         dataset,
         batch_size=_BATCH_SIZE.value,
         dtype=_DTYPE.value,
-        progress=count,
+        progress=meter,
         over_hosts=True,
       )
       where = _Target(dataset.name, dataset.split, dataset.class_names)
@@ -229,6 +236,7 @@ def _score_models(models, overrides, asked, dataset, on_row, on_error):
         compute,
         count,
         num_parameters=source.num_parameters,
+        meter=meter,
       )
       scored = dataclasses.replace(scored, dataset=dataset)
     except validation.DataError as e:
@@ -397,7 +405,10 @@ def _score_all(
 
 def _write(scored, names, status, race):
   """Writes the files and prints the table, on the first host."""
+  first = names[0]
   names = score_report.ranked_first(scored, names)
+  if _RANK_BY.value and names[0] != first and hosts.index() == 0:
+    progress.write(f"note: no source has {first}: {names[0]} ranks instead")
   best = score_report.best_sources(scored, names)
 
   def write():

@@ -48,7 +48,7 @@ def test_notebook_runs(path, tmp_path, monkeypatch):
       "forwarded",
       "reached",
     ],
-    "quickstart": ["Best first by leep", "photos", "accuracy"],
+    "quickstart": ["Best first by probe_accuracy", "photos", "accuracy"],
     "reproduce_table_1": ["figure_1.png", "retrain_head"],
     "your_own_model": ["mine", "95 % interval", "logme"],
   }

@@ -6,8 +6,6 @@
 from collections.abc import Mapping, Sequence
 import math
 
-import numpy as np
-
 from leep_jax import validation
 from leep_jax.reports import tables
 from leep_jax.reports.scored_source import ScoredSource
@@ -74,7 +72,7 @@ def sentences(
     return [f"{names[first]}: {what}."]
   lines = [_first(scored, names, first, rank_by, best)]
   lines += _more_examples(scored, names, known, rank_by, best)
-  lines += _disagreement(scored, names, first, rank_by)
+  lines += _disagreement(scored, names, first, rank_by, best)
   return lines
 
 
@@ -93,8 +91,12 @@ def _first(scored, names, first, rank_by, best):
     return text
   tied = [i for i, may in enumerate(best[rank_by]) if may and i != first]
   tied.sort(key=lambda i: -scored[i].row[rank_by])
+  unknown = [i for i, s in enumerate(scored) if s.row.get(rank_by) is None]
+  if len(unknown) == len(scored) - 1:
+    return f"{text} The others have no {rank_by}."
   if not tied:
-    return f"{text} It is told apart from all others."
+    all_others = "all others that have this score" if unknown else "all others"
+    return f"{text} It is told apart from {all_others}."
   others = validation.some([names[i] for i in tied], most=5)
   return (
     f"{text} Not told apart: {others}{_fastest(scored, names, first, tied)}"
@@ -122,6 +124,8 @@ def _fastest(scored, names, first, tied):
   fastest = max([first, *tied], key=lambda i: speed[i])
   times = speed[fastest] / speed[first]
   if fastest == first:
+    if speed[first] < _FASTER * max(speed[i] for i in tied):
+      return "."
     return f"; of these {names[first]} is the fastest."
   if times < _FASTER:
     return "."
@@ -146,8 +150,9 @@ def _more_examples(scored, names, known, rank_by, best):
   what = f"the best {'two' if len(tied) == 1 else 'three'}"
   if needed > _MOST_TIMES * n:
     yield (
-      f"More examples would hardly tell {what} apart: they are about equally "
-      "good. Choose by speed or size, or train a head on each."
+      f"{tables.count(n, 'example')} cannot tell {what} apart, nor could "
+      f"{_MOST_TIMES} times as many if the differences stay as they are. "
+      "Choose by speed or size, or train a head on each."
     )
   elif needed > n:
     yield (
@@ -195,27 +200,56 @@ def _rounded(number):
   return round(number / unit) * unit
 
 
-def _disagreement(scored, names, first, rank_by):
-  """Scores whose first place is another source, and what that would lose."""
+def _disagreement(scored, names, first, rank_by, best):
+  """Scores whose first place is another source, and what that would lose.
+
+  Sources that are not told apart from the first are no disagreement.
+  """
+  if best is None:  # sources do not compare
+    return
   if rank_by not in _SHARES:
+    yield from _other_expectation(scored, names, first, best)
     return
   others: dict[int, list[str]] = {}
   for name in scored[first].estimates:
     values = [s.row.get(name) for s in scored]
-    if name.startswith("probe_") or any(v is None for v in values):
+    known = [i for i, value in enumerate(values) if value is not None]
+    if name.startswith("probe_") or first not in known:
       continue
-    chosen = int(np.argmax(values))
-    if chosen != first:
+    chosen = max(known, key=lambda i: values[i])
+    lower = scored[chosen].row.get(rank_by)
+    if (
+      chosen != first and lower is not None and not _tied(best, rank_by, chosen)
+    ):
       others.setdefault(chosen, []).append(name)
   for chosen, scores in others.items():
-    value = scored[chosen].row.get(rank_by)
-    if value is None:
-      continue
-    loss = scored[first].row[rank_by] - value
+    loss = scored[first].row[rank_by] - scored[chosen].row[rank_by]
     *most, last = scores
     verb = "rank" if most else "ranks"
     those = f"{', '.join(most)} and {last}" if most else last
     yield (
       f"{those} {verb} {names[chosen]} first, which is expected to reach "
       f"{100 * loss:.1f} points less."
+    )
+
+
+def _tied(best, name, i):
+  return name in best and best[name][i]
+
+
+def _other_expectation(scored, names, first, best):
+  """That the expected accuracy speaks for another source, if it does."""
+  name = "probe_accuracy"
+  values = [s.row.get(name) for s in scored]
+  if values[first] is None or _tied(best, name, first):
+    return
+  chosen = max(
+    (i for i, value in enumerate(values) if value is not None),
+    key=lambda i: values[i],
+  )
+  gain = 100 * (values[chosen] - values[first])
+  if gain > 0:
+    yield (
+      f"But a new head on {names[chosen]} is expected to reach {gain:.1f} "
+      "points more (probe_accuracy)."
     )

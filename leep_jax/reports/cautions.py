@@ -86,6 +86,7 @@ def of_source(
   *,
   dataset: str,
   class_names: Sequence[str] | None = None,
+  droppable: bool = True,
 ) -> tuple[str, ...]:
   """Returns the cautions on one source.
 
@@ -94,6 +95,7 @@ def of_source(
     outputs: of the source.
     dataset: name of the target data set.
     class_names: of the target's classes, if they are known.
+    droppable: whether `--drop_duplicates` could leave duplicates out.
 
   Example:
     >>> import numpy as np
@@ -104,13 +106,14 @@ def of_source(
     >>> for text in cautions.of_source("mine", outputs, dataset="photos"):
     ...   print(text)
     5 of 8 examples have the outputs of another example: they may be duplicates,
-    which make held-out scores too high; --drop_duplicates leaves them out.
+    which make held-out scores too high; --drop_duplicates leaves equal images
+    out.
     class 1 has 2 examples: what is said of so small a class is chance.
   """
-  return tuple(_of_source(model, outputs, dataset, class_names))
+  return tuple(_of_source(model, outputs, dataset, class_names, droppable))
 
 
-def _of_source(model, outputs, dataset, class_names):
+def _of_source(model, outputs, dataset, class_names, droppable):
   entry = {e.name: e for e in named.entries()}.get(model)
   if entry is not None and dataset == entry.data:
     yield (
@@ -120,12 +123,15 @@ def _of_source(model, outputs, dataset, class_names):
   count = duplicates(outputs)
   # A network that gives all images one output is another finding.
   if 0 < count < len(outputs) - 1:
+    advice = "; --drop_duplicates leaves equal images out" if droppable else ""
     yield (
       f"{count:,} of {len(outputs):,} examples have the outputs of another "
-      "example: they may be duplicates, which make held-out scores too high; "
-      "--drop_duplicates leaves them out."
+      "example: they may be duplicates, which make held-out scores too high"
+      f"{advice}."
     )
-  if outputs.targets is None:
+  if outputs.targets is None and len(outputs.classes) == 1:
+    yield "All examples have one label: scores say nothing of the source."
+  elif outputs.targets is None:
     few = np.flatnonzero(outputs.class_counts < _FEW)
     if few.size:
       each = [

@@ -233,6 +233,14 @@ def balanced_accuracy_parts(
   weights = len(correct) / (len(counts) * counts)
   deviation = weights[outputs.codes] * (correct - recall[outputs.codes])
   value = float(recall.mean())
+  if np.all(np.isin(recall, (0, 1))):
+    # Each class is all right or all wrong: no deviation, but no certainty.
+    proportion = bool(np.all(recall == recall[0]))
+    if not proportion:
+      contributions = value + correct - correct.mean()
+    else:
+      contributions = correct
+    return per_example.PerExample(value, contributions, proportion)
   return per_example.PerExample(value, value + deviation)
 
 

@@ -29,8 +29,9 @@ from leep_jax.scores import moments as moments_lib
 
 # Penalties per example: features of unit variance make X^T X about n large.
 PENALTIES = tuple(10 ** (k / 2) for k in range(-8, 7))
-# So few examples are decomposed on the host, which compiles nothing.
-_FEW = 256
+# Features of at most so many numbers are decomposed on the host, in float64.
+# That compiles nothing, and takes at most about a second.
+_FEW = 1 << 22
 # Columns of features that are in memory as float64 at a time.
 _BLOCK = 4096
 # Predictions above this many bytes are kept in a temporary file.
@@ -102,8 +103,10 @@ def _held_out(outputs) -> HeldOut:
     raise validation.UndefinedScore(
       "leaving out one example needs at least 2 examples"
     )
-  if len(outputs) <= max(outputs.num_features, _FEW):
-    found = _from_products(outputs)
+  if len(outputs) <= outputs.num_features:
+    found = _from_vectors(outputs, *np.linalg.eigh(_products(outputs)))
+  elif len(outputs) * outputs.num_features <= _FEW:
+    found = _from_vectors(outputs, *_left_vectors(outputs))
   else:
     found = _from_moments(outputs)
   if outputs.targets is not None:
@@ -123,13 +126,11 @@ def _target_columns(outputs):
   return (outputs.targets - mean) / unit
 
 
-def _from_products(outputs) -> HeldOut:
-  """`held_out` from the products of examples X X^T `[n, n]`, in float64."""
-  outputs.check("features")
+def _from_vectors(outputs, values, vectors) -> HeldOut:
+  """`held_out` from the eigenvectors `[n, K]` of X X^T, in float64."""
   n = len(outputs)
   targets = _target_columns(outputs)
   mean = targets.mean(axis=0)
-  values, vectors = np.linalg.eigh(_products(outputs))
   values = np.maximum(values, 0)
   inside = vectors.T @ (targets - mean)
   squares = vectors**2
@@ -148,11 +149,29 @@ def _from_products(outputs) -> HeldOut:
   return HeldOut(predictions(penalty)[outputs.share], penalty, errors)
 
 
+def _left_vectors(outputs):
+  """Eigenvalues of X^T X `[D, D]` and the eigenvectors `[n, K]` of X X^T."""
+  x = np.concatenate(list(_standardised(outputs)), axis=1)
+  values, vectors = np.linalg.eigh(x.T @ x)
+  # Smaller ones are rounding. They are far below any penalty.
+  kept = values > 1e-13 * max(values[-1:], default=0)
+  values = values[kept]
+  return values, x @ vectors[:, kept] / np.sqrt(values)
+
+
 def _products(outputs):
   """X X^T of the standardised features, in blocks of features."""
+  products = np.zeros((len(outputs), len(outputs)))
+  for block in _standardised(outputs):
+    products += block @ block.T
+  return products
+
+
+def _standardised(outputs):
+  """Yields X in blocks of columns; constant features have none."""
+  outputs.check("features")
   features = outputs.features
   assert features is not None
-  products = np.zeros((len(outputs), len(outputs)))
   wide = outputs.store.is_wide("features")
   eps = np.finfo(np.float64 if wide else np.float32).eps
   for start in range(0, features.shape[1], _BLOCK):
@@ -163,9 +182,7 @@ def _products(outputs):
     mean, deviation = block.mean(axis=0), block.std(axis=0)
     # Variation that is rounding of the stored values is none.
     used = deviation > eps * np.abs(mean)
-    block = (block[:, used] - mean[used]) / deviation[used]
-    products += block @ block.T
-  return products
+    yield (block[:, used] - mean[used]) / deviation[used]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

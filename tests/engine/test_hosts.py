@@ -258,7 +258,7 @@ def test_command_prints_and_writes_once(one, tmp_path):
   assert {p.name for p in tmp_path.iterdir()} == {"0.jsonl"}
   (row,) = map(json.loads, (tmp_path / "0.jsonl").read_text().splitlines())
   assert (row["num_examples"], row["devices"]) == (LIMIT, 8)
-  names = ("leep", "nce", "eep_accuracy", "regularized_h_score")
+  names = ("probe_accuracy", "leep", "nce", "regularized_h_score")
   estimates = scores.estimate_scores(one, names=names)
   for name, estimate in estimates.items():
     assert row[name] == pytest.approx(estimate.value, rel=1e-6)

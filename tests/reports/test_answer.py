@@ -81,7 +81,9 @@ def test_more_examples_that_would_tell_apart():
 
 def test_equal_sources_need_no_more_examples():
   text = said(source("a", right(180)), source("b", right(180, first=20)))[1]
-  assert text.startswith("More examples would hardly tell the best two apart")
+  assert text.startswith(
+    "200 examples cannot tell the best two apart, nor could 50 times as many"
+  )
 
 
 def test_disagreement_is_said():
@@ -91,6 +93,39 @@ def test_disagreement_is_said():
   )[-1]
   assert text == (
     "leep and nce rank b first, which is expected to reach 45.0 points less."
+  )
+
+
+def test_no_disagreement_with_ties_or_other_examples():
+  a = source("a", right(182), leep=-1.0)
+  b = source("b", right(175, first=20), leep=-0.5)
+  assert not any("first, which" in text for text in said(a, b))
+  far = source("c", right(90), leep=-0.5)
+  assert "leep ranks c first" in said(a, far)[-1]
+  assert not any(
+    "first, which" in text for text in answer.sentences([a, far], NAME, None)
+  )
+
+
+def test_sources_without_the_score_are_not_told_apart():
+  a = source("a", right(182), leep=-1.0)
+  none = source("b", right(100), leep=-0.5)
+  none.row[NAME], none.estimates[NAME] = None, None
+  assert said(a, none)[0].endswith("The others have no probe_accuracy.")
+  worse = source("c", right(60), leep=-3.0)
+  text = said(a, none, worse)[0]
+  assert text.endswith("told apart from all others that have this score.")
+
+
+def test_the_expected_accuracy_contradicts_another_ranking():
+  scored = [
+    source("a", right(100), leep=-0.5, leep_se=0.1),
+    source("b", right(190), leep=-1.0, leep_se=0.1),
+  ]
+  best = score_report.best_sources(scored, [NAME])
+  assert answer.sentences(scored, "leep", best)[-1] == (
+    "But a new head on b is expected to reach 45.0 points more "
+    "(probe_accuracy)."
   )
 
 

@@ -17,7 +17,7 @@ from leep_jax.scores import head_predictions, probe, ridge
 @pytest.fixture(params=["host", "device"])
 def few(request, monkeypatch):
   """Runs a test with products of examples and with moments on devices."""
-  monkeypatch.setattr(ridge, "_FEW", 256 if request.param == "host" else 0)
+  monkeypatch.setattr(ridge, "_FEW", 1 << 22 if request.param == "host" else 0)
   return request.param
 
 
@@ -214,6 +214,7 @@ def test_blocks_of_features(rng, monkeypatch):
 def test_predictions_in_a_file(rows, rng, monkeypatch):
   features, labels = clusters(rng, n=300)
   expected = leep_jax.probe_log_loss(features, labels)
+  monkeypatch.setattr(ridge, "_FEW", 0)
   monkeypatch.setattr(ridge, "_IN_MEMORY", 1)
   monkeypatch.setattr(head_predictions, "_ROWS", rows)
   outputs = leep_jax.Outputs.from_arrays(features=features, labels=labels)
@@ -223,6 +224,7 @@ def test_predictions_in_a_file(rows, rng, monkeypatch):
 
 
 def test_batches_with_padding(rng, monkeypatch):
+  monkeypatch.setattr(ridge, "_FEW", 0)
   features, labels = clusters(rng, n=301)
   expected = held_out(features, labels).predictions
   monkeypatch.setattr(storage, "_CHUNK_BYTES", 1)
@@ -238,6 +240,7 @@ def test_a_million_examples_are_streamed(n, rng, monkeypatch):
   features[:, :4] += np.eye(4, dtype=np.float32)[labels]
   outputs = leep_jax.Outputs.from_arrays(features=features, labels=labels)
   on_devices = []
+  monkeypatch.setattr(ridge, "_FEW", 0)
   original = storage.on_host
 
   def spy(array):

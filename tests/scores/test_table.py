@@ -52,12 +52,11 @@ def test_compute_scores_shares_passes(rng, monkeypatch):
     # Hard labels are counted by NumPy, which checks rows too.
     ["joint"],
     ["features_faults", "moments"],
-    ["whitened_moments"],  # rows that sum to 1 are linearly dependent
-    ["squared_errors"],  # of all penalties, for all probes
     ["log_likelihood"],
     ["mass_of_the_rest"],
     ["log_likelihood"],
     ["correct"],
+    ["whitened_moments"],  # rows that sum to 1 are linearly dependent
     ["norm_moments"],
     ["features_faults", "expectation"],  # of features projected before
     ["expectation"],
@@ -81,7 +80,6 @@ def test_scores_of_targets_share_passes(rng, monkeypatch):
   assert passes == [
     ["features_faults", "moments"],
     ["whitened_moments"],
-    ["squared_errors"],
     ["features_faults", "moments"],  # of probabilities taken for features
     ["whitened_moments"],
   ]
