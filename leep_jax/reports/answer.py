@@ -20,7 +20,7 @@ _EXPECTED = {
 # Scores that are a share, and are written as a percentage.
 _SHARES = ("probe_accuracy", "probe_balanced_accuracy")
 # A source is called faster if it is by this factor.
-_FASTER = 1.2
+_FASTER = 1.5
 # More examples than this many times those at hand are not advised.
 _MOST_TIMES = 50
 
