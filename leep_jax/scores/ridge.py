@@ -236,6 +236,9 @@ def _spectrum(outputs) -> _Spectrum:
   else:
     intercept = sums["target_sums"] / n
     cross = sums["cross"] - np.outer(intercept, total)
+  if not len(values):
+    # One direction that is 0: JAX 0.11 cannot place arrays without elements.
+    values, vectors = np.ones(1), np.zeros((len(scale), 1))
   axes = root @ vectors  # [K of u, K]: u axes = X V
   return _Spectrum(
     mean=known.mean,
