@@ -27,10 +27,10 @@ def probe_accuracy(
 
   This is the leave-one-out accuracy of ridge regression of one-hot labels on
   the standardised features, with the penalty that has the smallest
-  leave-one-out squared error. It is the accuracy to expect of such a head on new
-  data, if it is trained on as many examples. A logistic head reaches about the
-  same, but more where many classes share few features, as regression then hides
-  classes behind others.
+  leave-one-out squared error. It is the accuracy to expect of such a head on
+  new data, if it is trained on as many examples. A logistic head reaches about
+  the same, but more where many classes share few features, as regression then
+  hides classes behind others.
 
   Args:
     features: `[n, D]`, the source model's penultimate features.
