@@ -68,6 +68,9 @@ def sentences(
   if len(scored) == 1:
     if rank_by not in _EXPECTED:
       return []
+    if "eliminated_in_round" in scored[0].row:  # what is left of a race
+      what = _expected(scored[0].row, rank_by, of="a new head")
+      return [f"Start from {names[0]} ({what}), which is left of the race."]
     what = _expected(scored[first].row, rank_by, of="a new head on it")
     return [f"{names[first]}: {what}."]
   lines = [_first(scored, names, first, rank_by, best)]

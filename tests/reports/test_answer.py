@@ -145,6 +145,14 @@ def test_one_source():
   ]
 
 
+def test_the_last_of_a_race():
+  last = source("a", right(190), eliminated_in_round=None)
+  assert said(last) == [
+    "Start from a (expected accuracy of a new head 95.0 % ± 1.6), which is "
+    "left of the race."
+  ]
+
+
 def test_no_source_has_the_score():
   assert answer.sentences([source("a", right(9))], "nce", None) == []
 
