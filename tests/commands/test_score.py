@@ -322,7 +322,7 @@ def test_interrupted_run_leaves_no_output(tmp_path):
     "import time, leep_jax\n"
     "def make():\n"
     "  open('started', 'w').close()\n"
-    "  time.sleep(3600)\n"
+    "  while True: time.sleep(0.05)\n"
   )
   process = command("--model=slow:make", "--output=rows.jsonl", cwd=tmp_path)
   running.wait_until((tmp_path / "started").exists, process)

@@ -65,7 +65,8 @@ def make(*args):
     steps.append(None)
     if len(steps) > 10:
       print("waiting", flush=True)
-      time.sleep(3600)
+      while True:  # a long sleep may miss a signal that comes before it
+        time.sleep(0.05)
     return step(*args)
 
   return counted
