@@ -18,7 +18,6 @@ What came out is in `experiments/results/photo_folders.md`, which
 from collections.abc import Sequence
 import pathlib
 import sys
-import tempfile
 
 from absl import flags
 import numpy as np
@@ -91,13 +90,15 @@ def draw(labels: np.ndarray, size: int, seed: int) -> tasks_lib.Task:
 
 def outputs_of(name: str, folder: str) -> leep_jax.Outputs:
   """Runs a source on all photos of a folder, or loads its kept outputs."""
-  kept = pathlib.Path(_OUTPUTS.value or tempfile.mkdtemp()) / folder / name
-  if kept.exists():
-    return leep_jax.Outputs.load(kept)
+  kept = None
+  if _OUTPUTS.value:
+    kept = pathlib.Path(_OUTPUTS.value) / folder / name
+    if kept.exists():
+      return leep_jax.Outputs.load(kept)
   source = leep_jax.load_source(SOURCES[name].format(_WEIGHTS.value))
   dataset = leep_jax.load_dataset(f"folder:{_PHOTOS.value}/{folder}")
   outputs = leep_jax.compute_outputs(source, dataset)
-  if _OUTPUTS.value:
+  if kept is not None:
     kept.parent.mkdir(parents=True, exist_ok=True)
     outputs.save(kept)
   return outputs
@@ -244,22 +245,22 @@ def _probe_lines(rows, cells, reached):
   yield "|---|---|---|---|---|---|---|---|"
   every = []
   for cell in cells:
-    truth = reached[cell]
+    performance = reached[cell]
     values = _arrays(rows, cell, "probe_accuracy")
     low, high = (_arrays(rows, cell, key) for key in ("low", "high"))
     tied = _arrays(rows, cell, "may_be_best")
-    error = values.mean(axis=1) - truth
+    error = values.mean(axis=1) - performance
     found = (
       error.mean(),
       np.abs(error).mean(),
-      np.mean((low <= truth[:, None]) & (truth[:, None] <= high)),
-      tied[truth.argmax()].mean(),
+      np.mean((low <= performance[:, None]) & (performance[:, None] <= high)),
+      tied[performance.argmax()].mean(),
       tied.sum(axis=0).mean(),
     )
     every.append(found)
     yield (
-      f"| {cell[0]}, {cell[1]} | {list(SOURCES)[truth.argmax()]} | "
-      f"{100 * truth.max():.1f} | {_trust(found)}"
+      f"| {cell[0]}, {cell[1]} | {list(SOURCES)[performance.argmax()]} | "
+      f"{100 * performance.max():.1f} | {_trust(found)}"
     )
   yield f"| mean | | | {_trust(np.mean(every, axis=0))}"
 

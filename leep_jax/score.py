@@ -134,6 +134,22 @@ class _Target:
   class_names: tuple[str, ...] | None = None
 
 
+def _meaningless(estimates, outputs, nothing):
+  """Scores whose number says nothing of the source, and why.
+
+  It would rank as that of a poor, or of a good source.
+  """
+  found = []
+  for score in estimates:
+    what = nothing.get(scores_lib.SCORES[score].needs)
+    why = cautions.saturated(score, outputs)
+    if what is not None and what.constant:
+      why = what.why
+    if why is not None:
+      found.append((score, why))
+  return found
+
+
 def _score(
   name: str,
   asked: asked_scores.AskedScores,
@@ -160,16 +176,8 @@ def _score(
       on_score=count.scoring,
       on_undefined=undefined.__setitem__,
     )
-    for score in estimates:
-      # A score of constant outputs says nothing of the source. Its number would
-      # rank as that of a poor one.
-      what = nothing.get(scores_lib.SCORES[score].needs)
-      why = cautions.saturated(score, outputs)
-      if what is not None and what.constant:
-        why = what.why
-      if why is not None:
-        estimates[score] = None
-        undefined[score] = why
+    for score, why in _meaningless(estimates, outputs, nothing):
+      estimates[score], undefined[score] = None, why
   finally:
     count.clear()
   seconds = time.perf_counter() - start

@@ -8,7 +8,7 @@ import numpy as np
 from leep_jax import scores as scores_lib, validation
 from leep_jax.engine import outputs as outputs_lib
 from leep_jax.racing import elimination, result as result_lib, samples
-from leep_jax.scores import jackknife, per_example
+from leep_jax.scores import jackknife
 
 
 class Entrants(Protocol):
@@ -253,11 +253,5 @@ def _estimate(outputs, name):
   row, outputs = scores_lib.SCORES[name], outputs.grouped(jackknife.GROUPS)
   if row.missing(outputs) is not None:
     return None
-  try:
-    parts = row.parts(outputs)
-  except validation.UndefinedScore:
-    return None
-  if isinstance(parts, per_example.PerExample):
-    return parts.estimate(examples=outputs.examples)
-  sizes = outputs.group_counts.sum(axis=1)
-  return jackknife.estimate(parts, sizes, examples=outputs.examples)
+  found = scores_lib.estimate_row(row, outputs)
+  return found if isinstance(found, jackknife.Estimate) else None

@@ -21,7 +21,7 @@ from leep_jax import validation, version
 from leep_jax.reports import html_figures, results, tables
 from leep_jax.scores import jackknife
 
-# Classes of a confusion matrix that is shown whole, and confusions of others.
+# Classes of a confusion matrix that is shown completely; confusions of others.
 _MOST_CLASSES, _MOST_CONFUSIONS = 30, 20
 # Classes whose recall is shown, those with the lowest.
 _MOST_RECALLS = 60
@@ -269,10 +269,7 @@ def _side(image):
 
 def _ranked(page):
   """Positions of the rows, best first; rows without the score come last."""
-  values = [row.get(page.scores[0]) for row in page.rows]
-  return sorted(
-    range(len(values)), key=lambda i: (values[i] is None, -(values[i] or 0.0))
-  )
+  return tables.best_first([row.get(page.scores[0]) for row in page.rows])
 
 
 @dataclasses.dataclass(frozen=True)

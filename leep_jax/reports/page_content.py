@@ -13,7 +13,12 @@ import numpy as np
 from leep_jax import scores as scores_lib, validation
 from leep_jax.data import duplicates
 from leep_jax.engine import outputs as outputs_lib
-from leep_jax.reports import html_report, score_report, scored_source
+from leep_jax.reports import (
+  html_report,
+  score_report,
+  scored_source,
+  tables,
+)
 from leep_jax.scores import head_predictions
 
 _MOST_IMAGES = 24
@@ -92,7 +97,7 @@ def page(
   """
   sentences, remarks = score_report.page_lines(scored, names, best)
   found = html_report.Page(
-    dataset=_dataset_and_split(scored[0].row),
+    dataset=scored_source.dataset_and_split(scored[0].row),
     sentences=sentences,
     rows=[source.row for source in scored],
     scores=names,
@@ -157,11 +162,6 @@ def write(
   html_report.write(path, page(scored, names, **options))
 
 
-def _dataset_and_split(row):
-  split = row.get("split", "all")
-  return row["dataset"] if split == "all" else f"{row['dataset']} {split}"
-
-
 def _other_targets(scored):
   """A warning about sources that were scored on other labels."""
   first, *rest = scored
@@ -175,21 +175,17 @@ def _other_targets(scored):
 
 def _ranked(scored, name):
   """The sources, best first; those without the score come last."""
-
-  def key(source):
-    value = source.row.get(name)
-    return value is None, -(value or 0.0)
-
-  return sorted(scored, key=key)
+  order = tables.best_first([source.row.get(name) for source in scored])
+  return [scored[i] for i in order]
 
 
 def _judged(judges, dataset):
   """The confusion matrix of the first source, and the surprising examples."""
   labels = judges[0].targets
-  classes, codes = np.unique(labels, return_inverse=True)
-  predicted = np.searchsorted(classes, judges[0].predictions.predicted)
-  confusion = np.zeros((len(classes), len(classes)), np.int64)
-  np.add.at(confusion, (codes, predicted), 1)
+  classes = np.unique(labels)
+  confusion = head_predictions.confusion_matrix(
+    labels, judges[0].predictions.predicted, classes
+  )
   return {
     "source": judges[0].row["model"],
     "class_names": [_class_name(dataset, label) for label in classes],

@@ -10,7 +10,7 @@ import textwrap
 import jax
 
 from leep_jax.engine import hosts, programs
-from leep_jax.reports import answer, cautions, plots, tables
+from leep_jax.reports import answer, cautions, plots, scored_source, tables
 from leep_jax.reports.scored_source import ScoredSource
 from leep_jax.scores import jackknife, nce
 
@@ -174,14 +174,10 @@ def _heading(source, name):
   if count is None:
     count, kind = source.targets.shape[1], "target"
   return (
-    f"{_dataset_and_split(source.row)}: "
+    f"{scored_source.dataset_and_split(source.row)}: "
     f"{tables.count(source.row['num_examples'], 'example')}, "
     f"{tables.count(count, kind)}. Best first by {name}."
   )
-
-
-def _dataset_and_split(row):
-  return row["dataset"] + (f" {row['split']}" if row["split"] != "all" else "")
 
 
 def _legend(scored, best) -> Iterator[str]:
@@ -311,7 +307,8 @@ def draw(
   short = tables.short_names([source.row["model"] for source in scored])
   values = [source.row[name] for source in scored]
   intervals = [None if low is None else (low, high) for low, high in ends]
-  title = f"{_dataset_and_split(first)}: {first['num_examples']:,} examples"
+  title = scored_source.dataset_and_split(first)
+  title += f": {first['num_examples']:,} examples"
   defined = sum(value is not None for value in values)
   # Files of predictions were read, which says nothing of their sources.
   timed = first["dataset"] != "predictions"

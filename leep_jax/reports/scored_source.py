@@ -124,3 +124,18 @@ def _columns(estimates):
     columns[f"{name}_se"] = error
     columns[f"{name}_low"], columns[f"{name}_high"] = interval or (None, None)
   return columns
+
+
+def dataset_and_split(row: Mapping[str, Any]) -> str:
+  """Returns the name of the data set of a row, with the split if it is a part.
+
+  Args:
+    row: of `make_row`.
+
+  Example:
+    >>> from leep_jax.reports import scored_source
+    >>> scored_source.dataset_and_split({"dataset": "cifar10", "split": "test"})
+    'cifar10 test'
+  """
+  split = row.get("split", "all")
+  return row["dataset"] + (f" {split}" if split != "all" else "")

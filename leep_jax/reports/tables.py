@@ -126,11 +126,7 @@ def format_table(
     1  b      -0.510 ± 0.020       900
     2  a      -1.920 ± 0.030     1,200
   """
-  order = sorted(
-    range(len(rows)),
-    # Sources without the score come last.
-    key=lambda i: (rows[i][names[0]] is None, -(rows[i][names[0]] or 0.0)),
-  )
+  order = best_first([row[names[0]] for row in rows])
   ranked = [rows[i] for i in order]
   ranks = [str(i + 1) for i in range(len(rows))]
   models = ["model", *short_names([row["model"] for row in ranked])]
@@ -171,6 +167,22 @@ def format_table(
       line = f"{rank:>{left[0]}}  {model:<{left[1]}}{scores}"
       lines.append(line.rstrip())
   return "\n".join(lines[1:])
+
+
+def best_first(values: Sequence[float | None]) -> list[int]:
+  """Returns the positions of values, the highest first and missing ones last.
+
+  Args:
+    values: of a score, which is None where a source has none.
+
+  Example:
+    >>> from leep_jax.reports import tables
+    >>> tables.best_first([-1.0, None, 2.0])
+    [2, 0, 1]
+  """
+  return sorted(
+    range(len(values)), key=lambda i: (values[i] is None, -(values[i] or 0.0))
+  )
 
 
 def millions(number: int | None) -> str:

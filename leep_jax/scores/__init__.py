@@ -350,7 +350,7 @@ def estimate_scores(
   for name in possible:
     on_score(name)
     found = outputs.cached(
-      functools.partial(_estimate, SCORES[name]), key=("estimate", name)
+      functools.partial(estimate_row, SCORES[name]), key=("estimate", name)
     )
     if isinstance(found, jackknife.Estimate):
       values[name] = found
@@ -359,8 +359,26 @@ def estimate_scores(
   return values
 
 
-def _estimate(score, outputs) -> jackknife.Estimate | str:
-  """The score with its values without each group, or why it has none."""
+def estimate_row(
+  score: Score, outputs: outputs_lib.Outputs
+) -> jackknife.Estimate | str:
+  """Returns a score with its error, or why these outputs have no value.
+
+  Args:
+    score: a row of `SCORES`.
+    outputs: with what the score needs, in groups.
+
+  Raises:
+    InputError: if the outputs are not distributions or not finite.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax import scores
+    >>> outputs = leep_jax.Outputs.from_arrays(
+    ...   features=[[0.0], [0.1], [1.0], [1.1]], labels=[0, 0, 1, 1])
+    >>> scores.estimate_row(leep_jax.SCORES["probe_accuracy"], outputs).value
+    1.0
+  """
   sizes = outputs.group_counts.sum(axis=1)
   try:
     parts = score.parts(outputs)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from leep_jax import validation
 from leep_jax.engine import outputs as outputs_lib, statistics
-from leep_jax.scores import jackknife, moments as moments_lib
+from leep_jax.scores import jackknife, moments as moments_lib, standardised
 
 
 def h_score(
@@ -150,19 +150,9 @@ def _parts_from_kernel(outputs) -> jackknife.Parts:
 
   F F^T has the non-zero eigenvalues of F^T F, and is the smaller matrix here.
   """
-  outputs.check("features")
-  features = np.asarray(outputs.features, np.float64)
-  size = np.abs(features).max(axis=0)
-  features = features - features.mean(axis=0)
-  # A feature that varies by no more than the rounding of its values counts as
-  # constant, and is left out.
-  deviation = features.std(axis=0)
-  wide = outputs.store.is_wide("features")
-  used = deviation > np.finfo(np.float64 if wide else np.float32).eps * size
   # H-score does not depend on the features' units, and so must not the limit
   # for eigenvalues below.
-  features = features[:, used] / deviation[used]
-  products = features @ features.T
+  products = standardised.products(outputs)
   labels = outputs.labels[:, None] == outputs.classes
 
   def finalise(kept):
@@ -288,11 +278,8 @@ def _regularized_from_kernel(outputs) -> jackknife.Parts:
     indicators = indicators[:, indicators.any(axis=0)].T.astype(np.float64)
     if trace <= 0 or len(indicators) == 1:
       return 0.0
-    # As in `_ledoit_wolf`, with the features' own mean.
-    norm = np.sum(kernel**2) / n**2
-    spread = norm - (trace / n) ** 2 / dimensions
-    noise = (np.mean(np.diag(kernel) ** 2) - norm) / n
-    shrinkage = np.clip(noise / spread, 0, 1) if spread > 0 else 0.0
+    norm, fourth = np.sum(kernel**2) / n**2, np.mean(np.diag(kernel) ** 2)
+    shrinkage = _intensity(norm, trace / n, fourth, n, dimensions)
     rows = indicators / np.sqrt(indicators.sum(axis=1, keepdims=True))
     if shrinkage == 0:  # nothing makes the covariance invertible
       explained = moments_lib.explained(kernel, rows @ kernel)
@@ -328,10 +315,15 @@ def _ledoit_wolf(sums, covariance, root) -> float:
     + 2 * square * np.trace(second)
     - 3 * square**2
   )
+  norm = np.sum(covariance**2)
+  return _intensity(norm, np.trace(covariance), fourth, n, dimensions)
+
+
+def _intensity(norm, trace, fourth, n, dimensions) -> float:
+  """The intensity from |S|^2, tr S and E |x|^4 about the mean."""
   # The mean of |x x^T - S|^2 is E |x|^4 - |S|^2. Divided by n it is the lemma's
   # b^2; the squared distance of S from its multiple of the identity is d^2.
-  norm = np.sum(covariance**2)
-  spread = norm - np.trace(covariance) ** 2 / dimensions
+  spread = norm - trace**2 / dimensions
   noise = (fourth - norm) / n
   if spread <= 0:
     return 0.0

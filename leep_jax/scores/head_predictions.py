@@ -185,8 +185,32 @@ def _derivatives(beta, scores, codes):
 
 
 def _log_softmax(values):
-  values = values - values.max(axis=1, keepdims=True)
-  return values - np.log(np.exp(values).sum(axis=1, keepdims=True))
+  import scipy.special
+
+  return scipy.special.log_softmax(values, axis=1)
+
+
+def confusion_matrix(
+  labels: np.ndarray, predicted: np.ndarray, classes: np.ndarray
+) -> np.ndarray:
+  """Counts examples by true (row) and predicted (column) class, `[Y, Y]`.
+
+  Args:
+    labels: `[n]`.
+    predicted: `[n]`.
+    classes: `[Y]`, the labels of the rows and columns, ascending.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.scores import head_predictions
+    >>> head_predictions.confusion_matrix(
+    ...   np.array([3, 3, 5]), np.array([3, 5, 5]), np.array([3, 5])).tolist()
+    [[1, 1], [0, 1]]
+  """
+  found = np.zeros((len(classes), len(classes)), np.int64)
+  at = np.searchsorted(classes, labels), np.searchsorted(classes, predicted)
+  np.add.at(found, at, 1)
+  return found
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -224,10 +248,7 @@ class ProbePredictions:
   @functools.cached_property
   def confusion(self) -> np.ndarray:
     """`[Y, Y]`, counts by true (row) and predicted (column) class."""
-    found = np.zeros((len(self.classes), len(self.classes)), np.int64)
-    predicted = np.searchsorted(self.classes, self.predicted)
-    np.add.at(found, (self.codes, predicted), 1)
-    return found
+    return confusion_matrix(self.labels, self.predicted, self.classes)
 
   @property
   def recall(self) -> np.ndarray:

@@ -25,15 +25,13 @@ import numpy as np
 
 from leep_jax import validation
 from leep_jax.engine import outputs as outputs_lib, passes, statistics
-from leep_jax.scores import moments as moments_lib
+from leep_jax.scores import moments as moments_lib, standardised
 
 # Penalties per example: features of unit variance make X^T X about n large.
 PENALTIES = tuple(10 ** (k / 2) for k in range(-8, 7))
 # Features of at most so many numbers are decomposed on the host, in float64.
 # That compiles nothing, and takes at most about a second.
 _FEW = 1 << 22
-# Columns of features that are in memory as float64 at a time.
-_BLOCK = 4096
 # Predictions above this many bytes are kept in a temporary file.
 _IN_MEMORY = 1 << 30
 
@@ -104,7 +102,9 @@ def _held_out(outputs) -> HeldOut:
       "leaving out one example needs at least 2 examples"
     )
   if len(outputs) <= outputs.num_features:
-    found = _from_vectors(outputs, *np.linalg.eigh(_products(outputs)))
+    found = _from_vectors(
+      outputs, *np.linalg.eigh(standardised.products(outputs))
+    )
   elif len(outputs) * outputs.num_features <= _FEW:
     found = _from_vectors(outputs, *_left_vectors(outputs))
   else:
@@ -151,38 +151,12 @@ def _from_vectors(outputs, values, vectors) -> HeldOut:
 
 def _left_vectors(outputs):
   """Eigenvalues of X^T X `[D, D]` and the eigenvectors `[n, K]` of X X^T."""
-  x = np.concatenate(list(_standardised(outputs)), axis=1)
+  x = np.concatenate(list(standardised.blocks(outputs)), axis=1)
   values, vectors = np.linalg.eigh(x.T @ x)
   # Smaller ones are rounding. They are far below any penalty.
   kept = values > 1e-13 * max(values[-1:], default=0)
   values = values[kept]
   return values, x @ vectors[:, kept] / np.sqrt(values)
-
-
-def _products(outputs):
-  """X X^T of the standardised features, in blocks of features."""
-  products = np.zeros((len(outputs), len(outputs)))
-  for block in _standardised(outputs):
-    products += block @ block.T
-  return products
-
-
-def _standardised(outputs):
-  """Yields X in blocks of columns; constant features have none."""
-  outputs.check("features")
-  features = outputs.features
-  assert features is not None
-  wide = outputs.store.is_wide("features")
-  eps = np.finfo(np.float64 if wide else np.float32).eps
-  for start in range(0, features.shape[1], _BLOCK):
-    block = np.asarray(features[:, start : start + _BLOCK], np.float64)
-    # Features far from 1 could overflow when they are squared.
-    largest = np.abs(block).max(axis=0)
-    block = block / np.where(largest > 0, largest, 1)
-    mean, deviation = block.mean(axis=0), block.std(axis=0)
-    # Variation that is rounding of the stored values is none.
-    used = deviation > eps * np.abs(mean)
-    yield (block[:, used] - mean[used]) / deviation[used]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -85,12 +85,7 @@ def probe_head(
     x, centre, scale = _standardised(features[run.task.train])
     # With fewer examples than features, the optimum from zero weights lies in
     # the span of the examples: on its axes, the same problem is smaller.
-    axes = None
-    if len(x) < x.shape[1]:
-      left, singular, axes = np.linalg.svd(
-        x.astype(np.float64), full_matrices=False
-      )
-      x = (left * singular).astype(np.float32)
+    x, axes = _in_their_span(x)
     # Rounded up to a power of two: few shapes are compiled for many tasks.
     rows = 1 << (len(x) - 1).bit_length()
     weights = np.zeros(rows, np.float32)
@@ -140,6 +135,16 @@ def _standardised(features):
   return ((features - centre) / scale).astype(np.float32), centre, scale
 
 
+def _in_their_span(x):
+  """Examples `[n, D]` on axes `[n, D]` of their span; no axes if n >= D."""
+  if len(x) >= x.shape[1]:
+    return x, None
+  left, singular, axes = np.linalg.svd(
+    x.astype(np.float64), full_matrices=False
+  )
+  return (left * singular).astype(np.float32), axes
+
+
 # Cached, as JAX compiles each new function again.
 @functools.lru_cache(maxsize=64)
 def _fit(classes, iterations):
@@ -181,10 +186,10 @@ def _fit(classes, iterations):
 
 def _evaluate(features, labels, kernel, bias):
   """Summed negative log-likelihood and confusion `[Y, Y]`, in float64."""
+  import scipy.special
+
   logits = features.astype(np.float64) @ kernel + bias
-  # Else the exponential of a large logit would overflow.
-  logits -= logits.max(axis=1, keepdims=True)
-  logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+  logs = scipy.special.log_softmax(logits, axis=1)
   confusion = np.zeros((len(bias), len(bias)))
   np.add.at(confusion, (labels, logits.argmax(axis=1)), 1)
   return -logs[np.arange(len(labels)), labels].sum(), confusion

@@ -11,7 +11,7 @@ import sklearn.linear_model
 import leep_jax
 from leep_jax import validation
 from leep_jax.engine import programs, storage
-from leep_jax.scores import head_predictions, probe, ridge
+from leep_jax.scores import head_predictions, probe, ridge, standardised
 
 
 @pytest.fixture(params=["host", "device"])
@@ -206,7 +206,7 @@ def test_predictions_do_not_depend_on_groups(rng):
 
 def test_blocks_of_features(rng, monkeypatch):
   features, labels = clusters(rng, 30, 64)
-  monkeypatch.setattr(ridge, "_BLOCK", 5)
+  monkeypatch.setattr(standardised, "_BLOCK", 5)
   check(features, labels)
 
 
