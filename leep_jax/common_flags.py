@@ -7,7 +7,7 @@ from absl import flags
 from leep_jax import data, progress, validation
 from leep_jax.data import duplicates
 from leep_jax.engine import hosts
-from leep_jax.sources import catalog
+from leep_jax.sources import catalog, overrides
 
 
 class SourceFlags:
@@ -36,6 +36,7 @@ class SourceFlags:
       "model",
       None,
       "Sources, comma-separated: a name that python -m leep_jax.models lists, "
+      "a name of timm, owner/name of the hub, a folder or file laid out so, "
       "ARCH@CHECKPOINT (a file, a folder, or hf://owner/name[@revision]), or "
       "package.module:factory. Default: all bundled sources.",
       flag_values=defined,
@@ -86,12 +87,31 @@ class SourceFlags:
       flag_values=defined,
     )
 
+    self._backend = flags.DEFINE_enum(
+      "backend",
+      None,
+      list(overrides.BACKENDS),
+      "What runs the sources: their network in this package (native); the "
+      "graph that PyTorch exports, in JAX (bridge); PyTorch itself (torch); "
+      "Keras on JAX (keras). Default: native where there is such a network, "
+      "else bridge.",
+      flag_values=defined,
+    )
+    self._features = flags.DEFINE_string(
+      "features",
+      None,
+      "With --backend=bridge: name of the value in the network's graph that is "
+      "used as features, instead of the input of its last linear layer.",
+      flag_values=defined,
+    )
+
   @property
   def all(self) -> tuple[flags.FlagHolder[Any], ...]:
     """All flags that are defined here."""
     return (
       self.model, self._image_size, self._crop, self._interpolation,
       self._mean, self._std, self._source_classes, self._tf_padding,
+      self._backend, self._features,
     )  # fmt: skip
 
   def names(self) -> list[str]:
@@ -117,6 +137,8 @@ class SourceFlags:
       std=_numbers(self._std),
       num_classes=self._source_classes.value,
       tf_padding=self._tf_padding.value,
+      backend=self._backend.value,
+      features=self._features.value,
     )
 
 

@@ -165,7 +165,7 @@ def read(folder: pathlib.Path) -> Converted:
         f"model again with leep_jax {version.__version__}"
       )
     program = program_lib.Program.from_json(json.dumps(content["program"]))
-    fields = {
+    fields: dict[str, Any] = {
       key: tuple(value) if isinstance(value, list) else value
       for key, value in content["preprocessing"].items()
     }
