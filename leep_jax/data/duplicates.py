@@ -84,11 +84,11 @@ def _digest(each):
     # Lone surrogates are no UTF-8, but a file's text may have them.
     found.update(each.encode("utf-8", "surrogatepass"))
     return np.frombuffer(found.digest(), np.uint8)
-  array, about = each, ()
+  array, rate = each, ""
   if isinstance(each, audio.Sound):
-    array, about = each.samples, (each.rate,)
+    array, rate = each.samples, f" {each.rate}"
   # The same bytes in another shape or type are another image.
-  found.update(repr((array.shape, array.dtype.str, *about)).encode())
+  found.update(f"{(array.shape, array.dtype.str)!r}{rate}".encode())
   found.update(np.ascontiguousarray(array).data)
   return np.frombuffer(found.digest(), np.uint8)
 

@@ -327,11 +327,12 @@ def _dataset(
     labels += [label] * len(found)
   target = np.asarray(labels, np.int32)
   paths = [os.path.join(where, file) for file in files]
-  read, seconds = images.read, 0.0
+  seconds = 0.0
   if inputs == "audio":
-    read, seconds = audio.read, max(map(audio.seconds, paths))
+    seconds = max(map(audio.seconds, paths))
   else:
     images.note_files(name, paths)
+  read = audio.read if inputs == "audio" else images.read
   return dataset_lib.Dataset(
     name=name,
     split="all" if split in (None, ".") else split,
