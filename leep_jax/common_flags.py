@@ -107,6 +107,21 @@ class SourceFlags:
       catalog.check_source(name)
     return asked
 
+  def check_default(self, dataset: data.Dataset) -> None:
+    """Refuses data that the sources used by default do not take.
+
+    Args:
+      dataset: the target data.
+
+    Raises:
+      InputError: if no source is named, and the data set has no images.
+    """
+    if self.model.value is None and dataset.inputs != "image":
+      raise validation.InputError(
+        f"the bundled sources take images, but {dataset.name} has "
+        f"{dataset.noun}: name sources of {dataset.noun} with --model"
+      )
+
   def overrides(self) -> catalog.Overrides:
     """Returns the values that override configurations of checkpoints."""
     return catalog.Overrides(
@@ -151,8 +166,9 @@ class DataFlags:
     self._dataset = flags.DEFINE_string(
       "dataset",
       "digits",
-      "Target data: a TFDS name, digits, folder:DIR (one sub-folder of images "
-      "per class), or npz:FILE (arrays images, labels).",
+      "Target data: a TFDS name, digits, folder:DIR (one sub-folder of images, "
+      "or of sounds, per class), csv:FILE (a text and its label in each row), "
+      "or npz:FILE (arrays images, labels).",
       flag_values=defined,
     )
     self._split = flags.DEFINE_string("split", None, split, flag_values=defined)
@@ -172,27 +188,40 @@ class DataFlags:
       "are left out.",
       flag_values=defined,
     )
+    self._input_column = flags.DEFINE_string(
+      "input_column",
+      None,
+      "Of csv:FILE, the column of texts. Default: text, sentence, review, ...",
+      flag_values=defined,
+    )
+    self._label_column = flags.DEFINE_string(
+      "label_column",
+      None,
+      "Of csv:FILE, the column of labels. Default: label, class, target, ...",
+      flag_values=defined,
+    )
     self._drop_duplicates = flags.DEFINE_boolean(
       "drop_duplicates",
       False,
-      "Leave out images that equal an earlier one, pixel by pixel; all are "
+      "Leave out images, texts or sounds that equal an earlier one; all are "
       "read once to find them.",
       flag_values=defined,
     )
     self._skip_bad_images = flags.DEFINE_boolean(
       "skip_bad_images",
       False,
-      "Leave out images that cannot be read, for every source alike; all are "
-      "read once to find them.",
+      "Leave out images or sounds that cannot be read, for every source alike; "
+      "all are read once to find them.",
       flag_values=defined,
     )
 
   @property
   def all(self) -> tuple[flags.FlagHolder[Any], ...]:
-    """All flags but `--ignore_label`: they choose images, it chooses labels."""
+    """All flags but `--ignore_label`, which chooses labels, not inputs."""
     return (
       self._dataset, self._split, self._data_dir, self._limit,
-      self._skip_bad_images, self._drop_duplicates,
+      self._skip_bad_images, self._drop_duplicates, self._input_column,
+      self._label_column,
     )  # fmt: skip
 
   def ignored(self) -> tuple[int, ...]:
@@ -236,7 +265,7 @@ class DataFlags:
     """The data set without duplicates, if they are to be left out."""
     if not self._drop_duplicates.value:
       return dataset
-    with progress.step(f"{self._dataset.value}: searching for equal images"):
+    with progress.step(f"{self._dataset.value}: searching for copies"):
       groups = duplicates.find(dataset)
     return duplicates.drop(dataset, groups).dataset
 
@@ -246,6 +275,8 @@ class DataFlags:
       "data_dir": self._data_dir.value,
       "ignore_label": self.ignored() or None,
       "skip_bad_images": self._skip_bad_images.value,
+      "input_column": self._input_column.value,
+      "label_column": self._label_column.value,
     }
 
 
