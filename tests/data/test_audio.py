@@ -85,8 +85,10 @@ def test_bad_files(folder):
 
 def test_copies(folder):
   (folder / "low" / "notes.txt").unlink()
-  # Other files, but the same samples.
-  write(folder / "high" / "4.flac", tone(100, 0.5, 8000))
+  # Other files, but the same samples: integers, so that nothing is rounded.
+  samples = (1000 * tone(100, 0.5, 8000)).astype(np.int16)
+  write(folder / "low" / "1.wav", samples)
+  write(folder / "high" / "4.flac", samples)
   dataset = leep_jax.load_dataset(f"folder:{folder}")
   groups = duplicates.find(dataset)
   names = [[dataset.name_of(i) for i in group] for group in groups]
