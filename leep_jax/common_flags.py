@@ -7,7 +7,7 @@ from absl import flags
 from leep_jax import data, progress, validation
 from leep_jax.data import duplicates
 from leep_jax.engine import hosts
-from leep_jax.sources import catalog
+from leep_jax.sources import catalog, overrides as overrides_lib
 
 
 class SourceFlags:
@@ -86,12 +86,37 @@ class SourceFlags:
       flag_values=defined,
     )
 
+    self._pooling = flags.DEFINE_enum(
+      "pooling",
+      None,
+      overrides_lib.POOLINGS,
+      "Of encoders of texts or sounds without a classifier: features are those "
+      "of the first token, or the mean over all. Default: what the checkpoint "
+      "states or its kind of network does.",
+      flag_values=defined,
+    )
+    self._max_tokens = flags.DEFINE_integer(
+      "max_tokens",
+      None,
+      "Most tokens of a text; longer ones are cut off. Default: what the "
+      "tokenizer states, at most 512.",
+      flag_values=defined,
+    )
+    self._max_seconds = flags.DEFINE_float(
+      "max_seconds",
+      None,
+      "Longest length of a sound; longer ones are cut off. Default: 10 for "
+      "networks of waveforms.",
+      flag_values=defined,
+    )
+
   @property
   def all(self) -> tuple[flags.FlagHolder[Any], ...]:
     """All flags that are defined here."""
     return (
       self.model, self._image_size, self._crop, self._interpolation,
       self._mean, self._std, self._source_classes, self._tf_padding,
+      self._pooling, self._max_tokens, self._max_seconds,
     )  # fmt: skip
 
   def names(self) -> list[str]:
@@ -132,6 +157,9 @@ class SourceFlags:
       std=_numbers(self._std),
       num_classes=self._source_classes.value,
       tf_padding=self._tf_padding.value,
+      pooling=self._pooling.value,
+      max_tokens=self._max_tokens.value,
+      max_seconds=self._max_seconds.value,
     )
 
 

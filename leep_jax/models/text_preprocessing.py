@@ -35,6 +35,7 @@ class TextPreprocessing:
   Attributes:
     tokenize: see `Tokenize`; `sources.tokenizing` makes one of a checkpoint.
     max_length: most tokens of a text, special ones included.
+    positions: most tokens that the network takes, if it has a limit.
     pad_id: token of the padding.
     pad_left: whether the padding comes before the text.
     segments: whether the network also takes the segments of tokens.
@@ -60,11 +61,17 @@ class TextPreprocessing:
   pad_id: int = 0
   pad_left: bool = False
   segments: bool = False
+  positions: int | None = None
   _: dataclasses.KW_ONLY
   version: str
 
   def __post_init__(self) -> None:
     validation.at_least_1("max_length", self.max_length)
+    if self.positions is not None and self.max_length > self.positions:
+      raise validation.InputError(
+        f"max_length is {self.max_length} tokens, but the network takes at "
+        f"most {self.positions}"
+      )
 
   @property
   def width(self) -> int:

@@ -4,7 +4,7 @@
 has the files of an older form, which transformers reads.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 import hashlib
 import json
 import pathlib
@@ -21,27 +21,24 @@ FILES = (
   "spm.model", "tokenizer.model", "added_tokens.json",
   "sentence_bert_config.json",
 )  # fmt: skip
+# Where sentence-transformers states the pooling.
+POOLING = "1_Pooling/config.json"
 # Of a text without a stated limit, which transformers writes as a huge number.
 _USUAL_LENGTH = 512
 _NO_LIMIT = 1 << 24
 
 
 def read(
-  folder: pathlib.Path,
-  config: dict[str, Any],
-  *,
-  max_length: int | None = None,
+  folder: pathlib.Path, config: dict[str, Any]
 ) -> text_preprocessing.TextPreprocessing:
   """Returns what turns texts into the tokens of a network.
 
   Args:
     folder: with `tokenizer.json`, or the files of an older form.
     config: content of the network's `config.json`.
-    max_length: most tokens of a text, instead of what the folder states.
 
   Raises:
-    InputError: if there is no tokenizer, a library is missing, or `max_length`
-      is above what the network takes.
+    InputError: if there is no tokenizer, or a library is missing.
 
   Example:
     >>> import pathlib, tempfile
@@ -63,10 +60,11 @@ def read(
     pad_id = config.get("pad_token_id") or 0
   return text_preprocessing.TextPreprocessing(
     tokenize,
-    _length(folder, config, stated, max_length),
+    _length(folder, config, stated),
+    positions=positions(config),
     pad_id=int(pad_id),
     pad_left=stated.get("padding_side") == "left",
-    segments=_has_segments(config, stated),
+    segments=has_segments(folder, config),
     version=digest(folder),
   )
 
@@ -89,6 +87,25 @@ def digest(folder: pathlib.Path) -> str:
       content = (folder / name).read_bytes()
       found.update(f"{name} {len(content)} ".encode() + content)
   return found.hexdigest()[:16]
+
+
+def wanted(files: Iterable[str]) -> list[str]:
+  """Returns which files of a repository its tokenizer and pooling need.
+
+  Args:
+    files: their names.
+
+  Example:
+    >>> from leep_jax.sources import tokenizing
+    >>> tokenizing.wanted(["tokenizer.json", "vocab.txt", "model.safetensors"])
+    ['tokenizer.json']
+  """
+  names = set(files)
+  found = [name for name in (*FILES, POOLING) if name in names]
+  if FILE in names:  # the others say the same in an older form
+    found = [name for name in found if name.endswith(".json")]
+    found = [name for name in found if name != "vocab.json"]
+  return found
 
 
 def _stated(folder, name) -> dict[str, Any]:
@@ -178,15 +195,9 @@ def _of_transformers(
   return tokenize, getattr(tokenizer, "pad_token_id", None)
 
 
-def _length(folder, config, stated, asked) -> int:
+def _length(folder, config, stated) -> int:
   """The most tokens of a text: what the network and its tokenizer allow."""
   limit = positions(config)
-  if asked is not None:
-    if limit is not None and asked > limit:
-      raise validation.InputError(
-        f"max_tokens is {asked}, but the network takes at most {limit} tokens"
-      )
-    return asked
   usual = _stated(folder, "sentence_bert_config.json").get("max_seq_length")
   usual = usual or stated.get("model_max_length")
   if not isinstance(usual, (int, float)) or not 0 < usual < _NO_LIMIT:
@@ -227,8 +238,21 @@ _OFFSET = frozenset({
 })  # fmt: skip
 
 
-def _has_segments(config, stated) -> bool:
-  """Whether the network takes the segments of tokens, as BERT does."""
+def has_segments(folder: pathlib.Path, config: dict[str, Any]) -> bool:
+  """Returns whether a network is given the segments of tokens, as BERT is.
+
+  Args:
+    folder: with its tokenizer.
+    config: content of its `config.json`.
+
+  Example:
+    >>> import pathlib
+    >>> from leep_jax.sources import tokenizing
+    >>> folder = pathlib.Path("no_such_folder")
+    >>> tokenizing.has_segments(folder, {"type_vocab_size": 2})
+    True
+  """
+  stated = _stated(folder, "tokenizer_config.json")
   named = stated.get("model_input_names")
   if isinstance(named, list):
     return "token_type_ids" in named
