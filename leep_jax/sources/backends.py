@@ -186,10 +186,13 @@ def _convert_other(name, folder, config, inputs, features, pooling):
     found.example,
     name=name,
     inputs=inputs,
-    without_probs=found.without_probs,
+    without_probs="" if found.has_classifier else found.without_probs,
     features=features,
     dynamic=found.dynamic,
   )
+  # Of several labels at once, for example: there are logits, but no softmax.
+  head = program.head._replace(without_probs=found.without_probs)
+  program = dataclasses.replace(program, head=head)
   wanted = (*tokenizing.FILES, hearing.FILE)
   return converted.Converted(
     program,

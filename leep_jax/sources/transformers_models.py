@@ -13,7 +13,13 @@ import pathlib
 from typing import Any, NamedTuple
 
 from leep_jax import validation
-from leep_jax.sources import bridged, checkpoints, configs, tokenizing
+from leep_jax.sources import (
+  bridged,
+  checkpoints,
+  configs,
+  hearing,
+  tokenizing,
+)
 
 # Networks of sounds, by transformers' `model_type`.
 _AUDIO = frozenset({
@@ -47,17 +53,19 @@ class Model(NamedTuple):
     module: called on `example` it returns logits or features, one tensor.
     example: its arguments, tensors of a batch of one.
     dynamic: which of their axes are free, as `torch.export.export` takes it.
-    without_probs: why it returns features; empty if it returns logits.
+    has_classifier: whether it returns logits.
+    without_probs: why there is no distribution over classes, or empty.
 
   Example:
     >>> from leep_jax.sources import transformers_models
-    >>> transformers_models.Model._fields
-    ('module', 'example', 'dynamic', 'without_probs')
+    >>> transformers_models.Model._fields[2:]
+    ('dynamic', 'has_classifier', 'without_probs')
   """
 
   module: Any
   example: tuple[Any, ...]
   dynamic: Any
+  has_classifier: bool
   without_probs: str
 
 
@@ -175,16 +183,22 @@ def build(
     model = _load(name, folder, declared, ())
     labels = config.get("id2label") or {}
     count = len(labels) or config.get("num_labels")
-    without = configs.without_probs(config, count)
+    # Which head it has is known by now; that table is of networks of images.
+    without = configs.without_probs({**config, "architectures": None}, count)
   else:
     model = _load(name, folder, "AutoModel", _UNUSED)
     if getattr(model.config, "is_encoder_decoder", False):
       model = model.get_encoder()
     without = _HEADLESS
+  has_classifier = without != _HEADLESS
   if inputs == "audio":
-    return _of_sounds(folder, model, config, without, pooling)
-  chosen = pooling_of(folder, config, pooling)
-  return _of_texts(folder, model, config, without, chosen)
+    module = _sound_module(model, has_classifier, pooling or "mean")
+    example, dynamic = _example_of_sounds(folder)
+  else:
+    chosen = pooling_of(folder, config, pooling)
+    module = _text_module(model, has_classifier, chosen)
+    example, dynamic = _example_of_texts(folder, config)
+  return Model(module, example, dynamic, has_classifier, without)
 
 
 def _load(name, folder, kind, unused):
@@ -240,7 +254,7 @@ def _quiet(transformers: Any) -> Iterator[None]:
       logging.enable_progress_bar()
 
 
-def _of_texts(folder, model, config, without, pooling):
+def _example_of_texts(folder, config):
   import torch
 
   segments = tokenizing.has_segments(folder, config)
@@ -250,22 +264,17 @@ def _of_texts(folder, model, config, without, pooling):
     example = (*example, torch.zeros_like(tokens))
   longest = tokenizing.positions(config) or 1 << 14
   axis = torch.export.Dim("length", min=2, max=max(longest, _TOKENS))
-  return Model(
-    _text_module(model, pooling, bool(without)),
-    example,
-    # The arguments of `forward`, which has as many as there are inputs.
-    {"inputs": tuple({1: axis} for _ in example)},
-    without,
-  )
+  # The arguments of `forward`, which has as many as there are inputs.
+  return example, {"inputs": tuple({1: axis} for _ in example)}
 
 
-def _text_module(model, pooling, headless):
+def _text_module(model, has_classifier, pooling):
   """A module of tokens, their mask and perhaps segments."""
   import torch
 
   # Decoders classify the last token of the text, and apply their linear layer
   # to all of them before they select it: features would have the padding in.
-  causal = not headless and isinstance(
+  causal = has_classifier and isinstance(
     getattr(model, "score", None), torch.nn.Linear
   )
 
@@ -278,15 +287,14 @@ def _text_module(model, pooling, headless):
       names = ("input_ids", "attention_mask", "token_type_ids")
       given = dict(zip(names, inputs, strict=False))
       mask = given["attention_mask"]
-      if not headless and not causal:
+      if has_classifier and not causal:
         return self.model(**given).logits
       base = self.model.base_model if causal else self.model
       hidden = base(**given).last_hidden_state
       if causal:
         places = torch.arange(mask.shape[1]) * mask
-        last = torch.nn.functional.one_hot(places.argmax(1), mask.shape[1])
-        chosen = (hidden * last[..., None].to(hidden.dtype)).sum(1)
-        return self.model.score(chosen)
+        last = (places == places.amax(1, keepdim=True)).to(hidden.dtype)
+        return self.model.score((hidden * (last * mask)[..., None]).sum(1))
       if pooling == "token":
         return hidden[:, 0]
       kept = mask[..., None].to(hidden.dtype)
@@ -295,28 +303,18 @@ def _text_module(model, pooling, headless):
   return Texts()
 
 
-def _of_sounds(folder, model, config, without, pooling):
+def _example_of_sounds(folder):
   import torch
 
-  from leep_jax.sources import hearing
-
   preprocessing = hearing.read(folder)
-  dynamic = None
   if preprocessing.features:
-    example = torch.zeros(1, *preprocessing.features)
-  else:
-    example = torch.zeros(1, _SECONDS * preprocessing.rate)
-    axis = torch.export.Dim("samples", min=preprocessing.rate // 4)
-    dynamic = {"sounds": {1: axis}}
-  return Model(
-    _sound_module(model, bool(without), pooling or "mean"),
-    (example,),
-    dynamic,
-    without,
-  )
+    return (torch.zeros(1, *preprocessing.features),), None
+  axis = torch.export.Dim("samples", min=preprocessing.rate // 4)
+  example = torch.zeros(1, _SECONDS * preprocessing.rate)
+  return (example,), {"sounds": {1: axis}}
 
 
-def _sound_module(model, headless, pooling):
+def _sound_module(model, has_classifier, pooling):
   import torch
 
   class Sounds(torch.nn.Module):
@@ -326,7 +324,7 @@ def _sound_module(model, headless, pooling):
 
     def forward(self, sounds):
       found = self.model(sounds)
-      if not headless:
+      if has_classifier:
         return found.logits
       hidden = found.last_hidden_state
       return hidden[:, 0] if pooling == "token" else hidden.mean(1)

@@ -1,9 +1,9 @@
-"""Networks of texts and sounds of transformers, compared with their own code."""
+"""Networks of texts and sounds of transformers, compared with their code."""
 
 import numpy as np
 import pytest
-import transformers_folders as folders
 from texts import REVIEWS
+import transformers_folders as folders
 
 import leep_jax
 from leep_jax.data import audio
