@@ -36,6 +36,7 @@ class SourceFlags:
       "model",
       None,
       "Sources, comma-separated: a name that python -m leep_jax.models lists, "
+      "a name of timm, owner/name of the hub, a folder or file laid out so, "
       "ARCH@CHECKPOINT (a file, a folder, or hf://owner/name[@revision]), or "
       "package.module:factory. Default: all bundled sources.",
       flag_values=defined,
@@ -109,6 +110,23 @@ class SourceFlags:
       "networks of waveforms.",
       flag_values=defined,
     )
+    self._backend = flags.DEFINE_enum(
+      "backend",
+      None,
+      list(overrides_lib.BACKENDS),
+      "What runs the sources: their network in this package (native); the "
+      "graph that PyTorch exports, in JAX (bridge); PyTorch itself (torch); "
+      "Keras on JAX (keras). Default: native where there is such a network, "
+      "else bridge.",
+      flag_values=defined,
+    )
+    self._features = flags.DEFINE_string(
+      "features",
+      None,
+      "With --backend=bridge: name of the value in the network's graph that is "
+      "used as features, instead of the input of its last linear layer.",
+      flag_values=defined,
+    )
 
   @property
   def all(self) -> tuple[flags.FlagHolder[Any], ...]:
@@ -117,6 +135,7 @@ class SourceFlags:
       self.model, self._image_size, self._crop, self._interpolation,
       self._mean, self._std, self._source_classes, self._tf_padding,
       self._pooling, self._max_tokens, self._max_seconds,
+      self._backend, self._features,
     )  # fmt: skip
 
   def names(self) -> list[str]:
@@ -160,6 +179,8 @@ class SourceFlags:
       pooling=self._pooling.value,
       max_tokens=self._max_tokens.value,
       max_seconds=self._max_seconds.value,
+      backend=self._backend.value,
+      features=self._features.value,
     )
 
 

@@ -136,7 +136,7 @@ class _Reading:
   def exported(self) -> Exported:
     """Returns the graph without what nothing reads."""
     self._read_inputs()
-    output = None
+    output = ""
     for node in self.program.graph.nodes:
       if node.op == "call_function":
         self._read_call(node)
@@ -158,7 +158,8 @@ class _Reading:
     )
 
   def _read_inputs(self):
-    kinds = __import__("torch").export.graph_signature.InputKind
+    from torch.export.graph_signature import InputKind as kinds
+
     for spec in self.program.graph_signature.input_specs:
       if spec.kind == kinds.USER_INPUT:
         self.inputs.append(spec.arg.name)

@@ -95,7 +95,8 @@ def run(
     >>> from leep_jax.bridge import graph, running
     >>> node = graph.Node("y", "relu", (graph.Ref("x"),))
     >>> example = graph.Graph(("x",), {}, (), (), (node,), "y")
-    >>> running.run(example, running.Arrays({}, {}), [jnp.array([-1.0, 2.0])])[0].tolist()
+    >>> x, nothing = jnp.array([-1.0, 2.0]), running.Arrays({}, {})
+    >>> running.run(example, nothing, [x])[0].tolist()
     [0.0, 2.0]
   """
   outputs = tuple(outputs) or (graph.output,)
