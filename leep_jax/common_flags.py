@@ -7,7 +7,7 @@ from absl import flags
 from leep_jax import data, progress, validation
 from leep_jax.data import duplicates
 from leep_jax.engine import hosts
-from leep_jax.sources import catalog, overrides
+from leep_jax.sources import catalog, overrides as overrides_lib
 
 
 class SourceFlags:
@@ -87,10 +87,33 @@ class SourceFlags:
       flag_values=defined,
     )
 
+    self._pooling = flags.DEFINE_enum(
+      "pooling",
+      None,
+      overrides_lib.POOLINGS,
+      "Of encoders of texts or sounds without a classifier: features are those "
+      "of the first token, or the mean over all. Default: what the checkpoint "
+      "states or its kind of network does.",
+      flag_values=defined,
+    )
+    self._max_tokens = flags.DEFINE_integer(
+      "max_tokens",
+      None,
+      "Most tokens of a text; longer ones are cut off. Default: what the "
+      "tokenizer states, at most 512.",
+      flag_values=defined,
+    )
+    self._max_seconds = flags.DEFINE_float(
+      "max_seconds",
+      None,
+      "Longest length of a sound; longer ones are cut off. Default: 10 for "
+      "networks of waveforms.",
+      flag_values=defined,
+    )
     self._backend = flags.DEFINE_enum(
       "backend",
       None,
-      list(overrides.BACKENDS),
+      list(overrides_lib.BACKENDS),
       "What runs the sources: their network in this package (native); the "
       "graph that PyTorch exports, in JAX (bridge); PyTorch itself (torch); "
       "Keras on JAX (keras). Default: native where there is such a network, "
@@ -111,6 +134,7 @@ class SourceFlags:
     return (
       self.model, self._image_size, self._crop, self._interpolation,
       self._mean, self._std, self._source_classes, self._tf_padding,
+      self._pooling, self._max_tokens, self._max_seconds,
       self._backend, self._features,
     )  # fmt: skip
 
@@ -127,6 +151,21 @@ class SourceFlags:
       catalog.check_source(name)
     return asked
 
+  def check_default(self, dataset: data.Dataset) -> None:
+    """Refuses data that the sources used by default do not take.
+
+    Args:
+      dataset: the target data.
+
+    Raises:
+      InputError: if no source is named, and the data set has no images.
+    """
+    if self.model.value is None and dataset.inputs != "image":
+      raise validation.InputError(
+        f"the bundled sources take images, but {dataset.name} has "
+        f"{dataset.noun}: name sources of {dataset.noun} with --model"
+      )
+
   def overrides(self) -> catalog.Overrides:
     """Returns the values that override configurations of checkpoints."""
     return catalog.Overrides(
@@ -137,6 +176,9 @@ class SourceFlags:
       std=_numbers(self._std),
       num_classes=self._source_classes.value,
       tf_padding=self._tf_padding.value,
+      pooling=self._pooling.value,
+      max_tokens=self._max_tokens.value,
+      max_seconds=self._max_seconds.value,
       backend=self._backend.value,
       features=self._features.value,
     )
@@ -173,8 +215,9 @@ class DataFlags:
     self._dataset = flags.DEFINE_string(
       "dataset",
       "digits",
-      "Target data: a TFDS name, digits, folder:DIR (one sub-folder of images "
-      "per class), or npz:FILE (arrays images, labels).",
+      "Target data: a TFDS name, digits, folder:DIR (one sub-folder of images, "
+      "or of sounds, per class), csv:FILE (a text and its label in each row), "
+      "or npz:FILE (arrays images, labels).",
       flag_values=defined,
     )
     self._split = flags.DEFINE_string("split", None, split, flag_values=defined)
@@ -194,27 +237,40 @@ class DataFlags:
       "are left out.",
       flag_values=defined,
     )
+    self._input_column = flags.DEFINE_string(
+      "input_column",
+      None,
+      "Of csv:FILE, the column of texts. Default: text, sentence, review, ...",
+      flag_values=defined,
+    )
+    self._label_column = flags.DEFINE_string(
+      "label_column",
+      None,
+      "Of csv:FILE, the column of labels. Default: label, class, target, ...",
+      flag_values=defined,
+    )
     self._drop_duplicates = flags.DEFINE_boolean(
       "drop_duplicates",
       False,
-      "Leave out images that equal an earlier one, pixel by pixel; all are "
+      "Leave out images, texts or sounds that equal an earlier one; all are "
       "read once to find them.",
       flag_values=defined,
     )
     self._skip_bad_images = flags.DEFINE_boolean(
       "skip_bad_images",
       False,
-      "Leave out images that cannot be read, for every source alike; all are "
-      "read once to find them.",
+      "Leave out images or sounds that cannot be read, for every source alike; "
+      "all are read once to find them.",
       flag_values=defined,
     )
 
   @property
   def all(self) -> tuple[flags.FlagHolder[Any], ...]:
-    """All flags but `--ignore_label`: they choose images, it chooses labels."""
+    """All flags but `--ignore_label`, which chooses labels, not inputs."""
     return (
       self._dataset, self._split, self._data_dir, self._limit,
-      self._skip_bad_images, self._drop_duplicates,
+      self._skip_bad_images, self._drop_duplicates, self._input_column,
+      self._label_column,
     )  # fmt: skip
 
   def ignored(self) -> tuple[int, ...]:
@@ -258,7 +314,7 @@ class DataFlags:
     """The data set without duplicates, if they are to be left out."""
     if not self._drop_duplicates.value:
       return dataset
-    with progress.step(f"{self._dataset.value}: searching for equal images"):
+    with progress.step(f"{self._dataset.value}: searching for copies"):
       groups = duplicates.find(dataset)
     return duplicates.drop(dataset, groups).dataset
 
@@ -268,6 +324,8 @@ class DataFlags:
       "data_dir": self._data_dir.value,
       "ignore_label": self.ignored() or None,
       "skip_bad_images": self._skip_bad_images.value,
+      "input_column": self._input_column.value,
+      "label_column": self._label_column.value,
     }
 
 

@@ -71,7 +71,13 @@ def export(
   try:
     with torch.no_grad(), _quiet():
       program = torch.export.export(
-        module, tuple(example), dynamic_shapes=dynamic, strict=False
+        module,
+        tuple(example),
+        dynamic_shapes=dynamic,
+        strict=False,
+        # Conditions on a length that PyTorch cannot prove of all lengths, such
+        # as that a number does not divide another, are left to the run.
+        prefer_deferred_runtime_asserts_over_guards=dynamic is not None,
       )
       table = torch.export.default_decompositions()
       for kept in _KEPT:
