@@ -14,6 +14,7 @@ from leep_jax import validation
 from leep_jax.sources import (
   architectures,
   factory,
+  keras_names,
   locations,
   source as source_lib,
 )
@@ -67,6 +68,9 @@ class Kind:
 KINDS: dict[str, Kind] = {
   "named": Kind(
     "NAME", locations.with_name, locations.check_with_name, locations.load
+  ),
+  "keras": Kind(
+    "keras/NAME", keras_names.parse, keras_names.check, keras_names.load
   ),
   "checkpoint": Kind(
     "ARCH@PATH", locations.at_path, locations.check, locations.load
@@ -139,8 +143,9 @@ def load_source(
       folder laid out as on the hub, an Orbax checkpoint, or
       `hf://owner/name[@revision]`; `hf://owner/name` alone, if the repository's
       configuration states a known architecture; a name of timm such as
-      `resnet50.a1_in1k`; or `package.module:function`, a function without
-      arguments that returns a `Source`.
+      `resnet50.a1_in1k`; `keras/NAME`, a model of keras.applications, or
+      `FILE.keras` (see `keras_names`); or `package.module:function`, a function
+      without arguments that returns a `Source`.
     overrides: what replaces the checkpoint's own configuration.
 
   Raises:
