@@ -38,6 +38,7 @@ MODES: dict[str, dict[str, Any]] = {
 _CROP = 0.875
 # Layers that change the scale of pixels.
 _RESCALING = ("Normalization", "Rescaling")
+_SEED = "seed_generator_state"
 _OPERATIONS = ("Multiply", "Subtract", "TrueDivide")
 # Sides of images with which a model without a size is tried.
 _TRIED_SIZES = (224, 32)
@@ -281,9 +282,14 @@ def state_of(model: Any) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
     >>> [value.shape for value in keras_models.state_of(model)[0]]
     [(4, 2), (2,)]
   """
+  # Seeds of dropout are drawn anew when a file is loaded. Nothing is drawn in
+  # evaluation, and the cache has to recognise the source.
   return (
     tuple(v.value for v in model.trainable_variables),
-    tuple(v.value for v in model.non_trainable_variables),
+    tuple(
+      jnp.zeros_like(v.value) if v.name == _SEED else v.value
+      for v in model.non_trainable_variables
+    ),
   )
 
 

@@ -206,9 +206,14 @@ def load(
 def _application(keras, parsed):
   """A model of `keras.applications` with its weights."""
   make = getattr(keras.applications, parsed.what)
+  side = keras_models.APPLICATIONS[parsed.what].image_size
   weights = str(_path(parsed.weights)) if parsed.weights else "imagenet"
   try:
-    return make(weights=weights, classifier_activation=None)
+    return make(
+      weights=weights,
+      input_shape=(side, side, 3),
+      classifier_activation=None,
+    )
   except Exception as e:  # Keras raises this type itself
     why = keras_models.said(e)
     address = re.search(r"https://\S+?\.h5", why)
@@ -229,10 +234,13 @@ def _saved(keras, name):
   try:
     return keras.saving.load_model(_path(name), compile=False, safe_mode=True)
   except Exception as e:  # whatever Keras and the layers raise
+    why = keras_models.said(e)
+    # Keras prints the model's configuration before the reason.
+    missing = re.search(r"Could not locate [^.]*", why)
     raise validation.InputError(
-      f"cannot load {name}: {type(e).__name__}: {keras_models.said(e)[:300]}; "
-      "a model with layers or functions of your own is loaded in Python, and "
-      "made a source by leep_jax.sources.from_keras"
+      f"cannot load {name}: {missing[0] if missing else why[:300]}; a model "
+      "with layers or functions of your own is loaded in Python, and made a "
+      "source by leep_jax.sources.from_keras"
     ) from e
 
 

@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import pkgutil
 import subprocess
 import sys
 import urllib.error
@@ -49,15 +48,7 @@ def _vectors_are_added():
 
 def module_of(name):
   """The module of keras.applications that makes a model."""
-  found = [
-    module
-    for info in pkgutil.iter_modules(keras.applications.__path__)
-    if hasattr(
-      module := getattr(keras.applications, info.name), "preprocess_input"
-    )
-    and hasattr(module, name)
-  ]
-  return found[0]
+  return sys.modules[getattr(keras.applications, name).__module__]
 
 
 def body(channels=3):
@@ -116,12 +107,22 @@ def centred(logits):
 
 def check_parity(model, source, images, given):
   """Logits are those of Keras's probabilities, up to a number an image."""
-  logits, features = source.apply(source.state, images)
+  apply = jax.jit(source.apply)
+  logits, _ = apply(source.state, images)
+  # Those of deep networks with random weights are nearly 0.
+  head = [layer for layer in keras_endings.layers_of(model)
+          if hasattr(layer, "kernel")][-1]  # fmt: skip
+  head.kernel.assign(head.kernel.value * 3 / logits.std())
+  logits, features = apply(keras_models.state_of(model), images)
   expected = centred(np.log(model.predict(given, verbose=0)))
+  assert expected.std() > 1
+  np.testing.assert_allclose(centred(logits), expected, atol=0.01)
+  # The features are what the head makes the logits of.
+  kernel = np.asarray(head.kernel.value).reshape(features.shape[1], -1)
+  np.testing.assert_allclose(
+    logits, features @ kernel + np.asarray(head.bias.value)[None], atol=0.01
+  )
   assert not source.without_probs
-  spread = expected.std()
-  assert spread > 1e-4
-  np.testing.assert_allclose(centred(logits), expected, atol=3e-3 * spread)
   return logits, features
 
 
@@ -136,15 +137,12 @@ def test_applications_compute_what_keras_does(name, rng):
   assert source.preprocessing.crop == 0.875
   images = pixels(rng, side, count=2)
   given = module_of(name).preprocess_input(images.astype(np.float32))
-  logits, features = check_parity(
+  logits, _ = check_parity(
     model, source, source.preprocessing.fitted(images), given
   )
-  # The features are what the head makes the logits of.
-  head = [layer for layer in model.layers if hasattr(layer, "kernel")][-1]
-  kernel = np.asarray(head.kernel.value).reshape(-1, 1000)
-  np.testing.assert_allclose(
-    logits, features @ kernel + head.bias.value, rtol=1e-3, atol=1e-5
-  )
+  assert logits.shape == (2, 1000)
+  # Images are told apart: channels in another order would be noticed.
+  assert np.abs(logits[0] - logits[1]).max() > 0.1
 
 
 @pytest.mark.exhaustive
@@ -225,9 +223,6 @@ def test_logits_are_before_the_softmax(make, rng):
     model, source, source.preprocessing(images), images.astype(np.float32)
   )
   assert (logits.shape, features.shape) == ((4, 5), (4, 6))
-  head = [w for w in model.weights if w.path.endswith("kernel")][-1]
-  expected = features @ head.value.reshape(6, 5)
-  np.testing.assert_allclose(centred(logits), centred(expected), atol=1e-5)
 
 
 def test_logits_without_a_softmax(rng):
@@ -249,7 +244,6 @@ def test_logits_without_a_softmax(rng):
     ([layers.Dense(5, "sigmoid")], "ends in sigmoid, not softmax", 6),
     ([layers.Dense(5), layers.Activation("tanh")], "ends in tanh", 6),
     ([layers.Dense(1)], "has one output: there is no choice", 6),
-    ([layers.Dense(5, "relu"), layers.Dense(1, "softmax")], "one output", 5),
     ([], "ends in GlobalAveragePooling2D, which is no head", 6),
     ([layers.Dense(5), layers.LayerNormalization()], "LayerNormalization", 5),
     ([Head()], "ends in Head, which is no head", 5),
@@ -363,13 +357,15 @@ def test_scores_of_a_saved_model(tmp_path, device_count):
   model.save(path)
   digits = leep_jax.load_dataset("digits", limit=64)
   sources = [
-    leep_jax.load_source(str(path)), from_keras(model, name="mine")
-  ]  # fmt: skip
+    *(leep_jax.load_source(str(path)) for _ in range(2)),
+    from_keras(model, name="mine"),
+  ]
   first, second = (
-    leep_jax.compute_scores(leep_jax.compute_outputs(s, digits))
-    for s in sources
+    leep_jax.compute_scores(
+      leep_jax.compute_outputs(s, digits), names=["leep", "h_score"]
+    )
+    for s in sources[1:]
   )
-  assert first.keys() >= {"leep", "h_score"}
   for name, value in first.items():
     assert value == pytest.approx(second[name], rel=1e-5), name
   digests = {cache.source_digest(source) for source in sources}
@@ -390,12 +386,12 @@ def test_fine_tuning(rng):
   (found,) = transfer.fine_tune(
     source, (images, labels), (images, labels),
     config=transfer.NetworkConfig(
-      epochs=8, batch_size=16, learning_rate=0.1
+      epochs=40, batch_size=16, learning_rate=0.1
     ),
     keep_params=True,
   )  # fmt: skip
   assert found.losses[-1] < 0.7 * found.losses[0]
-  assert found.test_accuracy == 1
+  assert found.accuracy == 1
   for layer in model.layers:
     layer.trainable = False
   with pytest.raises(leep_jax.InputError, match="but not trained"):
@@ -469,7 +465,8 @@ def test_weights_that_cannot_be_downloaded(monkeypatch, tmp_path):
   assert "\n" not in str(caught.value)
 
 
-def test_an_application_with_weights_of_a_file(tmp_path, rng):
+@pytest.mark.exhaustive
+def test_an_application_with_weights_of_a_file(tmp_path):
   model = keras.applications.MobileNetV3Small(weights=None)
   path = tmp_path / "small.weights.h5"
   model.save_weights(path)
@@ -477,9 +474,9 @@ def test_an_application_with_weights_of_a_file(tmp_path, rng):
     f"keras:mobilenetv3SMALL@{path}",
     overrides=catalog.Overrides(crop=1.0, num_classes=1000),
   )
-  images = pixels(rng, 224, count=2)
-  check_parity(
-    model, source, source.preprocessing(images), images.astype(np.float32)
+  assert source.preprocessing.crop == 1
+  jax.tree.map(
+    np.testing.assert_array_equal, source.state, keras_models.state_of(model)
   )
   path.write_bytes(path.read_bytes()[:5000])
   with pytest.raises(leep_jax.InputError, match="cannot read the weights of"):
@@ -520,30 +517,33 @@ def test_overrides(tmp_path):
       load(**stated)
 
 
-@pytest.mark.parametrize(
-  ("first", "message"),
-  [("", "KERAS_BACKEND is numpy"), ("import keras", "set the environment")],
-)
-def test_another_backend(first, message):
-  code = f"""{first}
+def test_another_backend():
+  code = """import leep_jax
 from leep_jax.sources import keras_models
-keras_models.on_jax()"""
+for _ in range(2):
+  try:
+    keras_models.on_jax()
+  except leep_jax.InputError as error:
+    print(error)
+  import keras
+"""
   ended = subprocess.run(
     [sys.executable, "-c", code],
     env={**os.environ, "KERAS_BACKEND": "numpy"},
     capture_output=True,
     text=True,
-    check=False,
+    check=True,
   )
-  assert ended.returncode == 1
-  assert message in ended.stderr.splitlines()[-1]
+  before, after = ended.stdout.splitlines()
+  assert "KERAS_BACKEND is numpy" in before
+  assert "imported with its backend numpy" in after
 
 
 def test_presets_of_keras_hub(tmp_path, rng):
   hub = pytest.importorskip("keras_hub")
   backbone = hub.models.ResNetBackbone(
-    input_conv_filters=[8], input_conv_kernel_sizes=[7],
-    stackwise_num_filters=[8, 16], stackwise_num_blocks=[1, 1],
+    input_conv_filters=[64], input_conv_kernel_sizes=[7],
+    stackwise_num_filters=[64, 16], stackwise_num_blocks=[1, 1],
     stackwise_num_strides=[1, 2], block_type="basic_block",
     image_shape=(32, 32, 3),
   )  # fmt: skip
