@@ -37,7 +37,8 @@ class SourceFlags:
       None,
       "Sources, comma-separated: a name that python -m leep_jax.models lists, "
       "ARCH@CHECKPOINT (a file, a folder, or hf://owner/name[@revision]), "
-      "keras/NAME, FILE.keras, or package.module:factory. Default: all bundled sources.",
+      "keras/NAME, FILE.keras, or package.module:factory. Default: all bundled "
+      "sources.",
       flag_values=defined,
     )
     self._image_size = flags.DEFINE_integer(

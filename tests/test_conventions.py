@@ -228,7 +228,7 @@ def test_package_holds_no_code():
 
 
 def test_libraries_of_models_are_imported_when_asked():
-  optional = "torch timm transformers keras keras_hub equinox haiku".split()
+  optional = ["torch", "timm", "transformers", "keras", "equinox", "haiku"]
   code = f"""import importlib, sys
 for name in {sorted(MODULES)}:
   importlib.import_module(name)
