@@ -214,7 +214,7 @@ def row(
 
 
 # What timm's configurations have for pixels in [-1, 1].
-INCEPTION = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
+INCEPTION: dict[str, Any] = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
 
 
 def twins(name: str) -> tuple[str, str]:

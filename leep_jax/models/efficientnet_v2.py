@@ -6,6 +6,7 @@ the preprocessing are facts of timm 1.0.31 (`models/efficientnet.py`).
 """
 
 import dataclasses
+from typing import Any
 
 from leep_jax.models.block_strings import rounded
 from leep_jax.models.efficientnet import INCEPTION, Design, row, twins
@@ -19,6 +20,13 @@ _V2_B_STAGES = (
   "ir_r5_k3_s1_e6_c112_se0.25",
   "ir_r8_k3_s2_e6_c192_se0.25",
 )
+# Factors of width and depth, image size, crop and other fields.
+_V2_B: dict[str, tuple[float, float, int, float, dict[str, Any]]] = {
+  "b0": (1.0, 1.0, 192, 0.875, {}),
+  "b1": (1.0, 1.1, 192, 0.882, {}),
+  "b2": (1.1, 1.2, 208, 0.89, {}),
+  "b3": (1.2, 1.4, 240, 0.9, {"squash": True, **INCEPTION}),
+}
 _S_STAGES = (
   "cn_r2_k3_s1_e1_c24_skip",
   "er_r4_k3_s2_e4_c48",
@@ -98,12 +106,7 @@ ARCHITECTURES = {
       crop=crop,
       **extra,
     )
-    for name, width, depth, size, crop, extra in (
-      ("b0", 1.0, 1.0, 192, 0.875, {}),
-      ("b1", 1.0, 1.1, 192, 0.882, {}),
-      ("b2", 1.1, 1.2, 208, 0.89, {}),
-      ("b3", 1.2, 1.4, 240, 0.9, {"squash": True, **INCEPTION}),
-    )
+    for name, (width, depth, size, crop, extra) in _V2_B.items()
   },
   **{
     f"efficientnetv2_{name}": row(

@@ -8,6 +8,8 @@ Wu et al., FBNet, 2019; Tan & Le, MixConv, 2019; Han et al., Model Rubik's Cube
 facts of timm 1.0.31 (`models/efficientnet.py`).
 """
 
+from typing import Any
+
 from leep_jax.models import efficientnet
 from leep_jax.models.block_strings import rounded
 from leep_jax.models.efficientnet import INCEPTION, Design, row, twins
@@ -102,7 +104,7 @@ def _mixed(stages, *, stem, width=1.0, depth=1.0):
   )  # fmt: skip
 
 
-_BILINEAR = {"interpolation": "bilinear"}
+_BILINEAR: dict[str, Any] = {"interpolation": "bilinear"}
 _MNAS = {
   **{
     f"{name}_{percent:03}": row(

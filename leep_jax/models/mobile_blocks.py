@@ -6,6 +6,7 @@ a `Style`, which all blocks of a network share. Attributes have timm's names.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from flax import nnx
 import jax
@@ -332,7 +333,9 @@ class QueryAttention(_Block):
     self.norm = style.norm(inputs, rngs=rngs)
 
     def projected() -> nnx.Dict[nnx.Module]:
-      found = {"proj": layers.conv(inputs, block.head_size, 1, rngs=rngs)}
+      found: dict[str, nnx.Module] = {
+        "proj": layers.conv(inputs, block.head_size, 1, rngs=rngs)
+      }
       if self.smaller:
         (kernel,) = block.kernels
         found["down_conv"] = layers.conv(
@@ -342,7 +345,7 @@ class QueryAttention(_Block):
         found["norm"] = style.norm(inputs, rngs=rngs)
       return nnx.Dict(found)
 
-    self.attn = nnx.Dict(
+    self.attn: Any = nnx.Dict(
       query=nnx.Dict(proj=layers.conv(inputs, wide, 1, rngs=rngs)),
       key=projected(),
       value=projected(),

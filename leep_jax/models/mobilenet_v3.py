@@ -10,6 +10,7 @@ blocks' strings, the factors and the preprocessing are facts of timm 1.0.31
 """
 
 import dataclasses
+from typing import Any
 
 from leep_jax.models.block_strings import rounded
 from leep_jax.models.efficientnet import INCEPTION, Design, row, twins
@@ -77,7 +78,7 @@ def _minimal(stages, features):
   )
 
 
-_BILINEAR = {"interpolation": "bilinear"}
+_BILINEAR: dict[str, Any] = {"interpolation": "bilinear"}
 _V3 = {
   "mobilenetv3_large_100": row(
     _design(_LARGE_STAGES), *twins("mobilenetv3_large_100")
