@@ -111,7 +111,7 @@ def parse(text: str) -> tuple[Block, int]:
       found["skip"] = option == "skip"
     elif option.startswith("n") and option[1:] in ACTIVATIONS:
       found["activation"] = ACTIVATIONS[option[1:]]
-    elif match is None:
+    elif match is None or match[1] not in ("r", "d", *_ATTRIBUTES):
       raise ValueError(f"unknown option {option} of the block {text}")
     elif match[1] == "r":
       repeats = int(match[2])
