@@ -11,13 +11,10 @@ import numpy as np
 import publishers
 import pytest
 import references
-import safetensors.numpy
 
 import leep_jax
-from leep_jax.sources import catalog, loading, matching
+from leep_jax.sources import catalog, loading
 
-# Odd, so that windows at the end are partly outside, in all stages.
-SIDE = 67
 RESNETS = ["test_resnet", "resnet10t", "resnetblur18", "ecaresnetlight"]
 MORE_RESNETS = [
   "resnet14t", "resnet18d", "resnet26", "resnet50c", "resnet50s", "seresnet18",
@@ -25,6 +22,13 @@ MORE_RESNETS = [
   "wide_resnet50_2", "resnetrs50", "resnext50_32x4d", "senet154",
   "seresnextaa101d_32x8d",
 ]  # fmt: skip
+CONVNEXTS = ["test_convnext", "test_convnext3", "convnext_zepto_rms_ols"]
+MORE_CONVNEXTS = [
+  "test_convnext2", "convnext_atto", "convnext_atto_ols", "convnext_atto_rms",
+  "convnext_nano_ols", "convnext_tiny_hnf", "convnext_zepto_rms",
+]  # fmt: skip
+SMALL = [*RESNETS, *CONVNEXTS, "convnextv2_atto"]
+OTHERS = [*MORE_RESNETS, *MORE_CONVNEXTS]
 
 
 def save(name, folder, **options):
@@ -41,7 +45,10 @@ def save(name, folder, **options):
     }
   )
   timm.models.save_for_hf(model, folder, safe_serialization=True)
-  images = np.random.default_rng(0).normal(size=(2, SIDE, SIDE, 3))
+  # Odd, so that windows at the end are partly outside, in all stages. Where
+  # averages stride, timm leaves those out, and its shapes then do not agree.
+  side = 64 if "aa" in name else 67
+  images = np.random.default_rng(0).normal(size=(2, side, side, 3))
   images = images.astype(np.float32)
   with torch.no_grad():
     maps = model.forward_features(torch.tensor(images.transpose(0, 3, 1, 2)))
@@ -55,7 +62,7 @@ def close(got, expected):
   np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4 * size)
 
 
-@pytest.mark.parametrize("name", [*RESNETS, *marks.exhaustive(*MORE_RESNETS)])
+@pytest.mark.parametrize("name", [*SMALL, *marks.exhaustive(*OTHERS)])
 def test_outputs(name, tmp_path):
   images, expected, expected_features = save(name, tmp_path, num_classes=5)
   arch = loading.architecture_of(name, tmp_path)
