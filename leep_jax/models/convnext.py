@@ -291,7 +291,7 @@ _TRANSFORMERS: Names = (
   (r"^(stages\..*)\.dwconv\.", r"\1.conv_dw."),
   (r"^(stages\..*)\.layernorm\.", r"\1.norm."),
   (r"^(stages\..*)\.pwconv(\d)\.", r"\1.mlp.fc\2."),
-  (r"^(stages\..*)\.grn\.", r"\1.mlp.grn."),
+  (r"^(stages\.\d+\.blocks\.\d+)\.grn\.", r"\1.mlp.grn."),
   (r"^(stages\..*)\.layer_scale_parameter$", r"\1.gamma"),
   (r"^convnext(?:v2)?\.layernorm\.", "head.norm."),
   (r"^classifier\.(weight|bias)$", r"head.fc.\1"),
@@ -342,6 +342,9 @@ def _row(name: str) -> Architecture:
     stated=design.stated(),
     timm=(name,),
     transformers={plain: "convnext", second: "convnextv2"}.get(design),
+    # CLIP's towers have these names.
+    projects=name
+    in ("convnext_base", "convnext_large_mlp", "convnext_xxlarge"),
   )
 
 

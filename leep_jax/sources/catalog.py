@@ -174,8 +174,8 @@ def _no_source(name: str) -> validation.InputError:
     )
   if name.endswith((".safetensors", ".npz")) or os.path.exists(name):
     return validation.InputError(
-      f"{name} is a checkpoint without an architecture: pass ARCH@{name}, "
-      f"ARCH being one of {', '.join(ARCHITECTURES)}"
+      f"{name} is a checkpoint without an architecture: pass ARCH@{name}; "
+      "python -m leep_jax.models lists architectures"
     )
   return validation.unknown(
     "model", name, [row.name for row in entries()], cutoff=_ALIKE
