@@ -154,8 +154,23 @@ _BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {
 }
 
 
+# Functions of this module, not made anew for each layer: the definitions of two
+# networks of one design are then equal, and one program runs both.
 def _same(x):
   return x
+
+
+def _average(x):
+  return layers.average_pool(x, partial=True)
+
+
+def _max(x):
+  # Padded on both sides, as PyTorch pads, unlike SENet's.
+  return layers.max_pool(x, before=1, after=1)
+
+
+def _all_max(x):
+  return layers.max_pool(x, before=1, after=1, stride=1)
 
 
 def _shortcut(inputs, outputs, design, *, stride, rngs):
@@ -168,10 +183,9 @@ def _shortcut(inputs, outputs, design, *, stride, rngs):
     conv = layers.conv(inputs, outputs, side, stride=stride, rngs=rngs)
     return nnx.List([conv, norm])
   # Published tensors count the average as a layer, also where there is none.
-  average = functools.partial(layers.average_pool, partial=True)
   return nnx.List(
     [
-      _same if stride == 1 else average,
+      _same if stride == 1 else _average,
       layers.conv(inputs, outputs, 1, rngs=rngs),
       norm,
     ]
@@ -208,16 +222,14 @@ def _stem(design, *, rngs):
 
 def _pool(channels, design, *, rngs):
   """Returns the layers that halve the image after the stem."""
-  # Padded on both sides, as PyTorch pads, unlike SENet's.
-  pool = functools.partial(layers.max_pool, before=1, after=1)
   if design.pool == "conv":
     conv = layers.conv(channels, channels, 3, stride=2, rngs=rngs)
     return nnx.List([conv, _norm(channels, design, rngs=rngs), nnx.relu])
   if design.smooth == "average":
     return nnx.List([layers.average_pool])
   if design.smooth == "blur":
-    return nnx.List([functools.partial(pool, stride=1), layers.blur_pool])
-  return nnx.List([pool])
+    return nnx.List([_all_max, layers.blur_pool])
+  return nnx.List([_max])
 
 
 class ResNet(nnx.Module):
