@@ -103,6 +103,8 @@ def test_convnexts_of_transformers(tmp_path, second, rng):
   for value in model.parameters():  # some are zero at first
     torch.nn.init.uniform_(value, -0.1, 0.2)
   model.save_pretrained(tmp_path, safe_serialization=True)
+  stated = {"size": {"shortest_edge": 64}, "crop_pct": 0.875}
+  (tmp_path / "preprocessor_config.json").write_text(json.dumps(stated))
   arch = loading.architecture_of("it", tmp_path)
   assert arch == ("convnextv2_atto" if second else "convnext_atto")
   source = leep_jax.load_source(f"{arch}@{tmp_path}")
