@@ -42,6 +42,8 @@ class Architecture:
       and shapes, such as ResNets with blurred pooling.
     transformers: the `model_type` in transformers' configurations.
     pool: name of the pooling before the head in timm's configurations.
+    projects: whether a head whose bias is 0 projects to a space that images
+      share with texts, and is no classifier.
 
   Example:
     >>> from leep_jax.models import resnet
@@ -61,6 +63,7 @@ class Architecture:
   timm: tuple[str, ...] = ()
   transformers: str | None = None
   pool: str = "avg"
+  projects: bool = False
 
 
 def imagenet(**fields: Any) -> Preprocessing:

@@ -54,6 +54,26 @@ def aliases() -> dict[str, str]:
   return {key.lower(): arch for key, arch in (theirs | ours).items()}
 
 
+@functools.cache
+def of_timm() -> dict[str, str]:
+  """Returns the names of architectures, by timm's names in lower case.
+
+  Where the two differ, timm's go before ours: its `senet154` is another network
+  than ours, which is its `legacy_senet154`.
+
+  Example:
+    >>> from leep_jax.sources import architectures
+    >>> architectures.of_timm()["senet154"], architectures.aliases()["senet154"]
+    ('gluon_senet154', 'senet154')
+  """
+  theirs = {
+    name.lower(): arch
+    for arch, architecture in ARCHITECTURES.items()
+    for name in architecture.timm
+  }
+  return aliases() | theirs
+
+
 def build(
   arch: str, num_classes: int, *, seed: int = 0, **options: Any
 ) -> nnx.Module:

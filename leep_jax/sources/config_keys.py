@@ -137,22 +137,24 @@ _STAGES = {
   "of backbones": "out_features out_indices stage_names",
   "it takes images of any size": "image_size",
 }
+_CONVNEXT = Family(
+  constants={
+    "hidden_act": ("gelu", "gelu_python"),
+    "num_channels": (3,),
+    "num_stages": (4,),
+    "num_hidden_layers": (4,),  # another name of it
+    "patch_size": (4,),
+  },
+  # transformers has it in the last norm alone; the others have 1e-6.
+  options={"layer_norm_eps": ("head_norm_eps", 1e-12)},
+  sizes="depths hidden_sizes",
+  irrelevant=_STAGES,
+)
 TRANSFORMERS: Mapping[str, Family] = {
   "vit": _VIT,
   "deit": _VIT,
-  "convnext": Family(
-    constants={
-      "hidden_act": ("gelu", "gelu_python"),
-      "num_channels": (3,),
-      "num_stages": (4,),
-      "num_hidden_layers": (4,),  # another name of it
-      "patch_size": (4,),
-    },
-    # transformers has it in the last norm alone; the others have 1e-6.
-    options={"layer_norm_eps": ("head_norm_eps", 1e-12)},
-    sizes="depths hidden_sizes",
-    irrelevant=_STAGES,
-  ),
+  "convnext": _CONVNEXT,
+  "convnextv2": _CONVNEXT,
   "mobilenet_v1": Family(
     constants={
       "hidden_act": ("relu6",),
@@ -275,49 +277,42 @@ _MOBILE = {
   "mobilenetv4": ("relu",),
   "mobilenetv": ("relu6",),
 }  # fmt: skip
+_CONVNEXT_ARGS = Family(
+  constants={**_ANY_ARGS, "conv_bias": (True,), "patch_size": (4,)},
+  sizes="""
+    act_layer depths dims head_hidden_size head_norm_first kernel_sizes norm_eps
+    stem_type use_grn""",
+  irrelevant={
+    "1x1 convolutions, or the same as fully connected layers": "conv_mlp",
+    "an initial value": "ls_init_value",
+  },
+)
+_RESNET_ARGS = Family(
+  constants={**_ANY_ARGS, "act_layer": ("relu",)},
+  sizes="""
+    avg_down base_width block_reduce_first cardinality channels down_kernel_size
+    layers replace_stem_pool stem_type stem_width""",
+)
 _ANY_NETWORK = Family(constants=_ANY_ARGS)
 # By the first letters of the architecture's name, without `tf_`; the first row
 # counts.
 MODEL_ARGS: Mapping[str, Family] = {
   "vit_": _VIT_ARGS,
   "deit_": _VIT_ARGS,
-  "convnext_": Family(
-    constants={
-      **_ANY_ARGS,
-      "act_layer": ("gelu",),
-      "conv_bias": (True,),
-      "conv_mlp": (False,),
-      "head_norm_first": (False,),
-      "kernel_sizes": (7,),
-      "ls_init_value": (1e-6,),
-      "norm_eps": (1e-6,),
-      "patch_size": (4,),
-      "stem_type": ("patch",),
-      "use_grn": (False,),
-    },
-    sizes="depths dims",
-  ),
+  "convnext": _CONVNEXT_ARGS,
+  "test_convnext": _CONVNEXT_ARGS,
   **{
     start: Family(
       constants={**_ANY_ARGS, "act_layer": names}, options=_BATCH_NORM
     )
     for start, names in _MOBILE.items()
   },
-  "resnet": Family(
-    constants={
-      **_ANY_ARGS,
-      "act_layer": ("relu",),
-      "avg_down": (False,),
-      "base_width": (64,),
-      "block_reduce_first": (1,),
-      "cardinality": (1,),
-      "channels": ([64, 128, 256, 512],),
-      "down_kernel_size": (1,),
-      "replace_stem_pool": (False,),
-      "stem_type": ("",),
-      "stem_width": (64,),
-    },
-  ),
+  **{
+    f"{prefix}{start}": _RESNET_ARGS
+    for prefix in ("", "se", "eca", "wide_", "test_")
+    for start in ("resnet", "resnext")
+  },
+  "senet154": _RESNET_ARGS,
 }
 
 

@@ -30,12 +30,14 @@ class _Filled(NamedTuple):
     num_classes: number of its source classes.
     options: with which it was built.
     has_head: whether the checkpoint has the last layer.
+    projects: whether that layer projects to a space of texts.
   """
 
   model: nnx.Module
   num_classes: int
   options: dict[str, Any]
   has_head: bool
+  projects: bool
 
 
 def from_checkpoint(
@@ -98,7 +100,17 @@ def from_checkpoint(
     options=f"{arch} {sorted(filled.options.items())}",
     without_probs=config.without_probs,
   )
-  return source if filled.has_head else _without_head(source, architecture.head)
+  if not filled.has_head:
+    return _features_alone(
+      source, f"the checkpoint has no head ({architecture.head})"
+    )
+  if filled.projects:
+    return _features_alone(
+      source,
+      f"its head projects to a space of texts ({architecture.head} has no "
+      "bias), and is no classifier",
+    )
+  return source
 
 
 def _fill(
@@ -157,7 +169,16 @@ def _fill(
     origin=f"{file} ({arch})",
     head=architecture.head,
   )
-  return _Filled(model, num_classes, options, has_head)
+  bias = renamed.get(architecture.head.removesuffix("weight") + "bias")
+  # timm adds a bias of zeros to a projection.
+  zeros = bias is None or not np.any(np.asarray(bias[1], np.float32))
+  return _Filled(
+    model,
+    num_classes,
+    options,
+    has_head,
+    projects=architecture.projects and zeros,
+  )
 
 
 def _preprocessing(
@@ -188,9 +209,8 @@ def _preprocessing(
   return found
 
 
-def _without_head(source: source_lib.Source, head: str) -> source_lib.Source:
-  """Returns a source of features for a network without its last layer."""
-  why = f"the checkpoint has no head ({head})"
+def _features_alone(source: source_lib.Source, why: str) -> source_lib.Source:
+  """Returns a source of features for a network that is no classifier."""
   validation.note(f"{source.name}: {why}: scores of features alone are defined")
   both = source.apply
 
@@ -284,7 +304,7 @@ def architecture_of(name: str, path: pathlib.Path) -> str:
     )
   if config.timm is not None:
     network_name = config.timm
-    fitting = [architectures.aliases().get(network_name.lower(), "")]
+    fitting = [architectures.of_timm().get(network_name.lower(), "")]
   else:
     network_name = str(config.transformers)
     file = checkpoints.find(path) if path.is_dir() else path

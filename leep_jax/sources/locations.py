@@ -151,7 +151,7 @@ def _tagged(name: str) -> str:
   arch, dot, _ = name.partition(".")
   if not dot or "/" in name:
     return ""
-  return architectures.aliases().get(arch.lower(), "")
+  return architectures.of_timm().get(arch.lower(), "")
 
 
 def check(name: str, location: Location) -> None:

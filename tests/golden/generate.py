@@ -45,6 +45,30 @@ DEFINITIONS = {
     f"convnext_{size}": ("timm", f"convnext_{size}", {}, "head.fc")
     for size in ("tiny", "small", "base")
   },
+  # One of each kind; `test_networks_of_timm.py` compares others with timm.
+  **{
+    name: ("timm", name, {}, "fc")
+    for name in (
+      "resnet10t",
+      "seresnext26d_32x4d",
+      "ecaresnet26t",
+      "resnetblur18",
+      "resnetaa34d",
+      "resnet50_gn",
+      "resnetrs50",
+      "test_resnet",
+    )
+  },
+  **{
+    name: ("timm", name, {}, "head.fc")
+    for name in (
+      "convnext_atto_ols",
+      "convnext_zepto_rms_ols",
+      "convnext_tiny_hnf",
+      "convnextv2_atto",
+      "test_convnext3",
+    )
+  },
   **{
     f"vit_{size}_16": ("timm", f"vit_{size}_patch16_224", {}, "head")
     for size in ("small", "base")

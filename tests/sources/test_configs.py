@@ -354,9 +354,8 @@ def test_model_args_of_timm(tmp_path, architecture, args, options):
       "'head_bias': True.* for mobilenetv3",
     ),
     ("resnet50", {"pad_type": "same"}, "'pad_type': 'same'.* for resnet50"),
-    ("resnet50", {"avg_down": True}, "avg_down is True, but resnet50 is"),
     ("resnet50", {"output_stride": 8}, "output_stride is 8, but resnet50"),
-    ("convnext_tiny", {"norm_eps": 1e-5}, "norm_eps is 1e-05, but convnext"),
+    ("convnext_tiny", {"conv_bias": False}, "conv_bias is False, but convnex"),
     ("darknet53", {"in_chans": 1}, "in_chans is 1, but darknet53"),
   ],
 )
@@ -564,6 +563,7 @@ def test_every_key_that_transformers_takes_is_known():
     ("resnet50", "resnet50"),
     ("vit_small_patch16_224", "vit_small_16"),
     ("convnext_tiny", "convnext_tiny"),
+    ("senet154", "gluon_senet154"),
     ("mobilenetv1_100", "mobilenet_v1_100"),
     ("mobilenetv2_100", "mobilenetv2_100"),
     ("tf_efficientnet_b0", "efficientnet_b0"),
@@ -654,6 +654,26 @@ def test_heads_are_computed_as_transformers_does(tmp_path, rng):
       "vit_small_16",
       {"architecture": "vit_small_patch16_224", "model_args": {"depth": 6}},
       "depth is 6, but vit_small_16 has 12",
+    ),
+    (
+      "resnet50",
+      {"architecture": "resnet50", "model_args": {"avg_down": True}},
+      "avg_down is True, but resnet50 has False",
+    ),
+    (
+      "seresnet18",
+      {"architecture": "seresnet18", "model_args": {"stem_type": "deep"}},
+      "stem_type is deep, but seresnet18 has ",
+    ),
+    (
+      "convnext_tiny",
+      {"architecture": "convnext_tiny", "model_args": {"norm_eps": 1e-5}},
+      "norm_eps is 1e-05, but convnext_tiny has 1e-06",
+    ),
+    (
+      "convnextv2_atto",
+      {"architecture": "convnextv2_atto", "model_args": {"use_grn": False}},
+      "use_grn is False, but convnextv2_atto has True",
     ),
   ],
 )
