@@ -16,7 +16,7 @@ from leep_jax.models import (
   mobilenet_v2,
   resnet,
   senet,
-  vit,
+  vit_rows,
 )
 from leep_jax.models.architecture import Architecture
 
@@ -24,7 +24,7 @@ ARCHITECTURES: dict[str, Architecture] = {
   name: architecture
   for module in (
     cifar_resnet, resnet, mobilenet_v1, mobilenet_v2, darknet, senet, convnext,
-    vit, efficientnet,
+    vit_rows, efficientnet,
   )
   for name, architecture in module.ARCHITECTURES.items()
 }  # fmt: skip
