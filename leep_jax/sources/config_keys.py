@@ -124,7 +124,8 @@ _VIT = Family(
     "layer_norm_eps": ("norm_eps", 1e-12),
     "num_attention_heads": ("num_heads", None),
   },
-  sizes="qkv_bias hidden_size intermediate_size num_hidden_layers patch_size image_size",
+  sizes="""qkv_bias hidden_size intermediate_size num_hidden_layers patch_size
+    image_size""",
   irrelevant={
     "of masked image modelling": "encoder_stride",
     "of the pooler, for models without a head": """
