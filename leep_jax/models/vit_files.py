@@ -136,26 +136,23 @@ def infer(
     {'width': 64, 'depth': 2, 'registers': 4, 'image_size': 32}
   """
   shapes = {name: value.shape for name, value in tensors.items()}
-  for name, axes in (("patch_embed.proj.weight", 4), ("pos_embed", 3)):
-    if len(shapes.get(name, ())) != axes:
-      # `load_into` says what such a file lacks.
-      return dict(stated)
+  if len(shapes.get("patch_embed.proj.weight", ())) != 4:
+    # `load_into` says what such a file lacks.
+    return dict(stated)
   found = _from_shapes(shapes, usual)
   # timm calls the pooling of both tokens "token", too.
   told = ("image_size", "pool") if found["dist_token"] else ("image_size",)
   found |= {key: value for key, value in stated.items() if key not in told}
   found = {key: found[key] for key in found if key not in fixed}
-  patch = found.get("patch_size", usual.patch_size)
-  tokens = shapes["pos_embed"][1]
-  grid, embedded = _grid(tokens, found["prefix"])
-  side = stated.get("image_size")
-  # The configuration's size may leave pixels at the border out.
-  fits = isinstance(side, int) and side // patch == grid
-  found |= {
-    "image_size": side if fits else grid * patch,
-    "embed_prefix": embedded,
-  }
-  del found["prefix"]
+  prefix = found.pop("prefix")
+  if len(shapes.get("pos_embed", ())) == 3:
+    patch = found.get("patch_size", usual.patch_size)
+    grid, embedded = _grid(shapes["pos_embed"][1], prefix)
+    side = stated.get("image_size")
+    # The configuration's size may leave pixels at the border out.
+    fits = isinstance(side, int) and side // patch == grid
+    found["image_size"] = side if fits else grid * patch
+    found["embed_prefix"] = embedded
   return {
     key: value for key, value in found.items() if value != getattr(usual, key)
   }

@@ -58,10 +58,11 @@ _FAMILIES: Mapping[str, _Family] = {
     {**_HALF, "crop": 0.9},
     """base_patch8_224 base_patch16_384 base_patch32_224 base_patch32_384
     huge_patch14_224 large_patch16_224 large_patch16_384 large_patch32_224
-    large_patch32_384 small_patch8_224 small_patch16_384 small_patch32_224
+    large_patch32_384 small_patch16_384 small_patch32_224
     small_patch32_384 tiny_patch16_224 tiny_patch16_384""",
     transformers="vit",
   ),
+  "vit_dino": _Family(vit.Design(), {"crop": 0.9}, "small_patch8_224"),
   "vit_miil": _Family(
     vit.Design(qkv_bias=False),
     {**_RAW, "crop": 0.875, "interpolation": "bilinear"},
@@ -70,9 +71,9 @@ _FAMILIES: Mapping[str, _Family] = {
   "deit": _Family(
     vit.Design(),
     {"crop": 0.9},
-    """base_patch16_384 tiny_patch16_224 base_distilled_patch16_224
-    base_distilled_patch16_384 small_distilled_patch16_224
-    tiny_distilled_patch16_224""",
+    """base_patch16_224 base_patch16_384 small_patch16_224 tiny_patch16_224
+    base_distilled_patch16_224 base_distilled_patch16_384
+    small_distilled_patch16_224 tiny_distilled_patch16_224""",
     start="deit_",
     transformers="deit",
   ),
@@ -372,7 +373,7 @@ ARCHITECTURES: dict[str, Architecture] = {
       vit.Design(width=width, mlp_width=4 * width),
       # timm's evaluation of Google's weights.
       {**_HALF, "crop": 0.9},
-      f"vit_{name}_patch16_224 deit_{name}_patch16_224",
+      f"vit_{name}_patch16_224",
       start="",
       transformers="vit",
     ),

@@ -409,7 +409,9 @@ def _fits(
     options = _told(arch, tensors, config)
     side = options.get("image_size", architecture.preprocessing.image_size)
     tensors, options = _adapted(arch, tensors, options, side, config)
-    model = architectures.shapes(arch, 1, **options)
+    renamed = matching.rename(tensors, architecture.names)
+    _, head = renamed.get(architecture.head, ("", np.empty(())))
+    model = architectures.shapes(arch, (*head.shape, 1)[0], **options)
   except validation.InputError:
     return False
   return matching.fits(

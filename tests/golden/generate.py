@@ -67,6 +67,7 @@ DEFINITIONS = {
     arch: _small(name, **options)
     for arch, name, options in (
       ("vit", "vit_tiny_patch16_224", {}),
+      ("vit_dino", "vit_small_patch8_224", {"patch": 8}),
       ("vit_miil", "vit_base_patch16_224_miil", {}),
       ("deit", "deit_tiny_distilled_patch16_224", {}),
       ("deit3", "deit3_small_patch16_224", {}),

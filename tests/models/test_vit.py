@@ -145,7 +145,10 @@ def torch_name(module):
 @pytest.mark.parametrize("name", sorted(SERVED))
 def test_every_name_of_timm_has_these_tensors(name):
   timm = publishers.load("timm")
-  theirs = timm.create_model(name, device="meta", num_classes=5)
+  options = (
+    {} if SERVED[name] in ("vit_small_16", "vit_base_16") else {"depth": 2}
+  )
+  theirs = timm.create_model(name, device="meta", num_classes=5, **options)
   shapes = {k: tuple(v.shape) for k, v in theirs.state_dict().items()}
   arch = architectures.aliases()[name]
   row = catalog.ARCHITECTURES[arch]
@@ -170,22 +173,26 @@ def test_every_name_of_timm_has_these_tensors(name):
   assert design.pool_prefix == theirs.pool_include_prefix
   # Tensors do not tell pixels at the border that are in no patch.
   assert design.grid == theirs.patch_embed.grid_size[0]
-  usual = timm.get_pretrained_cfg(name)
-  assert np.allclose(row.preprocessing.mean, usual.mean)
-  assert np.allclose(row.preprocessing.std, usual.std)
-  assert row.preprocessing.interpolation == usual.interpolation
+  # Weights of one network differ in how images were prepared: the usual values
+  # are those of some of them.
+  used = [timm.get_pretrained_cfg(n) for n in timm.list_pretrained(f"{name}.*")]
+  assert any(
+    np.allclose(row.preprocessing.mean, cfg.mean)
+    and np.allclose(row.preprocessing.std, cfg.std)
+    and row.preprocessing.interpolation == cfg.interpolation
+    for cfg in used
+  )
 
 
-@pytest.mark.parametrize("side", [96, 40])
+@pytest.mark.parametrize("side", [96, 32])
 def test_images_of_another_size_as_timm(tmp_path, side):
   timm = publishers.load("timm")
   torch = pytest.importorskip("torch")
-  of_timm("test_vit", tmp_path, img_size=64)
-  other = timm.create_model(
-    "test_vit",
-    img_size=side,
-    checkpoint_path=str(tmp_path / "model.safetensors"),
-  ).eval()
+  model = of_timm("test_vit", tmp_path, img_size=64)
+  other = timm.create_model("test_vit", img_size=side).eval()
+  # What `create_model` does to the tensors of a file.
+  fit = timm.models.vision_transformer.checkpoint_filter_fn
+  other.load_state_dict(fit(model.state_dict(), other))
   source = leep_jax.load_source(
     f"test_vit@{tmp_path}", overrides=catalog.Overrides(image_size=side)
   )
@@ -284,13 +291,15 @@ def test_projections_are_no_classifiers(tmp_path):
 def test_files_that_are_no_such_network(tmp_path):
   tensors, path = small(tmp_path)
   whole = dict(tensors)
-  tensors["pos_embed"] = tensors["pos_embed"][:, :4]
+  tensors["pos_embed"] = tensors["pos_embed"][:, :3]
   references.save(tensors, path)
-  with pytest.raises(leep_jax.InputError, match="has 4 positions.*no squares"):
+  with pytest.raises(leep_jax.InputError, match="has 3 positions.*no squares"):
     leep_jax.load_source(f"vit@{path}")
   del whole["pos_embed"]
   references.save(whole, path)
-  with pytest.raises(leep_jax.InputError, match="missing: .*pos_embed"):
+  with pytest.raises(
+    leep_jax.InputError, match="1 tensors missing: pos_embed$"
+  ):
     leep_jax.load_source(f"vit@{path}")
 
 
