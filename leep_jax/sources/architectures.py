@@ -20,7 +20,7 @@ from leep_jax.models import (
   mobilenet_v4,
   resnet,
   senet,
-  vit,
+  vit_rows,
 )
 from leep_jax.models.architecture import Architecture
 
@@ -28,7 +28,7 @@ ARCHITECTURES: dict[str, Architecture] = {
   name: architecture
   for module in (
     cifar_resnet, resnet, mobilenet_v1, mobilenet_v2, darknet, senet, convnext,
-    vit, efficientnet, efficientnet_v2, mobilenet_v3, mobilenet_v4, mnasnet,
+    vit_rows, efficientnet, efficientnet_v2, mobilenet_v3, mobilenet_v4, mnasnet,
   )
   for name, architecture in module.ARCHITECTURES.items()
 }  # fmt: skip

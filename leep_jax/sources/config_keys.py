@@ -118,18 +118,34 @@ TRANSFORMERS_REFUSED = {
 _VIT = Family(
   constants={
     "hidden_act": ("gelu", "gelu_python"),
-    "qkv_bias": (True,),
     "num_channels": (3,),
   },
   options={
     "layer_norm_eps": ("norm_eps", 1e-12),
     "num_attention_heads": ("num_heads", None),
   },
-  sizes="hidden_size intermediate_size num_hidden_layers patch_size image_size",
+  sizes="""qkv_bias hidden_size intermediate_size num_hidden_layers patch_size
+    image_size""",
   irrelevant={
     "of masked image modelling": "encoder_stride",
     "of the pooler, for models without a head": """
       pooler_act pooler_output_size""",
+  },
+)
+_DINOV2 = Family(
+  constants={"hidden_act": ("gelu",), "num_channels": (3,)},
+  options={
+    "layer_norm_eps": ("norm_eps", 1e-6),
+    "num_attention_heads": ("num_heads", None),
+  },
+  sizes="""hidden_size num_hidden_layers patch_size image_size qkv_bias
+    num_register_tokens use_swiglu_ffn""",
+  irrelevant={
+    "what tensors' shapes tell": "mlp_ratio layerscale_value",
+    "of masked image modelling": "use_mask_token",
+    "of backbones": """
+      out_features out_indices stage_names apply_layernorm
+      reshape_hidden_states""",
   },
 )
 # Keys of encoders with stages, which can be used as backbones.
@@ -155,6 +171,8 @@ TRANSFORMERS: Mapping[str, Family] = {
   "deit": _VIT,
   "convnext": _CONVNEXT,
   "convnextv2": _CONVNEXT,
+  "dinov2": _DINOV2,
+  "dinov2_with_registers": _DINOV2,
   "mobilenet_v1": Family(
     constants={
       "hidden_act": ("relu6",),
@@ -229,29 +247,32 @@ _BATCH_NORM = {
   "bn_eps": ("norm_eps", None),
   "pad_type": ("tf_padding", None),
 }
+# The values of `act_layer` for vision transformers, and the activation of each.
+ACTIVATIONS = {
+  "gelu": "gelu",
+  "gelu_tanh": "gelu_tanh",
+  "quick_gelu": "quick_gelu",
+  "quickgelu": "quick_gelu",
+  "silu": "silu",
+  "swish": "silu",
+}
 # The values of `pad_type`.
 PAD_TYPES = {"": False, "same": True}
 _VIT_ARGS = Family(
   constants={
     **_ANY_ARGS,
-    "act_layer": ("gelu",),
-    "class_token": (True,),
-    "final_norm": (True,),
-    "fc_norm": (False,),
-    "mlp_ratio": (4,),
-    "no_embed_class": (False,),
     "pool_include_prefix": (False,),
     "pos_embed": ("learn",),
-    "pre_norm": (False,),
-    "proj_bias": (True,),
     "qk_norm": (False,),
-    "qkv_bias": (True,),
-    "reg_tokens": (0,),
-    "scale_attn_norm": (False,),
-    "scale_mlp_norm": (False,),
   },
-  options={"num_heads": ("num_heads", None)},
-  sizes="img_size patch_size embed_dim depth",
+  options={
+    "num_heads": ("num_heads", None),
+    "act_layer": ("activation", None),
+  },
+  sizes="""img_size patch_size embed_dim depth class_token reg_tokens
+    no_embed_class pre_norm final_norm fc_norm qkv_bias proj_bias
+    scale_attn_norm scale_mlp_norm""",
+  irrelevant={"what tensors' shapes tell": "mlp_ratio init_values"},
 )
 # Activations of networks of mobile blocks, by the first letters of the names
 # without `tf_`; the first row counts.
@@ -297,8 +318,10 @@ _ANY_NETWORK = Family(constants=_ANY_ARGS)
 # By the first letters of the architecture's name, without `tf_`; the first row
 # counts.
 MODEL_ARGS: Mapping[str, Family] = {
-  "vit_": _VIT_ARGS,
-  "deit_": _VIT_ARGS,
+  **dict.fromkeys(
+    ("vit_", "deit", "flexivit_", "eva_large_", "beit3_", "aimv2_", "test_vit"),
+    _VIT_ARGS,
+  ),
   "convnext": _CONVNEXT_ARGS,
   "test_convnext": _CONVNEXT_ARGS,
   **{

@@ -277,6 +277,10 @@ def _option(key, value):
         f"pad_type is {value!r}, but known are '', 'same'"
       )
     return config_keys.PAD_TYPES[value]
+  if key == "act_layer":
+    if value not in config_keys.ACTIVATIONS:
+      raise validation.unknown("act_layer", str(value), config_keys.ACTIVATIONS)
+    return config_keys.ACTIVATIONS[value]
   if key == "tf_padding":
     if not isinstance(value, bool):
       raise validation.InputError(f"tf_padding is {value!r}, not true or false")

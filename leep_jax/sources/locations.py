@@ -143,7 +143,9 @@ def with_tag(name: str) -> Location | None:
     Location(architecture='resnet50', path='hf://timm/resnet50.a1_in1k')
   """
   arch = _tagged(name)
-  return Location(arch, _TIMM + name) if arch else None
+  # timm has one repository for CLIP with GELU and with its approximation.
+  repository = _TIMM + name.replace("_clip_quickgelu_", "_clip_")
+  return Location(arch, repository) if arch else None
 
 
 def _tagged(name: str) -> str:

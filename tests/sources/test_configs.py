@@ -268,7 +268,6 @@ def read_pair(folder, **config):
   [
     ("vit", "hidden_act", "gelu_new", "gelu_new', but vit is computed with ge"),
     ("vit", "hidden_act", "gelu_pytorch_tanh", "is 'gelu_pytorch_tanh', but"),
-    ("vit", "qkv_bias", False, "qkv_bias is False, but vit .* with True"),
     ("vit", "num_channels", 1, "num_channels is 1, but vit .* with 3"),
     ("vit", "num_attention_heads", "12", "num_attention_heads is '12', but mu"),
     ("vit", "layer_norm_eps", "1e-6", "layer_norm_eps is '1e-6', but must be"),
@@ -304,6 +303,11 @@ def test_other_networks_of_transformers(tmp_path, kind, key, value, message):
   ("architecture", "args", "options"),
   [
     ("vit_small_patch16_224", {"num_heads": 12}, {"num_heads": 12}),
+    (
+      "deit3_small_patch16_224",
+      {"act_layer": "gelu_tanh", "init_values": 1e-5},
+      {"activation": "gelu_tanh"},
+    ),
     ("mobilenetv2_100", {"pad_type": "same"}, {"tf_padding": True}),
     ("efficientnet_b0", {"pad_type": ""}, {"tf_padding": False}),
     (
@@ -337,9 +341,9 @@ def test_model_args_of_timm(tmp_path, architecture, args, options):
 @pytest.mark.parametrize(
   ("architecture", "args", "message"),
   [
-    ("vit_small_patch16_224", {"class_token": False}, "class_token is False"),
-    ("vit_small_patch16_224", {"act_layer": "gelu_tanh"}, "'gelu_tanh', but"),
-    ("vit_small_patch16_224", {"init_values": 1e-5}, "'init_values': 1e-05"),
+    ("vit_small_patch16_224", {"qk_norm": True}, "qk_norm is True, but vit_s"),
+    ("vit_small_patch16_224", {"act_layer": "relu"}, "act_layer 'relu'"),
+    ("vit_small_patch16_224", {"norm_layer": "rmsnorm"}, "'rmsnorm'} change"),
     ("mobilenetv2_100", {"pad_type": "reflect"}, "pad_type is 'reflect', but"),
     ("mobilenetv2_100", {"act_layer": "silu"}, "act_layer is 'silu', but"),
     ("efficientnet_lite0", {"act_layer": "silu"}, "act_layer is 'silu', but"),
@@ -656,6 +660,7 @@ def test_heads_are_computed_as_transformers_does(tmp_path, rng):
       "depth is 6, but vit_small_16 has 12",
     ),
     (
+<<<<<<< HEAD
       "resnet50",
       {"architecture": "resnet50", "model_args": {"avg_down": True}},
       "avg_down is True, but resnet50 has False",
@@ -674,6 +679,19 @@ def test_heads_are_computed_as_transformers_does(tmp_path, rng):
       "convnextv2_atto",
       {"architecture": "convnextv2_atto", "model_args": {"use_grn": False}},
       "use_grn is False, but convnextv2_atto has True",
+=======
+      "vit_small_16",
+      {
+        "architecture": "vit_small_patch16_224",
+        "model_args": {"class_token": False},
+      },
+      "class_token is False, but vit_small_16 has True",
+    ),
+    (
+      "vit_small_16",
+      {"model_type": "vit", "qkv_bias": False},
+      "qkv_bias is False, but vit_small_16 has True",
+>>>>>>> V
     ),
   ],
 )
