@@ -1,5 +1,8 @@
 """Flags that commands share: of sources, of data, of the processes of a job."""
 
+import os
+import pathlib
+import re
 from typing import Any
 
 from absl import flags
@@ -38,6 +41,13 @@ class SourceFlags:
       "Sources, comma-separated: a name that python -m leep_jax.models lists, "
       "ARCH@CHECKPOINT (a file, a folder, or hf://owner/name[@revision]), or "
       "package.module:factory. Default: all bundled sources.",
+      flag_values=defined,
+    )
+    self._models = flags.DEFINE_string(
+      "models",
+      None,
+      "File with one such name a line, besides those of --model; # begins a "
+      "comment.",
       flag_values=defined,
     )
     self._image_size = flags.DEFINE_integer(
@@ -90,22 +100,37 @@ class SourceFlags:
   def all(self) -> tuple[flags.FlagHolder[Any], ...]:
     """All flags that are defined here."""
     return (
-      self.model, self._image_size, self._crop, self._interpolation,
-      self._mean, self._std, self._source_classes, self._tf_padding,
+      self.model, self._models, self._image_size, self._crop,
+      self._interpolation, self._mean, self._std, self._source_classes,
+      self._tf_padding,
     )  # fmt: skip
 
   def names(self) -> list[str]:
     """Returns the names of the sources that are asked for, each once.
 
+    Those of `--model` come before those of the file of `--models`.
+
     Raises:
-      InputError: if one cannot be loaded, see `catalog.check_source`.
+      InputError: if one cannot be loaded, see `catalog.check_source`; if the
+        file cannot be read, or names no source.
     """
-    asked = list(catalog.names())
+    # Names, and where they stand.
+    asked: dict[str, str] = {}
     if self.model.value is not None:
-      asked = names(self.model, "source")
-    for name in asked:
-      catalog.check_source(name)
-    return asked
+      asked = dict.fromkeys(names(self.model, "source"), "")
+    if self._models.value is not None:
+      for name, where in names_in_file(self._models.value).items():
+        asked.setdefault(name, where)
+    elif self.model.value is None:
+      asked = dict.fromkeys(catalog.names(), "")
+    for name, where in asked.items():
+      try:
+        catalog.check_source(name)
+      except validation.InputError as e:
+        if not where:
+          raise
+        raise validation.InputError(f"{where}: {e}") from e
+    return list(asked)
 
   def overrides(self) -> catalog.Overrides:
     """Returns the values that override configurations of checkpoints."""
@@ -396,6 +421,49 @@ def names(flag: flags.FlagHolder[Any], what: str) -> list[str]:
   if not parts or not all(parts):
     raise validation.InputError(f"--{flag.name} has an empty {what}")
   return list(dict.fromkeys(parts))
+
+
+def names_in_file(path: str) -> dict[str, str]:
+  """Returns the names that a file has, one a line, each once.
+
+  Args:
+    path: of a text file. A `#` at the start of a line or after a space begins a
+      comment; empty lines mean nothing.
+
+  Returns:
+    For each name where it stands first, for errors: the file and the line.
+
+  Raises:
+    InputError: if the file cannot be read, or has no names.
+
+  Example:
+    >>> import os, pathlib, tempfile
+    >>> from leep_jax import common_flags
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder) / "mine.txt"
+    ...   _ = path.write_text("a  # small\\n\\nb\\na\\n")
+    ...   list(common_flags.names_in_file(str(path)))
+    ['a', 'b']
+  """
+  full = os.path.expanduser(path)
+  validation.check_file(full)
+  try:
+    # Editors on Windows begin a file with a mark of its encoding.
+    text = pathlib.Path(full).read_text(encoding="utf-8-sig")
+  except OSError as e:
+    raise validation.InputError(f"cannot read {path}: {e.strerror}") from e
+  except UnicodeDecodeError as e:
+    raise validation.InputError(
+      f"{path} is no text: it has to name one source a line"
+    ) from e
+  found: dict[str, str] = {}
+  for number, line in enumerate(text.splitlines(), 1):
+    name = re.split(r"(?:^|\s)#", line)[0].strip()
+    if name:
+      found.setdefault(name, f"{path}, line {number}")
+  if not found:
+    raise validation.InputError(f"{path} names no source: it has to, one a line")
+  return found
 
 
 def _numbers(flag):
