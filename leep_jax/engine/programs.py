@@ -24,6 +24,7 @@ from flax import nnx
 import jax
 import numpy as np
 
+from leep_jax import user_cache
 from leep_jax.engine import hosts, tracing
 
 _AXIS = "devices"
@@ -246,25 +247,21 @@ def compile_seconds() -> float:
 def use_compilation_cache() -> None:
   """Turns on JAX's cache of compiled programs on disk, for later processes.
 
-  Its folder is that of the environment variable LEEP_JAX_CACHE (`off` for
-  none), by default in the user's cache folder. A folder that is already set as
-  JAX's `jax_compilation_cache_dir` stays.
+  It is in `user_cache.folder()`. A folder that is already set as JAX's
+  `jax_compilation_cache_dir` stays.
 
   Example:
     >>> from leep_jax.engine import programs
     >>> programs.use_compilation_cache()
   """
-  folder = os.environ.get("LEEP_JAX_CACHE") or None
+  kept = user_cache.folder()
   chosen = jax.config.values["jax_compilation_cache_dir"]
-  if folder == "off" or chosen is not None:
+  if kept is None or chosen is not None:
     return
-  if folder is None:
-    caches = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
-    folder = os.path.join(caches, "leep_jax")
   # Machines that share a home folder may have different processors, and a
   # program compiled for one can crash another.
   mine = hashlib.sha256(_processor().encode()).hexdigest()[:8]
-  folder = os.path.join(os.path.expanduser(folder), f"compiled-{mine}")
+  folder = os.fspath(kept / f"compiled-{mine}")
   jax.config.update("jax_compilation_cache_dir", folder)
   jax.config.update("jax_compilation_cache_max_size", _COMPILED_BYTES)
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

@@ -71,6 +71,7 @@ KINDS: dict[str, Kind] = {
   "checkpoint": Kind(
     "ARCH@PATH", locations.at_path, locations.check, locations.load
   ),
+  "folder": Kind("PATH", locations.in_folder, locations.check, locations.load),
   "hub": Kind(
     "hf://OWNER/NAME", locations.on_hub, locations.check, locations.load
   ),
@@ -137,9 +138,10 @@ def load_source(
     name: a bundled or published source (`python -m leep_jax.models` lists
       them); `ARCH@PATH`, an architecture with a checkpoint, which is a file, a
       folder laid out as on the hub, an Orbax checkpoint, or
-      `hf://owner/name[@revision]`; `hf://owner/name` alone, if the repository's
-      configuration states a known architecture; a name of timm such as
-      `resnet50.a1_in1k`; or `package.module:function`, a function without
+      `hf://owner/name[@revision]`; `owner/name` of a repository alone, or a
+      folder or file, whose configuration of timm or transformers states the
+      network; a name of timm such as `resnet50.a1_in1k`; a folder of `python
+      -m leep_jax.convert`; or `package.module:function`, a function without
       arguments that returns a `Source`.
     overrides: what replaces the checkpoint's own configuration.
 
@@ -174,8 +176,9 @@ def _no_source(name: str) -> validation.InputError:
     )
   if name.endswith((".safetensors", ".npz")) or os.path.exists(name):
     return validation.InputError(
-      f"{name} is a checkpoint without an architecture: pass ARCH@{name}, "
-      f"ARCH being one of {', '.join(ARCHITECTURES)}"
+      f"{name} is a checkpoint without an architecture: put the config.json of "
+      f"its network beside it, or pass ARCH@{name}; python -m leep_jax.models "
+      "lists architectures"
     )
   return validation.unknown(
     "model", name, [row.name for row in entries()], cutoff=_ALIKE

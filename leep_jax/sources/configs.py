@@ -31,6 +31,17 @@ _CHANNELS = ("color_order", "channel_order", "input_space", "color_space")
 _OTHER_PREPROCESSING = ("data_preprocessor", "img_norm_cfg", "preprocess_cfg")
 
 
+class OtherNetworkError(validation.InputError):
+  """A configuration is of a network that is not among those of `models/`.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax.sources import configs
+    >>> issubclass(configs.OtherNetworkError, leep_jax.InputError)
+    True
+  """
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
   """What a configuration states.
@@ -61,13 +72,18 @@ class Config:
   without_probs: str = ""
 
 
-def read(folder: pathlib.Path, *, model_type: str | None = None) -> Config:
+def read(
+  folder: pathlib.Path, *, model_type: str | None = None, network: bool = True
+) -> Config:
   """Reads the configuration in a folder.
 
   Args:
     folder: in which `config.json` and `preprocessor_config.json` may be.
     model_type: of transformers, known from the names of tensors; used if no
       file states it.
+    network: whether to read the options of the network too, and to refuse what
+      the networks of this package do not do. The library that wrote the file
+      needs no such check.
 
   Returns:
     The configuration; an empty one if there are no files.
@@ -75,6 +91,7 @@ def read(folder: pathlib.Path, *, model_type: str | None = None) -> Config:
   Raises:
     InputError: if a file is damaged, or asks for something that is not
       implemented.
+    OtherNetworkError: if what is not implemented is of the network.
 
   Example:
     >>> import json, pathlib, tempfile
@@ -97,17 +114,17 @@ def read(folder: pathlib.Path, *, model_type: str | None = None) -> Config:
     for part in (config, config.get("pretrained_cfg"), images):
       _refuse_other_inputs(part if isinstance(part, dict) else {})
     if "pretrained_cfg" in config or "architecture" in config:
-      found = _timm(config, str(folder))
+      found = _timm(config, str(folder), network)
     else:
       if config.get("model_type") is None and model_type is not None:
         config = {**config, "model_type": model_type}
-      found = _transformers(config, images, str(folder))
+      found = _transformers(config, images, str(folder), network)
     # Values out of range are refused here, so that the error names the folder.
     # A crop without a size is an error, but the architecture may give the size.
     preprocessing_lib.Preprocessing(**{"image_size": 1, **found.preprocessing})
     return found
   except validation.InputError as e:
-    raise validation.InputError(f"configuration in {folder}: {e}") from e
+    raise type(e)(f"configuration in {folder}: {e}") from e
   except (
     ArithmeticError,
     TypeError,
@@ -222,7 +239,7 @@ def _network(stated, family, who):
   """Checks the constants of a family, and returns its options and sizes."""
   for key, values in family.constants.items():
     if key in stated and _plain(stated[key]) not in map(_plain, values):
-      raise validation.InputError(
+      raise OtherNetworkError(
         f"{key} is {_short(stated[key])}, but {who} is computed with "
         f"{' or '.join(map(str, values))}"
       )
@@ -258,7 +275,7 @@ def _option(key, value):
   return value
 
 
-def _timm(config: dict[str, Any], origin: str) -> Config:
+def _timm(config: dict[str, Any], origin: str, network: bool) -> Config:
   """Reads timm's form, by the rules of timm's evaluation (validate.py)."""
   nested = config.get("pretrained_cfg")
   # Early versions of timm had no `pretrained_cfg`: its keys were at the top.
@@ -272,12 +289,13 @@ def _timm(config: dict[str, Any], origin: str) -> Config:
   known |= config_keys.TRANSFORMERS_USED | config_keys.TRANSFORMERS_IRRELEVANT
   for part, where in ((top, ""), (stated, "pretrained_cfg in ")):
     _refuse(part, config_keys.TIMM_REFUSED)
-    processors.note_unknown(part, known, f"{origin}: {where}config.json")
+    if network:
+      processors.note_unknown(part, known, f"{origin}: {where}config.json")
     # Without `pretrained_cfg`, both are the same: unknown keys are noted once.
     if part == stated:
       break
   args = _stated(top.get("model_args", {}))
-  options, sizes = _model_args(args, name)
+  options, sizes = _model_args(args, name) if network else ({}, {})
   if name.startswith("tf_"):
     # timm has these in its code, not in the file; `model_args` replace them.
     options = {"norm_eps": 1e-3, "tf_padding": True, **options}
@@ -304,7 +322,7 @@ def _model_args(args, name):
   for key, value in args.items():
     # `_timm` reads these two, which all networks have.
     if key not in known | {"num_classes", "global_pool"}:
-      raise validation.InputError(
+      raise OtherNetworkError(
         f"model_args {{{key!r}: {_short(value)}}} change the network in ways "
         f"that are not known here for {name}"
       )
@@ -360,20 +378,14 @@ def _timm_preprocessing(stated, args, *, evaluated):
 
 
 def _transformers(
-  config: dict[str, Any], images: dict[str, Any], origin: str
+  config: dict[str, Any], images: dict[str, Any], origin: str, network: bool
 ) -> Config:
   model_type = config.get("model_type")
   stated = _stated(config)
-  _refuse(stated, config_keys.TRANSFORMERS_REFUSED)
-  family = config_keys.TRANSFORMERS.get(str(model_type))
-  families = config_keys.TRANSFORMERS.values() if family is None else [family]
-  known = config_keys.TRANSFORMERS_USED | config_keys.TRANSFORMERS_IRRELEVANT
-  known |= frozenset(config_keys.TRANSFORMERS_REFUSED)
-  processors.note_unknown(
-    config,
-    known.union(*(f.known() for f in families)),
-    f"{origin}: config.json",
-  )
+  if network:
+    _refuse(stated, config_keys.TRANSFORMERS_REFUSED)
+    _note_unknown(config, origin)
+  family = config_keys.TRANSFORMERS.get(str(model_type)) if network else None
   options, sizes = {}, {}
   if family is not None:
     options, sizes = _network(stated, family, model_type)
@@ -390,4 +402,17 @@ def _transformers(
     transformers=model_type,
     network=sizes,
     without_probs=_head(stated, classes),
+  )
+
+
+def _note_unknown(config, origin):
+  """Notes keys of a `config.json` of transformers that are in no table."""
+  family = config_keys.TRANSFORMERS.get(str(config.get("model_type")))
+  families = config_keys.TRANSFORMERS.values() if family is None else [family]
+  known = config_keys.TRANSFORMERS_USED | config_keys.TRANSFORMERS_IRRELEVANT
+  known |= frozenset(config_keys.TRANSFORMERS_REFUSED)
+  processors.note_unknown(
+    config,
+    known.union(*(f.known() for f in families)),
+    f"{origin}: config.json",
   )

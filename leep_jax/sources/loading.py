@@ -223,7 +223,7 @@ def check_network(arch: str, config: configs.Config) -> None:
     (config.pool, (architecture.pool, "")),
   ):
     if stated is not None and stated not in known:
-      raise validation.InputError(
+      raise configs.OtherNetworkError(
         f"the checkpoint's configuration says {stated!r}, but {arch} is "
         f"{' or '.join(filter(None, known)) or 'not published there'}"
       )
@@ -231,7 +231,7 @@ def check_network(arch: str, config: configs.Config) -> None:
     has: Any = architecture.stated.get(key)
     bound = isinstance(has, range)
     if value not in (has if bound else [has]):
-      raise validation.InputError(
+      raise configs.OtherNetworkError(
         f"the checkpoint's configuration says {key} is {value}, but {arch} has "
         f"{f'at most {has[-1]}' if bound else has}"
       )
@@ -248,7 +248,7 @@ def _card(text: str, file: pathlib.Path) -> dict[str, Any]:
     ) from e
 
 
-def architecture_of(name: str, folder: pathlib.Path) -> str:
+def architecture_of(name: str, path: pathlib.Path) -> str:
   """Returns the architecture of a folder, by its configuration and its tensors.
 
   Configurations of timm name the network. Those of transformers name a family,
@@ -256,10 +256,11 @@ def architecture_of(name: str, folder: pathlib.Path) -> str:
 
   Args:
     name: of the source, for error messages.
-    folder: laid out as on the hub.
+    path: of a folder laid out as on the hub, or of a file in it.
 
   Raises:
-    InputError: if it is none of `ARCHITECTURES`, or more than one fits.
+    OtherNetworkError: if it is none of `ARCHITECTURES`, or more than one fits.
+    InputError: if no configuration names the network.
 
   Example:
     >>> import json, pathlib, tempfile
@@ -271,13 +272,19 @@ def architecture_of(name: str, folder: pathlib.Path) -> str:
     ...   loading.architecture_of("mine", path)
     'vit_small_16'
   """
-  config = configs.read(folder)
+  config = configs.read(path if path.is_dir() else path.parent)
+  if config.timm is None and config.transformers is None:
+    raise validation.InputError(
+      f"{name} has no configuration that names its network: put the config.json "
+      "of timm or transformers beside it, or pass ARCH@PATH"
+    )
   if config.timm is not None:
     network_name = config.timm
     fitting = [architectures.aliases().get(network_name.lower(), "")]
   else:
     network_name = str(config.transformers)
-    tensors, _ = checkpoints.read_tensors(checkpoints.find(folder))
+    file = checkpoints.find(path) if path.is_dir() else path
+    tensors, _ = checkpoints.read_tensors(file)
     fitting = [
       arch
       for arch, architecture in architectures.ARCHITECTURES.items()
@@ -292,7 +299,7 @@ def architecture_of(name: str, folder: pathlib.Path) -> str:
       )
     ]
   if len(fitting) != 1 or not fitting[0]:
-    raise validation.InputError(
+    raise configs.OtherNetworkError(
       f"{name} is of the network {network_name!r}, of none of the sizes known "
       "here; python -m leep_jax.models lists the architectures: if one has its "
       f"tensors, pass ARCH@{name}"

@@ -2,6 +2,7 @@
 
     NAME                     bundled, or published and listed in `named.py`
     ARCH@PATH                a file or folder, or a repository of the hub
+    PATH                     a folder laid out as on the hub, or a file in one
     hf://OWNER/NAME          a repository that states its architecture
     ARCH.TAG                 a repository of timm on the hub
 
@@ -18,9 +19,9 @@ from typing import NamedTuple
 from leep_jax import file_kinds, validation
 from leep_jax.sources import (
   architectures,
+  backends,
   checkpoints,
   hub,
-  loading,
   named,
   overrides as overrides_lib,
   source as source_lib,
@@ -89,6 +90,25 @@ def at_path(name: str) -> Location | None:
   if not os.path.exists(os.path.expanduser(path)):
     path = hub.spelled(path) or path
   return Location(architectures.aliases().get(arch.lower(), arch), path)
+
+
+def in_folder(name: str) -> Location | None:
+  """Returns the location of a folder or file that states its architecture.
+
+  Args:
+    name: of a folder, or of a file of weights with a `config.json` beside it.
+
+  Example:
+    >>> from leep_jax.sources import locations
+    >>> locations.in_folder("no_such_folder") is None
+    True
+  """
+  path = pathlib.Path(name).expanduser()
+  known = path.suffix in (".safetensors", ".npz") or name.endswith(
+    ".index.json"
+  )
+  beside = known and path.is_file() and (path.parent / "config.json").is_file()
+  return Location("", name) if beside or path.is_dir() else None
 
 
 def on_hub(name: str) -> Location | None:
@@ -160,8 +180,8 @@ def check(name: str, location: Location) -> None:
       f"{arch} is a bundled source, with weights of its own: for the weights "
       f"in {path} pass {own.architecture if own else 'ARCH'}@{path}"
     )
-  # Only a repository of the hub states its architecture.
-  if arch not in architectures.ARCHITECTURES and (arch or not hub.is_hub(path)):
+  # Without one, the configuration states it.
+  if arch and arch not in architectures.ARCHITECTURES:
     raise validation.unknown("architecture", arch, architectures.ARCHITECTURES)
   if hub.is_hub(path):
     hub.check(path)
@@ -224,7 +244,4 @@ def load(
   """
   arch, path = location
   folder = hub.fetch(path) if hub.is_hub(path) else pathlib.Path(path)
-  arch = arch or loading.architecture_of(path, folder)
-  return loading.from_checkpoint(
-    name, arch, folder.expanduser(), overrides=overrides
-  )
+  return backends.load(name, folder.expanduser(), arch, overrides)

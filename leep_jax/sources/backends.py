@@ -1,0 +1,187 @@
+"""Which code runs the model of a folder: its own network here, or the bridge.
+
+A folder whose configuration names a network of `models/` uses it. Any other one
+is built by the library that wrote it, exported by PyTorch and run by JAX.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib.metadata
+import os
+import pathlib
+import shutil
+import tempfile
+
+from leep_jax import user_cache, validation, version
+from leep_jax.bridge import program as program_lib
+from leep_jax.models.preprocessing import Preprocessing
+from leep_jax.sources import (
+  bridged,
+  checkpoints,
+  configs,
+  converted,
+  loading,
+  overrides as overrides_lib,
+  source as source_lib,
+  torch_models,
+)
+
+# Of the operations and the form of programs: programs that an earlier version
+# made are made again.
+_BRIDGE = 1
+
+
+def load(
+  name: str,
+  path: pathlib.Path,
+  arch: str,
+  overrides: overrides_lib.Overrides,
+) -> source_lib.Source:
+  """Loads the model of a folder or file.
+
+  Args:
+    name: of the source, in tables and rows of results.
+    path: of a file, or a folder laid out as on the hub.
+    arch: name of the architecture; empty if the configuration states it.
+    overrides: what the user states, the backend included.
+
+  Raises:
+    InputError: if it cannot be loaded, by that backend or by any.
+  """
+  backend = overrides.backend
+  if converted.is_converted(path):
+    if backend not in (None, "bridge"):
+      raise validation.InputError(
+        f"{name} is a converted model, which the bridge runs, not {backend}"
+      )
+    return converted.load(name, path, overrides)
+  if backend not in (None, "native"):
+    return _through_torch(name, path, overrides)
+  try:
+    named = arch or loading.architecture_of(name, path)
+    source = loading.from_checkpoint(name, named, path, overrides=overrides)
+  except configs.OtherNetworkError as e:
+    # Who names an architecture wants that one.
+    if backend == "native" or arch:
+      raise
+    return _through_torch(name, path, overrides, native=str(e))
+  if overrides.features is not None:
+    raise validation.InputError(
+      f"{name} has a native network, whose features are fixed: pass "
+      "--backend=bridge to choose them with --features"
+    )
+  return source
+
+
+def _through_torch(name, path, overrides, *, native=""):
+  """Converts the model of a folder with PyTorch, or takes it from the cache.
+
+  Args:
+    name: of the source.
+    path: of a file or folder.
+    overrides: what the user states.
+    native: why it has no native network, if that was tried.
+  """
+  folder = path if path.is_dir() else path.parent
+  try:
+    bridged.require_torch(name)
+  except validation.InputError as e:
+    raise validation.InputError(f"{native}; {e}" if native else str(e)) from e
+  if overrides.tf_padding is not None or overrides.num_classes is not None:
+    raise validation.InputError(
+      f"{name} is run through PyTorch, as its configuration states: tf_padding "
+      "and source_classes are for native networks"
+    )
+  size = overrides.image_size
+  kept = _kept_folder(folder, f"{size} {overrides.features}")
+  stated = dataclasses.replace(overrides, image_size=None, features=None)
+  if kept is not None and converted.is_converted(kept):
+    with contextlib.suppress(validation.InputError):  # damaged: made again
+      return converted.load(name, kept, stated)
+  model = convert(name, folder, image_size=size, features=overrides.features)
+  if kept is not None:
+    _keep(kept, model)
+  return converted.as_source(name, model, stated)
+
+
+def convert(
+  name: str,
+  folder: pathlib.Path,
+  *,
+  image_size: int | None = None,
+  features: str | None = None,
+) -> converted.Converted:
+  """Converts the model of a folder with PyTorch.
+
+  Args:
+    name: of the model, in error messages.
+    folder: laid out as on the hub by timm or transformers.
+    image_size: side of its images, instead of what the configuration says.
+    features: name of a value in its graph, instead of the input of its last
+      linear layer.
+
+  Returns:
+    The model as a graph with its weights and its preprocessing.
+
+  Raises:
+    InputError: if a library is missing, the folder cannot be read, PyTorch
+      cannot export the network, or operations are not known here.
+  """
+  config = configs.read(folder, network=False)
+  found = torch_models.build(name, folder, config, image_size=image_size)
+  program, arrays = program_lib.from_module(
+    found.module,
+    found.example,
+    name=name,
+    inputs=found.inputs,
+    without_probs=found.without_probs,
+    features=features,
+  )
+  fields = dict(config.preprocessing)
+  fields["image_size"] = found.example[0].shape[-1]
+  return converted.Converted(
+    program, arrays, Preprocessing(**fields), {"name": name, **_versions()}
+  )
+
+
+def _versions() -> dict[str, str]:
+  """Versions of the libraries that a conversion depends on."""
+  found = {"leep_jax": version.__version__, "bridge": str(_BRIDGE)}
+  for library in ("torch", "timm", "transformers"):
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+      found[library] = importlib.metadata.version(library)
+  return found
+
+
+def _kept_folder(folder: pathlib.Path, options: str) -> pathlib.Path | None:
+  """The folder of the cache for the conversion of a model, made or not."""
+  cache = user_cache.folder()
+  if cache is None:
+    return None
+  digest = hashlib.sha256(f"{sorted(_versions().items())} {options}".encode())
+  weights = checkpoints.find(folder)
+  # What is beside the weights says how they are read.
+  beside = sorted(folder.glob("*.json"))
+  for file in [*beside, weights, *sorted(folder.glob("*.safetensors"))]:
+    digest.update(f"{file.name} ".encode())
+    with file.open("rb") as opened:
+      digest.update(hashlib.file_digest(opened, "sha256").digest())
+  return cache / "converted" / digest.hexdigest()[:24]
+
+
+def _keep(kept: pathlib.Path, model: converted.Converted) -> None:
+  """Writes a conversion to the cache; one that has no room is not kept."""
+  try:
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    part = pathlib.Path(tempfile.mkdtemp(dir=kept.parent, prefix="part-"))
+    try:
+      converted.write(part, model)
+      shutil.rmtree(kept, ignore_errors=True)
+      os.replace(part, kept)
+    finally:
+      shutil.rmtree(part, ignore_errors=True)
+  except (OSError, validation.InputError) as e:
+    validation.note(
+      f"the conversion was not kept in {kept.parent}: {validation.reason(e)}"
+    )

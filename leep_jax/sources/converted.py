@@ -1,0 +1,246 @@
+"""Folders of converted models: what runs a PyTorch network without PyTorch.
+
+    program.json         the graph, where its classifier is, the preprocessing
+    model.safetensors    weights, and constants as `constants/NAME`
+    program.stablehlo    the same function for other tools, of `jax.export`
+
+The first two are what this package reads: they run in any dtype, and can be
+fine-tuned. The third is optional.
+"""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+from leep_jax import validation, version
+from leep_jax.bridge import program as program_lib
+from leep_jax.models.preprocessing import Preprocessing
+from leep_jax.sources import (
+  bridged,
+  checkpoints,
+  overrides as overrides_lib,
+  source as source_lib,
+)
+
+_PROGRAM = "program.json"
+_WEIGHTS = "model.safetensors"
+_STABLEHLO = "program.stablehlo"
+_CONSTANTS = "constants/"
+_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Converted:
+  """A converted model.
+
+  Attributes:
+    program: its network.
+    arrays: `weights` and `constants`, each by name.
+    preprocessing: of raw inputs.
+    origin: what was converted, and by which versions of which libraries.
+
+  Example:
+    >>> from leep_jax.sources import converted
+    >>> [field.name for field in dataclasses.fields(converted.Converted)]
+    ['program', 'arrays', 'preprocessing', 'origin']
+  """
+
+  program: program_lib.Program
+  arrays: dict[str, dict[str, np.ndarray]]
+  preprocessing: Preprocessing
+  origin: dict[str, str]
+
+
+def is_converted(path: pathlib.Path) -> bool:
+  """Returns whether a path is a folder that `write` wrote.
+
+  Args:
+    path: of a file or folder.
+
+  Example:
+    >>> import pathlib
+    >>> from leep_jax.sources import converted
+    >>> converted.is_converted(pathlib.Path("no_such_folder"))
+    False
+  """
+  return (path / _PROGRAM).is_file()
+
+
+def write(
+  folder: pathlib.Path, model: Converted, *, stablehlo: bool = False
+) -> None:
+  """Writes a converted model.
+
+  Args:
+    folder: is made if it is missing.
+    model: what to write.
+    stablehlo: whether to write `program.stablehlo` as well, which takes about
+      as long as compiling the network.
+
+  Raises:
+    InputError: if it cannot be written.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> from leep_jax.bridge import graph, heads, program
+    >>> from leep_jax.models.preprocessing import Preprocessing
+    >>> from leep_jax.sources import converted
+    >>> nodes = (graph.Node("y", "mean.dim", (graph.Ref("x"), [2, 3])),)
+    >>> network = graph.Graph(("x",), {}, (), (), nodes, "y")
+    >>> head = heads.without_classifier(network, "it has none")
+    >>> model = converted.Converted(
+    ...   program.Program(network, head, "image"),
+    ...   {"weights": {}, "constants": {}}, Preprocessing(image_size=8), {})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   converted.write(pathlib.Path(folder), model)
+    ...   converted.read(pathlib.Path(folder)) == model
+    True
+  """
+  tensors = {
+    **model.arrays["weights"],
+    **{_CONSTANTS + k: v for k, v in model.arrays["constants"].items()},
+  }
+  content = {
+    "version": _VERSION,
+    "program": json.loads(model.program.to_json()),
+    "preprocessing": dataclasses.asdict(model.preprocessing),
+    "origin": model.origin,
+  }
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    # Tensors without elements or of one number have to be contiguous, too.
+    safetensors.numpy.save_file(
+      {k: np.ascontiguousarray(v).reshape(v.shape) for k, v in tensors.items()},
+      folder / _WEIGHTS,
+    )
+    if stablehlo:
+      (folder / _STABLEHLO).write_bytes(_stablehlo(model))
+    # Last: a folder with it is complete.
+    (folder / _PROGRAM).write_text(json.dumps(content), encoding="utf-8")
+  except OSError as e:
+    raise validation.InputError(
+      f"cannot write {folder}: {validation.reason(e)}"
+    ) from e
+
+
+def _stablehlo(model: Converted) -> bytes:
+  """The function of weights and images, for any number of images."""
+  import jax
+  from jax import export
+  import jax.numpy as jnp
+
+  (batch,) = export.symbolic_shape("batch")
+  side = model.preprocessing.image_size
+  channels = len(model.preprocessing.mean)
+  images = jax.ShapeDtypeStruct((batch, side, side, channels), jnp.float32)
+  arrays = jax.tree.map(jnp.asarray, model.arrays)
+  arrays = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arrays
+  )
+  exported = export.export(
+    jax.jit(model.program.apply), platforms=("cpu", "cuda", "tpu")
+  )(arrays, images)
+  return bytes(exported.serialize())
+
+
+def read(folder: pathlib.Path) -> Converted:
+  """Reads a folder that `write` wrote.
+
+  Args:
+    folder: of the model.
+
+  Raises:
+    InputError: if a file is missing or damaged, or of a later version.
+  """
+  try:
+    content = json.loads((folder / _PROGRAM).read_text(encoding="utf-8"))
+    written = content["version"]
+    if written != _VERSION:
+      raise validation.InputError(
+        f"{folder} has version {written}, but {_VERSION} is known: convert the "
+        f"model again with leep_jax {version.__version__}"
+      )
+    program = program_lib.Program.from_json(json.dumps(content["program"]))
+    fields = {
+      key: tuple(value) if isinstance(value, list) else value
+      for key, value in content["preprocessing"].items()
+    }
+    preprocessing = Preprocessing(**fields)
+  except (OSError, ValueError, TypeError, KeyError) as e:
+    if isinstance(e, validation.InputError):
+      raise
+    raise validation.InputError(
+      f"cannot read {folder / _PROGRAM} ({validation.reason(e)}): is it cut "
+      "short?"
+    ) from e
+  tensors, _ = checkpoints.read_tensors(folder / _WEIGHTS)
+  constants = {
+    k.removeprefix(_CONSTANTS): v
+    for k, v in tensors.items()
+    if k.startswith(_CONSTANTS)
+  }
+  weights = {k: v for k, v in tensors.items() if not k.startswith(_CONSTANTS)}
+  wanted = {
+    *program.graph.weights.values(),
+    *(_CONSTANTS + c for c in program.graph.constants),
+  }
+  if missing := wanted - tensors.keys():
+    raise validation.InputError(
+      f"{folder / _WEIGHTS} lacks {len(missing)} tensors "
+      f"({validation.some(sorted(missing), count=False)}): is it of another "
+      "model?"
+    )
+  arrays = {"weights": weights, "constants": constants}
+  return Converted(program, arrays, preprocessing, content["origin"])
+
+
+def load(
+  name: str, folder: pathlib.Path, overrides: overrides_lib.Overrides
+) -> source_lib.Source:
+  """Returns the source of a folder that `write` wrote.
+
+  Args:
+    name: of the source.
+    folder: of the model.
+    overrides: what replaces its preprocessing; its image size is fixed.
+
+  Raises:
+    InputError: as `read`, or if overrides do not fit.
+  """
+  return as_source(name, read(folder), overrides)
+
+
+def as_source(
+  name: str, model: Converted, overrides: overrides_lib.Overrides
+) -> source_lib.Source:
+  """Returns the source that runs a converted model.
+
+  Args:
+    name: of the source.
+    model: the model.
+    overrides: what replaces its preprocessing.
+
+  Raises:
+    InputError: if overrides do not fit.
+  """
+  fixed = model.preprocessing.image_size
+  stated = overrides.preprocessing()
+  if stated.get("image_size", fixed) != fixed:
+    raise validation.InputError(
+      f"image_size is {stated['image_size']}, but {name} was converted for "
+      f"images of {fixed} pixels: convert it again with that size"
+    )
+  if overrides.tf_padding is not None:
+    raise validation.InputError(f"{name} has no choice of tf_padding")
+  found: Any = dataclasses.replace(model.preprocessing, **stated)
+  program = model.program
+  if overrides.features is not None:
+    from leep_jax.bridge import heads
+
+    head = heads.named(program.graph, overrides.features, program.head)
+    program = dataclasses.replace(program, head=head)
+  return bridged.from_program(name, program, model.arrays, preprocessing=found)
