@@ -16,7 +16,8 @@ huggingface/pytorch-image-models at commit 7479d451, the last that measured all
 models; where the file has several sizes of a model, it holds the larger one.
 Models that are newer than the file have no accuracy.
 
-Cost: 4 minutes. What came out: see `COUNTS` of `tests/sources/test_timm_names.py`.
+Cost: 10 minutes of a processor. What came out: 1,826 names of 1,151
+architectures; 1,177 names have a published accuracy, and 269 no classifier.
 """
 
 import csv
@@ -40,6 +41,8 @@ COLUMNS = (
   "name", "parameters", "image_size", "num_classes", "top1", "licence",
   "default",
 )  # fmt: skip
+# A library of PyTorch: its operators would go with it.
+_KEPT: list[Any] = []
 
 
 class Published(NamedTuple):
@@ -66,8 +69,7 @@ def load_timm() -> Any:
           f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> "
           "Tensor"
         )
-      # Its operators would go with it.
-      torch._leep_jax_torchvision = library
+      _KEPT.append(library)
     import timm
 
   return timm

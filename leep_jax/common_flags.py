@@ -462,7 +462,9 @@ def names_in_file(path: str) -> dict[str, str]:
     if name:
       found.setdefault(name, f"{path}, line {number}")
   if not found:
-    raise validation.InputError(f"{path} names no source: it has to, one a line")
+    raise validation.InputError(
+      f"{path} names no source: it has to, one a line"
+    )
   return found
 
 

@@ -5,12 +5,12 @@
 Nothing here imports timm.
 """
 
+from collections.abc import Mapping
 import csv
 import dataclasses
 import functools
 import pathlib
 import types
-from collections.abc import Mapping
 
 _TABLE = pathlib.Path(__file__).parent / "timm_models.csv"
 
