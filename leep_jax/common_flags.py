@@ -1,8 +1,5 @@
 """Flags that commands share: of sources, of data, of the processes of a job."""
 
-import os
-import pathlib
-import re
 from typing import Any
 
 from absl import flags
@@ -10,7 +7,7 @@ from absl import flags
 from leep_jax import data, progress, validation
 from leep_jax.data import duplicates
 from leep_jax.engine import hosts
-from leep_jax.sources import catalog
+from leep_jax.sources import catalog, overrides as overrides_lib
 
 
 class SourceFlags:
@@ -39,6 +36,7 @@ class SourceFlags:
       "model",
       None,
       "Sources, comma-separated: a name that python -m leep_jax.models lists, "
+      "a name of timm, owner/name of the hub, a folder or file laid out so, "
       "ARCH@CHECKPOINT (a file, a folder, or hf://owner/name[@revision]), or "
       "package.module:factory. Default: all bundled sources.",
       flag_values=defined,
@@ -96,13 +94,55 @@ class SourceFlags:
       flag_values=defined,
     )
 
+    self._pooling = flags.DEFINE_enum(
+      "pooling",
+      None,
+      overrides_lib.POOLINGS,
+      "Of encoders of texts or sounds without a classifier: features are those "
+      "of the first token, or the mean over all. Default: what the checkpoint "
+      "states or its kind of network does.",
+      flag_values=defined,
+    )
+    self._max_tokens = flags.DEFINE_integer(
+      "max_tokens",
+      None,
+      "Most tokens of a text; longer ones are cut off. Default: what the "
+      "tokenizer states, at most 512.",
+      flag_values=defined,
+    )
+    self._max_seconds = flags.DEFINE_float(
+      "max_seconds",
+      None,
+      "Longest length of a sound; longer ones are cut off. Default: 10 for "
+      "networks of waveforms.",
+      flag_values=defined,
+    )
+    self._backend = flags.DEFINE_enum(
+      "backend",
+      None,
+      list(overrides_lib.BACKENDS),
+      "What runs the sources: their network in this package (native); the "
+      "graph that PyTorch exports, in JAX (bridge); PyTorch itself (torch); "
+      "Keras on JAX (keras). Default: native where there is such a network, "
+      "else bridge.",
+      flag_values=defined,
+    )
+    self._features = flags.DEFINE_string(
+      "features",
+      None,
+      "With --backend=bridge: name of the value in the network's graph that is "
+      "used as features, instead of the input of its last linear layer.",
+      flag_values=defined,
+    )
+
   @property
   def all(self) -> tuple[flags.FlagHolder[Any], ...]:
     """All flags that are defined here."""
     return (
       self.model, self._models, self._image_size, self._crop,
       self._interpolation, self._mean, self._std, self._source_classes,
-      self._tf_padding,
+      self._tf_padding, self._pooling, self._max_tokens, self._max_seconds,
+      self._backend, self._features,
     )  # fmt: skip
 
   def names(self) -> list[str]:
@@ -119,18 +159,27 @@ class SourceFlags:
     if self.model.value is not None:
       asked = dict.fromkeys(names(self.model, "source"), "")
     if self._models.value is not None:
-      for name, where in names_in_file(self._models.value).items():
-        asked.setdefault(name, where)
+      asked = known.in_file(self._models.value, before=asked)
     elif self.model.value is None:
       asked = dict.fromkeys(catalog.names(), "")
-    for name, where in asked.items():
-      try:
-        catalog.check_source(name)
-      except validation.InputError as e:
-        if not where:
-          raise
-        raise validation.InputError(f"{where}: {e}") from e
+    known.check(asked)
     return list(asked)
+
+  def check_default(self, dataset: data.Dataset) -> None:
+    """Refuses data that the sources used by default do not take.
+
+    Args:
+      dataset: the target data.
+
+    Raises:
+      InputError: if no source is named, and the data set has no images.
+    """
+    named = self.model.value is not None or self._models.value is not None
+    if not named and dataset.inputs != "image":
+      raise validation.InputError(
+        f"the bundled sources take images, but {dataset.name} has "
+        f"{dataset.noun}: name sources of {dataset.noun} with --model"
+      )
 
   def overrides(self) -> catalog.Overrides:
     """Returns the values that override configurations of checkpoints."""
@@ -142,6 +191,11 @@ class SourceFlags:
       std=_numbers(self._std),
       num_classes=self._source_classes.value,
       tf_padding=self._tf_padding.value,
+      pooling=self._pooling.value,
+      max_tokens=self._max_tokens.value,
+      max_seconds=self._max_seconds.value,
+      backend=self._backend.value,
+      features=self._features.value,
     )
 
 
@@ -176,8 +230,9 @@ class DataFlags:
     self._dataset = flags.DEFINE_string(
       "dataset",
       "digits",
-      "Target data: a TFDS name, digits, folder:DIR (one sub-folder of images "
-      "per class), or npz:FILE (arrays images, labels).",
+      "Target data: a TFDS name, digits, folder:DIR (one sub-folder of images, "
+      "or of sounds, per class), csv:FILE (a text and its label in each row), "
+      "or npz:FILE (arrays images, labels).",
       flag_values=defined,
     )
     self._split = flags.DEFINE_string("split", None, split, flag_values=defined)
@@ -197,27 +252,40 @@ class DataFlags:
       "are left out.",
       flag_values=defined,
     )
+    self._input_column = flags.DEFINE_string(
+      "input_column",
+      None,
+      "Of csv:FILE, the column of texts. Default: text, sentence, review, ...",
+      flag_values=defined,
+    )
+    self._label_column = flags.DEFINE_string(
+      "label_column",
+      None,
+      "Of csv:FILE, the column of labels. Default: label, class, target, ...",
+      flag_values=defined,
+    )
     self._drop_duplicates = flags.DEFINE_boolean(
       "drop_duplicates",
       False,
-      "Leave out images that equal an earlier one, pixel by pixel; all are "
+      "Leave out images, texts or sounds that equal an earlier one; all are "
       "read once to find them.",
       flag_values=defined,
     )
     self._skip_bad_images = flags.DEFINE_boolean(
       "skip_bad_images",
       False,
-      "Leave out images that cannot be read, for every source alike; all are "
-      "read once to find them.",
+      "Leave out images or sounds that cannot be read, for every source alike; "
+      "all are read once to find them.",
       flag_values=defined,
     )
 
   @property
   def all(self) -> tuple[flags.FlagHolder[Any], ...]:
-    """All flags but `--ignore_label`: they choose images, it chooses labels."""
+    """All flags but `--ignore_label`, which chooses labels, not inputs."""
     return (
       self._dataset, self._split, self._data_dir, self._limit,
-      self._skip_bad_images, self._drop_duplicates,
+      self._skip_bad_images, self._drop_duplicates, self._input_column,
+      self._label_column,
     )  # fmt: skip
 
   def ignored(self) -> tuple[int, ...]:
@@ -261,7 +329,7 @@ class DataFlags:
     """The data set without duplicates, if they are to be left out."""
     if not self._drop_duplicates.value:
       return dataset
-    with progress.step(f"{self._dataset.value}: searching for equal images"):
+    with progress.step(f"{self._dataset.value}: searching for copies"):
       groups = duplicates.find(dataset)
     return duplicates.drop(dataset, groups).dataset
 
@@ -271,6 +339,8 @@ class DataFlags:
       "data_dir": self._data_dir.value,
       "ignore_label": self.ignored() or None,
       "skip_bad_images": self._skip_bad_images.value,
+      "input_column": self._input_column.value,
+      "label_column": self._label_column.value,
     }
 
 
@@ -421,51 +491,6 @@ def names(flag: flags.FlagHolder[Any], what: str) -> list[str]:
   if not parts or not all(parts):
     raise validation.InputError(f"--{flag.name} has an empty {what}")
   return list(dict.fromkeys(parts))
-
-
-def names_in_file(path: str) -> dict[str, str]:
-  """Returns the names that a file has, one a line, each once.
-
-  Args:
-    path: of a text file. A `#` at the start of a line or after a space begins a
-      comment; empty lines mean nothing.
-
-  Returns:
-    For each name where it stands first, for errors: the file and the line.
-
-  Raises:
-    InputError: if the file cannot be read, or has no names.
-
-  Example:
-    >>> import os, pathlib, tempfile
-    >>> from leep_jax import common_flags
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...   path = pathlib.Path(folder) / "mine.txt"
-    ...   _ = path.write_text("a  # small\\n\\nb\\na\\n")
-    ...   list(common_flags.names_in_file(str(path)))
-    ['a', 'b']
-  """
-  full = os.path.expanduser(path)
-  validation.check_file(full)
-  try:
-    # Editors on Windows begin a file with a mark of its encoding.
-    text = pathlib.Path(full).read_text(encoding="utf-8-sig")
-  except OSError as e:
-    raise validation.InputError(f"cannot read {path}: {e.strerror}") from e
-  except UnicodeDecodeError as e:
-    raise validation.InputError(
-      f"{path} is no text: it has to name one source a line"
-    ) from e
-  found: dict[str, str] = {}
-  for number, line in enumerate(text.splitlines(), 1):
-    name = re.split(r"(?:^|\s)#", line)[0].strip()
-    if name:
-      found.setdefault(name, f"{path}, line {number}")
-  if not found:
-    raise validation.InputError(
-      f"{path} names no source: it has to, one a line"
-    )
-  return found
 
 
 def _numbers(flag):

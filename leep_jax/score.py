@@ -15,7 +15,6 @@ error.
 """
 
 from collections.abc import Callable
-import dataclasses
 import functools
 import sys
 import time
@@ -117,21 +116,12 @@ _REPORT = flags.DEFINE_string(
   "report",
   None,
   "File for one HTML page of the ranking, what a new head will confuse, labels "
-  "that may be wrong and copies of images (which reads all images once more), "
+  "that may be wrong and copies (which reads all examples once more), "
   ".html; replaced.",
   flag_values=FLAGS,
 )
 _RACING = score_race.RaceFlags(FLAGS)
 _HOSTS = common_flags.HostFlags(FLAGS)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Target:
-  """What rows and cautions say of the target data."""
-
-  dataset: str
-  split: str
-  class_names: tuple[str, ...] | None = None
 
 
 def _meaningless(estimates, outputs, nothing):
@@ -153,14 +143,20 @@ def _meaningless(estimates, outputs, nothing):
 def _score(
   name: str,
   asked: asked_scores.AskedScores,
-  target: _Target,
+  dataset: data.Dataset | None,
   make_outputs: Callable[[], outputs_lib.Outputs],
   count: progress.Progress,
   *,
   num_parameters: int | None = None,
   meter: progress.Meter | None = None,
 ) -> scored_source.ScoredSource:
-  """Scores one source, and measures the time without compilation."""
+  """Scores one source, and measures the time without compilation.
+
+  Without a data set, the outputs are those of a file.
+  """
+  where, split = "predictions", "all"
+  if dataset is not None:
+    where, split = dataset.name, dataset.split
   start, compiled = time.perf_counter(), programs.compile_seconds()
   undefined: dict[str, str] = {}
   try:
@@ -186,14 +182,15 @@ def _score(
     name,
     outputs,
     estimates,
-    dataset=target.dataset,
-    split=target.split,
+    dataset=where,
+    split=split,
     seconds=seconds,
     # Outputs that were computed elsewhere say nothing of a forward pass.
     examples_per_second=(meter and meter.rate())
     or (len(outputs) / passed if num_parameters else None),
     num_parameters=num_parameters,
     note="; ".join(what.why for what in nothing.values()) or None,
+    inputs="images" if dataset is None else dataset.noun,
   )
   targets = outputs.labels if outputs.targets is None else outputs.targets
   predictions = None
@@ -207,11 +204,12 @@ def _score(
     cautions.of_source(
       name,
       outputs,
-      dataset=target.dataset,
-      class_names=target.class_names,
+      dataset=where,
+      class_names=None if dataset is None else dataset.class_names,
       droppable=num_parameters is not None and not _DATA.drops_duplicates,
     ),
     predictions,
+    dataset,
   )
 
 
@@ -224,7 +222,9 @@ def _score_models(models, overrides, asked, dataset, on_row, on_error):
       )
       mine = hosts.share(len(dataset))
       count = progress.Progress(
-        tables.short(name, 30), total=mine.stop - mine.start
+        tables.short(name, 30),
+        total=mine.stop - mine.start,
+        unit=dataset.noun,
       )
       meter = progress.Meter(count)
       compute = functools.partial(
@@ -236,17 +236,15 @@ def _score_models(models, overrides, asked, dataset, on_row, on_error):
         progress=meter,
         over_hosts=True,
       )
-      where = _Target(dataset.name, dataset.split, dataset.class_names)
       scored = _score(
         name,
         asked,
-        where,
+        dataset,
         compute,
         count,
         num_parameters=source.num_parameters,
         meter=meter,
       )
-      scored = dataclasses.replace(scored, dataset=dataset)
     except validation.DataError as e:
       # Every other source would meet the same mistake in the data.
       on_error(f"{e}")
@@ -268,7 +266,6 @@ def _score_models(models, overrides, asked, dataset, on_row, on_error):
 
 def _race_models(models, overrides, asked, dataset, race, on_row, on_error):
   """Scores sources in a race, see `score_race`."""
-  where = _Target(dataset.name, dataset.split, dataset.class_names)
   sizes: dict[str, int] = {}
 
   def load(name):
@@ -278,10 +275,9 @@ def _race_models(models, overrides, asked, dataset, race, on_row, on_error):
 
   def score(name, outputs):
     count = progress.Progress(tables.short(name, 30), total=len(outputs))
-    scored = _score(
-      name, asked, where, lambda: outputs, count, num_parameters=sizes[name]
+    return _score(
+      name, asked, dataset, lambda: outputs, count, num_parameters=sizes[name]
     )
-    return dataclasses.replace(scored, dataset=dataset)
 
   score_race.run(
     race,
@@ -341,8 +337,7 @@ def _score_file(path, asked):
     }
   outputs = outputs_lib.Outputs.from_arrays(**arrays, name=path)
   count = progress.Progress(tables.short(path, 30), total=len(outputs))
-  where = _Target("predictions", "all")
-  return _score(path, asked, where, lambda: outputs, count)
+  return _score(path, asked, None, lambda: outputs, count)
 
 
 def _print(text: str) -> None:
@@ -397,6 +392,7 @@ def _score_all(
       models = _SOURCES.names()
       overrides = _SOURCES.overrides()
       dataset = hosts.agree(lambda: _DATA.load(target=_TARGET.value))
+      _SOURCES.check_default(dataset)
       work = (models, overrides, asked, dataset)
       if race is not None:
         _race_models(*work, race, scored.append, note)
@@ -426,7 +422,7 @@ def _write(scored, names, status, race):
     if _PLOT.value:
       score_report.draw(scored, names, best, path=_PLOT.value)
     if _REPORT.value:
-      count = progress.Progress("searching for equal images")
+      count = progress.Progress("searching for copies", unit="examples")
       page_content.write(
         _REPORT.value,
         scored,

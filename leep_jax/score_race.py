@@ -80,6 +80,7 @@ class RaceReport:
     rows: of the sources that left, for `--output`.
     race: its result; None before it has run.
     complete: whether it was not interrupted.
+    inputs: what examples are called.
 
   Example:
     >>> from leep_jax import score_race
@@ -92,18 +93,19 @@ class RaceReport:
     self.rows: list[dict[str, Any]] = []
     self.race: racing.Race | None = None
     self.complete = False
+    self.inputs = "images"
 
   def text(self) -> str:
     """Returns lines for the terminal, to print below the table."""
     if self.race is None:
       return ""
-    lines = _eliminated(self.race, self.rows)
+    lines = _eliminated(self.race, self.rows, self.inputs)
     left = self.race.survivors
     if not self.complete:
       seen = (f"{x.name} {len(x.outputs):,}" for x in left)
       lines.append(
-        "interrupted: scores are of the images that each source had seen: "
-        + validation.some(list(seen))
+        f"interrupted: scores are of the {self.inputs} that each source had "
+        "seen: " + validation.some(list(seen))
       )
     elif self.race.tied:
       lines.append(
@@ -112,12 +114,12 @@ class RaceReport:
     share = self.race.forwarded / max(self.race.without_racing, 1)
     lines.append(
       f"forwarded {self.race.forwarded:,} of {self.race.without_racing:,} "
-      f"images ({100 * share:.0f} %)"
+      f"{self.inputs} ({100 * share:.0f} %)"
     )
     return "\n".join(lines)
 
 
-def _eliminated(race, rows):
+def _eliminated(race, rows, inputs):
   """One line for each source that left."""
   if not race.eliminated:
     return []
@@ -130,7 +132,7 @@ def _eliminated(race, rows):
         [row[name] for row in rows], [row.get(f"{name}_se") for row in rows]
       ),
     ],
-    ["of images", *(f"{row['num_examples']:,}" for row in rows)],
+    [f"of {inputs}", *(f"{row['num_examples']:,}" for row in rows)],
     ["round", *(f"{row[COLUMN]}" for row in rows)],
     ["behind the best by", *map(_behind, race.eliminated)],
   ]
@@ -154,14 +156,15 @@ def _behind(left):
 class _Count:
   """Shows how far the source that runs is in its round."""
 
-  def __init__(self):
+  def __init__(self, unit):
+    self._unit = unit
     self._lines: dict[tuple[str, int], progress.Progress] = {}
 
   def __call__(self, name, number, done, total):
     if (name, number) not in self._lines:
       self.clear()
       label = f"{tables.short(name, 30)}, round {number}"
-      self._lines = {(name, number): progress.Progress(label)}
+      self._lines = {(name, number): progress.Progress(label, unit=self._unit)}
     self._lines[name, number](done, total)
 
   def clear(self):
@@ -236,7 +239,8 @@ def run(
     >>> report.text()
     'forwarded 100 of 100 images (100 %)'
   """
-  count = _Count()
+  report.inputs = dataset.noun
+  count = _Count(dataset.noun)
   contest = racing.Contest(
     entrants := racing.Forwarded(
       [functools.partial(load, name) for name in models],

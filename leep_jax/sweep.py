@@ -107,7 +107,7 @@ _TRUTH = flags.DEFINE_enum(
   "What --report compares scores with.",
   flag_values=FLAGS,
 )
-_PROBED = 256  # images on which --dry_run measures the speed
+_PROBED = 256  # examples on which --dry_run measures the speed
 
 
 def read_rows(folder: Any) -> list[dict[str, Any]]:
@@ -172,14 +172,14 @@ def _dry_run(sweep, models, overrides):
       continue
     counts = {name: len(found) for name, found in wanted.items() if found}
     needed = sweep.needed(source, wanted)
-    images = sum(map(len, needed))
+    total = sum(map(len, needed))
     text, size, passes = "", 0.0, 0.0
-    if images:
+    if total:
       rate, width = _measure(source, needed[0])
-      passes, size = images / rate, images * width / 1e6
+      passes, size = total / rate, total * width / 1e6
       text = (
-        f"; forward pass of {images:,} images, {size:,.0f} MB of cache, about "
-        f"{passes:,.0f} s"
+        f"; forward pass of {total:,} {needed[0].noun}, {size:,.0f} MB of "
+        f"cache, about {passes:,.0f} s"
       )
     seconds += passes
     todo = ", ".join(f"{count:,} {name}" for name, count in counts.items())
@@ -188,7 +188,7 @@ def _dry_run(sweep, models, overrides):
 
 
 def _measure(source, dataset):
-  """Speed in images a second, and bytes of cached outputs for each image."""
+  """Speed in examples a second, and bytes of cached outputs for each."""
   few, dtype = dataset.take(_PROBED), _DTYPE_OF_SCORES.value
   # Once untimed, which compiles.
   forward.compute_outputs(source, few, dtype=dtype)
@@ -282,6 +282,7 @@ def _run() -> int:
   recipe, worker = _RECIPE.recipe(), _worker()
   models, overrides = _SOURCES.names(), _SOURCES.overrides()
   target = _target()
+  _SOURCES.check_default(target.train)
   trials.check(target, methods, recipe)
   folder = epath.Path(_OUTPUT.value).expanduser()
   with contextlib.ExitStack() as stack:

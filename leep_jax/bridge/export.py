@@ -71,7 +71,13 @@ def export(
   try:
     with torch.no_grad(), _quiet():
       program = torch.export.export(
-        module, tuple(example), dynamic_shapes=dynamic, strict=False
+        module,
+        tuple(example),
+        dynamic_shapes=dynamic,
+        strict=False,
+        # Conditions on a length that PyTorch cannot prove of all lengths, such
+        # as that a number does not divide another, are left to the run.
+        prefer_deferred_runtime_asserts_over_guards=dynamic is not None,
       )
       table = torch.export.default_decompositions()
       for kept in _KEPT:
@@ -130,7 +136,7 @@ class _Reading:
   def exported(self) -> Exported:
     """Returns the graph without what nothing reads."""
     self._read_inputs()
-    output = None
+    output = ""
     for node in self.program.graph.nodes:
       if node.op == "call_function":
         self._read_call(node)
@@ -152,7 +158,8 @@ class _Reading:
     )
 
   def _read_inputs(self):
-    kinds = __import__("torch").export.graph_signature.InputKind
+    from torch.export.graph_signature import InputKind as kinds
+
     for spec in self.program.graph_signature.input_specs:
       if spec.kind == kinds.USER_INPUT:
         self.inputs.append(spec.arg.name)

@@ -97,7 +97,8 @@ def find(graph: graph_lib.Graph, name: str) -> Head:
   elif last is not None and last.op == "sigmoid":
     output = last.args[0].name
     without = "its network ends in a sigmoid: every class has one of its own"
-  parts, weights = [], []
+  parts: list[Part] = []
+  weights: list[str] = []
   for node in _classifiers(nodes, output):
     at, weight, axis = _LINEAR[node.op]
     part = Part(node.args[at].name, axis)

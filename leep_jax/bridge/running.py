@@ -83,7 +83,8 @@ def run(
     graph: of a network, for a batch of one.
     arrays: weights and constants; those that no value needs may be missing.
     inputs: of the network, in its order. The first floating-point one gives
-      the type of the arithmetic.
+      the type of the arithmetic; without one, as of texts, it is that of the
+      weights.
     outputs: names of the values to return; by default the graph's output.
 
   Returns:
@@ -94,12 +95,13 @@ def run(
     >>> from leep_jax.bridge import graph, running
     >>> node = graph.Node("y", "relu", (graph.Ref("x"),))
     >>> example = graph.Graph(("x",), {}, (), (), (node,), "y")
-    >>> running.run(example, running.Arrays({}, {}), [jnp.array([-1.0, 2.0])])[0].tolist()
+    >>> x, nothing = jnp.array([-1.0, 2.0]), running.Arrays({}, {})
+    >>> running.run(example, nothing, [x])[0].tolist()
     [0.0, 2.0]
   """
   outputs = tuple(outputs) or (graph.output,)
   real = [x for x in inputs if jnp.issubdtype(x.dtype, jnp.floating)]
-  dtype = real[0].dtype if real else jnp.float32
+  dtype = real[0].dtype if real else _dtype_of(arrays.weights)
   values = dict(zip(graph.inputs, inputs, strict=True))
   graph = graph.used(*outputs)
   for name, tensor in graph.weights.items():
@@ -133,6 +135,16 @@ def run(
       if not left[name]:
         del values[name]
   return [values[name] for name in outputs]
+
+
+def _dtype_of(weights):
+  """bfloat16 if there are such weights, else float32.
+
+  Weights of checkpoints are converted from bfloat16: those that are left are
+  those of a forward pass in it.
+  """
+  dtypes = {getattr(value, "dtype", None) for value in weights.values()}
+  return jnp.bfloat16 if jnp.bfloat16 in dtypes else jnp.float32
 
 
 def _array(value, dtype):

@@ -1,12 +1,13 @@
-"""Data sets by name: labelled images, and binary attributes without images.
+"""Data sets by name: labelled inputs, and binary attributes without inputs.
 
 dataset.py     Dataset: examples by index, in batches that are read ahead
 load.py        load_dataset, load_pair, and the table of kinds of data
-folders.py, arrays.py, tfds.py, ...     one file a kind
+folders.py, arrays.py, tables.py, ...   one file a kind
 images.py      files of images, and the ranges of their values
+audio.py       files of sounds
 attributes.py  load_attributes, for the task matrix
 splits.py      a data set without a test split, split in two
-duplicates.py  images that occur several times
+duplicates.py  inputs that occur several times
 names.py       what to write instead of a name that is no data set
 """
 

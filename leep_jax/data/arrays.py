@@ -306,6 +306,32 @@ def _numbered(labels, kept):
   return np.searchsorted(names, labels).astype(np.int32), tuple(names.tolist())
 
 
+def named_labels(
+  name: str, labels: np.ndarray, ignored: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+  """Returns numbers of text labels, in alphabetical order of the classes.
+
+  Args:
+    name: of the data set, for a note.
+    labels: `[n]` text.
+    ignored: labels of examples that are left out.
+
+  Returns:
+    `[n]` int32, of which those left out have any number; the indices of the
+    examples to keep; and the names of the classes.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.data import arrays
+    >>> arrays.named_labels("mine", np.array(["dog", "cat"]), ())
+    (array([1, 0], dtype=int32), array([0, 1]), ('cat', 'dog'))
+  """
+  # Integers are given to ignore, and texts are compared with them.
+  kept = dataset_lib.not_ignored(name, labels, [f"{i}" for i in ignored])
+  numbers, names = _numbered(labels, kept)
+  return numbers, kept, names
+
+
 def _labels(path, labels, count, ignored):
   """Returns labels `[n]`, the indices to keep, and names of classes or None."""
   # A column, as in MedMNIST's files, or a row.
@@ -314,11 +340,7 @@ def _labels(path, labels, count, ignored):
   if labels.ndim != 1 or not labels.size:
     validation.class_labels(labels)  # raises an error that says what they are
   if labels.dtype.kind in "US" and labels.size:
-    labels = _decoded(labels)
-    # Integers are given to ignore, and texts are compared with them.
-    kept = dataset_lib.not_ignored(path, labels, [f"{i}" for i in ignored])
-    labels, names = _numbered(labels, kept)
-    return labels, kept, names
+    return named_labels(path, _decoded(labels), ignored)
   kept = dataset_lib.not_ignored(path, labels, ignored)
   if labels.dtype.kind in "iu" and set(np.unique(labels[kept]).tolist()) == {
     0,

@@ -23,11 +23,13 @@ _READ_AHEAD = 2
 # so that the user can repair all. Time is checked between groups of images.
 _SEARCH_SECONDS = 60.0
 _GROUP = 256
+# What one example can be, and what several are called.
+INPUTS = {"image": "images", "text": "texts", "audio": "sounds"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-  """A labelled image data set.
+  """A labelled data set of images, texts or sounds.
 
   Attributes:
     name: what tables and rows call it.
@@ -35,20 +37,24 @@ class Dataset:
     num_classes: number of target classes, including those that never occur; 0
       if targets are real numbers.
     indices: `[n]` int64, the examples in use, in order.
-    image_shape: `(H, W, C)`, or None if images differ in size.
-    fetch: takes indices and returns their images and labels: a sequence of
-      `[H, W, C]` arrays (uint8 in 0..255, or floats in [0, 1]), and one of
-      integer labels or real-valued targets. It is called from several threads
-      if images differ in size.
+    image_shape: `(H, W, C)`; None if images differ in size, and for texts and
+      sounds.
+    fetch: takes indices and returns their inputs and labels: a sequence of
+      `[H, W, C]` arrays (uint8 in 0..255, or floats in [0, 1]), of texts, or of
+      `audio.Sound`, and one of integer labels or real-valued targets. It is
+      called from several threads if images differ in size, and for sounds.
     class_names: names of the classes, if they are known.
     all_labels: labels of all examples, including those not in use, if they are
       known without reading images.
     version: of the data, as TFDS states it, or a digest of a file or folder.
     ranges: of a TFDS split, the ranges of examples that it consists of, as
       `(name of the split, first, end)`.
-    in_memory: whether images are in memory, so that all can be read.
-    files: names of the files of all images, including those not in use, if each
-      image is a file.
+    in_memory: whether inputs are in memory, so that all can be read.
+    files: names of the files of all inputs, including those not in use, if each
+      is a file.
+    inputs: what an example is, a key of `INPUTS`.
+    seconds: length of the longest sound, including those not in use; 0 of
+      images and texts.
 
   Example:
     >>> import numpy as np
@@ -67,16 +73,23 @@ class Dataset:
   num_classes: int
   indices: np.ndarray
   image_shape: tuple[int, int, int] | None
-  fetch: Callable[[np.ndarray], tuple[Sequence[np.ndarray], Any]]
+  fetch: Callable[[np.ndarray], tuple[Sequence[Any], Any]]
   class_names: tuple[str, ...] | None = None
   all_labels: np.ndarray | None = None
   version: str = ""
   ranges: tuple[tuple[str, int, int], ...] = ()
   in_memory: bool = False
   files: Sequence[str] | None = None
+  inputs: str = "image"
+  seconds: float = 0.0
 
   def __len__(self) -> int:
     return len(self.indices)
+
+  @property
+  def noun(self) -> str:
+    """What several inputs are called: images, texts or sounds."""
+    return INPUTS[self.inputs]
 
   def name_of(self, position: int) -> str:
     """Returns the name of an example's file, or its number.
@@ -112,46 +125,50 @@ class Dataset:
     self,
     batch_size: int,
     *,
-    fit: Callable[[np.ndarray], np.ndarray] | None = None,
+    fit: Callable[[Any], np.ndarray] | None = None,
+    stack: Callable[[Sequence[Any]], np.ndarray] | None = None,
   ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields `(images [B, H, W, C], labels [B])`; the last may be shorter.
+    """Yields `(inputs [B, ...], labels [B])`; the last may be shorter.
 
-    Images that differ in size are read and resized one by one, in as many
-    threads as there are processors, so that few are in memory at their full
-    size.
+    Images that differ in size, and sounds, are read and fitted one by one, in
+    as many threads as there are processors, so that few are in memory at their
+    full size.
 
     Args:
       batch_size: number of examples of a batch.
-      fit: if images differ in size, a function that resizes each to one size
-        before they are stacked, such as `Preprocessing.fit`. It is called from
-        several threads. In a batch with float32 images, uint8 ones are divided
-        by 255.
+      fit: of images that differ in size or sounds, a function that brings each
+        to one size before they are stacked, such as `Preprocessing.fit`. It is
+        called from several threads. In a batch with float32 images, uint8 ones
+        are divided by 255.
+      stack: makes one array of the inputs of a batch; by default images `[B, H,
+        W, C]`, or texts `[B]` of dtype object.
 
     Raises:
-      InputError: if images differ in size and `fit` is None.
-      DataError: if an image cannot be read; it names all such images.
+      InputError: if inputs differ in size and `fit` is None.
+      DataError: if an input cannot be read; it names all such inputs.
     """
     pool = futures.ThreadPoolExecutor(os.cpu_count())
     fetch = self.fetch
-    if self.image_shape is None:
+    stack = stack or (_objects if self.inputs == "text" else np.stack)
+    if self.image_shape is None and self.inputs != "text":
       if fit is None:
         raise validation.InputError(
-          f"images of {self.name} differ in size, and the source names no size "
-          "to bring them to"
+          f"{self.noun} of {self.name} differ in size, and the source names no "
+          "size to bring them to"
         )
       fetch = functools.partial(_fetch_fitted, fetch, fit, pool)
 
     def read(start):
-      images, labels = fetch(self.indices[start : start + batch_size])
-      return np.stack(images), np.asarray(labels)
+      inputs, labels = fetch(self.indices[start : start + batch_size])
+      return stack(inputs), np.asarray(labels)
 
     ready = _ahead(read, range(0, len(self), batch_size), pool)
-    return self._naming_all_bad_images(ready)
+    return self._naming_all_bad(ready)
 
-  def _naming_all_bad_images(
+  def _naming_all_bad(
     self, batches: Iterator[tuple[np.ndarray, np.ndarray]]
   ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields batches; if an image cannot be read, searches for others."""
+    """Yields batches; if an input cannot be read, searches for others."""
     try:
       yield from batches
     except validation.DataError as e:
@@ -160,19 +177,19 @@ class Dataset:
         raise
       some_only = "" if read == len(self) else f"the first {read:,} of "
       raise validation.DataError(
-        f"{len(bad):,} of {some_only}{len(self):,} images of {self.name} "
+        f"{len(bad):,} of {some_only}{len(self):,} {self.noun} of {self.name} "
         f"cannot be read: {validation.some(bad.values())}; repair or remove "
         "them, or leave them out with --skip_bad_images"
       ) from e
 
   def _bad_images(self, *, seconds=float("inf")):
-    """Reads images one by one to find those that cannot be read.
+    """Reads inputs one by one to find those that cannot be read.
 
     Args:
       seconds: after which the search ends.
 
     Returns:
-      The reasons by position in the data set, and the number of images read.
+      The reasons by position in the data set, and the number of inputs read.
     """
     bad: dict[int, str] = {}
     if self.in_memory:
@@ -204,17 +221,17 @@ class Dataset:
     return bad, done
 
   def without_bad_images(self) -> "Dataset":
-    """Returns the examples whose images can be read; a note names the others.
+    """Returns the examples whose inputs can be read; a note names the others.
 
-    All images are read to find them.
+    All files are read to find them.
 
     Raises:
-      DataError: if no image can be read.
+      DataError: if none can be read.
     """
     bad, _ = self._bad_images()
     if not bad:
       return self
-    count = f"{len(bad):,} of {len(self):,} images of {self.name}"
+    count = f"{len(bad):,} of {len(self):,} {self.noun} of {self.name}"
     reasons = validation.some(bad.values())
     if len(bad) == len(self):
       raise validation.DataError(f"{count} cannot be read: {reasons}")
@@ -226,12 +243,12 @@ class Dataset:
         names = self.class_names or range(self.num_classes)
         validation.note(
           f"{lost.size} of {self.num_classes} classes of {self.name} have no "
-          f"image left: {validation.some(names[i] for i in lost)}"
+          f"{self.noun} left: {validation.some(names[i] for i in lost)}"
         )
     return dataclasses.replace(self, indices=np.delete(self.indices, list(bad)))
 
   def labels(self) -> np.ndarray:
-    """Returns the labels `[n]`; images are read only if they must be."""
+    """Returns the labels `[n]`; inputs are read only if they must be."""
     if self.all_labels is not None:
       known: np.ndarray = self.all_labels[self.indices]
       return known
@@ -245,9 +262,9 @@ class Dataset:
     return np.concatenate(list(read))
 
   def load(
-    self, *, fit: Callable[[np.ndarray], np.ndarray] | None = None
+    self, *, fit: Callable[[Any], np.ndarray] | None = None
   ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns all `(images [n, H, W, C], labels [n])` in memory.
+    """Returns all `(inputs [n, ...], labels [n])` in memory.
 
     Args:
       fit: as for `batches`.
@@ -255,12 +272,19 @@ class Dataset:
     Raises:
       InputError: as `batches` does.
     """
-    images, labels = zip(*self.batches(1024, fit=fit), strict=True)
-    return np.concatenate(images), np.concatenate(labels)
+    inputs, labels = zip(*self.batches(1024, fit=fit), strict=True)
+    return np.concatenate(inputs), np.concatenate(labels)
+
+
+def _objects(inputs):
+  """Returns texts as an array of objects: NumPy's own text has one length."""
+  found = np.empty(len(inputs), object)
+  found[:] = inputs
+  return found
 
 
 def _fetch_fitted(fetch, fit, pool, indices):
-  """Fetches images one by one, in threads, and resizes each immediately."""
+  """Fetches inputs one by one, in threads, and fits each immediately."""
 
   def one(index):
     (image,), (label,) = fetch(np.asarray([index]))

@@ -1,4 +1,4 @@
-"""Images that occur several times in a data set.
+"""Images, texts or sounds that occur several times in a data set.
 
 A copy of an example among those that a head is fitted to makes its prediction
 too easy, and copies with different labels are mistakes in the labels.
@@ -11,7 +11,7 @@ import hashlib
 import numpy as np
 
 from leep_jax import validation
-from leep_jax.data import dataset as dataset_lib
+from leep_jax.data import audio, dataset as dataset_lib
 
 _BATCH = 256
 _DIGEST = 16  # bytes: two of 2^64 different images would be taken for equal
@@ -26,7 +26,8 @@ def find(
 
   All images are read once, and 16 bytes of each are kept. Files may differ, as
   the same photo stored as PNG and BMP does. Images that were resized or
-  compressed again are not equal.
+  compressed again are not equal. Texts are compared character by character,
+  sounds sample by sample.
 
   Args:
     dataset: to search.
@@ -68,20 +69,27 @@ def find(
 
 def _digests(dataset) -> Iterator[np.ndarray]:
   """Yields digests `[B, 16]` of the images, batch by batch."""
-  if dataset.image_shape is None:
+  if dataset.image_shape is None and dataset.inputs != "text":
     # In place of resizing, in as many threads as there are processors.
     for digests, _ in dataset.batches(_BATCH, fit=_digest):
       yield digests
   else:
-    for images, _ in dataset.batches(_BATCH):
-      yield np.stack([_digest(image) for image in images])
+    for inputs, _ in dataset.batches(_BATCH):
+      yield np.stack([_digest(each) for each in inputs])
 
 
-def _digest(image):
+def _digest(each):
   found = hashlib.blake2b(digest_size=_DIGEST)
+  if isinstance(each, str):
+    # Lone surrogates are no UTF-8, but a file's text may have them.
+    found.update(each.encode("utf-8", "surrogatepass"))
+    return np.frombuffer(found.digest(), np.uint8)
+  array, rate = each, ""
+  if isinstance(each, audio.Sound):
+    array, rate = each.samples, f" {each.rate}"
   # The same bytes in another shape or type are another image.
-  found.update(repr((image.shape, image.dtype.str)).encode())
-  found.update(np.ascontiguousarray(image).data)
+  found.update(f"{(array.shape, array.dtype.str)!r}{rate}".encode())
+  found.update(np.ascontiguousarray(array).data)
   return np.frombuffer(found.digest(), np.uint8)
 
 
@@ -150,8 +158,8 @@ def drop(dataset: dataset_lib.Dataset, groups: Sequence[np.ndarray]) -> Dropped:
   kept = np.flatnonzero(keep)
   if len(kept) < n:
     validation.note(
-      f"{n - len(kept):,} of {n:,} images of {dataset.name} left out, which "
-      "are copies of others"
+      f"{n - len(kept):,} of {n:,} {dataset.noun} of {dataset.name} left out, "
+      "which are copies of others"
     )
   if contradicting:
     names = [
@@ -159,8 +167,8 @@ def drop(dataset: dataset_lib.Dataset, groups: Sequence[np.ndarray]) -> Dropped:
       for group in contradicting
     ]
     validation.note(
-      f"{len(contradicting):,} images of {dataset.name} occur with different "
-      f"labels, all of which are kept: {validation.some(names)}"
+      f"{len(contradicting):,} {dataset.noun} of {dataset.name} occur with "
+      f"different labels, all of which are kept: {validation.some(names)}"
     )
   return Dropped(
     dataclasses.replace(dataset, indices=dataset.indices[kept]),

@@ -1,4 +1,4 @@
-"""Folders of images, read with all that is below them."""
+"""Folders of images or sounds, read with all that is below them."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ import os
 import re
 
 from leep_jax import validation
-from leep_jax.data import images
+from leep_jax.data import audio, images
 
 _DEEPEST = 40  # levels of folders
 # Files and folders that operating systems create; hidden ones are skipped, too.
@@ -26,10 +26,10 @@ class Folder:
 
   Attributes:
     name: last part of the folder's path.
-    images: names of the images directly in it.
+    images: names of the images, or sounds, directly in it.
     folders: its sub-folders, sorted by name.
-    left_out: numbers of files in it and below that are no images, by kind.
-    total: number of images in it and below.
+    left_out: numbers of other files in it and below, by kind.
+    total: number of images, or sounds, in it and below.
 
   Example:
     >>> from collections import Counter
@@ -68,7 +68,11 @@ class Folder:
 
 
 def _scan_below(
-  path: str, name: str, seen: set[tuple[int, int]], depth: int = 0
+  path: str,
+  name: str,
+  seen: set[tuple[int, int]],
+  inputs: str,
+  depth: int = 0,
 ) -> Folder:
   """Reads a folder; links are followed, but no folder is read twice."""
   try:
@@ -97,9 +101,11 @@ def _scan_below(
       # Several classes may link to one folder: each class has its own `seen`.
       inner = {here} | seen if depth == 0 else seen
       inner.add(here)
-      folders.append(_scan_below(entry.path, entry.name, inner, depth + 1))
+      folders.append(
+        _scan_below(entry.path, entry.name, inner, inputs, depth + 1)
+      )
       left_out += folders[-1].left_out
-    elif kind := _kind_left_out(entry):
+    elif kind := _kind_left_out(entry, inputs):
       left_out[kind] += 1
     else:
       files.append(entry.name)
@@ -107,11 +113,12 @@ def _scan_below(
   return Folder(name, tuple(files), tuple(folders), left_out, total)
 
 
-def scan(path: str) -> Folder:
+def scan(path: str, *, inputs: str = "image") -> Folder:
   """Reads a folder; links to the folders that it is in are not followed.
 
   Args:
     path: of the folder.
+    inputs: the files that count, `image` or `audio`.
 
   Raises:
     InputError: if a folder cannot be read, or folders are nested too deeply.
@@ -133,7 +140,7 @@ def scan(path: str) -> Folder:
     about = os.stat(at)
     seen.add((about.st_dev, about.st_ino))
     if at == os.path.dirname(at):
-      return _scan_below(path, "", seen)
+      return _scan_below(path, "", seen, inputs)
     at = os.path.dirname(at)
 
 
@@ -144,13 +151,14 @@ def _is_folder(entry):
     return False
 
 
-def _kind_left_out(entry):
-  """Returns what a file is that is no image; "" for an image."""
+def _kind_left_out(entry, inputs):
+  """Returns what a file is that does not count; "" for one that does."""
   suffix = os.path.splitext(entry.name)[1].lower()
-  if suffix in images.SUFFIXES:
+  if suffix in (audio.SUFFIXES if inputs == "audio" else images.SUFFIXES):
     return ""
-  if _SUFFIX.fullmatch(suffix):
-    return suffix
+  # Sounds are told by their suffix alone.
+  if _SUFFIX.fullmatch(suffix) or inputs == "audio":
+    return suffix or "other"
   if images.begins_as_image(entry.path):
     return ""
   if entry.is_symlink() and not os.path.exists(entry.path):

@@ -1,11 +1,12 @@
-"""Folders with one sub-folder of images per class.
+"""Folders with one sub-folder of images, or of sounds, per class.
 
     DIR/CLASS/.../FILE               folder:DIR
     DIR/SPLIT/CLASS/.../FILE         folder:DIR with --split=SPLIT
 
 Sub-folders may be splits or classes. Names (train, test) and the structure show
 which: splits contain no images themselves, but sub-folders with the same names.
-If classes do so, too, `--split=.` says that they are classes.
+If classes do so, too, `--split=.` says that they are classes. A folder without
+any image, but with sounds, is one of sounds.
 """
 
 from collections import Counter
@@ -16,7 +17,12 @@ import unicodedata
 import numpy as np
 
 from leep_jax import validation
-from leep_jax.data import dataset as dataset_lib, folder_tree, images
+from leep_jax.data import (
+  audio,
+  dataset as dataset_lib,
+  folder_tree,
+  images,
+)
 
 # Words in the names of splits, by the role of the split.
 _ROLES = {
@@ -209,7 +215,7 @@ def _refuse_splits(root, split, folder):
 
 
 def _open(path, split):
-  """Returns the path of the folder with the classes, and its content."""
+  """Returns the path of the folder with the classes, its content and inputs."""
   if not path:
     raise validation.InputError("folder: has no path: write folder:DIR")
   root = os.path.expanduser(path)
@@ -225,14 +231,22 @@ def _open(path, split):
   if not validation.exists(where, "dir"):
     hint = ""
     if where != root:
-      found = [f.name for f in folder_tree.scan(root).full]
+      found = [f.name for f in _scan(root)[0].full]
       hint = f"; {root} holds {validation.some(found) or 'no images'}"
     raise validation.InputError(f"no folder at {where}{hint}")
-  return where, folder_tree.scan(where)
+  return where, *_scan(where)
+
+
+def _scan(where):
+  """Returns the content of a folder, and whether it is images or sounds."""
+  folder = folder_tree.scan(where)
+  if folder.total or not audio.SUFFIXES & folder.left_out.keys():
+    return folder, "image"
+  return folder_tree.scan(where, inputs="audio"), "audio"
 
 
 def load(path: str, split: str | None) -> dataset_lib.Dataset:
-  """Opens a folder with one sub-folder of images per class.
+  """Opens a folder with one sub-folder of images, or of sounds, per class.
 
   Args:
     path: of the folder.
@@ -257,7 +271,8 @@ def load(path: str, split: str | None) -> dataset_lib.Dataset:
     >>> dataset.class_names, labels.tolist(), images[0].shape
     (('cat', 'dog'), [0, 1], (8, 6, 3))
   """
-  where, folder = _open(path, split)
+  where, folder, inputs = _open(path, split)
+  noun = dataset_lib.INPUTS[inputs]
   # A "." at the end says that the folders there are classes, whatever their
   # names.
   has_classes = split is not None and split.split("/")[-1] == "."
@@ -268,21 +283,21 @@ def load(path: str, split: str | None) -> dataset_lib.Dataset:
   if len(classes) - len(empty) < 2:
     beside = ""
     if folder.images:
-      beside = f" ({len(folder.images):,} images lie beside them)"
+      beside = f" ({len(folder.images):,} {noun} lie beside them)"
     raise validation.InputError(
-      f"{where} has {len(folder.full)} sub-folders with images{beside}, but "
+      f"{where} has {len(folder.full)} sub-folders with {noun}{beside}, but "
       "each class needs one, and there must be at least 2 classes"
     )
   if empty:
     names = validation.some(inner.name for inner in empty)
     raise validation.InputError(
-      f"sub-folder {names} of {where} has no images"
+      f"sub-folder {names} of {where} has no {noun}"
       f"{_by_kind(sum((f.left_out for f in empty), Counter()))}: move it away "
       "if it is no class"
     )
   name = f"folder:{path}"
   _note_names(name, [inner.name for inner in classes])
-  _note_parts(name, classes)
+  _note_parts(name, classes, noun)
   left_out = Counter(folder.left_out)
   for inner in folder.images:
     left_out[f"{os.path.splitext(inner)[1].lower()} beside the classes"] += 1
@@ -294,7 +309,7 @@ def load(path: str, split: str | None) -> dataset_lib.Dataset:
     validation.note(
       f"{left_out.total():,} files left out{_by_kind(left_out)} of {name}"
     )
-  return _dataset(name, split, where, classes)
+  return _dataset(name, split, where, classes, inputs)
 
 
 def _dataset(
@@ -302,6 +317,7 @@ def _dataset(
   split: str | None,
   where: str,
   classes: tuple[folder_tree.Folder, ...],
+  inputs: str,
 ) -> dataset_lib.Dataset:
   files: list[str] = []
   labels: list[int] = []
@@ -311,7 +327,12 @@ def _dataset(
     labels += [label] * len(found)
   target = np.asarray(labels, np.int32)
   paths = [os.path.join(where, file) for file in files]
-  images.note_files(name, paths)
+  seconds = 0.0
+  if inputs == "audio":
+    seconds = max(map(audio.seconds, paths))
+  else:
+    images.note_files(name, paths)
+  read = audio.read if inputs == "audio" else images.read
   return dataset_lib.Dataset(
     name=name,
     split="all" if split in (None, ".") else split,
@@ -319,7 +340,7 @@ def _dataset(
     indices=np.arange(len(files)),
     image_shape=None,
     fetch=lambda i: (
-      [images.read(paths[j], name=files[j]) for j in i],
+      [read(paths[j], name=files[j]) for j in i],
       target[i],
     ),
     class_names=tuple(inner.name for inner in classes),
@@ -329,6 +350,8 @@ def _dataset(
       (file, *_stamp(path)) for file, path in zip(files, paths, strict=True)
     ),
     files=files,
+    inputs=inputs,
+    seconds=seconds,
   )
 
 
@@ -365,12 +388,12 @@ def _note_names(name, classes):
     )
 
 
-def _note_parts(name, classes):
+def _note_parts(name, classes, noun):
   """Notes that classes have splits inside, as images of all are used."""
   below = [[f.name for f in inner.full] for inner in classes]
   if all(len(b) > 1 and _named_as_splits(b) for b in below):
     validation.note(
-      f"classes of {name} hold the splits {validation.some(below[0])}: images "
+      f"classes of {name} hold the splits {validation.some(below[0])}: {noun} "
       "of all of them are used"
     )
 
@@ -408,7 +431,7 @@ def pair(
     return split, test_split
   if not path or not validation.exists(os.path.expanduser(path), "dir"):
     return split, test_split  # `load` refuses the path
-  _, folder = _open(path, None)
+  _, folder, _ = _open(path, None)
   paths = [found for found in _below(folder) if found]
   tests = [
     found

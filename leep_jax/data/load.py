@@ -9,7 +9,14 @@ import dataclasses
 import numpy as np
 
 from leep_jax import validation
-from leep_jax.data import arrays, dataset as dataset_lib, folders, splits, tfds
+from leep_jax.data import (
+  arrays,
+  dataset as dataset_lib,
+  folders,
+  splits,
+  tables,
+  tfds,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +29,8 @@ class Request:
     data_dir: see `load_dataset`.
     target: see `load_dataset`.
     ignored: labels of examples that are left out.
+    columns: of a table, the names of the columns of inputs and of labels, if
+      the user named them.
 
   Example:
     >>> from leep_jax.data import load
@@ -34,6 +43,7 @@ class Request:
   data_dir: str | None = None
   target: str | None = None
   ignored: Sequence[int] = ()
+  columns: tuple[str | None, str | None] = (None, None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +60,7 @@ class Kind:
     has_targets: whether there may be real-valued targets.
     has_integers: whether labels are integers, of which some can be ignored.
     in_data_dir: whether data sets are looked for in `data_dir`.
+    has_columns: whether inputs and labels are columns with names.
 
   Example:
     >>> from leep_jax.data import load
@@ -65,6 +76,7 @@ class Kind:
   has_targets: bool = False
   has_integers: bool = False
   in_data_dir: bool = False
+  has_columns: bool = False
 
 
 def _load_digits(request):
@@ -108,6 +120,21 @@ KINDS: dict[str, Kind] = {
     has_targets=True,
     has_integers=True,
   ),
+  "csv": Kind(
+    "csv:FILE",
+    "csv files",
+    lambda request: tables.load(
+      request.path,
+      request.split,
+      request.target,
+      request.ignored,
+      request.columns,
+    ),
+    lambda path, *splits: splits,
+    has_targets=True,
+    has_integers=True,
+    has_columns=True,
+  ),
 }
 # All other names.
 _TFDS = Kind(
@@ -146,14 +173,17 @@ def load_dataset(
   target: str | None = None,
   ignore_label: int | Sequence[int] | None = None,
   skip_bad_images: bool = False,
+  input_column: str | None = None,
+  label_column: str | None = None,
 ) -> dataset_lib.Dataset:
-  """Opens a labelled image data set by name.
+  """Opens a labelled data set of images, texts or sounds by name.
 
   Args:
     name: `digits` (scikit-learn's, offline), `folder:DIR` (one sub-folder of
       images per class, rotated as their EXIF orientation says and converted to
-      8 bits), `npz:FILE` (arrays `images` and `labels`, `x_train` and
-      `y_train`, or `train_images` and `train_labels`; each text label is a
+      8 bits; or of sounds), `csv:FILE` (a text and its label in each row, of a
+      .csv or .tsv file), `npz:FILE` (arrays `images` and `labels`, `x_train`
+      and `y_train`, or `train_images` and `train_labels`; each text label is a
       class), or the name of a TFDS data set.
     split: of a TFDS data set, with slices such as `train[:20%]` (default
       `train`). Of a folder, the sub-folder with the classes, or `.` if the
@@ -162,20 +192,25 @@ def load_dataset(
     data_dir: folder with TFDS data sets.
     limit: use only this many examples, see `Dataset.take`.
     target: for regression, the name of real-valued targets: an array `[n, T]`
-      or `[n]` of an npz file (default `targets` if it has no `labels`), or a
-      numeric feature of a TFDS data set.
+      or `[n]` of an npz file (default `targets` if it has no `labels`), a
+      numeric column of a table, or a numeric feature of a TFDS data set.
     ignore_label: labels that mark examples without a label. These are left out,
       and a note counts them.
     skip_bad_images: whether images that cannot be read are left out, with a
       note. All images are then read an additional time to find them. Otherwise,
-      the first such image raises an error that names all of them.
+      the first such image raises an error that names all of them. The same of
+      sounds.
+    input_column: of a table, the column of texts; by default one with a usual
+      name, such as `text`, `sentence` or `review`.
+    label_column: of a table, the column of labels; by default one with a usual
+      name, such as `label`, `class`, `target` or `category`.
 
   Returns:
-    The data set. Images are read later, batch by batch.
+    The data set. Images and sounds are read later, batch by batch.
 
   Raises:
-    InputError: if there is no such data set or split, or it has no images,
-      no labels, or no examples.
+    InputError: if there is no such data set, split or column, or it has no
+      inputs, no labels, or no examples.
 
   Example:
     >>> import leep_jax
@@ -183,7 +218,9 @@ def load_dataset(
     >>> len(digits), digits.num_classes, digits.image_shape
     (100, 10, (8, 8, 1))
   """
-  dataset = _load(name, split, data_dir, target, _ignored(ignore_label))
+  columns = (input_column, label_column)
+  ignored = _ignored(ignore_label)
+  dataset = _load(name, split, data_dir, target, ignored, columns)
   if limit is not None:
     dataset = dataset.take(limit)
   # After `limit`, as it reads all images that are left.
@@ -209,6 +246,7 @@ def _load(
   data_dir: str | None,
   target: str | None,
   ignored: Sequence[int],
+  columns: tuple[str | None, str | None],
 ) -> dataset_lib.Dataset:
   """Opens a data set, and checks that its kind has what was asked for."""
   kind, path = _kind(name)
@@ -226,7 +264,12 @@ def _load(
       f"{name} has no integer labels to ignore, as "
       f"{_kinds_with('has_integers')} have"
     )
-  dataset = kind.load(Request(path, split, data_dir, target, ignored))
+  if any(columns) and not kind.has_columns:
+    raise validation.InputError(
+      f"input_column and label_column are for {_kinds_with('has_columns')}, "
+      f"not for {name}"
+    )
+  dataset = kind.load(Request(path, split, data_dir, target, ignored, columns))
   if not len(dataset):
     raise validation.InputError(f"data set {name} ({dataset.split}) is empty")
   return dataset
@@ -242,6 +285,8 @@ def load_pair(
   test_limit: int | None = None,
   ignore_label: int | Sequence[int] | None = None,
   skip_bad_images: bool = False,
+  input_column: str | None = None,
+  label_column: str | None = None,
 ) -> tuple[dataset_lib.Dataset, dataset_lib.Dataset]:
   """Opens a training and a test set, which share no example.
 
@@ -257,6 +302,8 @@ def load_pair(
     test_limit: number of test examples.
     ignore_label: as for `load_dataset`.
     skip_bad_images: as for `load_dataset`, of both sets.
+    input_column: as for `load_dataset`.
+    label_column: as for `load_dataset`.
 
   Raises:
     InputError: as `load_dataset`; or if both sets share an example.
@@ -268,7 +315,7 @@ def load_pair(
     (('4/5', 1438), ('1/5', 359))
   """
   kind, path = _kind(name)
-  ignored = _ignored(ignore_label)
+  ignored, columns = _ignored(ignore_label), (input_column, label_column)
   split, test_split = kind.pair(path, split, test_split)
   if test_split is not None:
     if split == test_split:
@@ -277,12 +324,13 @@ def load_pair(
         "what it was trained on"
       )
     train, test = (
-      _load(name, part, data_dir, None, ignored) for part in (split, test_split)
+      _load(name, part, data_dir, None, ignored, columns)
+      for part in (split, test_split)
     )
     _check_disjoint(train, test)
     train, test = _same_classes(name, train, test)
   else:
-    both = _load(name, split, data_dir, None, ignored)
+    both = _load(name, split, data_dir, None, ignored, columns)
     positions = splits.holdout(both.labels(), seed=0)
     part = "" if split in (None, "all", ".") else f"{split} "
     train, test = (

@@ -147,11 +147,19 @@ def _listed(path):
 
 
 def _of_table(name, kinds):
-  if "csv" in kinds:
+  # The path after a prefix such as tsv:, or all of the name.
+  path = name.partition(":")[2] or name
+  if "folder" not in kinds:  # of attributes
     return f"{name} is a table: write csv:FILE"
+  if os.path.splitext(path)[1].lower() in (".csv", ".tsv", ".txt"):
+    return (
+      f"{name} is a table: if it has a text and its label in each row, write "
+      f"csv:{path}; tables of file names and labels are not read yet"
+    )
   return (
-    f"{name}: tables of file names and labels are not read yet; what is: "
-    f"{_FOLDER} (links to the files will do), or {_ARRAYS}"
+    f"{name}: tables of this kind, and those of file names and labels, are not "
+    f"read yet; what is: texts and labels, csv:FILE, {_FOLDER} (links to the "
+    f"files will do), or {_ARRAYS}"
   )
 
 

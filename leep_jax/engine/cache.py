@@ -30,8 +30,6 @@ _CHECKSUMS = "checksums.json"
 _CHUNK = 1 << 24  # bytes
 # Fields that `Preprocessing` did not have when the first rows were written.
 _ADDED_FIELDS = {"crop_origin": "round"}
-# Sides of images with which the function of a source without a size is traced.
-_TRIED_SIZES = (32, 64, 224, 28)
 
 
 def source_digest(model: source.Source) -> str:
@@ -93,20 +91,22 @@ def source_digest(model: source.Source) -> str:
 
 
 def _described(preprocessing):
-  """Returns the fields of a `Preprocessing` as text.
+  """Returns the fields of a preprocessing as text.
 
-  A field that was added later is left out where it has its default: digests in
-  rows and caches that are older than the field stay valid.
+  Functions are left out, for which another field has a digest. So is a field
+  that was added later where it has its default: digests in rows and caches that
+  are older than the field stay valid.
   """
   fields = {
     field.name: getattr(preprocessing, field.name)
     for field in dataclasses.fields(preprocessing)
+    if field.repr
   }
   for name, default in _ADDED_FIELDS.items():
-    if fields[name] == default:
+    if name in fields and fields[name] == default:
       del fields[name]
   values = ", ".join(f"{name}={value!r}" for name, value in fields.items())
-  return f"Preprocessing({values})"
+  return f"{type(preprocessing).__name__}({values})"
 
 
 def _is_listed(model):
@@ -119,21 +119,21 @@ def _is_listed(model):
 
 
 def _traced(model):
-  """Traces the source's function for images of a size that it takes."""
-  channels = len(model.preprocessing.mean)
-  known = model.preprocessing.image_size
-  sizes = _TRIED_SIZES if known is None else (known,)
+  """Traces the source's function for inputs that it takes."""
+  tried = model.preprocessing.trials(model.min_image_size)
   failure = Exception()
-  for size in sorted({max(size, model.min_image_size) for size in sizes}):
-    shape = jax.ShapeDtypeStruct((2, size, size, channels), np.float32)
+  for inputs in tried:
     try:
-      return programs.trace(model.apply, model.state, shape)
+      return programs.trace(model.apply, model.state, inputs)
     except Exception as e:  # whatever the user's own code raises
       failure = e
+  advice = ""
+  if model.preprocessing.inputs == "image":
+    advice = ": give its preprocessing an image_size"
   raise validation.InputError(
-    f"{model.name} cannot be traced with images of {min(sizes)} to "
-    f"{max(sizes)} pixels ({type(failure).__name__}: "
-    f"{validation.reason(failure)}): give its preprocessing an image_size"
+    f"{model.name} cannot be traced with inputs of shape "
+    f"{' or '.join(str(inputs.shape) for inputs in tried)} "
+    f"({type(failure).__name__}: {validation.reason(failure)}){advice}"
   )
 
 

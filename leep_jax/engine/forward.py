@@ -2,6 +2,7 @@
 
 Images go to the devices as they are stored and are resized and normalised
 there, except that images of different sizes are resized while they are read.
+Texts become tokens, and sounds get one length, while they are read.
 Softmax is computed on the devices too. Three steps overlap: a batch is read,
 the one before it runs, and the outputs of the one before that are fetched.
 """
@@ -10,7 +11,6 @@ import collections
 from collections.abc import Callable, Iterator
 import dataclasses
 import hashlib
-import math
 import os
 from typing import Any
 
@@ -54,10 +54,11 @@ def compute_outputs(
     source: the model.
     dataset: a `data.Dataset`, or any iterable of `(images [B, H, W, C],
       labels [B])`, for instance a PyTorch loader; batches may have different
-      lengths.
+      lengths. For a source of texts, the first is a list of them; for one of
+      sounds, an array `[B, T]` at the source's rate.
     num_classes: Y; by default the data set's own, else the largest label
       plus 1.
-    batch_size: images in one call of the forward function, over all devices;
+    batch_size: inputs in one call of the forward function, over all devices;
       by default enough to keep the devices busy. Batches of an iterable stay
       as they are.
     dtype: of the forward pass, `float32` (in full precision, even if the
@@ -78,9 +79,9 @@ def compute_outputs(
     The outputs, `float32`.
 
   Raises:
-    InputError: if the data are empty, images are not `[B, H, W, C]` or are
-      too small, or the source does not return `[B, Z]` (and `[B, D]`); on all
-      hosts, if on one.
+    InputError: if the data are empty, or are not what the source takes; images
+      are not `[B, H, W, C]` or are too small; or the source does not return
+      `[B, Z]` (and `[B, D]`); on all hosts, if on one.
     LostHost: if another host has died.
 
   Example:
@@ -236,7 +237,7 @@ def rows_per_device(
   *,
   batch_size: int | None = None,
 ) -> int:
-  """Returns how many images each device computes in one call.
+  """Returns how many inputs each device computes in one call.
 
   Args:
     source: the model.
@@ -252,26 +253,21 @@ def rows_per_device(
     ...   forward.rows_per_device(source, digits, batch_size=32)
     32
   """
-  size, count = source.preprocessing.image_size, programs.device_count()
-  # Every device computes as many images as the one with the most: the rest
+  batch_size = batch_size or _default_batch_size(source, dataset)
+  # Every device computes as many inputs as the one with the most: the rest
   # would be padding.
-  return -(-(batch_size or _default_batch_size(size, dataset)) // count)
+  return -(-batch_size // programs.device_count())
 
 
 def _dataset_batches(source, dataset, rows):
   """Returns batches of a `Dataset`, and the source that they are ready for."""
-  preprocessing = source.preprocessing
-  size, batch_size = preprocessing.image_size, rows * programs.device_count()
-  fit = None
-  # Images of different sizes cannot be stacked: they are resized when read.
-  if dataset.image_shape is None and size is not None:
-    fit = preprocessing.fit
-    source = dataclasses.replace(source, preprocessing=preprocessing.fitted)
-  return source, dataset.batches(batch_size, fit=fit)
+  options, source = source.reading(dataset)
+  batch_size = rows * programs.device_count()
+  return source, dataset.batches(batch_size, **options)
 
 
 def _pairs(loader) -> Iterator[tuple[np.ndarray, Any]]:
-  """Yields images and labels of any iterable of pairs."""
+  """Yields inputs and labels of any iterable of pairs."""
   try:
     batches = iter(loader)
   except TypeError as e:
@@ -286,19 +282,18 @@ def _pairs(loader) -> Iterator[tuple[np.ndarray, Any]]:
         f"a batch is a {type(batch).__name__}{size}, not a pair (images, "
         "labels)"
       )
-    images = validation.as_array("images", batch[0])
-    if len(np.atleast_1d(images)):
+    inputs = validation.as_array("images", batch[0])
+    if len(np.atleast_1d(inputs)):
       # Copied: a loader may reuse its buffer while devices still read it.
-      yield np.array(images), batch[1]
+      yield np.array(inputs), batch[1]
 
 
-def _default_batch_size(image_size, dataset):
+def _default_batch_size(source, dataset):
   """Returns a batch size that keeps the devices busy."""
-  stored = math.prod((dataset.image_shape or (1,))[:2])
   # Pixels for each device: a CPU core is fastest while activations fit in its
   # cache, accelerators need many examples at once.
   pixels = (1 << 18) if jax.default_backend() == "cpu" else (1 << 24)
-  rows = pixels // max(stored, (image_size or 1) ** 2)
+  rows = pixels // source.preprocessing.size(dataset)
   rows = min(max(rows, 16), 1024)
   count = programs.device_count()
   # Batches are padded to one size: a small data set must not be padded to a
@@ -311,11 +306,14 @@ def _forward(source, dtype):
   apply, preprocessing = source.apply, source.preprocessing
   without_probs = bool(source.without_probs)
 
-  def forward(state, images):
+  def forward(state, inputs):
     with jax.default_matmul_precision(programs.precision(dtype)):
       # Only the network runs in `dtype`: images are resized and normalised in
-      # float32.
-      outputs = apply(state, preprocessing(images).astype(dtype))
+      # float32. Tokens are integers, and stay so.
+      prepared = preprocessing(inputs)
+      if jnp.issubdtype(prepared.dtype, jnp.floating):
+        prepared = prepared.astype(dtype)
+      outputs = apply(state, prepared)
     if not isinstance(outputs, (tuple, list)):
       outputs = (outputs,)
     if len(outputs) not in (1, 2):
@@ -367,38 +365,42 @@ def _forward_all(
       state,
     )
   forward = _forward(source, dtype)
-  shape = None
+  # Texts have several shapes, which come in any order.
+  compiled: dict[tuple[Any, ...], tuple[Callable[..., Any], Any]] = {}
+  placed = None
   check_logits = output_checks.LogitsCheck(source.name)
   ahead: collections.deque[tuple[Any, np.ndarray]] = collections.deque()
   check = validation.real_targets if regression else validation.class_labels
-  for images, labels in batches:
+  for inputs, labels in batches:
     labels = check(labels)
-    if images.dtype != np.uint8:
-      normalised = source.preprocessing.takes_any_range
-      images = validation.images("images", images, normalised=normalised)
-      images = images.astype(np.float32, copy=False)
-    if len(images) != len(labels):
+    inputs = source.preprocessing.checked(inputs)
+    if len(inputs) != len(labels):
       raise validation.InputError(
-        f"a batch has {len(images)} images but {len(labels)} "
+        f"a batch has {len(inputs)} {_noun(source)} but {len(labels)} "
         f"{'targets' if regression else 'labels'}"
       )
     # Shorter batches, such as the last, are padded to the longest so far:
     # another length would be compiled anew.
-    rows = max(rows, -(-len(images) // programs.device_count()))
-    first = shape is None
-    if (rows, *images.shape[1:]) != shape:
-      shape = (rows, *images.shape[1:])
-      traced, constants = _trace(source, forward, state, images, rows)
-      spread = programs.parallel(traced)
-      placed, given = programs.replicate((state, traced.given(constants)))
-    outputs = spread(placed, programs.split(images, rows), given)
+    rows = max(rows, -(-len(inputs) // programs.device_count()))
+    # Images that were enlarged are floats, in batches of their own.
+    kind = (rows, *inputs.shape[1:], inputs.dtype)
+    first = not compiled
+    if kind not in compiled:
+      traced, constants = _trace(source, forward, state, inputs, rows)
+      given = programs.replicate(traced.given(constants))
+      compiled[kind] = programs.parallel(traced), given
+    if placed is None:
+      # Only now that the first inputs are known to be of the right shape.
+      placed = programs.replicate(state)
+    spread, given = compiled[kind]
+    outputs = spread(placed, programs.split(inputs, rows), given)
     # Our own networks are in evaluation mode; only others can be in training.
     may_train = check_mode and not output_checks.in_evaluation(source.apply)
-    if first and len(images) > 1 and may_train:
-      repeated = np.broadcast_to(images[:1], images.shape)
+    if first and len(inputs) > 1 and may_train:
+      repeated = np.broadcast_to(inputs[:1], inputs.shape)
       alone = spread(placed, programs.split(np.array(repeated), rows), given)
       output_checks.note_training_mode(
-        source, outputs, alone, len(images), dtype
+        source, outputs, alone, len(inputs), dtype
       )
     ahead.append((outputs, labels))
     if len(ahead) > 1:
@@ -408,18 +410,22 @@ def _forward_all(
   check_logits.finish()
 
 
-def _trace(source, forward, state, images, rows):
-  """Traces the forward pass of `rows` images for each device.
+def _noun(source):
+  return dataset_lib.INPUTS[source.preprocessing.inputs]
 
-  Images and outputs of a wrong shape are refused here, before anything runs.
+
+def _trace(source, forward, state, inputs, rows):
+  """Traces the forward pass of `rows` inputs for each device.
+
+  Inputs and outputs of a wrong shape are refused here, before anything runs.
   """
-  source.check_images(images.shape)
-  example = jax.ShapeDtypeStruct((rows, *images.shape[1:]), images.dtype)
+  source.check_inputs(inputs.shape)
+  example = jax.ShapeDtypeStruct((rows, *inputs.shape[1:]), inputs.dtype)
   try:
     traced, constants = programs.trace(forward, state, example)
   except Exception as e:  # whatever the user's own code raises
     raise validation.InputError(
-      f"{source.name} cannot be applied to images {images.shape}: "
+      f"{source.name} cannot be applied to {_noun(source)} {inputs.shape}: "
       f"{type(e).__name__}: {validation.reason(e)}"
     ) from e
   if not traced.shapes:
@@ -433,7 +439,7 @@ def _trace(source, forward, state, images, rows):
     if len(shape.shape) != 2 or shape.shape[0] != rows:
       raise validation.InputError(
         f"{source.name} returns {what_of[key]} of shape {shape.shape} for "
-        f"{rows} images, not [{rows}, K]"
+        f"{rows} {_noun(source)}, not [{rows}, K]"
       )
     if shape.shape[1] < (2 if key == "probs" else 1):
       hint = ""
@@ -441,6 +447,6 @@ def _trace(source, forward, state, images, rows):
         hint = ": is it the logit s of a sigmoid? Return (0, s)"
       raise validation.InputError(
         f"{source.name} returns {shape.shape[1]} {what_of[key]} an "
-        f"image, which tell nothing{hint}"
+        f"{source.preprocessing.inputs}, which tell nothing{hint}"
       )
   return traced, constants

@@ -3,14 +3,18 @@
 from collections.abc import Callable
 import dataclasses
 import math
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from leep_jax import validation
+from leep_jax.data import dataset as dataset_lib
 from leep_jax.models import resize
 
+# Sides with which a network is traced that takes images of any size.
+_TRIED_SIZES = (32, 64, 224, 28)
 # Rounds the corner of a crop that cannot be centred to the pixel.
 _ORIGINS: dict[str, Callable[[float], int]] = {
   "round": round,
@@ -70,6 +74,8 @@ class Preprocessing:
     >>> preprocessing(photos).shape, float(preprocessing(photos).min())
     ((1, 2, 2, 3), 1.0)
   """
+
+  inputs: ClassVar[str] = "image"
 
   image_size: int | None = None
   mean: tuple[float, ...] = (0.0, 0.0, 0.0)
@@ -131,6 +137,69 @@ class Preprocessing:
   def fitted(self) -> "Preprocessing":
     """The normalisation alone, for images that `fit` has resized."""
     return Preprocessing(mean=self.mean, std=self.std)
+
+  def reading(
+    self, dataset: dataset_lib.Dataset
+  ) -> tuple[dict[str, Any], "Preprocessing"]:
+    """Returns options of `Dataset.batches`, and what is left to do then."""
+    # Images of different sizes cannot be stacked: they are resized when read.
+    if dataset.image_shape is None and self.image_size is not None:
+      return {"fit": self.fit}, self.fitted
+    return {}, self
+
+  def checked(self, batch: Any) -> np.ndarray:
+    """Returns a batch as `__call__` takes it, uint8 or float32.
+
+    Args:
+      batch: `[B, H, W, C]`.
+
+    Raises:
+      InputError: if these are no images, or their values are out of range.
+    """
+    images = validation.as_array("images", batch)
+    if images.dtype.kind in "UO":
+      raise validation.InputError(
+        f"images are {images.dtype}: are these texts? The source takes images"
+      )
+    if images.dtype == np.uint8:
+      return images
+    images = validation.images(
+      "images", images, normalised=self.takes_any_range
+    )
+    return images.astype(np.float32, copy=False)
+
+  def check_shape(self, shape: tuple[int, ...]) -> None:
+    """Refuses arrays that are no images of this number of channels.
+
+    Args:
+      shape: which should be `[B, H, W, C]`.
+
+    Raises:
+      InputError: if it is another.
+    """
+    channels = len(self.mean)
+    if len(shape) != 4 or shape[3] not in (1, channels):
+      hint = ": are channels first?" if shape[1:2] == (channels,) else ""
+      raise validation.InputError(
+        f"images have shape {shape}, not [B, H, W, 1 or {channels}]{hint}"
+      )
+
+  def trials(self, least: int) -> list[jax.ShapeDtypeStruct]:
+    """Returns inputs with which a network can be traced, if it takes them.
+
+    Args:
+      least: smallest side of an image.
+    """
+    sizes = _TRIED_SIZES if self.image_size is None else (self.image_size,)
+    return [
+      jax.ShapeDtypeStruct((2, size, size, len(self.mean)), np.float32)
+      for size in sorted({max(size, least) for size in sizes})
+    ]
+
+  def size(self, dataset: dataset_lib.Dataset) -> int:
+    """Returns the most pixels of an image, before or after it is resized."""
+    stored = math.prod((dataset.image_shape or (1,))[:2])
+    return max(stored, (self.image_size or 1) ** 2)
 
   def __call__(self, images: jax.Array) -> jax.Array:
     """Resizes, crops, repeats grey channels and normalises, on the device.

@@ -106,8 +106,7 @@ def of_source(
     >>> for text in cautions.of_source("mine", outputs, dataset="photos"):
     ...   print(text)
     5 of 8 examples have the outputs of another example: they may be duplicates,
-    which make held-out scores too high; --drop_duplicates leaves equal images
-    out.
+    which make held-out scores too high; --drop_duplicates leaves copies out.
     class 1 has 2 examples: what is said of so small a class is chance.
   """
   return tuple(_of_source(model, outputs, dataset, class_names, droppable))
@@ -121,9 +120,9 @@ def _of_source(model, outputs, dataset, class_names, droppable):
       "does better here than on new classes."
     )
   count = duplicates(outputs)
-  # A network that gives all images one output is another finding.
+  # A network that gives all examples one output is another finding.
   if 0 < count < len(outputs) - 1:
-    advice = "; --drop_duplicates leaves equal images out" if droppable else ""
+    advice = "; --drop_duplicates leaves copies out" if droppable else ""
     yield (
       f"{count:,} of {len(outputs):,} examples have the outputs of another "
       "example: they may be duplicates, which make held-out scores too high"

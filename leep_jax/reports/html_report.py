@@ -28,6 +28,11 @@ _MOST_RECALLS = 60
 # Charts for a screen and for a phone: width, height, characters of a name.
 _SIZES = (("desk", 860, 440, 30), ("phone", 366, 360, 18))
 _LONGEST = 120  # characters of a name
+# How copies were found.
+_COMPARED = {
+  "images": "pixel by pixel", "texts": "character by character",
+  "sounds": "sample by sample",
+}  # fmt: skip
 # The expected result of a new head, for classes and for real-valued targets.
 _EXPECTED = {"probe_accuracy": "expected accuracy", "probe_r2": "expected R²"}
 
@@ -40,6 +45,7 @@ class Example:
     name: of its file, or its number.
     label: name of its class.
     image: as JPEG; empty if it is not shown.
+    text: of the example, if it is one.
     predicted: name of the class that sources predict instead.
     votes: how many sources predict that class.
     probability: that sources give to the label; a geometric mean.
@@ -53,6 +59,7 @@ class Example:
   name: str
   label: str
   image: bytes = b""
+  text: str = ""
   predicted: str = ""
   votes: int = 0
   probability: float | None = None
@@ -60,7 +67,7 @@ class Example:
 
 @dataclasses.dataclass(frozen=True)
 class Copies:
-  """Examples whose images are equal.
+  """Examples whose images, texts or sounds are equal.
 
   Attributes:
     examples: of which the first may have its image.
@@ -99,7 +106,7 @@ class Page:
       as `ProbePredictions.confusion`; None if there is none.
     surprising: examples whose labels may be wrong.
     judges: number of sources that predict the surprising examples.
-    copies: groups of equal images.
+    copies: groups of equal images, texts or sounds.
     copies_found: number of such groups, of which some may be left out; None if
       nobody has searched.
     copies_left_out: number of examples that are copies of others.
@@ -224,6 +231,8 @@ def render(page: Page) -> str:
     page=page,
     date=page.date or f"{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M}",
     level=jackknife.LEVEL,
+    examples=tables.examples(page.rows[0]),
+    compared=_COMPARED.get(tables.examples(page.rows[0]), ""),
     **parts,
     **{f"{key}_hash": _hash(text) for key, text in parts.items()},
     **_table(page),
@@ -306,7 +315,7 @@ def _table(page):
     columns.append(
       _Column(score, "number", list(zip(texts, values, best, strict=True)))
     )
-  speed = "images/s" if _timed(page) else "examples/s"
+  speed = f"{tables.examples(page.rows[0])}/s"
   for name, key in (
     (speed, "examples_per_second"),
     ("parameters", "num_parameters"),

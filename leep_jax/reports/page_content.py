@@ -122,7 +122,7 @@ def page(
     )
   except validation.DataError as e:
     # An image is gone since the sources were scored, which still counts.
-    problem = f"no search for equal images: {e}"
+    problem = f"no search for equal {dataset.noun}: {e}"
     return dataclasses.replace(found, warnings=[*found.warnings, problem])
   return dataclasses.replace(found, **_copies(groups, dataset))
 
@@ -233,10 +233,10 @@ def _surprising(position, label, judges, dataset):
   return html_report.Example(
     _name(dataset, position),
     _class_name(dataset, label),
-    _image(dataset, position),
-    _class_name(dataset, most),
-    votes,
-    float(np.exp(mean)),
+    **_shown(dataset, position),
+    predicted=_class_name(dataset, most),
+    votes=votes,
+    probability=float(np.exp(mean)),
   )
 
 
@@ -264,7 +264,7 @@ def _group(group, labels, dataset):
       html_report.Example(
         _name(dataset, position),
         _class_name(dataset, labels[position]),
-        _image(dataset, position) if i == 0 else b"",
+        **(_shown(dataset, position) if i == 0 else {}),
       )
       for i, position in enumerate(shown)
     ],
@@ -284,14 +284,16 @@ def _class_name(dataset, label):
   return dataset.class_names[label]
 
 
-def _image(dataset, position):
-  """The thumbnail of an example, or nothing if there is no such image."""
-  if dataset is None:
-    return b""
+def _shown(dataset, position):
+  """The thumbnail or text of an example; nothing if there is none."""
+  if dataset is None or dataset.inputs == "audio":
+    return {}
   with contextlib.suppress(validation.DataError):
-    (image,), _ = dataset.fetch(dataset.indices[[position]])
-    return thumbnail(image)
-  return b""
+    (found,), _ = dataset.fetch(dataset.indices[[position]])
+    if dataset.inputs == "text":
+      return {"text": " ".join(found.split())}
+    return {"image": thumbnail(found)}
+  return {}
 
 
 def thumbnail(image: np.ndarray) -> bytes:

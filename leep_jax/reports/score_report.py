@@ -322,6 +322,7 @@ def draw(
       value="expected accuracy",
       title=title,
       path=path,
+      inputs=tables.examples(first),
     )
     return
   plots.ranking(

@@ -61,6 +61,7 @@ def make_row(
   examples_per_second: float | None = None,
   num_parameters: int | None = None,
   note: str | None = None,
+  inputs: str = "images",
 ) -> dict[str, Any]:
   """Returns the row of a source in `--output`.
 
@@ -74,10 +75,12 @@ def make_row(
     examples_per_second: of the forward pass; by default of all seconds.
     num_parameters: of the source, if it is known.
     note: a remark on the outputs.
+    inputs: what the examples are, see `Dataset.noun`.
 
   Returns:
     Plain numbers and strings. A score `s` has the columns `s`, `s_se`, `s_low`
-    and `s_high`: its value, standard error and interval.
+    and `s_high`: its value, standard error and interval. Rows of other inputs
+    than images have a column `inputs`.
 
   Example:
     >>> import leep_jax
@@ -110,6 +113,7 @@ def make_row(
     "num_parameters": num_parameters,
     "devices": programs.all_device_count(),
     "version": version.__version__,
+    **({} if inputs == "images" else {"inputs": inputs}),
   }
 
 

@@ -95,6 +95,23 @@ def short_names(names: Sequence[str], *, width: int = 28) -> list[str]:
   return [f"{name[: width - 4]} #{i + 1}" for i, name in enumerate(found)]
 
 
+def examples(row: Mapping[str, Any]) -> str:
+  """Returns what the examples of a row are called, such as images.
+
+  Args:
+    row: as `--output` writes it.
+
+  Example:
+    >>> from leep_jax.reports import tables
+    >>> tables.examples({"inputs": "texts"}), tables.examples({})
+    ('texts', 'images')
+  """
+  # Files of outputs say nothing of the inputs.
+  if row.get("dataset") == "predictions":
+    return "examples"
+  return str(row.get("inputs", "images"))
+
+
 def format_table(
   rows: Sequence[Mapping[str, Any]],
   names: Sequence[str],
@@ -144,8 +161,7 @@ def format_table(
     else:
       columns.append([name, *shown])
   rates = [f"{row['examples_per_second']:,.0f}" for row in ranked]
-  images = ranked[0].get("dataset") != "predictions"
-  columns.append(["images/s" if images else "examples/s", *rates])
+  columns.append([f"{examples(ranked[0])}/s", *rates])
   sizes = [row.get("num_parameters") for row in ranked]
   if any(sizes):
     columns.append(["parameters", *map(millions, sizes)])

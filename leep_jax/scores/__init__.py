@@ -414,7 +414,7 @@ def uninformative(outputs: outputs_lib.Outputs) -> dict[str, Uninformative]:
 
   LEEP and NCE of constant probabilities are minus the entropy of the labels, as
   of a poor source. But they say nothing about the source: most likely its head
-  is untrained, or its images have the wrong form.
+  is untrained, or its inputs have the wrong form.
 
   Args:
     outputs: from `compute_outputs` or `Outputs.from_arrays`.
@@ -462,12 +462,12 @@ def _uninformative_probs(outputs, count):
   if spread < _NO_SPREAD:
     return Uninformative(
       "it gives every example the same probabilities: is its head untrained "
-      "or zeroed, or are its images fed wrongly?",
+      "or zeroed, or are its inputs fed wrongly?",
       constant=True,
     )
   return Uninformative(
     "its probabilities hardly depend on the example: is its head trained, and "
-    "are its images fed as it expects?",
+    "are its inputs fed as it expects?",
     constant=False,
   )
 
@@ -481,6 +481,6 @@ def _uninformative_features(outputs, count):
     return None
   return Uninformative(
     "it gives every example the same features: are its weights zero, or its "
-    "images fed wrongly?",
+    "inputs fed wrongly?",
     constant=True,
   )

@@ -21,10 +21,13 @@ from leep_jax.sources import (
   checkpoints,
   configs,
   converted,
+  hearing,
   loading,
   overrides as overrides_lib,
   source as source_lib,
+  tokenizing,
   torch_models,
+  transformers_models,
 )
 
 # Of the operations and the form of programs: programs that an earlier version
@@ -56,7 +59,16 @@ def load(
         f"{name} is a converted model, which the bridge runs, not {backend}"
       )
     return converted.load(name, path, overrides)
-  if backend not in (None, "native"):
+  folder = path if path.is_dir() else path.parent
+  config = {} if arch else transformers_models.read_config(folder)
+  inputs = transformers_models.inputs_of(config)
+  overrides.check_inputs(name, inputs)
+  if backend not in (None, "native") or inputs != "image":
+    if backend == "native":
+      raise validation.InputError(
+        f"{name} is a {config.get('model_type')}, which has no native network: "
+        "leave out --backend"
+      )
     return _through_torch(name, path, overrides)
   try:
     named = arch or loading.architecture_of(name, path)
@@ -94,12 +106,21 @@ def _through_torch(name, path, overrides, *, native=""):
       "and source_classes are for native networks"
     )
   size = overrides.image_size
-  kept = _kept_folder(folder, f"{size} {overrides.features}")
-  stated = dataclasses.replace(overrides, image_size=None, features=None)
+  chosen = f"{size} {overrides.features} {overrides.pooling}"
+  kept = _kept_folder(folder, chosen)
+  stated = dataclasses.replace(
+    overrides, image_size=None, features=None, pooling=None
+  )
   if kept is not None and converted.is_converted(kept):
     with contextlib.suppress(validation.InputError):  # damaged: made again
       return converted.load(name, kept, stated)
-  model = convert(name, folder, image_size=size, features=overrides.features)
+  model = convert(
+    name,
+    folder,
+    image_size=size,
+    features=overrides.features,
+    pooling=overrides.pooling,
+  )
   if kept is not None:
     _keep(kept, model)
   return converted.as_source(name, model, stated)
@@ -111,6 +132,7 @@ def convert(
   *,
   image_size: int | None = None,
   features: str | None = None,
+  pooling: str | None = None,
 ) -> converted.Converted:
   """Converts the model of a folder with PyTorch.
 
@@ -120,6 +142,7 @@ def convert(
     image_size: side of its images, instead of what the configuration says.
     features: name of a value in its graph, instead of the input of its last
       linear layer.
+    pooling: of an encoder of texts or sounds, see `Overrides`.
 
   Returns:
     The model as a graph with its weights and its preprocessing.
@@ -128,6 +151,10 @@ def convert(
     InputError: if a library is missing, the folder cannot be read, PyTorch
       cannot export the network, or operations are not known here.
   """
+  stated = transformers_models.read_config(folder)
+  inputs = transformers_models.inputs_of(stated)
+  if inputs != "image":
+    return _convert_other(name, folder, stated, inputs, features, pooling)
   config = configs.read(folder, network=False)
   found = torch_models.build(name, folder, config, image_size=image_size)
   program, arrays = program_lib.from_module(
@@ -142,6 +169,42 @@ def convert(
   fields["image_size"] = found.example[0].shape[-1]
   return converted.Converted(
     program, arrays, Preprocessing(**fields), {"name": name, **_versions()}
+  )
+
+
+def _convert_other(name, folder, config, inputs, features, pooling):
+  """Converts a network of texts or sounds."""
+  # First: what is missing is told before the network is exported.
+  preprocessing = (
+    tokenizing.read(folder, config)
+    if inputs == "text"
+    else hearing.read(folder)
+  )
+  found = transformers_models.build(name, folder, pooling=pooling)
+  program, arrays = program_lib.from_module(
+    found.module,
+    found.example,
+    name=name,
+    inputs=inputs,
+    without_probs="" if found.has_classifier else found.without_probs,
+    features=features,
+    dynamic=found.dynamic,
+  )
+  # Of several labels at once, for example: there are logits, but no softmax.
+  head = program.head._replace(without_probs=found.without_probs)
+  program = dataclasses.replace(program, head=head)
+  wanted = (*tokenizing.FILES, hearing.FILE)
+  return converted.Converted(
+    program,
+    arrays,
+    preprocessing,
+    {"name": name, **_versions()},
+    files={
+      file: (folder / file).read_bytes()
+      for file in wanted
+      if (folder / file).is_file()
+    },
+    config=config,
   )
 
 
@@ -162,7 +225,9 @@ def _kept_folder(folder: pathlib.Path, options: str) -> pathlib.Path | None:
   digest = hashlib.sha256(f"{sorted(_versions().items())} {options}".encode())
   weights = checkpoints.find(folder)
   # What is beside the weights says how they are read.
-  beside = sorted(folder.glob("*.json"))
+  names = (*tokenizing.FILES, tokenizing.POOLING)
+  found = {*folder.glob("*.json"), *(folder / name for name in names)}
+  beside = sorted(file for file in found if file.is_file())
   for file in [*beside, weights, *sorted(folder.glob("*.safetensors"))]:
     digest.update(f"{file.name} ".encode())
     with file.open("rb") as opened:

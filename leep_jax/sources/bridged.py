@@ -1,4 +1,4 @@
-"""Programs of the bridge as sources: scored, and fine-tuned, like native ones."""
+"""Programs of the bridge as sources, scored and fine-tuned like native ones."""
 
 from collections.abc import Callable
 import dataclasses

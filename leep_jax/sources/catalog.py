@@ -7,6 +7,7 @@ known of sources and architectures is found here, too, as `catalog.NAME`.
 from collections.abc import Callable
 import dataclasses
 import os
+import pathlib
 import re
 from typing import Any
 
@@ -28,8 +29,8 @@ from leep_jax.sources.overrides import Overrides
 
 __all__ = [
   "ARCHITECTURES", "KINDS", "Kind", "Overrides", "build", "bundled",
-  "check_source", "entries", "load_source", "names", "parameter_count", "parse",
-  "shapes",
+  "check_source", "entries", "fetch_folder", "load_source", "names",
+  "parameter_count", "parse", "shapes",
 ]  # fmt: skip
 
 # How alike a name must be to one that is suggested for it, 0 to 1. Much alike:
@@ -158,6 +159,32 @@ def load_source(
   kind, parsed = parse(name)
   kind.check(name, parsed)
   return kind.load(name, parsed, overrides)
+
+
+def fetch_folder(name: str) -> pathlib.Path:
+  """Returns the folder of a checkpoint, downloaded if it is on the hub.
+
+  Args:
+    name: of a checkpoint, see `load_source`.
+
+  Raises:
+    InputError: if it is no checkpoint, or cannot be fetched.
+
+  Example:
+    >>> import tempfile
+    >>> from leep_jax.sources import catalog
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   str(catalog.fetch_folder(folder)) == folder
+    True
+  """
+  kind, parsed = parse(name)
+  if not isinstance(parsed, locations.Location):
+    raise validation.InputError(
+      f"{name} is a source of the form {kind.form}, not a checkpoint"
+    )
+  kind.check(name, parsed)
+  path = locations.fetch(parsed)
+  return path if path.is_dir() else path.parent
 
 
 def _no_source(name: str) -> validation.InputError:

@@ -198,8 +198,21 @@ def _plain(value):
   return value
 
 
-def _head(config, classes):
-  """Says why outputs are no distribution over classes; "" if they are one."""
+def without_probs(config: dict[str, Any], classes: int | None) -> str:
+  """Says why outputs are no distribution over classes; "" if they are one.
+
+  Args:
+    config: content of a `config.json` of transformers.
+    classes: how many classes it states, if it does.
+
+  Raises:
+    InputError: if it states a problem that is not known.
+
+  Example:
+    >>> from leep_jax.sources import configs
+    >>> configs.without_probs({"loss": "bce"}, 10)
+    'loss is bce in its configuration: a sigmoid a class'
+  """
   problem = config.get("problem_type")
   known = {
     None: "",
@@ -312,7 +325,7 @@ def _timm(config: dict[str, Any], origin: str, network: bool) -> Config:
     timm=name or None,
     pool=args.get("global_pool", top.get("global_pool")),
     network=sizes,
-    without_probs=_head({**stated, **top}, classes),
+    without_probs=without_probs({**stated, **top}, classes),
   )
 
 
@@ -401,7 +414,7 @@ def _transformers(
     options,
     transformers=model_type,
     network=sizes,
-    without_probs=_head(stated, classes),
+    without_probs=without_probs(stated, classes),
   )
 
 

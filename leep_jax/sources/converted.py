@@ -1,11 +1,12 @@
 """Folders of converted models: what runs a PyTorch network without PyTorch.
 
     program.json         the graph, where its classifier is, the preprocessing
+    tokenizer.json, ...  what the preprocessing of texts and sounds reads
     model.safetensors    weights, and constants as `constants/NAME`
     program.stablehlo    the same function for other tools, of `jax.export`
 
-The first two are what this package reads: they run in any dtype, and can be
-fine-tuned. The third is optional.
+The last is optional. The others are what this package reads: they run in any
+dtype, and can be fine-tuned.
 """
 
 import dataclasses
@@ -18,12 +19,16 @@ import safetensors.numpy
 
 from leep_jax import validation, version
 from leep_jax.bridge import program as program_lib
+from leep_jax.models.audio_preprocessing import AudioPreprocessing
 from leep_jax.models.preprocessing import Preprocessing
+from leep_jax.models.text_preprocessing import TextPreprocessing
 from leep_jax.sources import (
   bridged,
   checkpoints,
+  hearing,
   overrides as overrides_lib,
   source as source_lib,
+  tokenizing,
 )
 
 _PROGRAM = "program.json"
@@ -41,18 +46,23 @@ class Converted:
     program: its network.
     arrays: `weights` and `constants`, each by name.
     preprocessing: of raw inputs.
+    files: content of the files that the preprocessing of texts and sounds
+      reads, by name; of images, none.
+    config: of a network of texts, what its `config.json` says.
     origin: what was converted, and by which versions of which libraries.
 
   Example:
     >>> from leep_jax.sources import converted
     >>> [field.name for field in dataclasses.fields(converted.Converted)]
-    ['program', 'arrays', 'preprocessing', 'origin']
+    ['program', 'arrays', 'preprocessing', 'origin', 'files', 'config']
   """
 
   program: program_lib.Program
   arrays: dict[str, dict[str, np.ndarray]]
-  preprocessing: Preprocessing
+  preprocessing: Preprocessing | TextPreprocessing | AudioPreprocessing
   origin: dict[str, str]
+  files: dict[str, bytes] = dataclasses.field(default_factory=dict)
+  config: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def is_converted(path: pathlib.Path) -> bool:
@@ -107,7 +117,7 @@ def write(
   content = {
     "version": _VERSION,
     "program": json.loads(model.program.to_json()),
-    "preprocessing": dataclasses.asdict(model.preprocessing),
+    "preprocessing": _described(model),
     "origin": model.origin,
   }
   try:
@@ -117,6 +127,8 @@ def write(
       {k: np.ascontiguousarray(v).reshape(v.shape) for k, v in tensors.items()},
       folder / _WEIGHTS,
     )
+    for name, file in model.files.items():
+      (folder / name).write_bytes(file)
     if stablehlo:
       (folder / _STABLEHLO).write_bytes(_stablehlo(model))
     # Last: a folder with it is complete.
@@ -127,12 +139,39 @@ def write(
     ) from e
 
 
+def _described(model: Converted) -> dict[str, Any]:
+  """The preprocessing as JSON: its fields, or what it is read from."""
+  if isinstance(model.preprocessing, Preprocessing):
+    return dataclasses.asdict(model.preprocessing)
+  return {"inputs": model.preprocessing.inputs, "config": model.config}
+
+
+def _preprocessing(
+  folder: pathlib.Path, stated: dict[str, Any]
+) -> Preprocessing | TextPreprocessing | AudioPreprocessing:
+  """The preprocessing that `_described` describes."""
+  if stated.get("inputs") == "text":
+    return tokenizing.read(folder, stated["config"])
+  if stated.get("inputs") == "audio":
+    return hearing.read(folder)
+  fields: dict[str, Any] = {
+    key: tuple(value) if isinstance(value, list) else value
+    for key, value in stated.items()
+  }
+  return Preprocessing(**fields)
+
+
 def _stablehlo(model: Converted) -> bytes:
   """The function of weights and images, for any number of images."""
   import jax
   from jax import export
   import jax.numpy as jnp
 
+  if not isinstance(model.preprocessing, Preprocessing):
+    raise validation.InputError(
+      f"{_STABLEHLO} is written of networks of images, not of "
+      f"{model.preprocessing.inputs}"
+    )
   (batch,) = export.symbolic_shape("batch")
   side = model.preprocessing.image_size
   channels = len(model.preprocessing.mean)
@@ -144,7 +183,13 @@ def _stablehlo(model: Converted) -> bytes:
   exported = export.export(
     jax.jit(model.program.apply), platforms=("cpu", "cuda", "tpu")
   )(arrays, images)
-  return bytes(exported.serialize())
+  try:
+    return bytes(exported.serialize())
+  except ImportError as e:  # the one package that only this needs
+    raise validation.InputError(
+      f"{_STABLEHLO} cannot be written ({validation.reason(e)}): pip install "
+      "'leep_jax[torch]', or pass --nostablehlo"
+    ) from e
 
 
 def read(folder: pathlib.Path) -> Converted:
@@ -165,11 +210,8 @@ def read(folder: pathlib.Path) -> Converted:
         f"model again with leep_jax {version.__version__}"
       )
     program = program_lib.Program.from_json(json.dumps(content["program"]))
-    fields = {
-      key: tuple(value) if isinstance(value, list) else value
-      for key, value in content["preprocessing"].items()
-    }
-    preprocessing = Preprocessing(**fields)
+    stated = content["preprocessing"]
+    preprocessing = _preprocessing(folder, stated)
   except (OSError, ValueError, TypeError, KeyError) as e:
     if isinstance(e, validation.InputError):
       raise
@@ -195,7 +237,10 @@ def read(folder: pathlib.Path) -> Converted:
       "model?"
     )
   arrays = {"weights": weights, "constants": constants}
-  return Converted(program, arrays, preprocessing, content["origin"])
+  config = stated.get("config", {})
+  return Converted(
+    program, arrays, preprocessing, content["origin"], config=config
+  )
 
 
 def load(
@@ -227,16 +272,16 @@ def as_source(
   Raises:
     InputError: if overrides do not fit.
   """
-  fixed = model.preprocessing.image_size
-  stated = overrides.preprocessing()
-  if stated.get("image_size", fixed) != fixed:
+  fixed = getattr(model.preprocessing, "image_size", None)
+  size = overrides.image_size
+  if fixed is not None and size not in (None, fixed):
     raise validation.InputError(
-      f"image_size is {stated['image_size']}, but {name} was converted for "
+      f"image_size is {size}, but {name} was converted for "
       f"images of {fixed} pixels: convert it again with that size"
     )
   if overrides.tf_padding is not None:
     raise validation.InputError(f"{name} has no choice of tf_padding")
-  found: Any = dataclasses.replace(model.preprocessing, **stated)
+  found = overrides.applied(name, model.preprocessing)
   program = model.program
   if overrides.features is not None:
     from leep_jax.bridge import heads

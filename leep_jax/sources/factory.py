@@ -78,8 +78,6 @@ def load(
     raise validation.InputError(
       f"num_classes and tf_padding are for checkpoints, not for {name}"
     )
-  changed = overrides.preprocessing()
   return dataclasses.replace(
-    source,
-    preprocessing=dataclasses.replace(source.preprocessing, **changed),
+    source, preprocessing=overrides.applied(name, source.preprocessing)
   )

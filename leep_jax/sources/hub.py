@@ -15,6 +15,7 @@ from typing import Any
 import warnings
 
 from leep_jax import file_kinds, validation
+from leep_jax.sources import tokenizing
 
 _SCHEME = "hf://"
 _MODEL = "model.safetensors"
@@ -121,8 +122,8 @@ def fetch(name: str) -> pathlib.Path:
   Returns:
     The folder in the cache with `model.safetensors`, or
     `model.safetensors.index.json` and its shards; and with `config.json`,
-    `preprocessor_config.json` and `processor_config.json` if the repository has
-    them. All are of one commit.
+    `preprocessor_config.json`, `processor_config.json` and the files of a
+    tokenizer if the repository has them. All are of one commit.
 
   Raises:
     InputError: if there is no such repository or revision, or no access to it;
@@ -163,7 +164,8 @@ def fetch(name: str) -> pathlib.Path:
     if weights not in files:
       raise _no_weights(name, files)
     # Weights come last: if they are in the cache, so are the configurations.
-    for file in (*_CONFIGS, weights):
+    beside = tokenizing.wanted(files)
+    for file in (*_CONFIGS, *beside, weights):
       if file in files:
         path = _download(name, commit, files[file])
     if weights == _INDEX:

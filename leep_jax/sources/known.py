@@ -1,14 +1,19 @@
 """All sources whose names are known: bundled, published, and timm's.
 
-`python -m leep_jax.models --list=PATTERN` prints them.
+`python -m leep_jax.models --list=PATTERN` prints them. Names of sources in a
+file, for `--models=FILE`, are read here, too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 import fnmatch
+import os
+import pathlib
+import re
+import types
 
 from leep_jax import validation
-from leep_jax.sources import architectures, named, timm_names
+from leep_jax.sources import architectures, catalog, named, timm_names
 
 NATIVE = "native"
 BRIDGE = "bridge"
@@ -117,3 +122,78 @@ def _rows() -> dict[str, Known]:
       backend(entry.architecture),
     )
   return rows
+
+
+def in_file(
+  path: str, *, before: Mapping[str, str] = types.MappingProxyType({})
+) -> dict[str, str]:
+  """Returns the names that a file has, one a line, each once.
+
+  Args:
+    path: of a text file. A `#` at the start of a line or after a space begins a
+      comment; empty lines mean nothing.
+    before: names that were asked for otherwise, which come first.
+
+  Returns:
+    For each name where it stands first, for errors: the file and the line.
+
+  Raises:
+    InputError: if the file cannot be read, or has no names.
+
+  Example:
+    >>> import os, pathlib, tempfile
+    >>> from leep_jax.sources import known
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder) / "mine.txt"
+    ...   _ = path.write_text("a  # small\\n\\nb\\na\\n")
+    ...   list(known.in_file(str(path)))
+    ['a', 'b']
+  """
+  full = os.path.expanduser(path)
+  validation.check_file(full)
+  try:
+    # Editors on Windows begin a file with a mark of its encoding.
+    text = pathlib.Path(full).read_text(encoding="utf-8-sig")
+  except OSError as e:
+    raise validation.InputError(f"cannot read {path}: {e.strerror}") from e
+  except UnicodeDecodeError as e:
+    raise validation.InputError(
+      f"{path} is no text: it has to name one source a line"
+    ) from e
+  found: dict[str, str] = {}
+  for number, line in enumerate(text.splitlines(), 1):
+    name = re.split(r"(?:^|\s)#", line)[0].strip()
+    if name:
+      found.setdefault(name, f"{path}, line {number}")
+  if not found:
+    raise validation.InputError(
+      f"{path} names no source: it has to, one a line"
+    )
+  return {**before, **{n: w for n, w in found.items() if n not in before}}
+
+
+def check(names: Mapping[str, str]) -> None:
+  """Refuses names that cannot be loaded, without loading them.
+
+  Args:
+    names: and where they stand, which may be empty; as `in_file` returns them.
+
+  Raises:
+    InputError: of the first one, see `catalog.check_source`.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax.sources import known
+    >>> try:
+    ...   known.check({"resnet8": "mine.txt, line 3"})
+    ... except leep_jax.InputError as error:
+    ...   print(error)
+    mine.txt, line 3: resnet8 is an architecture, not trained weights: ...
+  """
+  for name, where in names.items():
+    try:
+      catalog.check_source(name)
+    except validation.InputError as e:
+      if not where:
+        raise
+      raise validation.InputError(f"{where}: {e}") from e

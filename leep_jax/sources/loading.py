@@ -275,8 +275,8 @@ def architecture_of(name: str, path: pathlib.Path) -> str:
   config = configs.read(path if path.is_dir() else path.parent)
   if config.timm is None and config.transformers is None:
     raise validation.InputError(
-      f"{name} has no configuration that names its network: put the config.json "
-      "of timm or transformers beside it, or pass ARCH@PATH"
+      f"{name} has no configuration that names its network: put the "
+      "config.json of timm or transformers beside it, or pass ARCH@PATH"
     )
   if config.timm is not None:
     network_name = config.timm

@@ -242,6 +242,25 @@ def load(
     >>> locations.load(name, at, catalog.Overrides()).min_image_size
     8
   """
-  arch, path = location
-  folder = hub.fetch(path) if hub.is_hub(path) else pathlib.Path(path)
-  return backends.load(name, folder.expanduser(), arch, overrides)
+  path = fetch(location)
+  return backends.load(name, path, location.architecture, overrides)
+
+
+def fetch(location: Location) -> pathlib.Path:
+  """Returns the path of a checkpoint; downloads it if it is on the hub.
+
+  Args:
+    location: of the checkpoint.
+
+  Raises:
+    InputError: if it cannot be downloaded.
+
+  Example:
+    >>> from leep_jax.sources import locations
+    >>> locations.fetch(locations.Location("", "folder")).name
+    'folder'
+  """
+  path = location.path
+  return (
+    hub.fetch(path) if hub.is_hub(path) else pathlib.Path(path).expanduser()
+  )

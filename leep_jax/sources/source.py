@@ -1,8 +1,9 @@
 """Source models, in the form that the rest of the package uses.
 
-A source is a pure function of a state and normalised images, together with the
-preprocessing that its weights were trained with. A `Source` can be made of any
-model of Flax, Haiku or plain JAX, and is then used as the bundled ones are.
+A source is a pure function of a state and prepared images, texts or sounds,
+together with the preprocessing that its weights were trained with. A `Source`
+can be made of any model of Flax, Haiku or plain JAX, and is then used as the
+bundled ones are.
 """
 
 from collections.abc import Callable
@@ -12,10 +13,14 @@ from typing import Any, NamedTuple
 import jax
 
 from leep_jax import validation
+from leep_jax.data import dataset as dataset_lib
+from leep_jax.models.audio_preprocessing import AudioPreprocessing
 from leep_jax.models.preprocessing import Preprocessing
+from leep_jax.models.text_preprocessing import TextPreprocessing
 
-# apply(state, images [B, H, W, C]) -> logits [B, Z], or (logits, features
-# [B, D]); images are float32 or bfloat16.
+# apply(state, inputs) -> logits [B, Z], or (logits, features [B, D]). Inputs
+# are images [B, H, W, C] or sounds [B, ...], float32 or bfloat16; or tokens of
+# texts [B, L, K], int32.
 Apply = Callable[[Any, jax.Array], Any]
 
 
@@ -69,15 +74,16 @@ class Network:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """A pre-trained classifier.
+  """A pre-trained classifier, or encoder, of images, texts or sounds.
 
   Attributes:
     name: of the source, in tables and rows of results.
     apply: pure function `(state, images) -> logits [B, Z]`, or
       `-> (logits [B, Z], features [B, D])`. Without features there are no
-      scores of features.
+      scores of features. Instead of images, it may take what the preprocessing
+      makes of texts or sounds.
     state: pytree of arrays, the first argument of `apply`.
-    preprocessing: makes the network's input of raw images.
+    preprocessing: makes the network's input of raw images, texts or sounds.
     min_image_size: smallest side, in pixels, of an image that it can process.
     network: the same network in a form that can be trained; None if there is
       none. `sources.network.from_nnx` makes both.
@@ -104,8 +110,8 @@ class Source:
   name: str
   apply: Apply
   state: Any
-  preprocessing: Preprocessing = dataclasses.field(
-    default_factory=Preprocessing
+  preprocessing: Preprocessing | TextPreprocessing | AudioPreprocessing = (
+    dataclasses.field(default_factory=Preprocessing)
   )
   min_image_size: int = 1
   network: Network | None = None
@@ -119,21 +125,41 @@ class Source:
       x.size for x in jax.tree.leaves(self.state) if hasattr(x, "size")
     )
 
-  def check_images(self, shape: tuple[int, ...]) -> None:
-    """Refuses images that the source cannot process.
+  def reading(
+    self, dataset: dataset_lib.Dataset
+  ) -> tuple[dict[str, Any], "Source"]:
+    """Returns how to read a data set for this source.
 
     Args:
-      shape: of the images, which should be `[B, H, W, C]`.
+      dataset: of what the source takes.
+
+    Returns:
+      Options of `Dataset.batches`, and the source with what is left to do for
+      its preprocessing.
 
     Raises:
-      InputError: if the images have another shape, or are too small.
+      InputError: if it takes images and the data set has texts, for example.
     """
-    channels = len(self.preprocessing.mean)
-    if len(shape) != 4 or shape[3] not in (1, channels):
-      hint = ": are channels first?" if shape[1:2] == (channels,) else ""
+    if dataset.inputs != self.preprocessing.inputs:
       raise validation.InputError(
-        f"images have shape {shape}, not [B, H, W, 1 or {channels}]{hint}"
+        f"{self.name} takes {dataset_lib.INPUTS[self.preprocessing.inputs]}, "
+        f"but {dataset.name} has {dataset.noun}"
       )
+    options, left = self.preprocessing.reading(dataset)
+    return options, dataclasses.replace(self, preprocessing=left)
+
+  def check_inputs(self, shape: tuple[int, ...]) -> None:
+    """Refuses inputs that the source cannot process.
+
+    Args:
+      shape: of the inputs; of images, it should be `[B, H, W, C]`.
+
+    Raises:
+      InputError: if they have another shape, or images are too small.
+    """
+    self.preprocessing.check_shape(shape)
+    if not isinstance(self.preprocessing, Preprocessing):
+      return
     # Images that are resized may have any size before.
     side = self.preprocessing.image_size or min(shape[1:3])
     if side < self.min_image_size:

@@ -63,8 +63,8 @@ def build(
   """
   if config.timm is None and config.transformers is None:
     raise validation.InputError(
-      f"{name} has no configuration that names its network: add the config.json "
-      "of timm or transformers beside it, or pass ARCH@PATH"
+      f"{name} has no configuration that names its network: put the "
+      "config.json of timm or transformers beside it, or pass ARCH@PATH"
     )
   # Found here, so that no pickle is read by the libraries below.
   checkpoints.find(folder)
@@ -91,7 +91,7 @@ def _of_timm(name, folder, config, size):
   if size and not _takes(timm, config.timm, size):
     options["img_size"] = size
   try:
-    module = timm.create_model(
+    module: Any = timm.create_model(
       f"local-dir:{folder.resolve()}", pretrained=True, **options
     )
   except TypeError as e:

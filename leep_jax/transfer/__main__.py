@@ -198,6 +198,7 @@ def _run() -> int:
       rows = stack.enter_context(results.Rows(_OUTPUT.value))
     before = len(rows.rows)
     train, test = _DATA.load_pair()
+    _SOURCES.check_default(train)
     labels = train.labels(), test.labels()
     tasks = tasks_lib.parse(_TASKS.value, *labels, seed=_SEED.value)
     target, outputs = trials.Target(train, test, tasks), _Outputs()

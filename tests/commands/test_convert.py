@@ -10,7 +10,7 @@ import pytest
 
 import leep_jax
 from leep_jax import convert
-from leep_jax.sources import checkpoints, matching
+from leep_jax.sources import checkpoints, matching, pickles
 
 torch = pytest.importorskip("torch")
 
@@ -113,7 +113,7 @@ class Evil:
 def test_no_code_of_the_file_runs(tmp_path):
   torch.save({"state_dict": STATE, "x": Evil(tmp_path / "ran")},
              tmp_path / "a.pth")  # fmt: skip
-  convert.convert(tmp_path / "a.pth", tmp_path / "a.safetensors")
+  pickles.to_safetensors(tmp_path / "a.pth", tmp_path / "a.safetensors")
   assert not (tmp_path / "ran").exists()
 
 
@@ -164,5 +164,5 @@ def test_the_advice_on_a_pickle_works(tmp_path):
   with pytest.raises(leep_jax.InputError, match="leep_jax.convert FILE OUT"):
     leep_jax.load_source(f"resnet8@{tmp_path / 'model.pth.tar'}")
   out = tmp_path / "out.safetensors"
-  convert.convert(tmp_path / "model.pth.tar", out)
+  pickles.to_safetensors(tmp_path / "model.pth.tar", out)
   assert leep_jax.load_source(f"resnet8@{out}").state

@@ -4,7 +4,7 @@ from absl import flags
 import pytest
 
 from leep_jax import common_flags, score, sweep, validation
-from leep_jax.sources import catalog
+from leep_jax.sources import catalog, known
 from leep_jax.transfer import __main__ as transfer
 
 TEXT = """# the bundled ones
@@ -60,7 +60,7 @@ def test_files_of_other_systems(file, newline):
 
 def test_names_with_a_hash_inside(file, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  found = common_flags.names_in_file(str(file("resnet8@a#1.safetensors #x\n")))
+  found = known.in_file(str(file("resnet8@a#1.safetensors #x\n")))
   assert list(found) == ["resnet8@a#1.safetensors"]
 
 

@@ -495,6 +495,19 @@ def test_bad_batches():
     leep_jax.Outputs.from_batches([good, {**good, "probs": [[0.5, 0.5]]}])
 
 
+def test_batches_of_integers_and_of_floats(rng):
+  # Images that are enlarged while a folder is read are floats, others uint8.
+  images, labels = images_and_labels(rng)
+  source = linear_source(rng)
+  expected = leep_jax.compute_outputs(source, [(images, labels)])
+  floats = images.astype(np.float32) / 255
+  for parts in ((images, floats), (floats, images)):
+    both = [(part, labels) for part in parts]
+    outputs = leep_jax.compute_outputs(source, both)
+    for half in np.split(outputs.features, 2):
+      np.testing.assert_allclose(half, expected.features, atol=1e-5)
+
+
 @pytest.mark.parametrize(
   ("shape", "message"),
   [

@@ -63,6 +63,16 @@ def test_a_repository_need_not_have_configurations(server):
   assert list(content(hub.fetch(NAME))) == ["model.safetensors"]
 
 
+def test_the_files_of_a_tokenizer_come_too(server):
+  files = server.commits[FIRST]
+  names = "tokenizer.json", "tokenizer_config.json", "1_Pooling/config.json"
+  files.update({name: b"{}" for name in (*names, "vocab.txt")})
+  folder = hub.fetch(NAME)
+  assert all((folder / name).read_bytes() == b"{}" for name in names)
+  assert not (folder / "vocab.txt").exists()  # tokenizer.json has its content
+  assert (folder / "model.safetensors").is_file()
+
+
 @pytest.mark.parametrize("revision", ["", "@main", "@refs/pr/1", f"@{FIRST}"])
 def test_what_is_cached_is_not_downloaded_again(server, revision, monkeypatch):
   folder = hub.fetch(NAME + revision)

@@ -170,6 +170,10 @@ def _prelu(x, weight):
   # One slope a channel, which is the second axis; or one for all.
   if weight.size > 1:
     weight = weight.reshape(-1, *(1,) * (x.ndim - 2))
+  return _prelu_kernel(x, weight)
+
+
+def _prelu_kernel(x, weight):
   x, weight = same_rank(x, weight)
   return jnp.where(x > 0, x, x * weight)
 
@@ -193,10 +197,10 @@ _PAIRS: dict[str, Callable[..., Any]] = {
   "bitwise_xor": jnp.bitwise_xor, **_COMPARE,
 }  # fmt: skip
 # Overloads differ in which operands are Python numbers.
-_OVERLOADS: Sequence[str] = (
-  "Tensor", "Scalar", "Tensor_mode", "Scalar_mode", "Tensor_Tensor",
-  "Tensor_Scalar", "Scalar_Tensor",
-)  # fmt: skip
+_OVERLOADS: dict[str, Sequence[str]] = {
+  "div": ("Tensor", "Scalar", "Tensor_mode", "Scalar_mode"),
+  "pow": ("Tensor_Tensor", "Tensor_Scalar", "Scalar"),
+}
 _UNARY: dict[str, Callable[..., Any]] = {
   "abs": jnp.abs, "neg": jnp.negative, "sign": jnp.sign, "ceil": jnp.ceil,
   "floor": jnp.floor, "trunc": jnp.trunc, "round": jnp.round,
@@ -217,8 +221,8 @@ UNARY: dict[str, Callable[..., Any]] = {
   **_UNARY,
   **{name: _real(function) for name, function in _UNARY_REAL.items()},
   "clamp": _clamp,
-  "clamp_min": lambda x, bound: jnp.maximum(x, bound),
-  "clamp_max": lambda x, bound: jnp.minimum(x, bound),
+  "clamp_min": jnp.maximum,
+  "clamp_max": jnp.minimum,
   "gelu": _gelu,
   "hardtanh": _hardtanh,
   "leaky_relu": _leaky_relu,
@@ -241,12 +245,11 @@ BROADCAST: dict[str, Callable[..., Any]] = {
   **{
     f"{name}.{overload}": _broadcast(function)
     for name, function in _PAIRS.items()
-    for overload in _OVERLOADS
+    for overload in _OVERLOADS.get(name, ("Tensor", "Scalar"))
   },
   "where.self": _broadcast(_where),
   "where.ScalarOther": _broadcast(_where),
   "where.ScalarSelf": _broadcast(_where),
-  "where.Scalar": _broadcast(_where),
   "masked_fill.Scalar": _broadcast(_masked_fill),
   "masked_fill.Tensor": _broadcast(_masked_fill),
   "maximum": _broadcast(jnp.maximum),
@@ -270,7 +273,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
   **UNARY,
   **BROADCAST,
   "prelu": _prelu,
-  "_prelu_kernel": _broadcast(_prelu),
+  "_prelu_kernel": _prelu_kernel,
   "glu": _glu,
   # Arithmetic with lengths of axes, which are Python's integers.
   **{f"python.{name}": function for name, function in _PYTHON.items()},

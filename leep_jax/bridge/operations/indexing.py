@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -95,7 +96,7 @@ def _embedding(weight, index, padding_idx=-1, scale=False, sparse=False):
 
 
 def _one_hot(index, num_classes=-1):
-  return (index[..., None] == jnp.arange(num_classes)).astype(jnp.int32)
+  return jax.nn.one_hot(index, num_classes, dtype=jnp.int32)
 
 
 def _bucketize(x, boundaries, *, out_int32=False, right=False):

@@ -71,24 +71,26 @@ def _layer_norm(x, shape, weight, bias, eps):
   wide = x.astype(jnp.float32)
   mean = jnp.mean(wide, axes, keepdims=True)
   var = jnp.mean(jnp.square(wide - mean), axes, keepdims=True)
-  y = (wide - mean) * jax.lax.rsqrt(var + eps)
+  inverse = jax.lax.rsqrt(var + eps)
+  y = (wide - mean) * inverse
   for vector, function in ((weight, jnp.multiply), (bias, jnp.add)):
     if vector is not None:
       ones = (1,) * (x.ndim - vector.ndim)
       y = function(y, vector.reshape(*ones, *vector.shape))
-  return y.astype(x.dtype), mean, var
+  return y.astype(x.dtype), mean, inverse
 
 
 def _group_norm(x, weight, bias, n, channels, size, groups, eps):
   flat = x.reshape(x.shape[0], groups, -1).astype(jnp.float32)
   mean = jnp.mean(flat, -1, keepdims=True)
   var = jnp.mean(jnp.square(flat - mean), -1, keepdims=True)
-  y = ((flat - mean) * jax.lax.rsqrt(var + eps)).reshape(x.shape)
+  inverse = jax.lax.rsqrt(var + eps)
+  y = ((flat - mean) * inverse).reshape(x.shape)
   if weight is not None:
     y = y * _by_channel(weight, x.ndim)
   if bias is not None:
     y = y + _by_channel(bias, x.ndim)
-  return y.astype(x.dtype), mean, var
+  return y.astype(x.dtype), mean[..., 0], inverse[..., 0]
 
 
 def _of_group_norm(x, groups, weight=None, bias=None, eps=1e-5, cudnn=True):

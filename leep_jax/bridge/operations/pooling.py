@@ -237,10 +237,10 @@ def _of_rank(
 
 
 OPERATIONS: dict[str, Callable[..., Any]] = {
-  **_of_rank(max_pool, (1, 2, 3), "max_pool{}d_with_indices"),
+  **_of_rank(max_pool, (2, 3), "max_pool{}d_with_indices"),
   **_of_rank(_max_alone, (1, 2, 3), "max_pool{}d"),
   **_of_rank(avg_pool, (1, 2, 3), "avg_pool{}d"),
-  **_of_rank(_adaptive_avg_pool, (1, 2, 3), "_adaptive_avg_pool{}d"),
+  **_of_rank(_adaptive_avg_pool, (2, 3), "_adaptive_avg_pool{}d"),
   **_of_rank(_adaptive_avg_pool, (1, 2, 3), "adaptive_avg_pool{}d"),
   **_of_rank(_adaptive_max_pool, (1, 2, 3), "adaptive_max_pool{}d"),
   "im2col": _im2col,

@@ -46,8 +46,8 @@ _KERNELS: dict[tuple[str, bool], tuple[Callable[..., Any], int]] = {
 def _matrix(size, wanted, kind, antialias, align_corners, scale):
   """`[wanted, size]`, the weights of the old numbers in each new one."""
   kernel, reach = _KERNELS[kind, antialias]
-  centres = _centres(size, wanted, align_corners, scale)
   if not antialias:
+    centres = _centres(size, wanted, align_corners, scale)
     if not align_corners and kind == "bilinear":
       centres = np.maximum(centres, 0)
     matrix = np.zeros((wanted, size))
@@ -63,6 +63,8 @@ def _matrix(size, wanted, kind, antialias, align_corners, scale):
   step = 1 / scale if scale else size / wanted
   if align_corners:
     step = (size - 1) / (wanted - 1) if wanted > 1 else 0.0
+  # Also with aligned corners, PyTorch takes the middle of pixels here.
+  centres = (np.arange(wanted) + 0.5) * step - 0.5
   widened = max(step, 1.0)
   weight = kernel((np.arange(size) - centres[:, None]) / widened)
   # Pillow's bounds of the window: numbers further away do not count.
@@ -165,15 +167,11 @@ def _grid_sample(x, grid, mode=0, padding=0, align_corners=False):
 
 OPERATIONS: dict[str, Callable[..., Any]] = {
   **{
-    f"upsample_nearest{rank}d{overload}": _upsample_nearest(False)
-    for rank in (1, 2, 3)
-    for overload in ("", ".vec")
+    f"upsample_nearest{rank}d": _upsample_nearest(False) for rank in (1, 2, 3)
   },
-  **{
-    f"_upsample_nearest_exact{rank}d{overload}": _upsample_nearest(True)
-    for rank in (1, 2, 3)
-    for overload in ("", ".vec")
-  },
+  "upsample_nearest2d.vec": _upsample_nearest(False),
+  "_upsample_nearest_exact2d": _upsample_nearest(True),
+  "_upsample_nearest_exact2d.vec": _upsample_nearest(True),
   **{
     f"upsample_bilinear2d{o}": _linear("bilinear", False) for o in ("", ".vec")
   },

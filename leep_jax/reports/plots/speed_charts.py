@@ -27,6 +27,7 @@ def accuracy_speed(
   value: str,
   title: str,
   path: str | os.PathLike[str],
+  inputs: str = "images",
 ) -> None:
   """Draws the expected accuracy of sources against their speed.
 
@@ -37,10 +38,11 @@ def accuracy_speed(
     names: of the m sources; long ones are cut in the middle.
     values: `[m]`, such as expected accuracies, or None.
     intervals: `[m]`, the ends of each value's interval, or None.
-    speeds: `[m]`, images per second, or None.
+    speeds: `[m]`, examples per second, or None.
     value: name of the values, for the axis beside.
     title: of the figure.
     path: file to write, `.png`, `.pdf` or `.svg`; replaced.
+    inputs: what examples are called.
 
   Raises:
     InputError: if no source has both numbers, or as `check_plot`.
@@ -72,7 +74,7 @@ def accuracy_speed(
   figure, [(axes, _, _)] = style.make_panels(
     [[_Panel()]], title, [*shown, _FRONT]
   )
-  style.name_axes(axes, "images per second", value)
+  style.name_axes(axes, f"{inputs} per second", value)
   _make_logarithmic(axes)
   best = sorted((speed, number) for _, number, _, speed, on in drawn if on)
   line = style.guide_line()

@@ -292,6 +292,8 @@ def create(backbone: str, *, seed: int = 0) -> Cnaps:
     )
   source = catalog.load_source(backbone)
   classes = source.state["linear"]["bias"].shape[0]
-  model = assemble(architecture, classes, source.preprocessing, seed=seed)
+  preprocessing = source.preprocessing
+  assert isinstance(preprocessing, preprocessing_lib.Preprocessing)
+  model = assemble(architecture, classes, preprocessing, seed=seed)
   nnx.update(model.backbone, source.state)
   return model

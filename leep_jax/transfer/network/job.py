@@ -1,7 +1,6 @@
 """A job: the images, options and programs that all runs of a call share."""
 
 from collections.abc import Callable
-import dataclasses
 import functools
 import hashlib
 import os
@@ -140,24 +139,20 @@ def _load(source, sets):
   Images that differ in size are resized as they are read; what is left for the
   source to do is to normalise them.
   """
-  preprocessing = source.preprocessing
-  loaded = []
+  given, loaded = source, []
   for dataset in sets:
     if isinstance(dataset, data.Dataset):
-      fit = None
-      if dataset.image_shape is None and preprocessing.image_size:
-        fit = preprocessing.fit
+      options, fitted = given.reading(dataset)
+      if options:
         # Resized as they are loaded, images must not be resized once more.
-        source = dataclasses.replace(source, preprocessing=preprocessing.fitted)
-      dataset = dataset.load(fit=fit)
+        source = fitted
+      dataset = dataset.load(**options)
     images, labels = np.asarray(dataset[0]), validation.class_labels(dataset[1])
     if len(images) != len(labels):
       raise validation.InputError(
         f"there are {len(images)} images but {len(labels)} labels"
       )
-    images = validation.images(
-      "images", images, normalised=preprocessing.takes_any_range
-    )
-    source.check_images(images.shape)
+    images = given.preprocessing.checked(images)
+    source.check_inputs(images.shape)
     loaded.append((images, labels))
   return source, loaded

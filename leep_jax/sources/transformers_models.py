@@ -1,0 +1,332 @@
+"""Networks of transformers for texts and sounds, ready for the bridge.
+
+A checkpoint for sequence or audio classification gives its logits, and as
+features the input of its last linear layer. Any other one is an encoder, whose
+features are pooled from its last hidden states: the first token's, or the mean
+over the tokens of the text.
+"""
+
+from collections.abc import Iterator
+import contextlib
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+from leep_jax import validation
+from leep_jax.sources import (
+  bridged,
+  checkpoints,
+  configs,
+  hearing,
+  tokenizing,
+)
+
+# Networks of sounds, by transformers' `model_type`.
+_AUDIO = frozenset({
+  "wav2vec2", "wav2vec2-bert", "wav2vec2-conformer", "hubert", "wavlm",
+  "unispeech", "unispeech-sat", "data2vec-audio", "sew", "sew-d",
+  "audio-spectrogram-transformer", "whisper",
+})  # fmt: skip
+# Keys that a `config.json` of a network of images has.
+_VISION = ("vision_config", "image_size", "num_channels", "patch_size")
+# Networks that classify a text by its first token, `<s>` or `[CLS]`: so do
+# their ForSequenceClassification in transformers.
+_FIRST_TOKEN = frozenset({
+  "albert", "bert", "big_bird", "camembert", "canine", "convbert",
+  "data2vec-text", "deberta", "deberta-v2", "distilbert", "electra", "ernie",
+  "esm", "flaubert", "fnet", "ibert", "layoutlm", "longformer", "luke", "megatron-bert",
+  "mobilebert", "modernbert", "mpnet", "mra", "nezha", "nystromformer",
+  "rembert", "roberta", "roberta-prelayernorm", "roc_bert", "roformer",
+  "squeezebert", "xlm-roberta", "xlm-roberta-xl", "xmod", "yoso",
+})  # fmt: skip
+_HEADLESS = "its checkpoint has no classifier"
+# The length of the example that is exported, in tokens and in seconds.
+_TOKENS, _SECONDS = 32, 1
+# A parameter of an encoder's pooler may be missing: it is not used.
+_UNUSED = ("pooler.", "decoder.", "masked_spec_embed", "lm_head")
+
+
+class Model(NamedTuple):
+  """A PyTorch network of texts or sounds, ready to be exported.
+
+  Attributes:
+    module: called on `example` it returns logits or features, one tensor.
+    example: its arguments, tensors of a batch of one.
+    dynamic: which of their axes are free, as `torch.export.export` takes it.
+    has_classifier: whether it returns logits.
+    without_probs: why there is no distribution over classes, or empty.
+
+  Example:
+    >>> from leep_jax.sources import transformers_models
+    >>> transformers_models.Model._fields[2:]
+    ('dynamic', 'has_classifier', 'without_probs')
+  """
+
+  module: Any
+  example: tuple[Any, ...]
+  dynamic: Any
+  has_classifier: bool
+  without_probs: str
+
+
+def read_config(folder: pathlib.Path) -> dict[str, Any]:
+  """Returns the content of the `config.json` of a folder, empty if none.
+
+  Args:
+    folder: of a model.
+
+  Raises:
+    InputError: if it cannot be read.
+
+  Example:
+    >>> import pathlib
+    >>> from leep_jax.sources import transformers_models
+    >>> transformers_models.read_config(pathlib.Path("no_such_folder"))
+    {}
+  """
+  return _read_json(folder / "config.json")
+
+
+def _read_json(path):
+  if not path.is_file():
+    return {}
+  try:
+    content = json.loads(path.read_text(encoding="utf-8"))
+  except (OSError, ValueError) as e:
+    raise validation.InputError(
+      f"cannot read {path} as JSON ({validation.reason(e)}): is the download "
+      "cut short?"
+    ) from e
+  return content if isinstance(content, dict) else {}
+
+
+def inputs_of(config: dict[str, Any]) -> str:
+  """Returns what a network takes: `image`, `text` or `audio`.
+
+  Args:
+    config: content of its `config.json`.
+
+  Example:
+    >>> from leep_jax.sources import transformers_models
+    >>> transformers_models.inputs_of(
+    ...   {"model_type": "distilbert", "vocab_size": 30522})
+    'text'
+    >>> transformers_models.inputs_of({"model_type": "vit", "image_size": 224})
+    'image'
+  """
+  if config.get("model_type") in _AUDIO:
+    return "audio"
+  if "vocab_size" in config and not any(key in config for key in _VISION):
+    return "text"
+  return "image"
+
+
+def pooling_of(
+  folder: pathlib.Path, config: dict[str, Any], asked: str | None
+) -> str:
+  """Returns how an encoder's hidden states become one vector of features.
+
+  Args:
+    folder: of the model; that of sentence-transformers states it.
+    config: content of its `config.json`.
+    asked: what the user states instead; one of `overrides.POOLINGS`, or None.
+
+  Example:
+    >>> import pathlib
+    >>> from leep_jax.sources import transformers_models
+    >>> folder = pathlib.Path("no_such_folder")
+    >>> for kind in ("bert", "t5"):
+    ...   transformers_models.pooling_of(folder, {"model_type": kind}, None)
+    'token'
+    'mean'
+  """
+  if asked is not None:
+    return asked
+  stated = _read_json(folder / tokenizing.POOLING)
+  if stated.get("pooling_mode_mean_tokens"):
+    return "mean"
+  if stated.get("pooling_mode_cls_token"):
+    return "token"
+  kind = config.get("model_type")
+  if kind == "modernbert":
+    return "mean" if config.get("classifier_pooling") == "mean" else "token"
+  return "token" if kind in _FIRST_TOKEN else "mean"
+
+
+def build(
+  name: str, folder: pathlib.Path, *, pooling: str | None = None
+) -> Model:
+  """Returns the network of texts or sounds of a folder.
+
+  Args:
+    name: of the source, in error messages.
+    folder: with `config.json` of transformers, and safetensors.
+    pooling: of an encoder, instead of what is usual for it.
+
+  Raises:
+    InputError: if a library is missing or cannot read the folder, tensors are
+      missing, or there is no safetensors file.
+  """
+  bridged.require_torch(name, "transformers")
+  # Found here, so that no pickle is read by the library below.
+  checkpoints.find(folder)
+  config = read_config(folder)
+  inputs = inputs_of(config)
+  declared = (config.get("architectures") or [""])[0]
+  ends = ("ForSequenceClassification", "ForAudioClassification")
+  if declared.endswith(ends):
+    if pooling is not None:
+      raise validation.InputError(
+        f"{name} is a {declared}, which has a classifier with its own features:"
+        " pooling is for encoders without one"
+      )
+    model = _load(name, folder, declared, ())
+    labels = config.get("id2label") or {}
+    count = len(labels) or config.get("num_labels")
+    # Which head it has is known by now; that table is of networks of images.
+    without = configs.without_probs({**config, "architectures": None}, count)
+  else:
+    model = _load(name, folder, "AutoModel", _UNUSED)
+    if getattr(model.config, "is_encoder_decoder", False):
+      model = model.get_encoder()
+    without = _HEADLESS
+  has_classifier = without != _HEADLESS
+  if inputs == "audio":
+    module = _sound_module(model, has_classifier, pooling or "mean")
+    example, dynamic = _example_of_sounds(folder)
+  else:
+    chosen = pooling_of(folder, config, pooling)
+    module = _text_module(model, has_classifier, chosen)
+    example, dynamic = _example_of_texts(folder, config)
+  return Model(module, example, dynamic, has_classifier, without)
+
+
+def _load(name, folder, kind, unused):
+  """Loads a model of transformers, of which every tensor must be there."""
+  import torch
+  import transformers
+
+  if not hasattr(transformers, kind):
+    raise validation.InputError(
+      f"{name} is a {kind}, which transformers {transformers.__version__} does "
+      "not have: is it of a newer version?"
+    )
+  try:
+    with _quiet(transformers):
+      model, about = getattr(transformers, kind).from_pretrained(
+        folder,
+        use_safetensors=True,
+        trust_remote_code=False,
+        dtype=torch.float32,
+        output_loading_info=True,
+      )
+  except Exception as e:  # whatever transformers' code raises
+    raise validation.InputError(
+      f"transformers cannot build {name}: {type(e).__name__}: "
+      f"{validation.reason(e)[:300]}"
+    ) from e
+  missing = [
+    key
+    for key in sorted(about["missing_keys"])
+    if not any(part in key for part in unused)
+  ]
+  if missing:
+    raise validation.InputError(
+      f"{name} lacks {len(missing)} tensors of a {type(model).__name__} "
+      f"({validation.some(missing, count=False)}): is it of another network, "
+      "or cut short?"
+    )
+  return model.eval()
+
+
+@contextlib.contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+  """Suppresses transformers' bars and warnings, but not its errors."""
+  logging = transformers.utils.logging
+  level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+  logging.set_verbosity_error()
+  logging.disable_progress_bar()
+  try:
+    yield
+  finally:
+    logging.set_verbosity(level)
+    if bars:
+      logging.enable_progress_bar()
+
+
+def _example_of_texts(folder, config):
+  import torch
+
+  segments = tokenizing.has_segments(folder, config)
+  tokens = torch.full((1, _TOKENS), min(5, config["vocab_size"] - 1))
+  example: tuple[Any, ...] = (tokens, torch.ones_like(tokens))
+  if segments:
+    example = (*example, torch.zeros_like(tokens))
+  longest = tokenizing.positions(config) or 1 << 14
+  axis = torch.export.Dim("length", min=2, max=max(longest, _TOKENS))
+  # The arguments of `forward`, which has as many as there are inputs.
+  return example, {"inputs": tuple({1: axis} for _ in example)}
+
+
+def _text_module(model, has_classifier, pooling):
+  """A module of tokens, their mask and perhaps segments."""
+  import torch
+
+  # Decoders classify the last token of the text, and apply their linear layer
+  # to all of them before they select it: features would have the padding in.
+  causal = has_classifier and isinstance(
+    getattr(model, "score", None), torch.nn.Linear
+  )
+
+  class Texts(torch.nn.Module):
+    def __init__(self):
+      super().__init__()
+      self.model = model
+
+    def forward(self, *inputs):
+      names = ("input_ids", "attention_mask", "token_type_ids")
+      given = dict(zip(names, inputs, strict=False))
+      mask = given["attention_mask"]
+      if has_classifier and not causal:
+        return self.model(**given).logits
+      base = self.model.base_model if causal else self.model
+      hidden = base(**given).last_hidden_state
+      if causal:
+        places = torch.arange(mask.shape[1]) * mask
+        last = (places == places.amax(1, keepdim=True)).to(hidden.dtype)
+        return self.model.score((hidden * (last * mask)[..., None]).sum(1))
+      if pooling == "token":
+        return hidden[:, 0]
+      kept = mask[..., None].to(hidden.dtype)
+      return (hidden * kept).sum(1) / kept.sum(1)
+
+  return Texts()
+
+
+def _example_of_sounds(folder):
+  import torch
+
+  preprocessing = hearing.read(folder)
+  if preprocessing.features:
+    return (torch.zeros(1, *preprocessing.features),), None
+  axis = torch.export.Dim("samples", min=preprocessing.rate // 4)
+  example = torch.zeros(1, _SECONDS * preprocessing.rate)
+  return (example,), {"sounds": {1: axis}}
+
+
+def _sound_module(model, has_classifier, pooling):
+  import torch
+
+  class Sounds(torch.nn.Module):
+    def __init__(self):
+      super().__init__()
+      self.model = model
+
+    def forward(self, sounds):
+      found = self.model(sounds)
+      if has_classifier:
+        return found.logits
+      hidden = found.last_hidden_state
+      return hidden[:, 0] if pooling == "token" else hidden.mean(1)
+
+  return Sounds()
