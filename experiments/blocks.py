@@ -10,8 +10,8 @@ Markdown file, a generated table is the block between `<!-- name -->` and
 Cost: 20 seconds on two CPU cores; nothing is trained.
 
 What came out: the blocks in `README.md`, `experiments/README.md` and
-`experiments/guide/commands.md`, the files `results/table_1.md` and
-`results/coverage.md`, and the figures.
+`experiments/guide/commands.md`, the files `results/table_1.md`,
+`results/coverage.md` and `results/model_coverage.md`, and the figures.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,6 +29,7 @@ from experiments import (
   convergence,
   coverage,
   meta_transfer,
+  model_coverage,
   photo_folders,
   section,
   source_selection,
@@ -447,7 +448,8 @@ def _run() -> int:
     return status
   for name, text, path in blocks():
     fill(name, text, path)
-  coverage.TABLE.write_text(f"{coverage.table(coverage.measured())}\n")
+  for module in (coverage, model_coverage):
+    module.TABLE.write_text(f"{module.table(module.measured())}\n")
   rows, _ = results.parse_rows(transfer_methods.ROWS.read_bytes(), name="rows")
   transfer_methods.draw(rows, section.RESULTS / "transfer_methods.png")
   return 0

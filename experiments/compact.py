@@ -35,7 +35,8 @@ _OF_A_ROW = frozenset(
     "task", "task_seed", "task_index", "task_checksum", "classes",
     "num_classes", "train_examples", "test_examples", "minority", "majority",
     "seed", "scores", "accuracy", "macro_f1", "binary_f1", "nll", "losses",
-    "accuracies", "diverged", "seconds",
+    "accuracies", "diverged", "seconds", "module", "name", "kind", "reason",
+    "operations",
   )
 )  # fmt: skip
 _DIGITS = 4

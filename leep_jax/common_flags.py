@@ -42,6 +42,13 @@ class SourceFlags:
       "sources.",
       flag_values=defined,
     )
+    self._models = flags.DEFINE_string(
+      "models",
+      None,
+      "File with one such name a line, besides those of --model; # begins a "
+      "comment.",
+      flag_values=defined,
+    )
     self._image_size = flags.DEFINE_integer(
       "image_size",
       None,
@@ -133,24 +140,31 @@ class SourceFlags:
   def all(self) -> tuple[flags.FlagHolder[Any], ...]:
     """All flags that are defined here."""
     return (
-      self.model, self._image_size, self._crop, self._interpolation,
-      self._mean, self._std, self._source_classes, self._tf_padding,
-      self._pooling, self._max_tokens, self._max_seconds,
+      self.model, self._models, self._image_size, self._crop,
+      self._interpolation, self._mean, self._std, self._source_classes,
+      self._tf_padding, self._pooling, self._max_tokens, self._max_seconds,
       self._backend, self._features,
     )  # fmt: skip
 
   def names(self) -> list[str]:
     """Returns the names of the sources that are asked for, each once.
 
+    Those of `--model` come before those of the file of `--models`.
+
     Raises:
-      InputError: if one cannot be loaded, see `catalog.check_source`.
+      InputError: if one cannot be loaded, see `catalog.check_source`; if the
+        file cannot be read, or names no source.
     """
-    asked = list(catalog.names())
+    # Names, and where they stand.
+    asked: dict[str, str] = {}
     if self.model.value is not None:
-      asked = names(self.model, "source")
-    for name in asked:
-      catalog.check_source(name)
-    return asked
+      asked = dict.fromkeys(names(self.model, "source"), "")
+    if self._models.value is not None:
+      asked = known.in_file(self._models.value, before=asked)
+    elif self.model.value is None:
+      asked = dict.fromkeys(catalog.names(), "")
+    known.check(asked)
+    return list(asked)
 
   def check_default(self, dataset: data.Dataset) -> None:
     """Refuses data that the sources used by default do not take.
@@ -161,7 +175,8 @@ class SourceFlags:
     Raises:
       InputError: if no source is named, and the data set has no images.
     """
-    if self.model.value is None and dataset.inputs != "image":
+    named = self.model.value is not None or self._models.value is not None
+    if not named and dataset.inputs != "image":
       raise validation.InputError(
         f"the bundled sources take images, but {dataset.name} has "
         f"{dataset.noun}: name sources of {dataset.noun} with --model"

@@ -28,7 +28,8 @@ ARCHITECTURES: dict[str, Architecture] = {
   name: architecture
   for module in (
     cifar_resnet, resnet, mobilenet_v1, mobilenet_v2, darknet, senet, convnext,
-    vit_rows, efficientnet, efficientnet_v2, mobilenet_v3, mobilenet_v4, mnasnet,
+    vit_rows, efficientnet, efficientnet_v2, mobilenet_v3, mobilenet_v4,
+    mnasnet,
   )
   for name, architecture in module.ARCHITECTURES.items()
 }  # fmt: skip

@@ -31,14 +31,12 @@ class _Filled(NamedTuple):
     num_classes: number of its source classes.
     options: with which it was built.
     has_head: whether the checkpoint has the last layer.
-    projects: whether that layer projects to a space of texts.
   """
 
   model: nnx.Module
   num_classes: int
   options: dict[str, Any]
   has_head: bool
-  projects: bool
 
 
 def from_checkpoint(
@@ -80,14 +78,10 @@ def from_checkpoint(
     # them: its defaults then hold for values that are not stated.
     model_type=model_type if theirs else None,
   )
-<<<<<<< HEAD
-  check_network(arch, config)
   if config.timm is None and name.lower().startswith("tf_"):
     # Without a configuration, timm's name says how the weights were trained.
     options = {**configs.TENSORFLOW, **config.options}
     config = dataclasses.replace(config, options=options)
-  filled = _fill(arch, tensors, config, overrides, file)
-=======
   tensors = _inside(arch, tensors, file)
   options = _told(arch, tensors, config)
   check_network(arch, config, options=options)
@@ -99,7 +93,6 @@ def from_checkpoint(
   )
   filled = _fill(arch, tensors, options, config, overrides, file)
   side = preprocessing.image_size if architecture.fixed_image_size else None
->>>>>>> V
   source = network.from_nnx(
     name,
     filled.model,
@@ -119,19 +112,13 @@ def from_checkpoint(
     return _features_alone(
       source, f"the checkpoint has no head ({architecture.head})"
     )
-<<<<<<< HEAD
-  if filled.projects:
-=======
   if architecture.projects and _is_projection(arch, tensors):
->>>>>>> V
     return _features_alone(
       source,
       f"its head projects to a space of texts ({architecture.head} has no "
       "bias), and is no classifier",
     )
   return source
-<<<<<<< HEAD
-=======
 
 
 def _inside(
@@ -212,9 +199,9 @@ def _is_projection(arch: str, tensors: dict[str, np.ndarray]) -> bool:
   """Returns whether the head has no bias, or one of zeros."""
   architecture = architectures.ARCHITECTURES[arch]
   renamed = matching.rename(tensors, architecture.names)
-  bias = architecture.head.removesuffix("weight") + "bias"
-  return not np.any(np.asarray(renamed[bias][1], np.float32))
->>>>>>> V
+  bias = renamed.get(architecture.head.removesuffix("weight") + "bias")
+  # timm adds a bias of zeros to a projection.
+  return bias is None or not np.any(np.asarray(bias[1], np.float32))
 
 
 def _fill(
@@ -257,16 +244,7 @@ def _fill(
     origin=f"{file} ({arch})",
     head=architecture.head,
   )
-  bias = renamed.get(architecture.head.removesuffix("weight") + "bias")
-  # timm adds a bias of zeros to a projection.
-  zeros = bias is None or not np.any(np.asarray(bias[1], np.float32))
-  return _Filled(
-    model,
-    num_classes,
-    options,
-    has_head,
-    projects=architecture.projects and zeros,
-  )
+  return _Filled(model, num_classes, options, has_head)
 
 
 def _preprocessing(
@@ -423,14 +401,9 @@ def architecture_of(name: str, path: pathlib.Path) -> str:
       and architecture.transformers == network_name
       and _fits(arch, tensors, config)
     ]
-<<<<<<< HEAD
-  if len(fitting) != 1 or not fitting[0]:
-    raise configs.OtherNetworkError(
-=======
   # A row for one size comes before that of its family.
   if not fitting or not fitting[0]:
-    raise validation.InputError(
->>>>>>> V
+    raise configs.OtherNetworkError(
       f"{name} is of the network {network_name!r}, of none of the sizes known "
       "here; python -m leep_jax.models lists the architectures: if one has its "
       f"tensors, pass ARCH@{name}"

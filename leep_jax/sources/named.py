@@ -28,6 +28,7 @@ class Entry:
     parameters: number of parameters.
     accuracy: published top-1 accuracy on the test or validation set of its own
       data, 0 to 1: the baseline that ranks sources by their accuracy.
+    num_classes: number of classes of its classifier.
 
   Example:
     >>> from leep_jax.sources import catalog
@@ -44,14 +45,17 @@ class Entry:
   image_size: int
   parameters: int
   accuracy: float | None
+  num_classes: int
 
 
-def _imagenet(name, architecture, origin, size, parameters, accuracy, licence):
+def _imagenet(
+  name, architecture, origin, size, parameters, accuracy, licence, classes=1000
+):
   if not origin.startswith("https:"):
     origin = f"hf://{origin}"
   return Entry(
     name, architecture, origin, "imagenet2012", licence, size, parameters,
-    accuracy,
+    accuracy, classes,
   )  # fmt: skip
 
 
@@ -209,6 +213,7 @@ PUBLISHED: tuple[Entry, ...] = (
     2_586_329,
     0.672,
     "not stated",
+    1001,
   ),
   _imagenet(
     "mobilenet_v1_1.0_224",
@@ -218,6 +223,7 @@ PUBLISHED: tuple[Entry, ...] = (
     4_233_001,
     0.709,
     "not stated",
+    1001,
   ),
 )
 
@@ -268,6 +274,7 @@ def entries() -> tuple[Entry, ...]:
           card["architecture"], len(card["class_names"])
         ),
         accuracy=card["test_accuracy"],
+        num_classes=len(card["class_names"]),
       )
     )
   return (*rows, *PUBLISHED)

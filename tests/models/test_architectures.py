@@ -39,15 +39,10 @@ def test_every_architecture_has_a_reference():
 
 # One of each family; the others differ in their sizes.
 SMALL = [
-<<<<<<< HEAD
   "resnet18", "test_resnet", "mobilenet_v1_025", "mobilenetv2_100",
   "mobilenetv3_small_050", "efficientnet_b0", "efficientnet_lite0",
-  "test_convnext3", "convnext_tiny", "vit_small_16", "darknet53",
-=======
-  "resnet18", "mobilenet_v1_025", "mobilenetv2_100", "efficientnet_b0",
-  "efficientnet_lite0", "convnext_tiny", "darknet53",
+  "test_convnext3", "convnext_tiny", "darknet53",
   *(arch for arch in vit_rows.ARCHITECTURES if arch != "vit_base_16"),
->>>>>>> V
 ]  # fmt: skip
 
 

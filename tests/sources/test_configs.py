@@ -660,7 +660,6 @@ def test_heads_are_computed_as_transformers_does(tmp_path, rng):
       "depth is 6, but vit_small_16 has 12",
     ),
     (
-<<<<<<< HEAD
       "resnet50",
       {"architecture": "resnet50", "model_args": {"avg_down": True}},
       "avg_down is True, but resnet50 has False",
@@ -679,7 +678,8 @@ def test_heads_are_computed_as_transformers_does(tmp_path, rng):
       "convnextv2_atto",
       {"architecture": "convnextv2_atto", "model_args": {"use_grn": False}},
       "use_grn is False, but convnextv2_atto has True",
-=======
+    ),
+    (
       "vit_small_16",
       {
         "architecture": "vit_small_patch16_224",
@@ -691,7 +691,6 @@ def test_heads_are_computed_as_transformers_does(tmp_path, rng):
       "vit_small_16",
       {"model_type": "vit", "qkv_bias": False},
       "qkv_bias is False, but vit_small_16 has True",
->>>>>>> V
     ),
   ],
 )
