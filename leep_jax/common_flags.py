@@ -7,7 +7,7 @@ from absl import flags
 from leep_jax import data, progress, validation
 from leep_jax.data import duplicates
 from leep_jax.engine import hosts
-from leep_jax.sources import catalog, overrides as overrides_lib
+from leep_jax.sources import catalog, known, overrides as overrides_lib
 
 
 class SourceFlags:

@@ -80,7 +80,9 @@ KINDS: dict[str, Kind] = {
   "hub": Kind(
     "hf://OWNER/NAME", locations.on_hub, locations.check, locations.load
   ),
-  "timm": Kind("ARCH.TAG", locations.with_tag, locations.check, locations.load),
+  "timm": Kind(
+    "ARCH.TAG", locations.of_timm, locations.check_of_timm, locations.load
+  ),
   "factory": Kind(
     "package.module:function", factory.parse, factory.check, factory.load
   ),
@@ -124,11 +126,11 @@ def check_source(name: str) -> None:
     >>> from leep_jax.sources import catalog
     >>> catalog.check_source("cifar10_resnet14")
     >>> try:
-    ...   catalog.check_source("resnet50")
+    ...   catalog.check_source("resnet20")
     ... except leep_jax.InputError as error:
     ...   print(error)
-    resnet50 is an architecture, not trained weights: pass
-    resnet50@CHECKPOINT.safetensors or resnet50@hf://OWNER/NAME
+    resnet20 is an architecture, not trained weights: pass
+    resnet20@CHECKPOINT.safetensors or resnet20@hf://OWNER/NAME
   """
   kind, parsed = parse(name)
   kind.check(name, parsed)
