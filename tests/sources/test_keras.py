@@ -125,7 +125,8 @@ def check_parity(model, source, images, given):
   logits, _ = apply(source.state, images)
   # Those of deep networks with random weights are nearly 0.
   head = [layer for layer in keras_endings.layers_of(model)
-          if hasattr(layer, "kernel")][-1]  # fmt: skip
+          if hasattr(layer, "kernel")
+          and layer.kernel.shape[-1] == logits.shape[1]][-1]  # fmt: skip
   head.kernel.assign(head.kernel.value * 3 / logits.std())
   logits, features = apply(keras_models.state_of(model), images)
   expected = centred(np.log(model.predict(given, verbose=0)))
