@@ -34,8 +34,8 @@ _VISION = ("vision_config", "image_size", "num_channels", "patch_size")
 _FIRST_TOKEN = frozenset({
   "albert", "bert", "big_bird", "camembert", "canine", "convbert",
   "data2vec-text", "deberta", "deberta-v2", "distilbert", "electra", "ernie",
-  "esm", "flaubert", "fnet", "ibert", "layoutlm", "longformer", "luke", "megatron-bert",
-  "mobilebert", "modernbert", "mpnet", "mra", "nezha", "nystromformer",
+  "esm", "flaubert", "fnet", "ibert", "layoutlm", "longformer", "luke",
+  "megatron-bert", "mobilebert", "modernbert", "mpnet", "mra", "nezha", "nystromformer",
   "rembert", "roberta", "roberta-prelayernorm", "roc_bert", "roformer",
   "squeezebert", "xlm-roberta", "xlm-roberta-xl", "xmod", "yoso",
 })  # fmt: skip
