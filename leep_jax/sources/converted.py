@@ -183,7 +183,13 @@ def _stablehlo(model: Converted) -> bytes:
   exported = export.export(
     jax.jit(model.program.apply), platforms=("cpu", "cuda", "tpu")
   )(arrays, images)
-  return bytes(exported.serialize())
+  try:
+    return bytes(exported.serialize())
+  except ImportError as e:  # the one package that only this needs
+    raise validation.InputError(
+      f"{_STABLEHLO} cannot be written ({validation.reason(e)}): pip install "
+      "'leep_jax[torch]', or pass --nostablehlo"
+    ) from e
 
 
 def read(folder: pathlib.Path) -> Converted:
