@@ -193,7 +193,7 @@ def _convert_other(name, folder, config, inputs, features, pooling):
   # Of several labels at once, for example: there are logits, but no softmax.
   head = program.head._replace(without_probs=found.without_probs)
   program = dataclasses.replace(program, head=head)
-  wanted = (*tokenizing.FILES, hearing.FILE)
+  wanted = ("config.json", *tokenizing.FILES, hearing.FILE)
   return converted.Converted(
     program,
     arrays,
@@ -204,7 +204,6 @@ def _convert_other(name, folder, config, inputs, features, pooling):
       for file in wanted
       if (folder / file).is_file()
     },
-    config=config,
   )
 
 

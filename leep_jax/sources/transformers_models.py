@@ -35,9 +35,9 @@ _FIRST_TOKEN = frozenset({
   "albert", "bert", "big_bird", "camembert", "canine", "convbert",
   "data2vec-text", "deberta", "deberta-v2", "distilbert", "electra", "ernie",
   "esm", "flaubert", "fnet", "ibert", "layoutlm", "longformer", "luke",
-  "megatron-bert", "mobilebert", "modernbert", "mpnet", "mra", "nezha", "nystromformer",
-  "rembert", "roberta", "roberta-prelayernorm", "roc_bert", "roformer",
-  "squeezebert", "xlm-roberta", "xlm-roberta-xl", "xmod", "yoso",
+  "megatron-bert", "mobilebert", "modernbert", "mpnet", "mra", "nezha",
+  "nystromformer", "rembert", "roberta", "roberta-prelayernorm", "roc_bert",
+  "roformer", "squeezebert", "xlm-roberta", "xlm-roberta-xl", "xmod", "yoso",
 })  # fmt: skip
 _HEADLESS = "its checkpoint has no classifier"
 # The length of the example that is exported, in tokens and in seconds.
