@@ -162,7 +162,8 @@ class SqueezeExcite(nnx.Module):
   """Multiplies channels by a gate computed from their means (Hu et al., 2018).
 
   The two layers are 1x1 convolutions. Their names are arguments, as publishers
-  of weights call them differently.
+  of weights call them differently. `gate` is the function of the second one's
+  result, a sigmoid by default.
 
   Example:
     >>> from flax import nnx
@@ -181,6 +182,7 @@ class SqueezeExcite(nnx.Module):
     *,
     names: tuple[str, str],
     activation: Callable[[jax.Array], jax.Array],
+    gate: Callable[[jax.Array], jax.Array] = jax.nn.sigmoid,
     rngs: nnx.Rngs,
   ):
     reduce, expand = names
@@ -188,12 +190,13 @@ class SqueezeExcite(nnx.Module):
     setattr(self, expand, conv(squeezed, channels, 1, use_bias=True, rngs=rngs))
     self.names = names
     self.activation = activation
+    self.gate = gate
 
   def __call__(self, x: jax.Array) -> jax.Array:
     reduce, expand = (getattr(self, name) for name in self.names)
     # 1x1 convolutions take the means as an image of one pixel.
-    gate = x.mean(axis=(1, 2), keepdims=True)
-    return x * jax.nn.sigmoid(expand(self.activation(reduce(gate))))
+    means = x.mean(axis=(1, 2), keepdims=True)
+    return x * self.gate(expand(self.activation(reduce(means))))
 
 
 class Mlp(nnx.Module):

@@ -12,8 +12,12 @@ from leep_jax.models import (
   convnext,
   darknet,
   efficientnet,
+  efficientnet_v2,
+  mnasnet,
   mobilenet_v1,
   mobilenet_v2,
+  mobilenet_v3,
+  mobilenet_v4,
   resnet,
   senet,
   vit,
@@ -24,7 +28,7 @@ ARCHITECTURES: dict[str, Architecture] = {
   name: architecture
   for module in (
     cifar_resnet, resnet, mobilenet_v1, mobilenet_v2, darknet, senet, convnext,
-    vit, efficientnet,
+    vit, efficientnet, efficientnet_v2, mobilenet_v3, mobilenet_v4, mnasnet,
   )
   for name, architecture in module.ARCHITECTURES.items()
 }  # fmt: skip

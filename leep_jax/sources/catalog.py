@@ -15,6 +15,7 @@ from leep_jax import validation
 from leep_jax.sources import (
   architectures,
   factory,
+  keras_names,
   locations,
   source as source_lib,
 )
@@ -68,6 +69,9 @@ class Kind:
 KINDS: dict[str, Kind] = {
   "named": Kind(
     "NAME", locations.with_name, locations.check_with_name, locations.load
+  ),
+  "keras": Kind(
+    "keras/NAME", keras_names.parse, keras_names.check, keras_names.load
   ),
   "checkpoint": Kind(
     "ARCH@PATH", locations.at_path, locations.check, locations.load
@@ -142,8 +146,9 @@ def load_source(
       `hf://owner/name[@revision]`; `owner/name` of a repository alone, or a
       folder or file, whose configuration of timm or transformers states the
       network; a name of timm such as `resnet50.a1_in1k`; a folder of `python
-      -m leep_jax.convert`; or `package.module:function`, a function without
-      arguments that returns a `Source`.
+      -m leep_jax.convert`; `keras/NAME`, a model of keras.applications, or
+      `FILE.keras` (see `keras_names`); or `package.module:function`, a function
+      without arguments that returns a `Source`.
     overrides: what replaces the checkpoint's own configuration.
 
   Raises:

@@ -251,14 +251,33 @@ _VIT_ARGS = Family(
   options={"num_heads": ("num_heads", None)},
   sizes="img_size patch_size embed_dim depth",
 )
-_EFFICIENTNET_ARGS = Family(
-  constants={**_ANY_ARGS, "act_layer": ("silu", "swish")}, options=_BATCH_NORM
-)
-_MOBILENET_ARGS = Family(
-  constants={**_ANY_ARGS, "act_layer": ("relu6",)}, options=_BATCH_NORM
-)
+# Activations of networks of mobile blocks, by the first letters of the names
+# without `tf_`; the first row counts.
+_MOBILE = {
+  "efficientnet_lite": ("relu6",),
+  "efficientnet_e": ("relu",),  # for Edge TPUs: es, em, el
+  **dict.fromkeys(
+    ("efficientnet", "gc_efficientnet", "test_efficientnet", "tinynet"),
+    ("silu", "swish"),
+  ),
+  **dict.fromkeys(
+    (
+      "mobilenetv3_large_minimal", "mobilenetv3_small_minimal",
+      "mobilenet_edgetpu", "mnasnet", "semnasnet", "spnasnet", "fbnetc",
+      "mixnet",
+    ),
+    ("relu",),
+  ),
+  **dict.fromkeys(
+    ("mobilenetv3", "fbnetv3", "lcnet", "hardcorenas"), ("hard_swish",)
+  ),
+  "mobilenetv4_hybrid_large": ("gelu",),
+  "mobilenetv4": ("relu",),
+  "mobilenetv": ("relu6",),
+}  # fmt: skip
 _ANY_NETWORK = Family(constants=_ANY_ARGS)
-# By the first letters of the architecture's name; the first row counts.
+# By the first letters of the architecture's name, without `tf_`; the first row
+# counts.
 MODEL_ARGS: Mapping[str, Family] = {
   "vit_": _VIT_ARGS,
   "deit_": _VIT_ARGS,
@@ -278,11 +297,12 @@ MODEL_ARGS: Mapping[str, Family] = {
     },
     sizes="depths dims",
   ),
-  "efficientnet_lite": _MOBILENET_ARGS,
-  "tf_efficientnet_lite": _MOBILENET_ARGS,
-  "efficientnet_": _EFFICIENTNET_ARGS,
-  "tf_efficientnet_": _EFFICIENTNET_ARGS,
-  "mobilenetv": _MOBILENET_ARGS,
+  **{
+    start: Family(
+      constants={**_ANY_ARGS, "act_layer": names}, options=_BATCH_NORM
+    )
+    for start, names in _MOBILE.items()
+  },
   "resnet": Family(
     constants={
       **_ANY_ARGS,
@@ -313,7 +333,7 @@ def model_args(architecture: str) -> Family:
     {'num_heads': ('num_heads', None)}
   """
   for start, family in MODEL_ARGS.items():
-    if architecture.startswith(start):
+    if architecture.removeprefix("tf_").startswith(start):
       return family
   return _ANY_NETWORK
 

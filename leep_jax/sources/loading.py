@@ -78,6 +78,10 @@ def from_checkpoint(
     model_type=model_type if theirs else None,
   )
   check_network(arch, config)
+  if config.timm is None and name.lower().startswith("tf_"):
+    # Without a configuration, timm's name says how the weights were trained.
+    options = {**configs.TENSORFLOW, **config.options}
+    config = dataclasses.replace(config, options=options)
   filled = _fill(arch, tensors, config, overrides, file)
   source = network.from_nnx(
     name,

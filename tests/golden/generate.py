@@ -59,7 +59,18 @@ DEFINITIONS = {
     )
     for i in range(5)
   },
-  "mobilenetv2_100": ("timm", "mobilenetv2_100", {}, "classifier"),
+  # One of each kind of network of mobile blocks; `test_timm_parity.py` compares
+  # the others with timm itself.
+  **{
+    name: ("timm", name, {}, "classifier")
+    for name in (
+      "mobilenetv2_100",
+      "mobilenetv3_small_050",
+      "mobilenetv4_hybrid_medium",
+      "tf_efficientnetv2_b0",
+      "mixnet_s",
+    )
+  },
   "darknet53": ("timm", "darknet53", {}, "head.fc"),
   "senet154": ("timm", "legacy_senet154", {}, "last_linear"),
 }
