@@ -69,7 +69,9 @@ Written by `python -m experiments.blocks` from `model_coverage.jsonl`; see
 types of classifiers and encoders of transformers; networks of
 `keras.applications`, which Keras itself runs on JAX. *Native*: the network is
 defined in this package. *Bridge*: PyTorch exports its graph, and JAX can trace
-all of it. *Not checked*: not exported yet.
+all of it. *Not checked*: not exported yet. Networks of transformers have their
+default sizes, but two layers; the shapes of sounds and images are guessed from
+their configurations, so that a reason may speak of the example.
 
 No weights were loaded: whether a network computes the same numbers is what
 tests compare."""

@@ -73,7 +73,7 @@ def matching(patterns: Sequence[str]) -> list[Known]:
 
   Example:
     >>> from leep_jax.sources import known
-    >>> [row.name for row in known.matching(["cifar10*", "RESNET18.tv*"])]
+    >>> [row.name for row in known.matching(["cifar10_*", "RESNET18.tv*"])]
     ['cifar10_resnet14', 'resnet18.tv_in1k']
   """
   rows = _rows()
