@@ -37,8 +37,9 @@ class SourceFlags:
       None,
       "Sources, comma-separated: a name that python -m leep_jax.models lists, "
       "a name of timm, owner/name of the hub, a folder or file laid out so, "
-      "ARCH@CHECKPOINT (a file, a folder, or hf://owner/name[@revision]), or "
-      "package.module:factory. Default: all bundled sources.",
+      "ARCH@CHECKPOINT (a file, a folder, or hf://owner/name[@revision]), "
+      "keras/NAME, FILE.keras, or package.module:factory. Default: all bundled "
+      "sources.",
       flag_values=defined,
     )
     self._models = flags.DEFINE_string(

@@ -6,6 +6,8 @@ import importlib
 import inspect
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -223,6 +225,18 @@ def test_package_holds_no_code():
   assert kinds <= {ast.Expr, ast.ImportFrom, ast.Assign}
   assert len(leep_jax.__all__) <= 45
   assert all(hasattr(leep_jax, name) for name in leep_jax.__all__)
+
+
+def test_libraries_of_models_are_imported_when_asked():
+  optional = ["torch", "timm", "transformers", "keras", "equinox", "haiku"]
+  code = f"""import importlib, sys
+for name in {sorted(MODULES)}:
+  importlib.import_module(name)
+print(sorted(set({optional}) & sys.modules.keys()))"""
+  found = subprocess.run(
+    [sys.executable, "-c", code], capture_output=True, text=True, check=True
+  )
+  assert found.stdout.splitlines()[-1] == "[]"
 
 
 def test_importing_the_package_is_light():

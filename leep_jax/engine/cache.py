@@ -64,7 +64,12 @@ def source_digest(model: source.Source) -> str:
     about.append(repr(model.without_probs))
   digest = hashlib.sha256(f"({', '.join(about)})".encode())
   constants: Sequence[Any] = ()
-  if not _is_listed(model):
+  if model.on_host and not model.options:
+    raise validation.InputError(
+      f"{model.name} runs on the host, where its code cannot be read: state in "
+      "its options what it computes, such as a version"
+    )
+  if not (model.on_host or _is_listed(model)):
     traced, constants = _traced(model)
     if not traced.is_value:
       raise validation.InputError(

@@ -15,7 +15,6 @@ import os
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from leep_jax import validation
@@ -26,7 +25,7 @@ from leep_jax.engine import (
   output_checks,
   outputs as outputs_lib,
   programs,
-  row_checks,
+  runners,
   sharing,
 )
 from leep_jax.sources import source as source_lib
@@ -301,50 +300,6 @@ def _default_batch_size(source, dataset):
   return min(rows, -(-len(dataset) // count)) * count
 
 
-def _forward(source, dtype):
-  """Returns the function `(state, images) -> outputs by name` to compile."""
-  apply, preprocessing = source.apply, source.preprocessing
-  without_probs = bool(source.without_probs)
-
-  def forward(state, inputs):
-    with jax.default_matmul_precision(programs.precision(dtype)):
-      # Only the network runs in `dtype`: images are resized and normalised in
-      # float32. Tokens are integers, and stay so.
-      prepared = preprocessing(inputs)
-      if jnp.issubdtype(prepared.dtype, jnp.floating):
-        prepared = prepared.astype(dtype)
-      outputs = apply(state, prepared)
-    if not isinstance(outputs, (tuple, list)):
-      outputs = (outputs,)
-    if len(outputs) not in (1, 2):
-      raise TypeError(
-        f"it returned {len(outputs)} values, not logits or (logits, features)"
-      )
-    # Not strict: a source may return logits alone.
-    named = dict(zip(("logits", "features"), outputs, strict=False))
-    for what, values in list(named.items()):
-      if values is None and (what == "features" or without_probs):
-        del named[what]
-        continue
-      kind = getattr(values, "dtype", type(values).__name__)
-      if isinstance(kind, str) or not jnp.issubdtype(kind, jnp.floating):
-        raise TypeError(f"it returned {what} of type {kind}, not real numbers")
-      # Before the softmax: rows of a softmax in bfloat16 do not sum to 1.
-      named[what] = values.astype(jnp.float32)
-    if without_probs:
-      if "logits" in named:  # regression scores can read any numbers
-        named["outputs"] = named.pop("logits")
-    else:
-      logits = named.pop("logits")
-      named["probs"] = jax.nn.softmax(logits)
-      # Logits of another shape are refused by `_trace`.
-      if logits.ndim == 2 and logits.shape[1]:
-        named[output_checks.LOOKS_LIKE] = row_checks.looks_like(logits)
-    return named
-
-  return forward
-
-
 def _forward_all(
   source, batches, dtype, regression, *, rows=0, check_mode=True
 ) -> Iterator[tuple[dict[str, jax.Array], np.ndarray]]:
@@ -353,21 +308,8 @@ def _forward_all(
   The delay lets the devices run the next batch while this one is fetched.
   Batches have at least `rows` rows for each device.
   """
-  try:
-    state = jax.tree.map(jnp.asarray, source.state)
-  except Exception as e:  # each type that is no array raises its own
-    raise validation.InputError(
-      f"the state of {source.name} is not all arrays: {validation.reason(e)}"
-    ) from e
-  if dtype != "float32":
-    state = jax.tree.map(
-      lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x,
-      state,
-    )
-  forward = _forward(source, dtype)
-  # Texts have several shapes, which come in any order.
-  compiled: dict[tuple[Any, ...], tuple[Callable[..., Any], Any]] = {}
-  placed = None
+  runner = runners.of(source, dtype)
+  first = True
   check_logits = output_checks.LogitsCheck(source.name)
   ahead: collections.deque[tuple[Any, np.ndarray]] = collections.deque()
   check = validation.real_targets if regression else validation.class_labels
@@ -376,77 +318,25 @@ def _forward_all(
     inputs = source.preprocessing.checked(inputs)
     if len(inputs) != len(labels):
       raise validation.InputError(
-        f"a batch has {len(inputs)} {_noun(source)} but {len(labels)} "
+        f"a batch has {len(inputs)} {source.noun} but {len(labels)} "
         f"{'targets' if regression else 'labels'}"
       )
     # Shorter batches, such as the last, are padded to the longest so far:
     # another length would be compiled anew.
     rows = max(rows, -(-len(inputs) // programs.device_count()))
-    # Images that were enlarged are floats, in batches of their own.
-    kind = (rows, *inputs.shape[1:], inputs.dtype)
-    first = not compiled
-    if kind not in compiled:
-      traced, constants = _trace(source, forward, state, inputs, rows)
-      given = programs.replicate(traced.given(constants))
-      compiled[kind] = programs.parallel(traced), given
-    if placed is None:
-      # Only now that the first inputs are known to be of the right shape.
-      placed = programs.replicate(state)
-    spread, given = compiled[kind]
-    outputs = spread(placed, programs.split(inputs, rows), given)
+    outputs = runner.run(inputs, rows)
     # Our own networks are in evaluation mode; only others can be in training.
     may_train = check_mode and not output_checks.in_evaluation(source.apply)
     if first and len(inputs) > 1 and may_train:
       repeated = np.broadcast_to(inputs[:1], inputs.shape)
-      alone = spread(placed, programs.split(np.array(repeated), rows), given)
+      alone = runner.run(np.array(repeated), rows)
       output_checks.note_training_mode(
         source, outputs, alone, len(inputs), dtype
       )
+    first = False
     ahead.append((outputs, labels))
     if len(ahead) > 1:
       yield check_logits.checked(*ahead.popleft())
   for item in ahead:
     yield check_logits.checked(*item)
   check_logits.finish()
-
-
-def _noun(source):
-  return dataset_lib.INPUTS[source.preprocessing.inputs]
-
-
-def _trace(source, forward, state, inputs, rows):
-  """Traces the forward pass of `rows` inputs for each device.
-
-  Inputs and outputs of a wrong shape are refused here, before anything runs.
-  """
-  source.check_inputs(inputs.shape)
-  example = jax.ShapeDtypeStruct((rows, *inputs.shape[1:]), inputs.dtype)
-  try:
-    traced, constants = programs.trace(forward, state, example)
-  except Exception as e:  # whatever the user's own code raises
-    raise validation.InputError(
-      f"{source.name} cannot be applied to {_noun(source)} {inputs.shape}: "
-      f"{type(e).__name__}: {validation.reason(e)}"
-    ) from e
-  if not traced.shapes:
-    raise validation.InputError(
-      f"{source.name} returns neither logits nor features"
-    )
-  what_of = {"probs": "logits", "outputs": "logits", "features": "features"}
-  for key, shape in traced.shapes.items():
-    if key not in what_of:
-      continue
-    if len(shape.shape) != 2 or shape.shape[0] != rows:
-      raise validation.InputError(
-        f"{source.name} returns {what_of[key]} of shape {shape.shape} for "
-        f"{rows} {_noun(source)}, not [{rows}, K]"
-      )
-    if shape.shape[1] < (2 if key == "probs" else 1):
-      hint = ""
-      if shape.shape[1]:
-        hint = ": is it the logit s of a sigmoid? Return (0, s)"
-      raise validation.InputError(
-        f"{source.name} returns {shape.shape[1]} {what_of[key]} an "
-        f"{source.preprocessing.inputs}, which tell nothing{hint}"
-      )
-  return traced, constants

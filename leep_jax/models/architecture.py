@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from flax import nnx
+import numpy as np
 
 from leep_jax.models.preprocessing import Preprocessing
 
@@ -34,14 +35,26 @@ class Architecture:
     fixed_image_size: whether images must have the side of `preprocessing`.
     names: translates the names of tensors that other publishers use.
     options: the arguments of `build` that a checkpoint's configuration may set:
-      `norm_eps`, `head_norm_eps`, `num_heads`, `tf_padding`.
+      `norm_eps`, `head_norm_eps`, `num_heads`, `tf_padding`, `activation`,
+      `pool`, `image_size`.
     stated: sizes of the network, by the keys of configurations: a configuration
-      that has such a key must state this value, or one in this range.
+      that has such a key must state this value, or one in this range. With
+      `infer`, a function of the options that returns them.
     timm: names of the network in timm's configurations. A configuration with
       another name is refused: other networks may have tensors of the same names
       and shapes, such as ResNets with blurred pooling.
+    configured: further names that its configurations may have.
     transformers: the `model_type` in transformers' configurations.
-    pool: name of the pooling before the head in timm's configurations.
+    pool: name of the pooling before the head in timm's configurations; None if
+      it is an option.
+    infer: `(tensors, options) -> options`: adds what the tensors of a file tell
+      of the network, by their published names.
+    adapt: `(tensors, options, *, image_size, publisher) -> (options, changes)`:
+      brings them to a size of images; `changes` are tensors that replace those
+      of the file, or None for those that are left out. `publisher` is the
+      `model_type` of transformers, or None.
+    projects: whether a head whose bias is 0 projects to a space that images
+      share with texts, and is no classifier.
 
   Example:
     >>> from leep_jax.models import resnet
@@ -57,10 +70,18 @@ class Architecture:
   fixed_image_size: bool = False
   names: Names = ()
   options: tuple[str, ...] = ()
-  stated: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  stated: Mapping[str, Any] | Callable[..., Mapping[str, Any]] = (
+    dataclasses.field(default_factory=dict)
+  )
   timm: tuple[str, ...] = ()
+  configured: tuple[str, ...] = ()
   transformers: str | None = None
-  pool: str = "avg"
+  pool: str | None = "avg"
+  infer: Callable[..., dict[str, Any]] | None = None
+  adapt: (
+    Callable[..., tuple[dict[str, Any], dict[str, np.ndarray | None]]] | None
+  ) = None
+  projects: bool = False
 
 
 def imagenet(**fields: Any) -> Preprocessing:

@@ -7,6 +7,7 @@ with it.
 
 from collections.abc import Callable
 import functools
+import math
 
 from flax import nnx
 import jax
@@ -133,9 +134,9 @@ def batch_norm(
 
 
 def max_pool(
-  x: jax.Array, *, before: int = 0, after: int | None = None
+  x: jax.Array, *, before: int = 0, after: int | None = None, stride: int = 2
 ) -> jax.Array:
-  """Applies 3x3 max-pooling with stride 2.
+  """Applies 3x3 max-pooling.
 
   Args:
     x: `[B, H, W, C]`.
@@ -143,6 +144,7 @@ def max_pool(
     after: pixels of padding at the bottom and on the right. By default, as many
       as the last window needs that begins inside the image (PyTorch's
       `ceil_mode`).
+    stride: step, in pixels.
 
   Example:
     >>> import jax.numpy as jnp
@@ -154,15 +156,61 @@ def max_pool(
   # An image of even side lacks one pixel for the last window.
   ends = [1 - size % 2 if after is None else after for size in x.shape[1:3]]
   padding = [(before, end) for end in ends]
-  pooled: jax.Array = nnx.max_pool(x, (3, 3), strides=(2, 2), padding=padding)
+  pooled: jax.Array = nnx.max_pool(
+    x, (3, 3), strides=(stride, stride), padding=padding
+  )
   return pooled
+
+
+def average_pool(x: jax.Array, *, partial: bool = False) -> jax.Array:
+  """Replaces 2x2 pixels by their mean.
+
+  Args:
+    x: `[B, H, W, C]`.
+    partial: whether windows at the end that are partly outside count (PyTorch's
+      `ceil_mode`); the mean is of the pixels inside.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.models import layers
+    >>> x = jnp.ones((2, 5, 5, 3))
+    >>> layers.average_pool(x).shape, layers.average_pool(x, partial=True).shape
+    ((2, 2, 2, 3), (2, 3, 3, 3))
+  """
+  padding = [(0, size % 2 if partial else 0) for size in x.shape[1:3]]
+  pooled: jax.Array = nnx.avg_pool(
+    x, (2, 2), strides=(2, 2), padding=padding, count_include_pad=False
+  )
+  return pooled
+
+
+def blur_pool(x: jax.Array) -> jax.Array:
+  """Blurs an image and takes every second pixel (Zhang, 2019).
+
+  The kernel is the outer product of (1/4, 1/2, 1/4) with itself. The image is
+  mirrored at its border.
+
+  Args:
+    x: `[B, H, W, C]`, of at least 2 pixels on each side.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.models import layers
+    >>> layers.blur_pool(jnp.ones((2, 8, 8, 3))).shape
+    (2, 4, 4, 3)
+  """
+  padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
+  line = np.array([0.25, 0.5, 0.25], np.float32)
+  kernel = jnp.asarray(np.outer(line, line)[:, :, None, None])
+  return _shifted(padded, kernel, strides=(2, 2), padding=((0, 0), (0, 0)))
 
 
 class SqueezeExcite(nnx.Module):
   """Multiplies channels by a gate computed from their means (Hu et al., 2018).
 
   The two layers are 1x1 convolutions. Their names are arguments, as publishers
-  of weights call them differently.
+  of weights call them differently. `gate` is the function of the second one's
+  result, a sigmoid by default.
 
   Example:
     >>> from flax import nnx
@@ -181,6 +229,7 @@ class SqueezeExcite(nnx.Module):
     *,
     names: tuple[str, str],
     activation: Callable[[jax.Array], jax.Array],
+    gate: Callable[[jax.Array], jax.Array] = jax.nn.sigmoid,
     rngs: nnx.Rngs,
   ):
     reduce, expand = names
@@ -188,12 +237,44 @@ class SqueezeExcite(nnx.Module):
     setattr(self, expand, conv(squeezed, channels, 1, use_bias=True, rngs=rngs))
     self.names = names
     self.activation = activation
+    self.gate = gate
 
   def __call__(self, x: jax.Array) -> jax.Array:
     reduce, expand = (getattr(self, name) for name in self.names)
     # 1x1 convolutions take the means as an image of one pixel.
-    gate = x.mean(axis=(1, 2), keepdims=True)
-    return x * jax.nn.sigmoid(expand(self.activation(reduce(gate))))
+    means = x.mean(axis=(1, 2), keepdims=True)
+    return x * self.gate(expand(self.activation(reduce(means))))
+
+
+class ChannelAttention(nnx.Module):
+  """Multiplies channels by a gate of the means of their neighbours (ECA-Net).
+
+  Wang et al., 2020. The more channels, the more neighbours count.
+
+  Example:
+    >>> from flax import nnx
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.models import layers
+    >>> gate = layers.ChannelAttention(256, rngs=nnx.Rngs(0))
+    >>> gate.conv["weight"].shape, gate(jnp.ones((2, 4, 4, 256))).shape
+    ((1, 1, 5), (2, 4, 4, 256))
+  """
+
+  def __init__(self, channels: int, *, rngs: nnx.Rngs):
+    side = int((math.log2(channels) + 1) / 2)
+    side = max(3, side + 1 - side % 2)  # the next odd number
+    weight = nnx.initializers.normal(side**-0.5)(rngs.params(), (1, 1, side))
+    self.conv = nnx.Dict(weight=nnx.Param(weight))
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    weight = self.conv["weight"][0, 0]
+    means = x.mean(axis=(1, 2))
+    # Channels beyond the first and the last are zero.
+    padded = jnp.pad(means, ((0, 0), (len(weight) // 2,) * 2))
+    shifted = [
+      weight[i] * padded[:, i : i + means.shape[1]] for i in range(len(weight))
+    ]
+    return x * jax.nn.sigmoid(sum(shifted))[:, None, None]
 
 
 class Mlp(nnx.Module):

@@ -1,33 +1,26 @@
-"""MobileNet V2 (Sandler et al., 2018), in Flax NNX.
+"""MobileNet V2 (Sandler et al., 2018) at several widths and depths.
 
-Its blocks are those of EfficientNets, without squeeze-and-excitation and with
-ReLU6. Attributes have timm's names; files of torchvision are read too. Images
-are `[B, H, W, 3]`, normalised, with sides of at least 32 pixels.
+Designs of `efficientnet.EfficientNet`, without squeeze-and-excitation and with
+ReLU6. Tensors may have timm's or torchvision's names.
 """
 
-import functools
-
-import jax
-
-from leep_jax.models import efficientnet
-from leep_jax.models.architecture import Architecture, imagenet
-from leep_jax.models.efficientnet import Stage
+from leep_jax.models.block_strings import rounded
+from leep_jax.models.efficientnet import Design, row
 
 _STAGES = (
-  Stage(1, 3, 1, 1, 16),
-  Stage(2, 3, 2, 6, 24),
-  Stage(3, 3, 2, 6, 32),
-  Stage(4, 3, 2, 6, 64),
-  Stage(3, 3, 1, 6, 96),
-  Stage(3, 3, 2, 6, 160),
-  Stage(1, 3, 1, 6, 320),
+  "ds_r1_k3_s1_c16",
+  "ir_r2_k3_s2_e6_c24",
+  "ir_r3_k3_s2_e6_c32",
+  "ir_r4_k3_s2_e6_c64",
+  "ir_r3_k3_s1_e6_c96",
+  "ir_r3_k3_s2_e6_c160",
+  "ir_r1_k3_s1_e6_c320",
 )
+_DEPTHS = (1, 2, 3, 4, 3, 3, 1)
 
 # Stage and index of all blocks in order: torchvision counts blocks through all
 # stages, from 1 on.
-_BLOCKS = [
-  (s, b) for s, stage in enumerate(_STAGES) for b in range(stage.blocks)
-]
+_BLOCKS = [(s, b) for s, depth in enumerate(_DEPTHS) for b in range(depth)]
 # torchvision numbers the layers of a block. The numbers differ between the
 # first block, without an expansion, and the others.
 _PLAIN = {"0.0": "conv_dw", "0.1": "bn1", "1": "conv_pw", "2": "bn2"}
@@ -47,24 +40,37 @@ def _block(match):
   return f"blocks.{stage}.{block}.{layers[layer]}.{name}"
 
 
+_TORCHVISION = (
+  (r"^features\.0\.0\.", "conv_stem."),
+  (r"^features\.0\.1\.", "bn1."),
+  (r"^features\.18\.0\.", "conv_head."),
+  (r"^features\.18\.1\.", "bn2."),
+  (r"^features\.(1[0-7]|[1-9])\.conv\.(.*)$", _block),
+  (r"^classifier\.1\.", "classifier."),
+)
+
 ARCHITECTURES = {
-  "mobilenetv2_100": Architecture(
-    build=functools.partial(
-      efficientnet.EfficientNet,
-      efficientnet.Design(_STAGES, activation=jax.nn.relu6, gated=False),
-    ),
-    head="classifier.weight",
-    preprocessing=imagenet(),
-    min_image_size=32,
-    names=(  # torchvision
-      (r"^features\.0\.0\.", "conv_stem."),
-      (r"^features\.0\.1\.", "bn1."),
-      (r"^features\.18\.0\.", "conv_head."),
-      (r"^features\.18\.1\.", "bn2."),
-      (r"^features\.(1[0-7]|[1-9])\.conv\.(.*)$", _block),
-      (r"^classifier\.1\.", "classifier."),
-    ),
-    options=("norm_eps", "tf_padding"),
-    timm=("mobilenetv2_100",),
-  )
+  **{
+    f"mobilenetv2_{percent:03}": row(
+      Design(
+        _STAGES,
+        "relu6",
+        width=percent / 100,
+        stem=rounded(32 * percent / 100),
+        # A narrower network has as many features.
+        features=max(1280, rounded(1280 * percent / 100)),
+      ),
+      f"mobilenetv2_{percent:03}",
+      names=_TORCHVISION,
+    )
+    for percent in (100, 140, 75, 50, 35)
+  },
+  # Deeper ones, whose first and last layers are not wider.
+  **{
+    f"mobilenetv2_{name}": row(
+      Design(_STAGES, "relu6", width=width, depth=depth, fixed_ends=True),
+      f"mobilenetv2_{name}",
+    )
+    for name, width, depth in (("110d", 1.1, 1.2), ("120d", 1.2, 1.4))
+  },
 }

@@ -12,11 +12,15 @@ from leep_jax.models import (
   convnext,
   darknet,
   efficientnet,
+  efficientnet_v2,
+  mnasnet,
   mobilenet_v1,
   mobilenet_v2,
+  mobilenet_v3,
+  mobilenet_v4,
   resnet,
   senet,
-  vit,
+  vit_rows,
 )
 from leep_jax.models.architecture import Architecture
 
@@ -24,7 +28,8 @@ ARCHITECTURES: dict[str, Architecture] = {
   name: architecture
   for module in (
     cifar_resnet, resnet, mobilenet_v1, mobilenet_v2, darknet, senet, convnext,
-    vit, efficientnet,
+    vit_rows, efficientnet, efficientnet_v2, mobilenet_v3, mobilenet_v4,
+    mnasnet,
   )
   for name, architecture in module.ARCHITECTURES.items()
 }  # fmt: skip
@@ -48,6 +53,26 @@ def aliases() -> dict[str, str]:
   ours = {arch: arch for arch in ARCHITECTURES}
   # Our own names come last, so that they win.
   return {key.lower(): arch for key, arch in (theirs | ours).items()}
+
+
+@functools.cache
+def of_timm() -> dict[str, str]:
+  """Returns the names of architectures, by timm's names in lower case.
+
+  Where the two differ, timm's go before ours: its `senet154` is another network
+  than ours, which is its `legacy_senet154`.
+
+  Example:
+    >>> from leep_jax.sources import architectures
+    >>> architectures.of_timm()["senet154"], architectures.aliases()["senet154"]
+    ('gluon_senet154', 'senet154')
+  """
+  theirs = {
+    name.lower(): arch
+    for arch, architecture in ARCHITECTURES.items()
+    for name in architecture.timm
+  }
+  return aliases() | theirs
 
 
 def build(

@@ -17,16 +17,17 @@ from leep_jax import user_cache, validation, version
 from leep_jax.bridge import program as program_lib
 from leep_jax.models.preprocessing import Preprocessing
 from leep_jax.sources import (
-  bridged,
   checkpoints,
   configs,
   converted,
+  eager,
   hearing,
   loading,
   overrides as overrides_lib,
   source as source_lib,
+  timm_models,
   tokenizing,
-  torch_models,
+  torch_model,
   transformers_models,
 )
 
@@ -63,7 +64,13 @@ def load(
   config = {} if arch else transformers_models.read_config(folder)
   inputs = transformers_models.inputs_of(config)
   overrides.check_inputs(name, inputs)
-  if backend not in (None, "native") or inputs != "image":
+  if backend == "torch":
+    return _eager(name, folder, overrides)
+  if backend == "keras":
+    raise validation.InputError(
+      f"{name} is no model of Keras: leave out --backend=keras"
+    )
+  if backend == "bridge" or inputs != "image":
     if backend == "native":
       raise validation.InputError(
         f"{name} is a {config.get('model_type')}, which has no native network: "
@@ -86,6 +93,24 @@ def load(
   return source
 
 
+def _eager(name, folder, overrides):
+  """Runs the model of a folder in PyTorch itself."""
+  torch_model.require_torch(name)
+  if overrides.features is not None:
+    raise validation.InputError(
+      "features are chosen in a graph: pass --backend=bridge"
+    )
+  size = overrides.image_size
+  found, preprocessing = _in_torch(name, folder, size, overrides.pooling)
+  stated = dataclasses.replace(overrides, image_size=None, pooling=None)
+  return eager.from_model(
+    name,
+    found,
+    preprocessing=stated.applied(name, preprocessing),
+    options=f"{sorted(_versions().items())}",
+  )
+
+
 def _through_torch(name, path, overrides, *, native=""):
   """Converts the model of a folder with PyTorch, or takes it from the cache.
 
@@ -97,7 +122,7 @@ def _through_torch(name, path, overrides, *, native=""):
   """
   folder = path if path.is_dir() else path.parent
   try:
-    bridged.require_torch(name)
+    torch_model.require_torch(name)
   except validation.InputError as e:
     raise validation.InputError(f"{native}; {e}" if native else str(e)) from e
   if overrides.tf_padding is not None or overrides.num_classes is not None:
@@ -151,61 +176,70 @@ def convert(
     InputError: if a library is missing, the folder cannot be read, PyTorch
       cannot export the network, or operations are not known here.
   """
-  stated = transformers_models.read_config(folder)
-  inputs = transformers_models.inputs_of(stated)
-  if inputs != "image":
-    return _convert_other(name, folder, stated, inputs, features, pooling)
-  config = configs.read(folder, network=False)
-  found = torch_models.build(name, folder, config, image_size=image_size)
+  found, preprocessing = _in_torch(name, folder, image_size, pooling)
   program, arrays = program_lib.from_module(
     found.module,
     found.example,
     name=name,
     inputs=found.inputs,
-    without_probs=found.without_probs,
-    features=features,
-  )
-  fields = dict(config.preprocessing)
-  fields["image_size"] = found.example[0].shape[-1]
-  return converted.Converted(
-    program, arrays, Preprocessing(**fields), {"name": name, **_versions()}
-  )
-
-
-def _convert_other(name, folder, config, inputs, features, pooling):
-  """Converts a network of texts or sounds."""
-  # First: what is missing is told before the network is exported.
-  preprocessing = (
-    tokenizing.read(folder, config)
-    if inputs == "text"
-    else hearing.read(folder)
-  )
-  found = transformers_models.build(name, folder, pooling=pooling)
-  program, arrays = program_lib.from_module(
-    found.module,
-    found.example,
-    name=name,
-    inputs=inputs,
     without_probs="" if found.has_classifier else found.without_probs,
     features=features,
     dynamic=found.dynamic,
   )
-  # Of several labels at once, for example: there are logits, but no softmax.
-  head = program.head._replace(without_probs=found.without_probs)
-  program = dataclasses.replace(program, head=head)
+  if found.without_probs:
+    # Of several labels at once, for example: there are logits, but no softmax.
+    head = program.head._replace(without_probs=found.without_probs)
+    program = dataclasses.replace(program, head=head)
+  origin = {"name": name, **_versions()}
+  if found.inputs == "image":
+    return converted.Converted(program, arrays, preprocessing, origin)
   wanted = (*tokenizing.FILES, hearing.FILE)
   return converted.Converted(
     program,
     arrays,
     preprocessing,
-    {"name": name, **_versions()},
+    origin,
     files={
       file: (folder / file).read_bytes()
       for file in wanted
       if (folder / file).is_file()
     },
-    config=config,
+    config=transformers_models.read_config(folder),
   )
+
+
+def _in_torch(name, folder, image_size, pooling):
+  """Builds the PyTorch network of a folder, and reads its preprocessing."""
+  stated = transformers_models.read_config(folder)
+  inputs = transformers_models.inputs_of(stated)
+  # What is missing is told before the network is built.
+  if inputs == "text":
+    preprocessing = tokenizing.read(folder, stated)
+  elif inputs == "audio":
+    preprocessing = hearing.read(folder)
+  else:
+    return _images_in_torch(name, folder, image_size)
+  found = transformers_models.build(name, folder, pooling=pooling)
+  return found, preprocessing
+
+
+def _images_in_torch(name, folder, image_size):
+  config = configs.read(folder, network=False)
+  if config.timm is None and config.transformers is None:
+    raise validation.InputError(
+      f"{name} has no configuration that names its network: put the "
+      "config.json of timm or transformers beside it, or pass ARCH@PATH"
+    )
+  if config.timm is not None:
+    found = timm_models.build(name, folder, config, image_size=image_size)
+  else:
+    size = image_size or config.preprocessing.get("image_size")
+    found = transformers_models.build(name, folder, image_size=size)
+    if config.without_probs and not found.without_probs:
+      found = found._replace(without_probs=config.without_probs)
+  fields = dict(config.preprocessing)
+  fields["image_size"] = found.example[0].shape[-1]
+  return found, Preprocessing(**fields)
 
 
 def _versions() -> dict[str, str]:

@@ -10,7 +10,7 @@ import jax
 from leep_jax import validation
 from leep_jax.bridge import program as program_lib
 from leep_jax.models.preprocessing import Preprocessing
-from leep_jax.sources import source as source_lib
+from leep_jax.sources import source as source_lib, torch_model
 
 _NO_PREPROCESSING = Preprocessing()
 
@@ -143,7 +143,7 @@ def from_torch(
     >>> shapes
     ((4, 5), (4, 12))
   """
-  require_torch(name)
+  torch_model.require_torch(name)
   if getattr(example, "ndim", 0) < 2 or example.shape[0] != 1:
     raise validation.InputError(
       f"example has shape {tuple(getattr(example, 'shape', ()))}, not one "
@@ -166,34 +166,3 @@ def from_torch(
         preprocessing=dataclasses.replace(preprocessing, image_size=height),
       )
   return source
-
-
-def require_torch(name: str, *libraries: str) -> None:
-  """Refuses to go on without PyTorch.
-
-  Args:
-    name: of the source that needs it.
-    *libraries: what else it needs, such as `timm`.
-
-  Raises:
-    InputError: if one of them cannot be imported; it says what to install.
-
-  Example:
-    >>> import leep_jax
-    >>> from leep_jax.sources import bridged
-    >>> try:
-    ...   bridged.require_torch("mine", "no_such_library")
-    ... except leep_jax.InputError as error:
-    ...   print(error)
-    mine needs ...
-  """
-  import importlib
-
-  for library in ("torch", *libraries):
-    try:
-      importlib.import_module(library)
-    except Exception as e:  # versions that do not fit raise RuntimeErrors
-      raise validation.InputError(
-        f"{name} needs {library} to be converted ({validation.reason(e)}): "
-        "pip install 'leep_jax[torch]'"
-      ) from e

@@ -15,6 +15,7 @@ from leep_jax import validation
 from leep_jax.sources import (
   architectures,
   factory,
+  keras_names,
   locations,
   source as source_lib,
 )
@@ -69,6 +70,9 @@ KINDS: dict[str, Kind] = {
   "named": Kind(
     "NAME", locations.with_name, locations.check_with_name, locations.load
   ),
+  "keras": Kind(
+    "keras/NAME", keras_names.parse, keras_names.check, keras_names.load
+  ),
   "checkpoint": Kind(
     "ARCH@PATH", locations.at_path, locations.check, locations.load
   ),
@@ -76,7 +80,9 @@ KINDS: dict[str, Kind] = {
   "hub": Kind(
     "hf://OWNER/NAME", locations.on_hub, locations.check, locations.load
   ),
-  "timm": Kind("ARCH.TAG", locations.with_tag, locations.check, locations.load),
+  "timm": Kind(
+    "ARCH.TAG", locations.of_timm, locations.check_of_timm, locations.load
+  ),
   "factory": Kind(
     "package.module:function", factory.parse, factory.check, factory.load
   ),
@@ -120,11 +126,11 @@ def check_source(name: str) -> None:
     >>> from leep_jax.sources import catalog
     >>> catalog.check_source("cifar10_resnet14")
     >>> try:
-    ...   catalog.check_source("resnet50")
+    ...   catalog.check_source("resnet20")
     ... except leep_jax.InputError as error:
     ...   print(error)
-    resnet50 is an architecture, not trained weights: pass
-    resnet50@CHECKPOINT.safetensors or resnet50@hf://OWNER/NAME
+    resnet20 is an architecture, not trained weights: pass
+    resnet20@CHECKPOINT.safetensors or resnet20@hf://OWNER/NAME
   """
   kind, parsed = parse(name)
   kind.check(name, parsed)
@@ -142,8 +148,9 @@ def load_source(
       `hf://owner/name[@revision]`; `owner/name` of a repository alone, or a
       folder or file, whose configuration of timm or transformers states the
       network; a name of timm such as `resnet50.a1_in1k`; a folder of `python
-      -m leep_jax.convert`; or `package.module:function`, a function without
-      arguments that returns a `Source`.
+      -m leep_jax.convert`; `keras/NAME`, a model of keras.applications, or
+      `FILE.keras` (see `keras_names`); or `package.module:function`, a function
+      without arguments that returns a `Source`.
     overrides: what replaces the checkpoint's own configuration.
 
   Raises:

@@ -118,18 +118,34 @@ TRANSFORMERS_REFUSED = {
 _VIT = Family(
   constants={
     "hidden_act": ("gelu", "gelu_python"),
-    "qkv_bias": (True,),
     "num_channels": (3,),
   },
   options={
     "layer_norm_eps": ("norm_eps", 1e-12),
     "num_attention_heads": ("num_heads", None),
   },
-  sizes="hidden_size intermediate_size num_hidden_layers patch_size image_size",
+  sizes="""qkv_bias hidden_size intermediate_size num_hidden_layers patch_size
+    image_size""",
   irrelevant={
     "of masked image modelling": "encoder_stride",
     "of the pooler, for models without a head": """
       pooler_act pooler_output_size""",
+  },
+)
+_DINOV2 = Family(
+  constants={"hidden_act": ("gelu",), "num_channels": (3,)},
+  options={
+    "layer_norm_eps": ("norm_eps", 1e-6),
+    "num_attention_heads": ("num_heads", None),
+  },
+  sizes="""hidden_size num_hidden_layers patch_size image_size qkv_bias
+    num_register_tokens use_swiglu_ffn""",
+  irrelevant={
+    "what tensors' shapes tell": "mlp_ratio layerscale_value",
+    "of masked image modelling": "use_mask_token",
+    "of backbones": """
+      out_features out_indices stage_names apply_layernorm
+      reshape_hidden_states""",
   },
 )
 # Keys of encoders with stages, which can be used as backbones.
@@ -137,22 +153,26 @@ _STAGES = {
   "of backbones": "out_features out_indices stage_names",
   "it takes images of any size": "image_size",
 }
+_CONVNEXT = Family(
+  constants={
+    "hidden_act": ("gelu", "gelu_python"),
+    "num_channels": (3,),
+    "num_stages": (4,),
+    "num_hidden_layers": (4,),  # another name of it
+    "patch_size": (4,),
+  },
+  # transformers has it in the last norm alone; the others have 1e-6.
+  options={"layer_norm_eps": ("head_norm_eps", 1e-12)},
+  sizes="depths hidden_sizes",
+  irrelevant=_STAGES,
+)
 TRANSFORMERS: Mapping[str, Family] = {
   "vit": _VIT,
   "deit": _VIT,
-  "convnext": Family(
-    constants={
-      "hidden_act": ("gelu", "gelu_python"),
-      "num_channels": (3,),
-      "num_stages": (4,),
-      "num_hidden_layers": (4,),  # another name of it
-      "patch_size": (4,),
-    },
-    # transformers has it in the last norm alone; the others have 1e-6.
-    options={"layer_norm_eps": ("head_norm_eps", 1e-12)},
-    sizes="depths hidden_sizes",
-    irrelevant=_STAGES,
-  ),
+  "convnext": _CONVNEXT,
+  "convnextv2": _CONVNEXT,
+  "dinov2": _DINOV2,
+  "dinov2_with_registers": _DINOV2,
   "mobilenet_v1": Family(
     constants={
       "hidden_act": ("relu6",),
@@ -227,77 +247,95 @@ _BATCH_NORM = {
   "bn_eps": ("norm_eps", None),
   "pad_type": ("tf_padding", None),
 }
+# The values of `act_layer` for vision transformers, and the activation of each.
+ACTIVATIONS = {
+  "gelu": "gelu",
+  "gelu_tanh": "gelu_tanh",
+  "quick_gelu": "quick_gelu",
+  "quickgelu": "quick_gelu",
+  "silu": "silu",
+  "swish": "silu",
+}
 # The values of `pad_type`.
 PAD_TYPES = {"": False, "same": True}
 _VIT_ARGS = Family(
   constants={
     **_ANY_ARGS,
-    "act_layer": ("gelu",),
-    "class_token": (True,),
-    "final_norm": (True,),
-    "fc_norm": (False,),
-    "mlp_ratio": (4,),
-    "no_embed_class": (False,),
     "pool_include_prefix": (False,),
     "pos_embed": ("learn",),
-    "pre_norm": (False,),
-    "proj_bias": (True,),
     "qk_norm": (False,),
-    "qkv_bias": (True,),
-    "reg_tokens": (0,),
-    "scale_attn_norm": (False,),
-    "scale_mlp_norm": (False,),
   },
-  options={"num_heads": ("num_heads", None)},
-  sizes="img_size patch_size embed_dim depth",
+  options={
+    "num_heads": ("num_heads", None),
+    "act_layer": ("activation", None),
+  },
+  sizes="""img_size patch_size embed_dim depth class_token reg_tokens
+    no_embed_class pre_norm final_norm fc_norm qkv_bias proj_bias
+    scale_attn_norm scale_mlp_norm""",
+  irrelevant={"what tensors' shapes tell": "mlp_ratio init_values"},
 )
-_EFFICIENTNET_ARGS = Family(
-  constants={**_ANY_ARGS, "act_layer": ("silu", "swish")}, options=_BATCH_NORM
+# Activations of networks of mobile blocks, by the first letters of the names
+# without `tf_`; the first row counts.
+_MOBILE = {
+  "efficientnet_lite": ("relu6",),
+  "efficientnet_e": ("relu",),  # for Edge TPUs: es, em, el
+  **dict.fromkeys(
+    ("efficientnet", "gc_efficientnet", "test_efficientnet", "tinynet"),
+    ("silu", "swish"),
+  ),
+  **dict.fromkeys(
+    (
+      "mobilenetv3_large_minimal", "mobilenetv3_small_minimal",
+      "mobilenet_edgetpu", "mnasnet", "semnasnet", "spnasnet", "fbnetc",
+      "mixnet",
+    ),
+    ("relu",),
+  ),
+  **dict.fromkeys(
+    ("mobilenetv3", "fbnetv3", "lcnet", "hardcorenas"), ("hard_swish",)
+  ),
+  "mobilenetv4_hybrid_large": ("gelu",),
+  "mobilenetv4": ("relu",),
+  "mobilenetv": ("relu6",),
+}  # fmt: skip
+_CONVNEXT_ARGS = Family(
+  constants={**_ANY_ARGS, "conv_bias": (True,), "patch_size": (4,)},
+  sizes="""
+    act_layer depths dims head_hidden_size head_norm_first kernel_sizes norm_eps
+    stem_type use_grn""",
+  irrelevant={
+    "1x1 convolutions, or the same as fully connected layers": "conv_mlp",
+    "an initial value": "ls_init_value",
+  },
 )
-_MOBILENET_ARGS = Family(
-  constants={**_ANY_ARGS, "act_layer": ("relu6",)}, options=_BATCH_NORM
+_RESNET_ARGS = Family(
+  constants={**_ANY_ARGS, "act_layer": ("relu",)},
+  sizes="""
+    avg_down base_width block_reduce_first cardinality channels down_kernel_size
+    layers replace_stem_pool stem_type stem_width""",
 )
 _ANY_NETWORK = Family(constants=_ANY_ARGS)
-# By the first letters of the architecture's name; the first row counts.
+# By the first letters of the architecture's name, without `tf_`; the first row
+# counts.
 MODEL_ARGS: Mapping[str, Family] = {
-  "vit_": _VIT_ARGS,
-  "deit_": _VIT_ARGS,
-  "convnext_": Family(
-    constants={
-      **_ANY_ARGS,
-      "act_layer": ("gelu",),
-      "conv_bias": (True,),
-      "conv_mlp": (False,),
-      "head_norm_first": (False,),
-      "kernel_sizes": (7,),
-      "ls_init_value": (1e-6,),
-      "norm_eps": (1e-6,),
-      "patch_size": (4,),
-      "stem_type": ("patch",),
-      "use_grn": (False,),
-    },
-    sizes="depths dims",
+  **dict.fromkeys(
+    ("vit_", "deit", "flexivit_", "eva_large_", "beit3_", "aimv2_", "test_vit"),
+    _VIT_ARGS,
   ),
-  "efficientnet_lite": _MOBILENET_ARGS,
-  "tf_efficientnet_lite": _MOBILENET_ARGS,
-  "efficientnet_": _EFFICIENTNET_ARGS,
-  "tf_efficientnet_": _EFFICIENTNET_ARGS,
-  "mobilenetv": _MOBILENET_ARGS,
-  "resnet": Family(
-    constants={
-      **_ANY_ARGS,
-      "act_layer": ("relu",),
-      "avg_down": (False,),
-      "base_width": (64,),
-      "block_reduce_first": (1,),
-      "cardinality": (1,),
-      "channels": ([64, 128, 256, 512],),
-      "down_kernel_size": (1,),
-      "replace_stem_pool": (False,),
-      "stem_type": ("",),
-      "stem_width": (64,),
-    },
-  ),
+  "convnext": _CONVNEXT_ARGS,
+  "test_convnext": _CONVNEXT_ARGS,
+  **{
+    start: Family(
+      constants={**_ANY_ARGS, "act_layer": names}, options=_BATCH_NORM
+    )
+    for start, names in _MOBILE.items()
+  },
+  **{
+    f"{prefix}{start}": _RESNET_ARGS
+    for prefix in ("", "se", "eca", "wide_", "test_")
+    for start in ("resnet", "resnext")
+  },
+  "senet154": _RESNET_ARGS,
 }
 
 
@@ -313,7 +351,7 @@ def model_args(architecture: str) -> Family:
     {'num_heads': ('num_heads', None)}
   """
   for start, family in MODEL_ARGS.items():
-    if architecture.startswith(start):
+    if architecture.removeprefix("tf_").startswith(start):
       return family
   return _ANY_NETWORK
 

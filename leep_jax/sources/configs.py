@@ -23,6 +23,9 @@ _TIMM_MEAN = (0.485, 0.456, 0.406)
 _TIMM_STD = (0.229, 0.224, 0.225)
 
 
+# What timm has in its code for networks with `tf_` names, whose weights were
+# trained in TensorFlow; `model_args` replace them.
+TENSORFLOW = {"norm_eps": 1e-3, "tf_padding": True}
 # Names of transformers' networks without a head, or with one for another task.
 _OTHER_HEAD = re.compile(r"(Model|For(?!ImageClassification)\w+)$")
 # Keys for the order of the channels.
@@ -274,6 +277,10 @@ def _option(key, value):
         f"pad_type is {value!r}, but known are '', 'same'"
       )
     return config_keys.PAD_TYPES[value]
+  if key == "act_layer":
+    if value not in config_keys.ACTIVATIONS:
+      raise validation.unknown("act_layer", str(value), config_keys.ACTIVATIONS)
+    return config_keys.ACTIVATIONS[value]
   if key == "tf_padding":
     if not isinstance(value, bool):
       raise validation.InputError(f"tf_padding is {value!r}, not true or false")
@@ -310,8 +317,7 @@ def _timm(config: dict[str, Any], origin: str, network: bool) -> Config:
   args = _stated(top.get("model_args", {}))
   options, sizes = _model_args(args, name) if network else ({}, {})
   if name.startswith("tf_"):
-    # timm has these in its code, not in the file; `model_args` replace them.
-    options = {"norm_eps": 1e-3, "tf_padding": True, **options}
+    options = {**TENSORFLOW, **options}
   # At the top, timm writes the number of classes of the file; in
   # `pretrained_cfg`, that of the weights from which training started.
   for part in (args, top, stated):

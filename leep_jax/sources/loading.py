@@ -1,5 +1,6 @@
 """Checkpoints of known architectures as sources."""
 
+from collections.abc import Mapping
 import dataclasses
 import json
 import pathlib
@@ -77,14 +78,27 @@ def from_checkpoint(
     # them: its defaults then hold for values that are not stated.
     model_type=model_type if theirs else None,
   )
-  check_network(arch, config)
-  filled = _fill(arch, tensors, config, overrides, file)
+  if config.timm is None and name.lower().startswith("tf_"):
+    # Without a configuration, timm's name says how the weights were trained.
+    options = {**configs.TENSORFLOW, **config.options}
+    config = dataclasses.replace(config, options=options)
+  tensors = _inside(arch, tensors, file)
+  options = _told(arch, tensors, config)
+  check_network(arch, config, options=options)
+  preprocessing = _preprocessing(
+    arch, config, metadata, overrides, file, options
+  )
+  tensors, options = _adapted(
+    arch, tensors, options, preprocessing.image_size, config
+  )
+  filled = _fill(arch, tensors, options, config, overrides, file)
+  side = preprocessing.image_size if architecture.fixed_image_size else None
   source = network.from_nnx(
     name,
     filled.model,
     head=architecture.head.removesuffix(".weight"),
-    preprocessing=_preprocessing(arch, config, metadata, overrides, file),
-    min_image_size=architecture.min_image_size,
+    preprocessing=preprocessing,
+    min_image_size=side or architecture.min_image_size,
     init=lambda seed: architectures.build(
       arch, filled.num_classes, seed=seed, **filled.options
     ),
@@ -94,30 +108,112 @@ def from_checkpoint(
     options=f"{arch} {sorted(filled.options.items())}",
     without_probs=config.without_probs,
   )
-  return source if filled.has_head else _without_head(source, architecture.head)
+  if not filled.has_head:
+    return _features_alone(
+      source, f"the checkpoint has no head ({architecture.head})"
+    )
+  if architecture.projects and _is_projection(arch, tensors):
+    return _features_alone(
+      source,
+      f"its head projects to a space of texts ({architecture.head} has no "
+      "bias), and is no classifier",
+    )
+  return source
+
+
+def _inside(
+  arch: str, tensors: dict[str, np.ndarray], file: pathlib.Path
+) -> dict[str, np.ndarray]:
+  """Returns the tensors of the network, without a prefix that all have."""
+  tensors, others = _stripped(arch, tensors)
+  if others:
+    validation.note(
+      f"{file}: left out {len(others)} tensors ({matching.shortened(others)}), "
+      "beside the network"
+    )
+  return tensors
+
+
+def _stripped(
+  arch: str, tensors: dict[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], list[str]]:
+  """Returns the network's tensors, and the names of the others."""
+  architecture = architectures.ARCHITECTURES[arch]
+  # Only the names of parameters count here: any number of classes will do.
+  return matching.strip_prefix(
+    tensors,
+    architectures.shapes(arch, 1),
+    names=architecture.names,
+    added=f"{architecture.transformers}." if architecture.transformers else "",
+  )
+
+
+def _told(
+  arch: str, tensors: dict[str, np.ndarray], config: configs.Config
+) -> dict[str, Any]:
+  """Returns the options that the configuration and the tensors tell."""
+  architecture = architectures.ARCHITECTURES[arch]
+  stated = dict(config.options)
+  if config.pool:
+    stated["pool"] = config.pool
+  for key in ("image_size", "img_size"):
+    if key in config.network:
+      stated["image_size"] = config.network[key]
+  options = {k: v for k, v in stated.items() if k in architecture.options}
+  if architecture.infer is None:
+    return options
+  renamed = matching.rename(tensors, architecture.names)
+  arrays = {name: array for name, (_, array) in renamed.items()}
+  return architecture.infer(arrays, options)
+
+
+def _adapted(
+  arch: str,
+  tensors: dict[str, np.ndarray],
+  options: dict[str, Any],
+  image_size: int | None,
+  config: configs.Config,
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+  """Brings tensors to the network, and to the size of its images."""
+  architecture = architectures.ARCHITECTURES[arch]
+  if architecture.adapt is None:
+    return tensors, options
+  renamed = matching.rename(tensors, architecture.names)
+  options, changes = architecture.adapt(
+    {name: array for name, (_, array) in renamed.items()},
+    options,
+    image_size=image_size,
+    publisher=config.transformers,
+  )
+  tensors = dict(tensors)
+  for name, array in changes.items():
+    original = renamed[name][0]
+    if array is None:
+      del tensors[original]
+    else:
+      tensors[original] = array
+  return tensors, options
+
+
+def _is_projection(arch: str, tensors: dict[str, np.ndarray]) -> bool:
+  """Returns whether the head has no bias, or one of zeros."""
+  architecture = architectures.ARCHITECTURES[arch]
+  renamed = matching.rename(tensors, architecture.names)
+  bias = renamed.get(architecture.head.removesuffix("weight") + "bias")
+  # timm adds a bias of zeros to a projection.
+  return bias is None or not np.any(np.asarray(bias[1], np.float32))
 
 
 def _fill(
   arch: str,
   tensors: dict[str, np.ndarray],
+  options: dict[str, Any],
   config: configs.Config,
   overrides: overrides_lib.Overrides,
   file: pathlib.Path,
 ) -> _Filled:
   """Builds the network that a checkpoint is of, and loads its weights."""
   architecture = architectures.ARCHITECTURES[arch]
-  # Only the names of parameters count here: any number of classes will do.
-  tensors, others = matching.strip_prefix(
-    tensors,
-    architectures.shapes(arch, 1),
-    names=architecture.names,
-    added=f"{architecture.transformers}." if architecture.transformers else "",
-  )
-  if others:
-    validation.note(
-      f"{file}: left out {len(others)} tensors ({matching.shortened(others)}), "
-      "beside the network"
-    )
   # The shape of the head says how many classes there are. Without a head, one
   # class will do: nothing reads its logits.
   renamed = matching.rename(tensors, architecture.names)
@@ -136,15 +232,10 @@ def _fill(
         f"{file} has {num_classes} classes ({architecture.head} "
         f"{head.shape}), but {wanted} are {who}"
       )
-  options = {
-    key: value
-    for key, value in config.options.items()
-    if key in architecture.options
-  }
   if overrides.tf_padding is not None:
     if "tf_padding" not in architecture.options:
       raise validation.InputError(f"{arch} has no choice of tf_padding")
-    options["tf_padding"] = overrides.tf_padding
+    options = {**options, "tf_padding": overrides.tf_padding}
   model = architectures.shapes(arch, num_classes, **options)
   has_head = matching.load_into(
     model,
@@ -162,10 +253,13 @@ def _preprocessing(
   metadata: dict[str, str],
   overrides: overrides_lib.Overrides,
   file: pathlib.Path,
+  options: dict[str, Any],
 ) -> Preprocessing:
   """Returns the preprocessing: overrides go before what is stated or usual."""
   architecture = architectures.ARCHITECTURES[arch]
   usual = architecture.preprocessing
+  if "image_size" in options:
+    usual = dataclasses.replace(usual, image_size=options["image_size"])
   stated = dict(config.preprocessing)
   # A bundled source has its card in its own file.
   if "leep_jax" in metadata:
@@ -176,7 +270,11 @@ def _preprocessing(
       f"mean {found.mean} has {len(found.mean)} numbers, but "
       f"{arch} takes images of {len(usual.mean)} channels"
     )
-  if architecture.fixed_image_size and found.image_size != usual.image_size:
+  if (
+    architecture.fixed_image_size
+    and architecture.adapt is None
+    and found.image_size != usual.image_size
+  ):
     raise validation.InputError(
       f"image_size is {found.image_size}, but {arch} takes images of "
       f"{usual.image_size} pixels alone"
@@ -184,9 +282,8 @@ def _preprocessing(
   return found
 
 
-def _without_head(source: source_lib.Source, head: str) -> source_lib.Source:
-  """Returns a source of features for a network without its last layer."""
-  why = f"the checkpoint has no head ({head})"
+def _features_alone(source: source_lib.Source, why: str) -> source_lib.Source:
+  """Returns a source of features for a network that is no classifier."""
   validation.note(f"{source.name}: {why}: scores of features alone are defined")
   both = source.apply
 
@@ -196,12 +293,18 @@ def _without_head(source: source_lib.Source, head: str) -> source_lib.Source:
   return dataclasses.replace(source, apply=apply, without_probs=why)
 
 
-def check_network(arch: str, config: configs.Config) -> None:
+def check_network(
+  arch: str,
+  config: configs.Config,
+  *,
+  options: Mapping[str, Any] | None = None,
+) -> None:
   """Refuses a configuration that states another network or another pooling.
 
   Args:
     arch: name of the architecture.
     config: what lies beside the checkpoint.
+    options: of the network, see `Architecture.options`.
 
   Raises:
     InputError: if they do not agree.
@@ -218,17 +321,23 @@ def check_network(arch: str, config: configs.Config) -> None:
   """
   architecture = architectures.ARCHITECTURES[arch]
   for stated, known in (
-    (config.timm, (arch, *architecture.timm)),
+    (config.timm, (arch, *architecture.timm, *architecture.configured)),
     (config.transformers, (architecture.transformers,)),
-    (config.pool, (architecture.pool, "")),
+    (
+      None if architecture.pool is None else config.pool,
+      (architecture.pool, ""),
+    ),
   ):
     if stated is not None and stated not in known:
       raise configs.OtherNetworkError(
         f"the checkpoint's configuration says {stated!r}, but {arch} is "
         f"{' or '.join(filter(None, known)) or 'not published there'}"
       )
+  sizes = architecture.stated
+  if callable(sizes):
+    sizes = sizes(**options or {})
   for key, value in config.network.items():
-    has: Any = architecture.stated.get(key)
+    has: Any = sizes.get(key)
     bound = isinstance(has, range)
     if value not in (has if bound else [has]):
       raise configs.OtherNetworkError(
@@ -280,7 +389,7 @@ def architecture_of(name: str, path: pathlib.Path) -> str:
     )
   if config.timm is not None:
     network_name = config.timm
-    fitting = [architectures.aliases().get(network_name.lower(), "")]
+    fitting = [architectures.of_timm().get(network_name.lower(), "")]
   else:
     network_name = str(config.transformers)
     file = checkpoints.find(path) if path.is_dir() else path
@@ -290,18 +399,33 @@ def architecture_of(name: str, path: pathlib.Path) -> str:
       for arch, architecture in architectures.ARCHITECTURES.items()
       if config.transformers
       and architecture.transformers == network_name
-      and matching.fits(
-        architectures.shapes(arch, 1),
-        tensors,
-        names=architecture.names,
-        head=architecture.head,
-        added=f"{network_name}.",
-      )
+      and _fits(arch, tensors, config)
     ]
-  if len(fitting) != 1 or not fitting[0]:
+  # A row for one size comes before that of its family.
+  if not fitting or not fitting[0]:
     raise configs.OtherNetworkError(
       f"{name} is of the network {network_name!r}, of none of the sizes known "
       "here; python -m leep_jax.models lists the architectures: if one has its "
       f"tensors, pass ARCH@{name}"
     )
   return fitting[0]
+
+
+def _fits(
+  arch: str, tensors: dict[str, np.ndarray], config: configs.Config
+) -> bool:
+  """Returns whether tensors are those of an architecture."""
+  architecture = architectures.ARCHITECTURES[arch]
+  tensors, _ = _stripped(arch, tensors)
+  try:
+    options = _told(arch, tensors, config)
+    side = options.get("image_size", architecture.preprocessing.image_size)
+    tensors, options = _adapted(arch, tensors, options, side, config)
+    renamed = matching.rename(tensors, architecture.names)
+    _, head = renamed.get(architecture.head, ("", np.empty(())))
+    model = architectures.shapes(arch, (*head.shape, 1)[0], **options)
+  except validation.InputError:
+    return False
+  return matching.fits(
+    model, tensors, names=architecture.names, head=architecture.head
+  )

@@ -4,7 +4,7 @@
     ARCH@PATH                a file or folder, or a repository of the hub
     PATH                     a folder laid out as on the hub, or a file in one
     hf://OWNER/NAME          a repository that states its architecture
-    ARCH.TAG                 a repository of timm on the hub
+    ARCH.TAG, ARCH           a name of timm, whose repository is on the hub
 
 For each there is a function that returns the `Location` that a name means, or
 None if the name has another form. `check` and `load` serve all of them.
@@ -25,6 +25,7 @@ from leep_jax.sources import (
   named,
   overrides as overrides_lib,
   source as source_lib,
+  timm_names,
 )
 
 _TIMM = "hf://timm/"
@@ -126,32 +127,25 @@ def on_hub(name: str) -> Location | None:
   repository = "" if os.path.exists(name) else hub.spelled(name)
   if not repository:
     return None
-  tagged = repository.removeprefix(_TIMM)
-  arch = _tagged(tagged) if repository.startswith(_TIMM) else ""
-  return Location(arch, repository)
+  return Location("", repository)
 
 
-def with_tag(name: str) -> Location | None:
-  """Returns the location of a name of timm, `ARCH.TAG`, which is on the hub.
+def of_timm(name: str) -> Location | None:
+  """Returns the location of a name of timm, whose weights are on the hub.
 
   Args:
-    name: what the user wrote.
+    name: what the user wrote: `ARCH.TAG`, or an architecture that timm has
+      weights of, which means its default tag.
 
   Example:
     >>> from leep_jax.sources import locations
-    >>> locations.with_tag("resnet50.a1_in1k")
-    Location(architecture='resnet50', path='hf://timm/resnet50.a1_in1k')
+    >>> locations.of_timm("resnet50.a1_in1k").path
+    'hf://timm/resnet50.a1_in1k'
+    >>> locations.of_timm("swin_tiny_patch4_window7_224").path
+    'hf://timm/swin_tiny_patch4_window7_224.ms_in1k'
   """
-  arch = _tagged(name)
-  return Location(arch, _TIMM + name) if arch else None
-
-
-def _tagged(name: str) -> str:
-  """The architecture of a name such as resnet50.a1_in1k, or ""."""
-  arch, dot, _ = name.partition(".")
-  if not dot or "/" in name:
-    return ""
-  return architectures.aliases().get(arch.lower(), "")
+  found = timm_names.find(name)
+  return None if found is None else Location("", _TIMM + found.name)
 
 
 def check(name: str, location: Location) -> None:
@@ -219,6 +213,24 @@ def check_with_name(name: str, location: Location) -> None:
       f"convert it ({file_kinds.CONVERT}), then pass "
       f"{location.architecture}@OUT.safetensors"
     )
+  check(name, location)
+
+
+def check_of_timm(name: str, location: Location) -> None:
+  """Checks a name of timm; notes which weights an architecture alone means.
+
+  Args:
+    name: what the user wrote.
+    location: of it.
+
+  Example:
+    >>> from leep_jax.sources import locations
+    >>> name = "resnet50.a1_in1k"
+    >>> locations.check_of_timm(name, locations.of_timm(name))
+  """
+  full = location.path.removeprefix(_TIMM)
+  if full.lower() != name.lower():
+    validation.note(f"{name} means {full} here, as in timm")
   check(name, location)
 
 

@@ -264,8 +264,9 @@ def load_into(
     origin: what error messages call the checkpoint.
     names: `Architecture.names`.
     head: published name of the last layer's weight, if the checkpoint may lack
-      that layer. The layer is then filled with zeros; tensors of a head with
-      another name are left out, and a note counts them.
+      that layer. The layer is then filled with zeros, and a norm beside it that
+      is missing is as in a new network; tensors of a head with another name are
+      left out. Notes say so.
 
   Returns:
     Whether the checkpoint has the last layer.
@@ -287,12 +288,19 @@ def load_into(
   missing, wrong, values = [], [], {}
   layer = head.rpartition(".")[0]
   headless = bool(layer) and head not in found
+  # Networks that were trained without a head may lack the norm beside it, too,
+  # such as ConvNeXt V2 after masked autoencoding. timm then has a new one.
+  norm = f"{layer.rpartition('.')[0]}.norm."
+  new = []
   for path, variable in flat.items():
     name = published_name(path)
     if headless and name.rpartition(".")[0] == layer:
       found.pop(name, None)
       # Nothing reads the logits of a head that is missing.
       values[path] = np.zeros(variable.shape, np.float32)
+    elif headless and name not in found and name.startswith(norm):
+      new.append(name)
+      values[path] = np.full(variable.shape, path[-1] == "scale", np.float32)
     elif name not in found:
       missing.append(name)
     else:
@@ -313,6 +321,11 @@ def load_into(
     raise validation.InputError(
       f"{origin} does not fit the architecture; "
       + _mismatches(missing, left_over, wrong)
+    )
+  if new:
+    validation.note(
+      f"{origin}: there is no {' or '.join(sorted(new))}: those of a new "
+      "network are used, as timm does"
     )
   for path, variable in flat.items():
     # Files may have half precision, as the bundled ones: here it is widened.

@@ -68,6 +68,8 @@ _CLASSES: Mapping[str, dict[str, Any]] = {
 _OF_MODEL = {
   "vit": "ViTImageProcessor",
   "deit": "DeiTImageProcessor",
+  "dinov2": "BitImageProcessor",
+  "dinov2_with_registers": "BitImageProcessor",
   "convnext": "ConvNextImageProcessor",
   "mobilenet_v1": "MobileNetV1ImageProcessor",
   "resnet": "ConvNextImageProcessor",

@@ -93,6 +93,8 @@ class Source:
       For example, the network has no head, or a sigmoid for each of several
       labels. Only scores of features are then defined, and `apply` may return
       None for the logits.
+    on_host: whether `apply` is Python code of NumPy arrays, such as a model of
+      another framework, that JAX can neither compile nor train.
 
   Example:
     >>> import jax.numpy as jnp
@@ -117,6 +119,7 @@ class Source:
   network: Network | None = None
   options: str = ""
   without_probs: str = ""
+  on_host: bool = False
 
   @property
   def num_parameters(self) -> int:
@@ -124,6 +127,11 @@ class Source:
     return sum(
       x.size for x in jax.tree.leaves(self.state) if hasattr(x, "size")
     )
+
+  @property
+  def noun(self) -> str:
+    """What it takes, such as `images`."""
+    return dataset_lib.INPUTS[self.preprocessing.inputs]
 
   def reading(
     self, dataset: dataset_lib.Dataset

@@ -1,24 +1,24 @@
-"""Networks of transformers for texts and sounds, ready for the bridge.
+"""PyTorch networks of transformers, ready for the bridge.
 
-A checkpoint for sequence or audio classification gives its logits, and as
-features the input of its last linear layer. Any other one is an encoder, whose
-features are pooled from its last hidden states: the first token's, or the mean
-over the tokens of the text.
+A checkpoint that classifies images, texts or sounds gives its logits, and as
+features the input of its last linear layer. Any other one is an encoder. Its
+features are its pooled output (images), or pooled from its last hidden states:
+the first token's, or the mean over the tokens of the text.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 import contextlib
 import json
 import pathlib
-from typing import Any, NamedTuple
+from typing import Any
 
 from leep_jax import validation
 from leep_jax.sources import (
-  bridged,
   checkpoints,
   configs,
   hearing,
   tokenizing,
+  torch_model,
 )
 
 # Networks of sounds, by transformers' `model_type`.
@@ -34,39 +34,25 @@ _VISION = ("vision_config", "image_size", "num_channels", "patch_size")
 _FIRST_TOKEN = frozenset({
   "albert", "bert", "big_bird", "camembert", "canine", "convbert",
   "data2vec-text", "deberta", "deberta-v2", "distilbert", "electra", "ernie",
-  "esm", "flaubert", "fnet", "ibert", "layoutlm", "longformer", "luke", "megatron-bert",
-  "mobilebert", "modernbert", "mpnet", "mra", "nezha", "nystromformer",
-  "rembert", "roberta", "roberta-prelayernorm", "roc_bert", "roformer",
-  "squeezebert", "xlm-roberta", "xlm-roberta-xl", "xmod", "yoso",
+  "esm", "flaubert", "fnet", "ibert", "layoutlm", "longformer", "luke",
+  "megatron-bert", "mobilebert", "modernbert", "mpnet", "mra", "nezha",
+  "nystromformer", "rembert", "roberta", "roberta-prelayernorm", "roc_bert",
+  "roformer", "squeezebert", "xlm-roberta", "xlm-roberta-xl", "xmod", "yoso",
 })  # fmt: skip
-_HEADLESS = "its checkpoint has no classifier"
+_CLASSIFIERS = (
+  "ForImageClassification", "ForSequenceClassification",
+  "ForAudioClassification", "ForImageClassificationWithTeacher",
+)  # fmt: skip
+# The class of a network of images without a head, where transformers' own
+# choice for `AutoModel` has two towers or draws random numbers.
+_ENCODERS: Mapping[str, str] = {
+  "vit_mae": "ViTModel", "clip": "CLIPVisionModel",
+  "siglip": "SiglipVisionModel", "siglip2": "Siglip2VisionModel",
+}  # fmt: skip
 # The length of the example that is exported, in tokens and in seconds.
 _TOKENS, _SECONDS = 32, 1
 # A parameter of an encoder's pooler may be missing: it is not used.
 _UNUSED = ("pooler.", "decoder.", "masked_spec_embed", "lm_head")
-
-
-class Model(NamedTuple):
-  """A PyTorch network of texts or sounds, ready to be exported.
-
-  Attributes:
-    module: called on `example` it returns logits or features, one tensor.
-    example: its arguments, tensors of a batch of one.
-    dynamic: which of their axes are free, as `torch.export.export` takes it.
-    has_classifier: whether it returns logits.
-    without_probs: why there is no distribution over classes, or empty.
-
-  Example:
-    >>> from leep_jax.sources import transformers_models
-    >>> transformers_models.Model._fields[2:]
-    ('dynamic', 'has_classifier', 'without_probs')
-  """
-
-  module: Any
-  example: tuple[Any, ...]
-  dynamic: Any
-  has_classifier: bool
-  without_probs: str
 
 
 def read_config(folder: pathlib.Path) -> dict[str, Any]:
@@ -154,51 +140,94 @@ def pooling_of(
 
 
 def build(
-  name: str, folder: pathlib.Path, *, pooling: str | None = None
-) -> Model:
-  """Returns the network of texts or sounds of a folder.
+  name: str,
+  folder: pathlib.Path,
+  *,
+  image_size: int | None = None,
+  pooling: str | None = None,
+) -> torch_model.TorchModel:
+  """Returns the network of a folder in transformers' layout.
+
+  transformers itself builds it and reads its weights. PyTorch is needed.
 
   Args:
     name: of the source, in error messages.
     folder: with `config.json` of transformers, and safetensors.
-    pooling: of an encoder, instead of what is usual for it.
+    image_size: side of the images, of a network that takes images.
+    pooling: of an encoder of texts or sounds, instead of what is usual for it.
 
   Raises:
     InputError: if a library is missing or cannot read the folder, tensors are
       missing, or there is no safetensors file.
   """
-  bridged.require_torch(name, "transformers")
+  torch_model.require_torch(name, "transformers")
   # Found here, so that no pickle is read by the library below.
   checkpoints.find(folder)
   config = read_config(folder)
   inputs = inputs_of(config)
   declared = (config.get("architectures") or [""])[0]
-  ends = ("ForSequenceClassification", "ForAudioClassification")
-  if declared.endswith(ends):
-    if pooling is not None:
-      raise validation.InputError(
-        f"{name} is a {declared}, which has a classifier with its own features:"
-        " pooling is for encoders without one"
-      )
+  classifies = declared.endswith(_CLASSIFIERS)
+  if classifies and pooling is not None:
+    raise validation.InputError(
+      f"{name} is a {declared}, which has a classifier with its own features: "
+      "pooling is for encoders without one"
+    )
+  if classifies:
     model = _load(name, folder, declared, ())
     labels = config.get("id2label") or {}
     count = len(labels) or config.get("num_labels")
     # Which head it has is known by now; that table is of networks of images.
     without = configs.without_probs({**config, "architectures": None}, count)
   else:
-    model = _load(name, folder, "AutoModel", _UNUSED)
+    kind = _ENCODERS.get(str(config.get("model_type")), "AutoModel")
+    model = _load(name, folder, kind, _UNUSED)
     if getattr(model.config, "is_encoder_decoder", False):
       model = model.get_encoder()
-    without = _HEADLESS
-  has_classifier = without != _HEADLESS
-  if inputs == "audio":
-    module = _sound_module(model, has_classifier, pooling or "mean")
+    without = torch_model.HEADLESS
+  dynamic = None
+  if inputs == "image":
+    module = _image_module(model)
+    example = _example_of_images(image_size or 224)
+  elif inputs == "audio":
+    module = _sound_module(model, classifies, pooling or "mean")
     example, dynamic = _example_of_sounds(folder)
   else:
     chosen = pooling_of(folder, config, pooling)
-    module = _text_module(model, has_classifier, chosen)
+    module = _text_module(model, classifies, chosen)
     example, dynamic = _example_of_texts(folder, config)
-  return Model(module, example, dynamic, has_classifier, without)
+  return torch_model.TorchModel(
+    module, example, inputs, classifies, without, dynamic
+  )
+
+
+def _example_of_images(side):
+  import torch
+
+  return (torch.zeros(1, 3, side, side),)
+
+
+def _image_module(model):
+  """A module that returns the logits, or else the features, of images."""
+  import torch
+
+  class Images(torch.nn.Module):
+    def __init__(self):
+      super().__init__()
+      self.model = model
+
+    def forward(self, pixels):
+      found = self.model(pixel_values=pixels)
+      logits = getattr(found, "logits", None)
+      if logits is not None:
+        return logits
+      pooled = getattr(found, "pooler_output", None)
+      if pooled is not None:
+        return pooled.flatten(1)
+      # Tokens [B, N, D], of which the first is the class's; or maps.
+      last = found.last_hidden_state
+      return last[:, 0] if last.ndim == 3 else last
+
+  return Images()
 
 
 def _load(name, folder, kind, unused):
@@ -211,6 +240,10 @@ def _load(name, folder, kind, unused):
       f"{name} is a {kind}, which transformers {transformers.__version__} does "
       "not have: is it of a newer version?"
     )
+  options: dict[str, Any] = {}
+  if kind == "ViTModel":
+    # The pooling layer is of another task, and missing in most files.
+    options["add_pooling_layer"] = False
   try:
     with _quiet(transformers):
       model, about = getattr(transformers, kind).from_pretrained(
@@ -219,12 +252,10 @@ def _load(name, folder, kind, unused):
         trust_remote_code=False,
         dtype=torch.float32,
         output_loading_info=True,
+        **options,
       )
   except Exception as e:  # whatever transformers' code raises
-    raise validation.InputError(
-      f"transformers cannot build {name}: {type(e).__name__}: "
-      f"{validation.reason(e)[:300]}"
-    ) from e
+    raise torch_model.failed(name, "transformers", e) from e
   missing = [
     key
     for key in sorted(about["missing_keys"])

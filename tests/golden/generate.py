@@ -8,7 +8,8 @@ of `references.tensor` and the images of `references.images`, and runs in
 float64 on the CPU. `--check` writes nothing: it says for each file how far the
 new numbers are from the committed ones, and fails where they differ.
 
-A new architecture is a row of `DEFINITIONS`. All present ones can be had from
+A new architecture is a row of `DEFINITIONS`; small networks do where tensors
+tell the sizes. All present ones can be had from
 torchvision and timm. timm has one MobileNet v1, whose narrower versions are
 made with `channel_multiplier`.
 """
@@ -25,6 +26,19 @@ sys.path.insert(0, str(FOLDER.parent))  # for the two modules below
 
 import publishers
 import references
+
+
+def _small(name, patch=16, heads=2):
+  """A vision transformer of timm: two blocks, images of 4 x 4 patches."""
+  options = {
+    "depth": 2,
+    "embed_dim": 128,
+    "num_heads": heads,
+    "img_size": 4 * patch,
+    "num_classes": 10,
+  }
+  return "timm", name, options, "head"
+
 
 # Library, name there, options, and the layer whose input are the features.
 DEFINITIONS = {
@@ -45,9 +59,69 @@ DEFINITIONS = {
     f"convnext_{size}": ("timm", f"convnext_{size}", {}, "head.fc")
     for size in ("tiny", "small", "base")
   },
+  # One of each kind; `test_networks_of_timm.py` compares others with timm.
+  **{
+    name: ("timm", name, {}, "fc")
+    for name in (
+      "resnet10t",
+      "seresnext26d_32x4d",
+      "ecaresnet26t",
+      "resnetblur18",
+      "resnetaa34d",
+      "resnet50_gn",
+      "resnetrs50",
+      "test_resnet",
+    )
+  },
+  **{
+    name: ("timm", name, {}, "head.fc")
+    for name in (
+      "convnext_atto_ols",
+      "convnext_zepto_rms_ols",
+      "convnext_tiny_hnf",
+      "convnextv2_atto",
+      "test_convnext3",
+    )
+  },
   **{
     f"vit_{size}_16": ("timm", f"vit_{size}_patch16_224", {}, "head")
     for size in ("small", "base")
+  },
+  **{
+    arch: _small(name, **options)
+    for arch, name, options in (
+      ("vit", "vit_tiny_patch16_224", {}),
+      ("vit_dino", "vit_small_patch8_224", {"patch": 8}),
+      ("vit_miil", "vit_base_patch16_224_miil", {}),
+      ("deit", "deit_tiny_distilled_patch16_224", {}),
+      ("deit3", "deit3_small_patch16_224", {}),
+      ("flexivit", "flexivit_small", {}),
+      ("vit_dinov2", "vit_giant_patch14_dinov2", {"patch": 14}),
+      ("vit_dinov2_reg", "vit_small_patch14_reg4_dinov2", {"patch": 14}),
+      ("vit_tipsv2", "vit_base_patch14_reg1_tipsv2", {"patch": 14}),
+      ("vit_radio", "vit_base_patch16_radio_v3", {}),
+      ("vit_intern", "vit_intern300m_patch14_448", {"patch": 14}),
+      ("vit_gap", "vit_wee_patch16_reg1_gap_256", {}),
+      ("vit_ijepa", "vit_huge_patch14_gap_224", {"patch": 14}),
+      ("vit_rpn", "vit_base_patch16_rpn_224", {}),
+      ("eva_large", "eva_large_patch14_196", {"patch": 14}),
+      ("beit3", "beit3_base_patch16_224", {}),
+      ("vit_clip", "vit_base_patch16_plus_clip_240", {}),
+      ("vit_clip_quickgelu", "vit_base_patch16_clip_quickgelu_224", {}),
+      ("vit_siglip", "vit_base_patch16_siglip_224", {}),
+      ("vit_siglip_tanh", "vit_base_patch32_siglip_256", {"patch": 32}),
+      ("vit_siglip_giantopt", "vit_giantopt_patch16_siglip_256", {"heads": 16}),
+      ("vit_siglip_gap", "vit_base_patch16_siglip_gap_224", {}),
+      ("vit_siglip_gap_tanh", "vit_base_patch32_siglip_gap_256", {"patch": 32}),
+      (
+        "vit_siglip_gap_giantopt",
+        "vit_giantopt_patch16_siglip_gap_256",
+        {"heads": 16},
+      ),
+      ("aimv2", "aimv2_large_patch14_224", {"patch": 14, "heads": 1}),
+      ("test_vit", "test_vit2", {"heads": 4}),
+      ("test_vit3", "test_vit3", {"heads": 4}),
+    )
   },
   "efficientnet_b0": ("timm", "efficientnet_b0", {}, "classifier"),
   **{
@@ -59,7 +133,18 @@ DEFINITIONS = {
     )
     for i in range(5)
   },
-  "mobilenetv2_100": ("timm", "mobilenetv2_100", {}, "classifier"),
+  # One of each kind of network of mobile blocks; `test_timm_parity.py` compares
+  # the others with timm itself.
+  **{
+    name: ("timm", name, {}, "classifier")
+    for name in (
+      "mobilenetv2_100",
+      "mobilenetv3_small_050",
+      "mobilenetv4_hybrid_medium",
+      "tf_efficientnetv2_b0",
+      "mixnet_s",
+    )
+  },
   "darknet53": ("timm", "darknet53", {}, "head.fc"),
   "senet154": ("timm", "legacy_senet154", {}, "last_linear"),
 }
@@ -83,6 +168,8 @@ def build(library, name, options):
       model = timm.create_model(name, pretrained=False, **options)
     keys = ("mean", "std", "input_size", "crop_pct", "interpolation")
     stated = {key: model.default_cfg[key] for key in keys}
+    if "img_size" in options:
+      stated["input_size"] = (3, *(options["img_size"],) * 2)
   else:
     publishers.load("timm")  # defines what torchvision may lack
     models = publishers.load("torchvision").models
@@ -118,10 +205,16 @@ def compute(arch):
     lambda module, inputs: seen.append(inputs[0])
   )
   mean, std = np.asarray(stated["mean"]), np.asarray(stated["std"])
-  images = (references.images() / 255 - mean) / std
+  side = options.get("img_size")
+  images = (references.images()[:, :side, :side] / 255 - mean) / std
+  images = torch.tensor(images.transpose(0, 3, 1, 2))
   with torch.no_grad():
-    logits = model(torch.tensor(images.transpose(0, 3, 1, 2))).numpy()
-  features = seen[0].numpy()
+    logits = model(images).numpy()
+    features = seen[0].numpy()
+    if hasattr(model, "head_dist"):
+      # Two heads read a token each: features are their mean.
+      tokens = model.forward_features(images)
+      features = model.forward_head(tokens, pre_logits=True).numpy()
   return {
     "architecture": arch,
     "definition": " ".join(

@@ -1,5 +1,6 @@
 """Sources that the bridge runs: folders, the cache, training, conversions."""
 
+import dataclasses
 import pathlib
 import subprocess
 import sys
@@ -11,7 +12,8 @@ import pytest
 import leep_jax
 from leep_jax import convert, transfer
 from leep_jax.bridge import program
-from leep_jax.sources import bridged, catalog, converted
+from leep_jax.engine import cache
+from leep_jax.sources import bridged, catalog, converted, eager, torch_model
 
 networks = pytest.importorskip("networks_in_torch")
 torch = networks.torch
@@ -90,7 +92,7 @@ def test_fine_tuning_changes_the_body_and_not_the_statistics():
   np.testing.assert_array_equal(
     rest["weights"][mean], found.state["weights"][mean]
   )
-  with pytest.raises(leep_jax.InputError, match="new weights"):
+  with pytest.raises(leep_jax.InputError, match="trained from scratch"):
     transfer.train_from_scratch(found, (images, labels), (images, labels))
 
 
@@ -196,3 +198,48 @@ def test_what_the_command_refuses(capsys, tmp_path):
   out = f"--output={tmp_path / 'out'}"
   assert convert.main(["convert", "cifar10_resnet14", out]) == 2
   assert "no configuration that names" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  "network",
+  [networks.Convolutional, networks.Attending, networks.ConvolutionAsHead],
+)
+def test_pytorch_itself_gives_the_same_outputs(network, device_count):
+  module = networks.made(network)
+  preprocessing = leep_jax.Preprocessing(
+    image_size=16, mean=(0.5,) * 3, std=(0.25,) * 3
+  )
+  example = torch.zeros(1, 3, 16, 16)
+  model = torch_model.TorchModel(module, (example,), "image", True, "")
+  itself = eager.from_model("torch", model, preprocessing=preprocessing)
+  through = bridged.from_torch(
+    "mine", module, example=example, preprocessing=preprocessing
+  )
+  digits = leep_jax.load_dataset("digits", limit=37)
+  one, other = (
+    leep_jax.compute_outputs(s, digits, batch_size=16)
+    for s in (itself, through)
+  )
+  np.testing.assert_allclose(one.probs, other.probs, rtol=1e-4, atol=1e-6)
+  np.testing.assert_allclose(one.features, other.features, rtol=1e-4, atol=1e-5)
+
+
+def test_pytorch_itself_runs_in_float32_and_cannot_be_trained():
+  module = networks.made(networks.Convolutional)
+  example = (torch.zeros(1, 3, 16, 16),)
+  model = torch_model.TorchModel(module, example, "image", True, "")
+  source = eager.from_model(
+    "torch",
+    model,
+    preprocessing=leep_jax.Preprocessing(image_size=16),
+    options="2.13",
+  )
+  digits = leep_jax.load_dataset("digits", limit=10)
+  with pytest.raises(leep_jax.InputError, match="float32 alone"):
+    leep_jax.compute_outputs(source, digits, dtype="bfloat16")
+  assert source.network is None
+  assert cache.source_digest(source) != cache.source_digest(
+    dataclasses.replace(source, options="torch other")
+  )
+  with pytest.raises(leep_jax.InputError, match="state in its options"):
+    cache.source_digest(dataclasses.replace(source, options=""))

@@ -268,7 +268,6 @@ def read_pair(folder, **config):
   [
     ("vit", "hidden_act", "gelu_new", "gelu_new', but vit is computed with ge"),
     ("vit", "hidden_act", "gelu_pytorch_tanh", "is 'gelu_pytorch_tanh', but"),
-    ("vit", "qkv_bias", False, "qkv_bias is False, but vit .* with True"),
     ("vit", "num_channels", 1, "num_channels is 1, but vit .* with 3"),
     ("vit", "num_attention_heads", "12", "num_attention_heads is '12', but mu"),
     ("vit", "layer_norm_eps", "1e-6", "layer_norm_eps is '1e-6', but must be"),
@@ -304,6 +303,11 @@ def test_other_networks_of_transformers(tmp_path, kind, key, value, message):
   ("architecture", "args", "options"),
   [
     ("vit_small_patch16_224", {"num_heads": 12}, {"num_heads": 12}),
+    (
+      "deit3_small_patch16_224",
+      {"act_layer": "gelu_tanh", "init_values": 1e-5},
+      {"activation": "gelu_tanh"},
+    ),
     ("mobilenetv2_100", {"pad_type": "same"}, {"tf_padding": True}),
     ("efficientnet_b0", {"pad_type": ""}, {"tf_padding": False}),
     (
@@ -317,6 +321,14 @@ def test_other_networks_of_transformers(tmp_path, kind, key, value, message):
       {"bn_eps": 0.002},
       {"norm_eps": 0.002, "tf_padding": True},
     ),
+    ("efficientnet_es", {"act_layer": "relu"}, {}),
+    ("efficientnetv2_s", {"act_layer": "silu", "bn_eps": 0}, {"norm_eps": 0}),
+    (
+      "tf_mobilenetv3_large_075",
+      {"act_layer": "hard_swish"},
+      {"norm_eps": 1e-3, "tf_padding": True},
+    ),
+    ("mobilenetv4_hybrid_large", {"act_layer": "gelu"}, {}),
     ("resnet50", {"drop_rate": 0.5, "in_chans": 3, "stem_width": 64}, {}),
     ("convnext_tiny", {"norm_eps": 1e-6, "conv_mlp": None}, {}),
   ],
@@ -329,16 +341,25 @@ def test_model_args_of_timm(tmp_path, architecture, args, options):
 @pytest.mark.parametrize(
   ("architecture", "args", "message"),
   [
-    ("vit_small_patch16_224", {"class_token": False}, "class_token is False"),
-    ("vit_small_patch16_224", {"act_layer": "gelu_tanh"}, "'gelu_tanh', but"),
-    ("vit_small_patch16_224", {"init_values": 1e-5}, "'init_values': 1e-05"),
+    ("vit_small_patch16_224", {"qk_norm": True}, "qk_norm is True, but vit_s"),
+    ("vit_small_patch16_224", {"act_layer": "relu"}, "act_layer 'relu'"),
+    ("vit_small_patch16_224", {"norm_layer": "rmsnorm"}, "'rmsnorm'} change"),
     ("mobilenetv2_100", {"pad_type": "reflect"}, "pad_type is 'reflect', but"),
     ("mobilenetv2_100", {"act_layer": "silu"}, "act_layer is 'silu', but"),
     ("efficientnet_lite0", {"act_layer": "silu"}, "act_layer is 'silu', but"),
+    (
+      "mobilenetv4_conv_small",
+      {"act_layer": "gelu"},
+      "act_layer is 'gelu', but",
+    ),
+    (
+      "mobilenetv3_rw",
+      {"head_bias": True},
+      "'head_bias': True.* for mobilenetv3",
+    ),
     ("resnet50", {"pad_type": "same"}, "'pad_type': 'same'.* for resnet50"),
-    ("resnet50", {"avg_down": True}, "avg_down is True, but resnet50 is"),
     ("resnet50", {"output_stride": 8}, "output_stride is 8, but resnet50"),
-    ("convnext_tiny", {"norm_eps": 1e-5}, "norm_eps is 1e-05, but convnext"),
+    ("convnext_tiny", {"conv_bias": False}, "conv_bias is False, but convnex"),
     ("darknet53", {"in_chans": 1}, "in_chans is 1, but darknet53"),
   ],
 )
@@ -546,10 +567,12 @@ def test_every_key_that_transformers_takes_is_known():
     ("resnet50", "resnet50"),
     ("vit_small_patch16_224", "vit_small_16"),
     ("convnext_tiny", "convnext_tiny"),
+    ("senet154", "gluon_senet154"),
     ("mobilenetv1_100", "mobilenet_v1_100"),
     ("mobilenetv2_100", "mobilenetv2_100"),
     ("tf_efficientnet_b0", "efficientnet_b0"),
     ("tf_efficientnet_lite0", "efficientnet_lite0"),
+    ("mobilenetv3_small_050", "mobilenetv3_small_050"),
     ("darknet53", "darknet53"),
     ("legacy_senet154", "senet154"),
   ],
@@ -635,6 +658,39 @@ def test_heads_are_computed_as_transformers_does(tmp_path, rng):
       "vit_small_16",
       {"architecture": "vit_small_patch16_224", "model_args": {"depth": 6}},
       "depth is 6, but vit_small_16 has 12",
+    ),
+    (
+      "resnet50",
+      {"architecture": "resnet50", "model_args": {"avg_down": True}},
+      "avg_down is True, but resnet50 has False",
+    ),
+    (
+      "seresnet18",
+      {"architecture": "seresnet18", "model_args": {"stem_type": "deep"}},
+      "stem_type is deep, but seresnet18 has ",
+    ),
+    (
+      "convnext_tiny",
+      {"architecture": "convnext_tiny", "model_args": {"norm_eps": 1e-5}},
+      "norm_eps is 1e-05, but convnext_tiny has 1e-06",
+    ),
+    (
+      "convnextv2_atto",
+      {"architecture": "convnextv2_atto", "model_args": {"use_grn": False}},
+      "use_grn is False, but convnextv2_atto has True",
+    ),
+    (
+      "vit_small_16",
+      {
+        "architecture": "vit_small_patch16_224",
+        "model_args": {"class_token": False},
+      },
+      "class_token is False, but vit_small_16 has True",
+    ),
+    (
+      "vit_small_16",
+      {"model_type": "vit", "qkv_bias": False},
+      "qkv_bias is False, but vit_small_16 has True",
     ),
   ],
 )

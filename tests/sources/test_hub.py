@@ -66,7 +66,7 @@ def test_a_repository_need_not_have_configurations(server):
 def test_the_files_of_a_tokenizer_come_too(server):
   files = server.commits[FIRST]
   names = "tokenizer.json", "tokenizer_config.json", "1_Pooling/config.json"
-  files.update({name: b"{}" for name in (*names, "vocab.txt")})
+  files.update(dict.fromkeys((*names, "vocab.txt"), b"{}"))
   folder = hub.fetch(NAME)
   assert all((folder / name).read_bytes() == b"{}" for name in names)
   assert not (folder / "vocab.txt").exists()  # tokenizer.json has its content

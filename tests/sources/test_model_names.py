@@ -34,6 +34,10 @@ HF = "hf://google/vit-base-patch16-224"
     ("vit_base_patch16_224@o/n@v1", ("vit_base_16", "hf://o/n@v1")),
     ("ResNet50@o/n", ("resnet50", "hf://o/n")),
     ("ResNet50.TV_in1k", ("resnet50", "hf://timm/resnet50.tv_in1k")),
+    ("resnet50d.a1_in1k", ("resnet50d", "hf://timm/resnet50d.a1_in1k")),
+    # Ours of that name is timm's legacy_senet154.
+    ("senet154.gluon_in1k", ("gluon_senet154", "hf://timm/senet154.gluon_in1k")),
+    ("senet154@o/n", ("senet154", "hf://o/n")),
     ("hf://o/n", ("", "hf://o/n")),
   ],
 )  # fmt: skip
@@ -50,7 +54,7 @@ def test_another_case_of_a_bundled_name():
   ("name", "message"),
   [
     ("vit_b_16", r"\(vit_base_16 here\) is an architecture.*vit_base_16@"),
-    ("resnet50d.a1_in1k", "unknown model.*none of them close"),
+    ("resnet50e.a1_in1k", "unknown model.*none of them close"),
     ("swin_tiny", "unknown model.*none of them close"),
     ("resnet50@https://example.com/a.safetensors", "download it, then pass"),
     ("resnet50@some/folder/deep", "no checkpoint at some/folder/deep"),
@@ -94,9 +98,9 @@ def test_timms_configuration_tells_the_architecture(server):
   serve(server, {"architecture": "resnet18", "num_classes": 3}, tensors)
   for name in (hub_server.NAME, hub_server.REPO, f"hf-hub:{hub_server.REPO}"):
     assert leep_jax.load_source(name).options.startswith("resnet18 ")
-  serve(server, {"architecture": "resnet18d", "num_classes": 3}, tensors)
+  serve(server, {"architecture": "resnet18e", "num_classes": 3}, tensors)
   with pytest.raises(
-    validation.InputError, match="'resnet18d', of none of the"
+    validation.InputError, match="'resnet18e', of none of the"
   ):
     leep_jax.load_source(hub_server.REPO)
 

@@ -13,7 +13,7 @@ import safetensors.numpy
 import tensor_names
 
 import leep_jax
-from leep_jax.sources import catalog, matching
+from leep_jax.sources import catalog, loading, matching
 
 
 @pytest.mark.parametrize(
@@ -88,6 +88,32 @@ def test_resnets_of_transformers(tmp_path, depth, rng):
   np.testing.assert_allclose(
     logits, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max()
   )
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_convnexts_of_transformers(tmp_path, second, rng):
+  transformers = publishers.load("transformers")
+  torch = pytest.importorskip("torch")
+  torch.manual_seed(0)
+  kind = "ConvNextV2" if second else "ConvNext"
+  config = getattr(transformers, f"{kind}Config")(
+    depths=[2, 2, 6, 2], hidden_sizes=[40, 80, 160, 320], num_labels=5
+  )
+  model = getattr(transformers, f"{kind}ForImageClassification")(config).eval()
+  for value in model.parameters():  # some are zero at first
+    torch.nn.init.uniform_(value, -0.1, 0.2)
+  model.save_pretrained(tmp_path, safe_serialization=True)
+  stated = {"size": {"shortest_edge": 64}, "crop_pct": 0.875}
+  (tmp_path / "preprocessor_config.json").write_text(json.dumps(stated))
+  arch = loading.architecture_of("it", tmp_path)
+  assert arch == ("convnextv2_atto" if second else "convnext_atto")
+  source = leep_jax.load_source(f"{arch}@{tmp_path}")
+  x = rng.standard_normal((2, 64, 64, 3)).astype(np.float32)
+  with torch.no_grad():
+    expected = model(torch.tensor(x.transpose(0, 3, 1, 2))).logits.numpy()
+  logits, _ = source.apply(source.state, x)
+  size = np.abs(expected).max()
+  np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4 * size)
 
 
 @pytest.mark.parametrize("depth", [34, 101, 152])

@@ -141,7 +141,7 @@ def train_from_scratch(
   if init is None:
     raise validation.InputError(
       f"{source.name} cannot be trained from scratch: it does not say how "
-      "fresh weights are drawn (init of sources.network.from_nnx)"
+      "fresh weights are drawn (init of sources.from_nnx)"
     )
   config_lib.check_scratch(config)
   job = Job(
@@ -162,8 +162,9 @@ def _network(source: source_lib.Source) -> source_lib.Network:
   """The network of a source, which must have one."""
   if source.network is None:
     raise validation.InputError(
-      f"{source.name} can be applied but not trained: make it with "
-      "leep_jax.sources.network.from_nnx, or give its Source a network"
+      f"{source.name} can be applied but not trained: make it with a function "
+      "of leep_jax.sources, of a model that is not frozen, or give its Source "
+      "a network"
     )
   return source.network
 
