@@ -38,7 +38,7 @@ from absl import flags
 
 from experiments import compact, model_exports, timm_table
 from leep_jax import command, validation
-from leep_jax.reports import results
+from leep_jax.reports import results, tables
 from leep_jax.sources import architectures, timm_names
 
 FLAGS = flags.FlagValues()
@@ -69,7 +69,9 @@ Written by `python -m experiments.blocks` from `model_coverage.jsonl`; see
 types of classifiers and encoders of transformers; networks of
 `keras.applications`, which Keras itself runs on JAX. *Native*: the network is
 defined in this package. *Bridge*: PyTorch exports its graph, and JAX can trace
-all of it. *Not checked*: not exported yet.
+all of it. *Not checked*: not exported yet. Networks of transformers have their
+default sizes, but two layers; the shapes of sounds and images are guessed from
+their configurations, so that a reason may speak of the example.
 
 No weights were loaded: whether a network computes the same numbers is what
 tests compare."""
@@ -258,10 +260,14 @@ def _not_covered(rows, names):
       yield f"### {group}"
       yield "\n".join(
         f"- `{row['name']}`"
-        + (f" ({names[row['name']]} names)" if group == "timm" else "")
+        + _in_brackets(names[row["name"]] if group == "timm" else 0)
         + f": {row['reason'].replace('|', '/')}"
         for row in lost
       )
+
+
+def _in_brackets(count):
+  return f" ({tables.count(count, 'name')})" if count else ""
 
 
 def _compared(rows):
@@ -281,9 +287,10 @@ def _compared(rows):
       lines.append(
         f"- `{row['name']}`: {row['reason'] or 'covered'} as a whole"
       )
+  were = "was" if both == 1 else "were"
   text = (
-    f"{both} networks of timm were exported whole as well. "
-    f"{len(lines)} differ from the ones with fewer blocks"
+    f"{tables.count(both, 'network')} of timm {were} exported whole as well; "
+    f"{len(lines)} of them differ from the same with fewer blocks"
   )
   return text + (":\n\n" + "\n".join(lines) if lines else ".")
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import contextlib
 import dataclasses
 import inspect
+import logging
 import os
 import signal
 import time
@@ -81,6 +82,8 @@ def check(name: str, attempts: Iterator[Callable[[], Built]]) -> Outcome:
     none, that of the first one with a graph, or else of the first.
   """
   started = time.process_time()
+  # PyTorch prints the stack of each failure.
+  logging.getLogger("torch").setLevel(logging.CRITICAL)
   tried = []
   for attempt in attempts:
     found = _attempted(name, attempt)
@@ -180,8 +183,8 @@ def transformers_attempts(
     cls = getattr(transformers, class_name, None)
     if cls is None:
       continue
-    for inputs in _INPUTS[kind]:
-      for make in (_fake, _real):
+    for make in (_fake, _real):
+      for inputs in _INPUTS[kind]:
 
         def attempt(make=make, cls=cls, inputs=inputs):
           config = _config(model_type)

@@ -155,16 +155,8 @@ class SourceFlags:
       InputError: if one cannot be loaded, see `catalog.check_source`; if the
         file cannot be read, or names no source.
     """
-    # Names, and where they stand.
-    asked: dict[str, str] = {}
-    if self.model.value is not None:
-      asked = dict.fromkeys(names(self.model, "source"), "")
-    if self._models.value is not None:
-      asked = known.in_file(self._models.value, before=asked)
-    elif self.model.value is None:
-      asked = dict.fromkeys(catalog.names(), "")
-    known.check(asked)
-    return list(asked)
+    listed = None if self.model.value is None else names(self.model, "source")
+    return known.asked(listed, self._models.value)
 
   def check_default(self, dataset: data.Dataset) -> None:
     """Refuses data that the sources used by default do not take.

@@ -4,13 +4,12 @@
 file, for `--models=FILE`, are read here, too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 import dataclasses
 import fnmatch
 import os
 import pathlib
 import re
-import types
 
 from leep_jax import validation
 from leep_jax.sources import architectures, catalog, named, timm_names
@@ -74,7 +73,7 @@ def matching(patterns: Sequence[str]) -> list[Known]:
 
   Example:
     >>> from leep_jax.sources import known
-    >>> [row.name for row in known.matching(["cifar10*", "RESNET18.tv*"])]
+    >>> [row.name for row in known.matching(["cifar10_*", "RESNET18.tv*"])]
     ['cifar10_resnet14', 'resnet18.tv_in1k']
   """
   rows = _rows()
@@ -124,15 +123,49 @@ def _rows() -> dict[str, Known]:
   return rows
 
 
-def in_file(
-  path: str, *, before: Mapping[str, str] = types.MappingProxyType({})
-) -> dict[str, str]:
+def asked(listed: Sequence[str] | None, path: str | None) -> list[str]:
+  """Returns the names of sources that a command is given, each once.
+
+  Args:
+    listed: names, which come first, or None.
+    path: of a file of further names, see `in_file`, or None.
+
+  Returns:
+    The names; if neither is given, those of the bundled sources.
+
+  Raises:
+    InputError: if a source cannot be loaded, see `catalog.check_source`; if the
+      file cannot be read, or names no source.
+
+  Example:
+    >>> from leep_jax.sources import known
+    >>> known.asked(["cifar10_resnet14"], None)
+    ['cifar10_resnet14']
+  """
+  # Names, and where they stand.
+  found = dict.fromkeys(listed or (), "")
+  if path is not None:
+    found = in_file(path) | found
+    # Those of the list come first.
+    found = dict.fromkeys(listed or (), "") | found
+  elif listed is None:
+    found = dict.fromkeys(named.names(), "")
+  for name, where in found.items():
+    try:
+      catalog.check_source(name)
+    except validation.InputError as e:
+      if not where:
+        raise
+      raise validation.InputError(f"{where}: {e}") from e
+  return list(found)
+
+
+def in_file(path: str) -> dict[str, str]:
   """Returns the names that a file has, one a line, each once.
 
   Args:
     path: of a text file. A `#` at the start of a line or after a space begins a
       comment; empty lines mean nothing.
-    before: names that were asked for otherwise, which come first.
 
   Returns:
     For each name where it stands first, for errors: the file and the line.
@@ -169,31 +202,4 @@ def in_file(
     raise validation.InputError(
       f"{path} names no source: it has to, one a line"
     )
-  return {**before, **{n: w for n, w in found.items() if n not in before}}
-
-
-def check(names: Mapping[str, str]) -> None:
-  """Refuses names that cannot be loaded, without loading them.
-
-  Args:
-    names: and where they stand, which may be empty; as `in_file` returns them.
-
-  Raises:
-    InputError: of the first one, see `catalog.check_source`.
-
-  Example:
-    >>> import leep_jax
-    >>> from leep_jax.sources import known
-    >>> try:
-    ...   known.check({"resnet8": "mine.txt, line 3"})
-    ... except leep_jax.InputError as error:
-    ...   print(error)
-    mine.txt, line 3: resnet8 is an architecture, not trained weights: ...
-  """
-  for name, where in names.items():
-    try:
-      catalog.check_source(name)
-    except validation.InputError as e:
-      if not where:
-        raise
-      raise validation.InputError(f"{where}: {e}") from e
+  return found

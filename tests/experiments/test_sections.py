@@ -20,6 +20,7 @@ from experiments import (
   imbalanced_tasks,
   large_tasks,
   meta_transfer,
+  model_coverage,
   section,
   small_tasks,
   source_selection,
@@ -234,8 +235,9 @@ def test_files_are_those_of_the_rows(tmp_path):
     )
   written = f"{table_1.table(table_1.lines())}\n\n{table_1.NOTES}\n"
   assert (section.RESULTS / "table_1.md").read_text() == written
-  written = f"{coverage.table(coverage.measured())}\n"
-  assert coverage.TABLE.read_text() == written
+  for module in (coverage, model_coverage):
+    written = f"{module.table(module.measured())}\n"
+    assert module.TABLE.read_text() == written
 
 
 @pytest.mark.exhaustive

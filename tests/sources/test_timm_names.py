@@ -113,7 +113,7 @@ def test_list(capsys):
   assert [line.split() for line in printed.splitlines()] == [
     ["name", "params", "input", "classes", "top-1", "backend"],
     ["cifar10_resnet14", "0.17", "M", "32", "10", "0.864", "native"],
-    ["mixer_b16_224.miil_in21k", "76.5", "M", "224", "11,221", "-", "bridge"],
+    ["mixer_b16_224.miil_in21k", "67.7", "M", "224", "11,221", "-", "bridge"],
     ["mixer_b16_224.miil_in21k_ft_in1k", "59.9", "M", "224", "1,000", "0.823",
      "bridge"],
     ["resnet50.tv2_in1k", "25.6", "M", "224", "1,000", "0.808", "native"],
