@@ -186,7 +186,7 @@ def state(row: results.Row) -> str:
   """
   arch, group = row["name"].lower(), row["group"]
   if group.startswith("timm"):
-    native = arch in architectures.aliases()
+    native = arch in architectures.of_timm()
   else:
     types = {a.transformers for a in architectures.ARCHITECTURES.values()}
     native = group == "transformers image" and row["name"] in types

@@ -45,10 +45,10 @@ class Example:
     name: of its file, or its number.
     label: name of its class.
     image: as JPEG; empty if it is not shown.
-    text: of the example, if it is one.
     predicted: name of the class that sources predict instead.
     votes: how many sources predict that class.
     probability: that sources give to the label; a geometric mean.
+    text: of the example, if it is one.
 
   Example:
     >>> from leep_jax.reports import html_report
@@ -59,10 +59,10 @@ class Example:
   name: str
   label: str
   image: bytes = b""
-  text: str = ""
   predicted: str = ""
   votes: int = 0
   probability: float | None = None
+  text: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -193,7 +193,7 @@ def convert(
   origin = {"name": name, **_versions()}
   if found.inputs == "image":
     return converted.Converted(program, arrays, preprocessing, origin)
-  wanted = (*tokenizing.FILES, hearing.FILE)
+  wanted = ("config.json", *tokenizing.FILES, hearing.FILE)
   return converted.Converted(
     program,
     arrays,
@@ -204,7 +204,6 @@ def convert(
       for file in wanted
       if (folder / file).is_file()
     },
-    config=transformers_models.read_config(folder),
   )
 
 

@@ -29,6 +29,7 @@ from leep_jax.sources import (
   overrides as overrides_lib,
   source as source_lib,
   tokenizing,
+  transformers_models,
 )
 
 _PROGRAM = "program.json"
@@ -48,13 +49,12 @@ class Converted:
     preprocessing: of raw inputs.
     files: content of the files that the preprocessing of texts and sounds
       reads, by name; of images, none.
-    config: of a network of texts, what its `config.json` says.
     origin: what was converted, and by which versions of which libraries.
 
   Example:
     >>> from leep_jax.sources import converted
     >>> [field.name for field in dataclasses.fields(converted.Converted)]
-    ['program', 'arrays', 'preprocessing', 'origin', 'files', 'config']
+    ['program', 'arrays', 'preprocessing', 'origin', 'files']
   """
 
   program: program_lib.Program
@@ -62,7 +62,6 @@ class Converted:
   preprocessing: Preprocessing | TextPreprocessing | AudioPreprocessing
   origin: dict[str, str]
   files: dict[str, bytes] = dataclasses.field(default_factory=dict)
-  config: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def is_converted(path: pathlib.Path) -> bool:
@@ -143,7 +142,7 @@ def _described(model: Converted) -> dict[str, Any]:
   """The preprocessing as JSON: its fields, or what it is read from."""
   if isinstance(model.preprocessing, Preprocessing):
     return dataclasses.asdict(model.preprocessing)
-  return {"inputs": model.preprocessing.inputs, "config": model.config}
+  return {"inputs": model.preprocessing.inputs}
 
 
 def _preprocessing(
@@ -151,7 +150,7 @@ def _preprocessing(
 ) -> Preprocessing | TextPreprocessing | AudioPreprocessing:
   """The preprocessing that `_described` describes."""
   if stated.get("inputs") == "text":
-    return tokenizing.read(folder, stated["config"])
+    return tokenizing.read(folder, transformers_models.read_config(folder))
   if stated.get("inputs") == "audio":
     return hearing.read(folder)
   fields: dict[str, Any] = {
@@ -210,8 +209,7 @@ def read(folder: pathlib.Path) -> Converted:
         f"model again with leep_jax {version.__version__}"
       )
     program = program_lib.Program.from_json(json.dumps(content["program"]))
-    stated = content["preprocessing"]
-    preprocessing = _preprocessing(folder, stated)
+    preprocessing = _preprocessing(folder, content["preprocessing"])
   except (OSError, ValueError, TypeError, KeyError) as e:
     if isinstance(e, validation.InputError):
       raise
@@ -237,10 +235,7 @@ def read(folder: pathlib.Path) -> Converted:
       "model?"
     )
   arrays = {"weights": weights, "constants": constants}
-  config = stated.get("config", {})
-  return Converted(
-    program, arrays, preprocessing, content["origin"], config=config
-  )
+  return Converted(program, arrays, preprocessing, content["origin"])
 
 
 def load(

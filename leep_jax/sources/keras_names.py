@@ -184,6 +184,11 @@ def load(
   """
   if overrides.tf_padding is not None:
     raise validation.InputError(f"tf_padding is not for Keras models ({name})")
+  if overrides.backend not in (None, "keras"):
+    raise validation.InputError(
+      f"{name} is a model of Keras, which runs with --backend=keras alone, not "
+      f"{overrides.backend}"
+    )
   keras = keras_models.on_jax()
   preprocessing = None
   # Keras shows the progress of downloads on standard output, where tables are.
@@ -198,7 +203,10 @@ def load(
     else:
       model, preprocessing = _preset(parsed.what)
   source = keras_models.from_keras(
-    model, name=name, preprocessing=preprocessing
+    model,
+    name=name,
+    preprocessing=preprocessing,
+    features=overrides.features,
   )
   return _overridden(source, overrides)
 

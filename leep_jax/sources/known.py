@@ -57,7 +57,7 @@ def backend(architecture: str) -> str:
     >>> known.backend("resnet50"), known.backend("mixer_b16_224")
     ('native', 'bridge')
   """
-  native = architecture.lower() in architectures.aliases()
+  native = architecture.lower() in architectures.of_timm()
   return NATIVE if native else BRIDGE
 
 

@@ -48,8 +48,8 @@ def read(
     ...   try:
     ...     tokenizing.read(pathlib.Path(folder), {})
     ...   except leep_jax.InputError as error:
-    ...     print(str(error)[-70:])
-    ... has no tokenizer: neither tokenizer.json nor vocab.txt ...
+    ...     print(str(error)[-104:-37])
+    has no tokenizer: neither tokenizer.json nor vocab.txt or the like;
   """
   stated = _stated(folder, "tokenizer_config.json")
   if (folder / FILE).is_file():

@@ -159,10 +159,21 @@ def build(
   Raises:
     InputError: if a library is missing or cannot read the folder, tensors are
       missing, or there is no safetensors file.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> import leep_jax
+    >>> from leep_jax.sources import transformers_models
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   try:
+    ...     transformers_models.build("mine", pathlib.Path(folder))
+    ...   except leep_jax.InputError as error:
+    ...     print(type(error).__name__)  # it has no weights
+    InputError
   """
-  torch_model.require_torch(name, "transformers")
   # Found here, so that no pickle is read by the library below.
   checkpoints.find(folder)
+  torch_model.require_torch(name, "transformers")
   config = read_config(folder)
   inputs = inputs_of(config)
   declared = (config.get("architectures") or [""])[0]

@@ -96,7 +96,7 @@ def test_rows_are_those_of_timm():
 
 
 def test_native_share():
-  aliases = architectures.aliases()
+  aliases = architectures.of_timm()
   models = timm_names.models().values()
   native = [m for m in models if m.architecture.lower() in aliases]
   assert len(native) / len(models) >= NATIVE_AT_LEAST

@@ -1,5 +1,7 @@
 """Networks of texts and sounds of transformers, compared with their code."""
 
+import json
+
 import numpy as np
 import pytest
 from texts import REVIEWS
@@ -142,6 +144,24 @@ def test_conversions_are_kept_and_read_without_pytorch(
   other = leep_jax.load_source(str(kept))
   assert cache.source_digest(other) != cache.source_digest(alone)
   assert converted.is_converted(kept)
+
+
+def test_a_tokenizer_of_an_older_form(tmp_path, reviews):
+  model = tmp_path / "model"
+  folders.save_text_model(model, "Bert")
+  new = leep_jax.load_source(str(model)).preprocessing
+  vocab = json.loads((model / "tokenizer.json").read_text())["model"]["vocab"]
+  words = sorted(vocab, key=vocab.get)
+  (model / "vocab.txt").write_text("\n".join(words) + "\n")
+  (model / "tokenizer.json").unlink()
+  folders.change_json(
+    model / "tokenizer_config.json", tokenizer_class="BertTokenizer"
+  )
+  for _ in range(2):  # converted, and read from the cache
+    old = leep_jax.load_source(str(model)).preprocessing
+    assert old.version != new.version
+    strings = reviews.load()[0].tolist()
+    np.testing.assert_array_equal(old.prepare(strings), new.prepare(strings))
 
 
 def test_bfloat16(tmp_path, reviews):

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from leep_jax import data, tasks as tasks_lib, validation
+from leep_jax.data.dataset import INPUTS
 from leep_jax.engine import programs
 from leep_jax.sources import source as source_lib
 from leep_jax.transfer import config as config_lib, metrics, runs as runs_lib
@@ -159,7 +160,12 @@ def train_from_scratch(
 
 
 def _network(source: source_lib.Source) -> source_lib.Network:
-  """The network of a source, which must have one."""
+  """The network of a source, which must have one, of images."""
+  if source.preprocessing.inputs != "image":
+    raise validation.InputError(
+      f"{source.name} takes {INPUTS[source.preprocessing.inputs]}, and only "
+      "networks of images are trained: choose --method=retrain_head or probe"
+    )
   if source.network is None:
     raise validation.InputError(
       f"{source.name} can be applied but not trained: make it with a function "
