@@ -90,7 +90,7 @@ def modules() -> dict[str, str]:
     sizes[arch] = min(model.parameters, sizes.get(arch, model.parameters))
   by_size = sorted(sizes, key=lambda arch: (sizes[arch], arch))
   found = {arch: timm.models._registry._model_to_module[arch] for arch in sizes}
-  native = architectures.aliases().keys()
+  native = architectures.of_timm().keys()
   by_size.sort(key=lambda arch: arch.lower() in native)
   first = {found[arch]: arch for arch in reversed(by_size)}
   by_size.sort(
