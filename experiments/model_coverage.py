@@ -39,7 +39,7 @@ from absl import flags
 from experiments import compact, model_exports, timm_table
 from leep_jax import command, validation
 from leep_jax.reports import results, tables
-from leep_jax.sources import architectures, timm_names
+from leep_jax.sources import architectures, keras_models, timm_names
 
 FLAGS = flags.FlagValues()
 _ROWS = flags.DEFINE_string(
@@ -81,7 +81,7 @@ def modules() -> dict[str, str]:
   """Returns timm's modules by architectures, the smallest network first.
 
   Those that have weights, in the order in which they are exported: the smallest
-  of each module, then the others.
+  of each module, then the others, and last those that are native.
   """
   timm = timm_table.load_timm()
   sizes: dict[str, int] = {}
@@ -90,8 +90,12 @@ def modules() -> dict[str, str]:
     sizes[arch] = min(model.parameters, sizes.get(arch, model.parameters))
   by_size = sorted(sizes, key=lambda arch: (sizes[arch], arch))
   found = {arch: timm.models._registry._model_to_module[arch] for arch in sizes}
+  native = architectures.of_timm().keys()
+  by_size.sort(key=lambda arch: arch.lower() in native)
   first = {found[arch]: arch for arch in reversed(by_size)}
-  by_size.sort(key=lambda arch: first[found[arch]] != arch)
+  by_size.sort(
+    key=lambda arch: (arch.lower() in native, first[found[arch]] != arch)
+  )
   return {arch: found[arch] for arch in by_size}
 
 
@@ -108,7 +112,7 @@ def work(groups: Sequence[str]) -> Iterable[tuple[str, str, str]]:
           whole.pop(0)
           yield group, name, module
     elif group == KERAS:
-      for name in model_exports.keras_names():
+      for name in keras_models.applications():
         yield group, name, "applications"
     else:
       kind = group.rpartition(" ")[2]
