@@ -67,10 +67,10 @@ def _pickle(path: str, out: str) -> int:
   return 0
 
 
-def _model(name: str) -> int:
+def _model(name: str, output: str) -> int:
   """Writes a model as a folder."""
   folder = catalog.fetch_folder(name)
-  out = pathlib.Path(_OUTPUT.value).expanduser()
+  out = pathlib.Path(output).expanduser()
   if out.exists() and out.resolve() == folder.resolve():
     raise validation.InputError(f"{out} is the folder to read: name another")
   with progress.step(f"{tables.short(name, 30)}: exporting with PyTorch"):
@@ -107,7 +107,7 @@ def main(argv: list[str]) -> int:
 
   def run():
     if _OUTPUT.value is not None and len(paths) == 1:
-      return _model(paths[0])
+      return _model(paths[0], _OUTPUT.value)
     if _OUTPUT.value is None and len(paths) == 2:
       return _pickle(*paths)
     raise validation.InputError(

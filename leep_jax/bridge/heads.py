@@ -233,7 +233,7 @@ def apply(
   """
   names = [part.name for part in head.features]
   wanted = [head.logits, *names] if head.logits else names
-  values = running.run(graph, arrays, inputs, wanted)
+  values = running.run(graph, arrays, inputs, outputs=wanted)
   parts = values[len(wanted) - len(names) :]
   features = jnp.concatenate(
     [pooled(v, p.axis) for v, p in zip(parts, head.features, strict=True)]

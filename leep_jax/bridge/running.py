@@ -75,6 +75,7 @@ def run(
   graph: graph_lib.Graph,
   arrays: Arrays,
   inputs: Sequence[Any],
+  *,
   outputs: Sequence[str] = (),
 ) -> list[Any]:
   """Computes some values of a graph.

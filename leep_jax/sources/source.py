@@ -21,7 +21,7 @@ from leep_jax.models.text_preprocessing import TextPreprocessing
 # apply(state, inputs) -> logits [B, Z], or (logits, features [B, D]). Inputs
 # are images [B, H, W, C] or sounds [B, ...], float32 or bfloat16; or tokens of
 # texts [B, L, K], int32.
-Apply = Callable[[Any, jax.Array], Any]
+Apply = Callable[[Any, Any], Any]
 
 
 class Weights(NamedTuple):

@@ -35,7 +35,7 @@ def build(
   import torch
 
   # Only some networks take another size than that of their configuration.
-  options = {}
+  options: dict[str, Any] = {}
   if size and not _takes(timm, config.timm, size):
     options["img_size"] = size
   try:

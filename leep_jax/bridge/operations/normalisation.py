@@ -8,51 +8,20 @@ import jax
 import jax.numpy as jnp
 
 
-def _by_channel(vector, rank, channels_last=False):
+def _by_channel(vector, rank):
   """A vector of one number a channel, to be multiplied with `[B, C, ...]`."""
-  shape = (-1,) if channels_last else (-1, *(1,) * (rank - 2))
-  return vector.reshape((1,) * (rank - len(shape)) + shape)
+  return vector.reshape(1, -1, *(1,) * (rank - 2))
 
 
-def batch_norm(
-  x: jax.Array,
-  weight: Any,
-  bias: Any,
-  running_mean: jax.Array,
-  running_var: jax.Array,
-  momentum: float,
-  eps: float,
-  *,
-  channels_last: bool = False,
-) -> tuple[jax.Array, None, None]:
-  """Returns BatchNorm by its running statistics, and two Nones.
-
-  Args:
-    x: `[B, C, ...]`, or `[B, ..., C]` with `channels_last`.
-    weight: `[C]`, or None.
-    bias: `[C]`, or None.
-    running_mean: `[C]`.
-    running_var: `[C]`.
-    momentum: of training, not used.
-    eps: added to the variance.
-    channels_last: whether the channels come last.
-
-  Example:
-    >>> import jax.numpy as jnp
-    >>> from leep_jax.bridge.operations import normalisation
-    >>> x, one = jnp.full((1, 2, 4, 4), 3.0), jnp.ones(2)
-    >>> y, _, _ = normalisation.batch_norm(x, one, one, one, one, 0.1, 0.0)
-    >>> float(y[0, 0, 0, 0])
-    3.0
-  """
+def _batch_norm(x, weight, bias, running_mean, running_var, momentum, eps):
+  """BatchNorm by its running statistics."""
   # One product and one sum: the vectors are made once.
   scale = jax.lax.rsqrt(running_var.astype(jnp.float32) + eps)
   scale = scale if weight is None else scale * weight
   shift = -running_mean * scale
   shift = shift if bias is None else shift + bias
   scale, shift = (
-    _by_channel(v.astype(x.dtype), x.ndim, channels_last)
-    for v in (scale, shift)
+    _by_channel(v.astype(x.dtype), x.ndim) for v in (scale, shift)
   )
   return x * scale + shift, None, None
 
@@ -62,7 +31,7 @@ def _batch_norm_of_batch(x, weight, bias, training, momentum, eps):
   axes = (0, *range(2, x.ndim))
   mean = jnp.mean(x, axes)
   var = jnp.var(x, axes)
-  return batch_norm(x, weight, bias, mean, var, momentum, eps)
+  return _batch_norm(x, weight, bias, mean, var, momentum, eps)
 
 
 def _layer_norm(x, shape, weight, bias, eps):
@@ -117,11 +86,11 @@ def _rms_norm(x, shape, weight=None, eps=None):
 def _evaluation_batch_norm(
   x, weight, bias, mean, var, training, momentum, eps, cudnn=True
 ):
-  return batch_norm(x, weight, bias, mean, var, momentum, eps)[0]
+  return _batch_norm(x, weight, bias, mean, var, momentum, eps)[0]
 
 
 OPERATIONS: dict[str, Callable[..., Any]] = {
-  "_native_batch_norm_legit_no_training": batch_norm,
+  "_native_batch_norm_legit_no_training": _batch_norm,
   "_native_batch_norm_legit.no_stats": _batch_norm_of_batch,
   "batch_norm": _evaluation_batch_norm,
   "native_layer_norm": _layer_norm,

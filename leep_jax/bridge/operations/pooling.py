@@ -45,54 +45,15 @@ def _windows(x, axes, kernel, stride, padding, dilation, ceil_mode):
   return tuple(sizes), tuple(steps), pads, tuple(holes)
 
 
-def image_axes(x: jax.Array, rank: int, channels_last: bool) -> tuple[int, ...]:
-  """Returns the axes of an array over which images extend.
-
-  Args:
-    x: `[..., C, *axes]`, or `[..., *axes, C]`.
-    rank: number of these axes.
-    channels_last: whether the channels come last.
-
-  Example:
-    >>> import jax.numpy as jnp
-    >>> from leep_jax.bridge.operations import pooling
-    >>> pooling.image_axes(jnp.ones((1, 3, 8, 8)), 2, False)
-    (2, 3)
-  """
-  end = x.ndim - 1 if channels_last else x.ndim
-  return tuple(range(end - rank, end))
+def _image_axes(x, rank):
+  return tuple(range(x.ndim - rank, x.ndim))
 
 
-def max_pool(
-  x: jax.Array,
-  kernel: Any,
-  stride: Any = (),
-  padding: Any = 0,
-  dilation: Any = 1,
-  ceil_mode: bool = False,
-  *,
-  rank: int = 2,
-  channels_last: bool = False,
-) -> tuple[jax.Array, None]:
-  """Returns the largest number of each window, and None for its index.
-
-  Args:
-    x: `[B, C, ...]`, or `[B, ..., C]` with `channels_last`.
-    kernel: size of the window.
-    stride: step between windows; by default their size.
-    padding: at both ends, never the largest.
-    dilation: step between the numbers of a window.
-    ceil_mode: whether a last window may extend over the end.
-    rank: number of axes of an image.
-    channels_last: whether the channels come last.
-
-  Example:
-    >>> import jax.numpy as jnp
-    >>> from leep_jax.bridge.operations import pooling
-    >>> pooling.max_pool(jnp.ones((1, 3, 8, 8)), [2, 2])[0].shape
-    (1, 3, 4, 4)
-  """
-  axes = image_axes(x, rank, channels_last)
+def _max_pool(
+  x, kernel, stride=(), padding=0, dilation=1, ceil_mode=False, *, rank
+):
+  """The largest number of each window, and None for its index."""
+  axes = _image_axes(x, rank)
   sizes, steps, pads, holes = _windows(
     x, axes, kernel, stride, padding, dilation, ceil_mode
   )
@@ -105,38 +66,12 @@ def max_pool(
   ), None
 
 
-def avg_pool(
-  x: jax.Array,
-  kernel: Any,
-  stride: Any = (),
-  padding: Any = 0,
-  ceil_mode: bool = False,
-  count_include_pad: bool = True,
-  divisor_override: int | None = None,
-  *,
-  rank: int = 2,
-  channels_last: bool = False,
-) -> jax.Array:
-  """Returns the mean of each window.
-
-  Args:
-    x: `[B, C, ...]`, or `[B, ..., C]` with `channels_last`.
-    kernel: size of the window.
-    stride: step between windows; by default their size.
-    padding: zeros at both ends.
-    ceil_mode: whether a last window may extend over the end.
-    count_include_pad: whether the zeros count in the mean.
-    divisor_override: by which sums are divided instead of a count.
-    rank: number of axes of an image.
-    channels_last: whether the channels come last.
-
-  Example:
-    >>> import jax.numpy as jnp
-    >>> from leep_jax.bridge.operations import pooling
-    >>> pooling.avg_pool(jnp.ones((1, 3, 8, 8)), [2, 2]).shape
-    (1, 3, 4, 4)
-  """
-  axes = image_axes(x, rank, channels_last)
+def _avg_pool(
+  x, kernel, stride=(), padding=0, ceil_mode=False, count_include_pad=True,
+  divisor_override=None, *, rank,
+):  # fmt: skip
+  """The mean of each window."""
+  axes = _image_axes(x, rank)
   sizes, steps, pads, _ = _windows(
     x, axes, kernel, stride, padding, 1, ceil_mode
   )
@@ -225,7 +160,7 @@ def _col2im(x, size, kernel, dilation, padding, stride):
 
 
 def _max_alone(*args, **options):
-  return max_pool(*args, **options)[0]
+  return _max_pool(*args, **options)[0]
 
 
 def _of_rank(
@@ -237,9 +172,9 @@ def _of_rank(
 
 
 OPERATIONS: dict[str, Callable[..., Any]] = {
-  **_of_rank(max_pool, (2, 3), "max_pool{}d_with_indices"),
+  **_of_rank(_max_pool, (2, 3), "max_pool{}d_with_indices"),
   **_of_rank(_max_alone, (1, 2, 3), "max_pool{}d"),
-  **_of_rank(avg_pool, (1, 2, 3), "avg_pool{}d"),
+  **_of_rank(_avg_pool, (1, 2, 3), "avg_pool{}d"),
   **_of_rank(_adaptive_avg_pool, (2, 3), "_adaptive_avg_pool{}d"),
   **_of_rank(_adaptive_avg_pool, (1, 2, 3), "adaptive_avg_pool{}d"),
   **_of_rank(_adaptive_max_pool, (1, 2, 3), "adaptive_max_pool{}d"),

@@ -10,20 +10,7 @@ import jax.numpy as jnp
 from leep_jax.bridge.operations import elementwise
 
 
-def linear(x: jax.Array, weight: jax.Array, bias: Any = None) -> jax.Array:
-  """Returns `x weight^T + bias`.
-
-  Args:
-    x: `[..., D]`.
-    weight: `[K, D]`.
-    bias: `[K]`, or None.
-
-  Example:
-    >>> import jax.numpy as jnp
-    >>> from leep_jax.bridge.operations import products
-    >>> products.linear(jnp.ones((2, 3)), jnp.ones((5, 3))).shape
-    (2, 5)
-  """
+def _linear(x, weight, bias=None):
   y = jax.lax.dot_general(x, weight, (((x.ndim - 1,), (1,)), ((), ())))
   return y if bias is None else _plus(y, bias)
 
@@ -71,47 +58,18 @@ def _numbers(value, rank):
   return list(values) * rank if len(values) == 1 else list(values)
 
 
-def convolution(
-  x: jax.Array,
-  weight: jax.Array,
-  bias: Any,
-  stride: Any,
-  padding: Any,
-  dilation: Any,
-  transposed: bool = False,
-  output_padding: Any = 0,
-  groups: int = 1,
-  *,
-  channels_last: bool = False,
-) -> jax.Array:
-  """Returns a convolution of one, two or three axes.
-
-  Args:
-    x: `[B, C, ...]`, or `[B, ..., C]` with `channels_last`.
-    weight: `[K, C / groups, ...]`; if transposed, `[C, K / groups, ...]`.
-    bias: `[K]`, or None.
-    stride: step of each axis.
-    padding: zeros at both ends of each axis.
-    dilation: step between the weights of each axis.
-    transposed: whether it is the gradient of a convolution.
-    output_padding: of a transposed one, added at the end of each axis.
-    groups: number of groups of channels.
-    channels_last: whether the channels of `x` and of the result come last.
-
-  Example:
-    >>> import jax.numpy as jnp
-    >>> from leep_jax.bridge.operations import products
-    >>> x, weight = jnp.ones((1, 3, 8, 8)), jnp.ones((5, 3, 3, 3))
-    >>> products.convolution(x, weight, None, [2, 2], [1, 1], [1, 1]).shape
-    (1, 5, 4, 4)
-  """
+def _convolution(
+  x, weight, bias, stride, padding, dilation, transposed=False,
+  output_padding=0, groups=1,
+):  # fmt: skip
+  """A convolution of one to three axes, of `[B, C, ...]`."""
   rank = weight.ndim - 2
   stride, padding, dilation, output_padding = (
     _numbers(value, rank)
     for value in (stride, padding, dilation, output_padding)
   )
   axes = "DHW"[3 - rank :]
-  form = f"N{axes}C" if channels_last else f"NC{axes}"
+  form = f"NC{axes}"
   pads = [(p, p) for p in padding]
   options: dict[str, Any] = {"window_strides": stride}
   if transposed:
@@ -134,8 +92,7 @@ def convolution(
   )
   if bias is None:
     return y
-  shape = (-1,) if channels_last else (-1, *(1,) * rank)
-  return _plus(y, bias.reshape(shape))
+  return _plus(y, bias.reshape(-1, *(1,) * rank))
 
 
 def _as_forward(weight, groups):
@@ -149,11 +106,11 @@ def _as_forward(weight, groups):
 
 def _convolution_of(x, weight, bias=None, stride=1, padding=0, dilation=1,
                     groups=1):  # fmt: skip
-  return convolution(x, weight, bias, stride, padding, dilation, groups=groups)
+  return _convolution(x, weight, bias, stride, padding, dilation, groups=groups)
 
 
 OPERATIONS: dict[str, Callable[..., Any]] = {
-  "linear": linear,
+  "linear": _linear,
   "addmm": _addmm,
   "mm": jnp.matmul,
   "bmm": jnp.matmul,
@@ -162,7 +119,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
   "mv": jnp.matmul,
   "dot": jnp.dot,
   "scaled_dot_product_attention": _attention,
-  "convolution": convolution,
+  "convolution": _convolution,
   "conv1d": _convolution_of,
   "conv2d": _convolution_of,
 }
