@@ -9,7 +9,8 @@ classifiers and encoders of transformers, through the bridge. It appends a row
 for each to the file: the operations of its graph, and why the bridge cannot run
 it, if so. It needs neither weights nor their memory (see `model_exports.py`).
 It can be interrupted and goes on where it was; `--retry` takes networks with a
-reason against them once more. `--write` writes what the file has so far as
+reason against them once more. The file may be a copy of the committed rows, of
+which those without an outcome are made. `--write` writes what the file has so far as
 `experiments/results/model_coverage.jsonl`, and from that the table
 `experiments/results/model_coverage.md`, which counts:
 
@@ -309,7 +310,8 @@ def export(path: str, groups: Sequence[str], *, retry: bool = False) -> None:
   """
   with results.Rows(path) as rows:
     done = {
-      (row["group"], row["name"]): not (retry and row["reason"])
+      (row["group"], row["name"]): row["reason"] is not None
+      and not (retry and row["reason"])
       for row in rows.rows
     }
     for group, name, module in work(groups):
