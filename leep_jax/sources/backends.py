@@ -12,6 +12,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+from typing import Any
 
 from leep_jax import user_cache, validation, version
 from leep_jax.bridge import program as program_lib
@@ -211,6 +212,7 @@ def _in_torch(name, folder, image_size, pooling):
   """Builds the PyTorch network of a folder, and reads its preprocessing."""
   stated = transformers_models.read_config(folder)
   inputs = transformers_models.inputs_of(stated)
+  preprocessing: Any
   # What is missing is told before the network is built.
   if inputs == "text":
     preprocessing = tokenizing.read(folder, stated)

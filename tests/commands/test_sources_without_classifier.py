@@ -11,7 +11,6 @@ import running
 import leep_jax
 from leep_jax import score, sweep
 from leep_jax.engine import cache
-from leep_jax.reports import results
 from leep_jax.sources import catalog, matching
 from leep_jax.transfer import __main__ as transfer
 
@@ -63,7 +62,8 @@ def test_scores_and_ranking_of_both(tower, data, tmp_path, capsys):
     "--scores=probe_accuracy,n_leep,h_score,leep,nce,eep_accuracy",
   )  # fmt: skip
   assert status == 0
-  rows = {row["model"]: row for row in results.read_rows(path)}
+  lines = path.read_text().splitlines()
+  rows = {row["model"]: row for row in map(json.loads, lines)}
   for name in ("probe_accuracy", "n_leep", "h_score"):
     assert all(np.isfinite(row[name]) for row in rows.values())
   for name in ("leep", "nce", "eep_accuracy"):
@@ -98,11 +98,11 @@ def test_sweeps_and_their_cache(tower, data, tmp_path, capsys):
     for path in tmp_path.glob("rows-*.jsonl")
     for line in path.read_text().splitlines()
   ]
-  scored = [row for row in rows if "h_score" in row]
+  scored = [row for row in rows if row["method"] == "score"]
   assert {row["model"] for row in scored} == {tower, CLASSIFIER}
   for row in scored:
-    assert np.isfinite(row["h_score"])
-    assert (row["leep"] is None) == (row["model"] == tower)
+    assert np.isfinite(row["scores"]["h_score"])
+    assert (row["scores"]["leep"] is None) == (row["model"] == tower)
   # The second time, all is there.
   assert ", 0 of them new" in running.run(capsys, sweep, *flags)[1]
   status, printed, _ = running.run(
