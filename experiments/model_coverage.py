@@ -9,8 +9,8 @@ classifiers and encoders of transformers, through the bridge. It appends a row
 for each to the file: the operations of its graph, and why the bridge cannot run
 it, if so. It needs neither weights nor their memory (see `model_exports.py`).
 It can be interrupted and goes on where it was; `--retry` takes networks with a
-reason against them once more. The file may be a copy of the committed rows, of
-which those without an outcome are made. `--write` writes what the file has so far as
+reason against them once more. The file may be a copy of the committed rows:
+those without an outcome are made. `--write` writes what the file has so far as
 `experiments/results/model_coverage.jsonl`, and from that the table
 `experiments/results/model_coverage.md`, which counts:
 
