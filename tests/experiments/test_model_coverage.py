@@ -1,5 +1,7 @@
 """The count of published models that run, and the committed rows."""
 
+import json
+
 import publishers
 import pytest
 
@@ -136,6 +138,9 @@ def test_rows_are_appended_once(tmp_path, monkeypatch):
   monkeypatch.setattr(
     model_coverage, "work", lambda groups: [("timm", n, "m") for n in "ab"]
   )
+  # As the committed rows have it, where there is no outcome.
+  unknown = ROW | {"name": "a", "reason": None}
+  path.write_text(f"{json.dumps(unknown)}\n")
   for retry in (False, False, True):
     model_coverage.export(str(path), ["timm"], retry=retry)
   assert made == ["a", "b", "b"]
