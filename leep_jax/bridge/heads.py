@@ -86,6 +86,14 @@ def find(graph: graph_lib.Graph, name: str) -> Head:
 
   Raises:
     InputError: if no linear layer is found.
+
+  Example:
+    >>> from leep_jax.bridge import graph, heads
+    >>> nodes = (graph.Node("y", "linear", (graph.Ref("x"), graph.Ref("w"))),)
+    >>> example = graph.Graph(
+    ...   ("x",), {"w": "fc.weight"}, ("fc.weight",), (), nodes, "y")
+    >>> heads.find(example, "mine").features
+    (Part(name='x', axis=-1),)
   """
   nodes = {node.name: node for node in graph.nodes}
   output, without = graph.output, ""
@@ -230,6 +238,18 @@ def apply(
 
   Returns:
     Logits `[Z]`, or None without a classifier, and features `[D]`.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from leep_jax.bridge import graph, heads, running
+    >>> nodes = (graph.Node("y", "linear", (graph.Ref("x"), graph.Ref("w"))),)
+    >>> example = graph.Graph(
+    ...   ("x",), {"w": "fc.weight"}, ("fc.weight",), (), nodes, "y")
+    >>> arrays = running.Arrays({"fc.weight": jnp.ones((5, 3))}, {})
+    >>> head = heads.find(example, "mine")
+    >>> logits, features = heads.apply(example, head, arrays, [jnp.ones((1, 3))])
+    >>> logits.shape, features.shape
+    ((5,), (3,))
   """
   names = [part.name for part in head.features]
   wanted = [head.logits, *names] if head.logits else names

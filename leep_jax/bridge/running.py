@@ -61,6 +61,11 @@ def check(graph: graph_lib.Graph, name: str) -> None:
 
   Raises:
     InputError: if there are such operations.
+
+  Example:
+    >>> from leep_jax.bridge import graph, running
+    >>> node = graph.Node("y", "relu", (graph.Ref("x"),))
+    >>> running.check(graph.Graph(("x",), {}, (), (), (node,), "y"), "mine")
   """
   unknown = missing(graph)
   if unknown:

@@ -45,7 +45,7 @@ def join(
     >>> parts = [forward.compute_part(source, digits, half) for half in halves]
     >>> joined = joining.join(parts, halves, digits, source=source)
     >>> whole = leep_jax.compute_outputs(source, digits)
-    >>> np.array_equal(joined.probs, whole.probs)
+    >>> np.allclose(joined.probs, whole.probs, atol=1e-6)
     True
   """
   rows = forward.rows_per_device(source, dataset, batch_size=batch_size)

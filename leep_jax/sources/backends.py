@@ -53,6 +53,13 @@ def load(
 
   Raises:
     InputError: if it cannot be loaded, by that backend or by any.
+
+  Example:
+    >>> from leep_jax.sources import backends, catalog
+    >>> path = catalog.bundled()["cifar10_resnet14"]
+    >>> source = backends.load("mine", path, "resnet14", catalog.Overrides())
+    >>> source.options
+    'resnet14 []'
   """
   backend = overrides.backend
   if converted.is_converted(path):
@@ -176,6 +183,16 @@ def convert(
   Raises:
     InputError: if a library is missing, the folder cannot be read, PyTorch
       cannot export the network, or operations are not known here.
+
+  Example:
+    >>> import pathlib
+    >>> import leep_jax
+    >>> from leep_jax.sources import backends
+    >>> try:
+    ...   backends.convert("mine", pathlib.Path("no_such_folder"))
+    ... except leep_jax.InputError as error:
+    ...   print(error)
+    mine has no configuration that names its network: ...
   """
   found, preprocessing = _in_torch(name, folder, image_size, pooling)
   program, arrays = program_lib.from_module(

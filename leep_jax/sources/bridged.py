@@ -129,6 +129,7 @@ def from_torch(
       operations that are not known here.
 
   Example:
+    >>> import numpy as np
     >>> from leep_jax.sources import bridged
     >>> try:
     ...   import torch
@@ -136,7 +137,8 @@ def from_torch(
     ...   source = bridged.from_torch(
     ...     "mine", torch.nn.Sequential(*layers),
     ...     example=torch.zeros(1, 3, 2, 2))
-    ...   logits, features = source.apply(source.state, np.ones((4, 2, 2, 3)))
+    ...   logits, features = source.apply(
+    ...     source.state, np.ones((4, 2, 2, 3), np.float32))
     ...   shapes = logits.shape, features.shape
     ... except ImportError:  # PyTorch is not installed
     ...   shapes = (4, 5), (4, 12)

@@ -348,7 +348,7 @@ def model_args(architecture: str) -> Family:
   Example:
     >>> from leep_jax.sources import config_keys
     >>> config_keys.model_args("vit_small_patch16_224").options
-    {'num_heads': ('num_heads', None)}
+    {'num_heads': ('num_heads', None), 'act_layer': ('activation', None)}
   """
   for start, family in MODEL_ARGS.items():
     if architecture.removeprefix("tf_").startswith(start):

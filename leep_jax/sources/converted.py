@@ -199,6 +199,16 @@ def read(folder: pathlib.Path) -> Converted:
 
   Raises:
     InputError: if a file is missing or damaged, or of a later version.
+
+  Example:
+    >>> import pathlib
+    >>> import leep_jax
+    >>> from leep_jax.sources import converted
+    >>> try:
+    ...   converted.read(pathlib.Path("no_such_folder"))
+    ... except leep_jax.InputError as error:
+    ...   print(str(error)[:40])
+    cannot read no_such_folder/program.json
   """
   try:
     content = json.loads((folder / _PROGRAM).read_text(encoding="utf-8"))
@@ -250,6 +260,22 @@ def load(
 
   Raises:
     InputError: as `read`, or if overrides do not fit.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> from leep_jax.bridge import graph, heads, program
+    >>> from leep_jax.models.preprocessing import Preprocessing
+    >>> from leep_jax.sources import catalog, converted
+    >>> network = graph.Graph(("x",), {}, (), (), (), "x")
+    >>> head = heads.without_classifier(network, "it has none")
+    >>> model = converted.Converted(
+    ...   program.Program(network, head, "image"),
+    ...   {"weights": {}, "constants": {}}, Preprocessing(image_size=8), {})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder)
+    ...   converted.write(path, model)
+    ...   converted.load("mine", path, catalog.Overrides()).without_probs
+    'it has none'
   """
   return as_source(name, read(folder), overrides)
 
@@ -266,6 +292,23 @@ def as_source(
 
   Raises:
     InputError: if overrides do not fit.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax.bridge import graph, heads, program
+    >>> from leep_jax.models.preprocessing import Preprocessing
+    >>> from leep_jax.sources import catalog, converted
+    >>> network = graph.Graph(("x",), {}, (), (), (), "x")
+    >>> head = heads.without_classifier(network, "it has none")
+    >>> model = converted.Converted(
+    ...   program.Program(network, head, "image"),
+    ...   {"weights": {}, "constants": {}}, Preprocessing(image_size=8), {})
+    >>> try:
+    ...   converted.as_source("mine", model, catalog.Overrides(image_size=9))
+    ... except leep_jax.InputError as error:
+    ...   print(error)
+    image_size is 9, but mine was converted for images of 8 pixels: convert it
+    again with that size
   """
   fixed = getattr(model.preprocessing, "image_size", None)
   size = overrides.image_size

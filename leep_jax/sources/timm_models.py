@@ -26,6 +26,19 @@ def build(
   Raises:
     InputError: if a library is missing or cannot read the folder, or there is
       no safetensors file.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> import leep_jax
+    >>> from leep_jax.sources import configs, timm_models
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   try:
+    ...     timm_models.build(
+    ...       "mine", pathlib.Path(folder), configs.Config(timm="resnet18"))
+    ...   except leep_jax.InputError as error:  # no weights, or no PyTorch
+    ...     refused = True
+    >>> refused
+    True
   """
   torch_model.require_torch(name, "timm")
   # Found here, so that timm reads no pickle.
