@@ -247,7 +247,8 @@ def apply(
     ...   ("x",), {"w": "fc.weight"}, ("fc.weight",), (), nodes, "y")
     >>> arrays = running.Arrays({"fc.weight": jnp.ones((5, 3))}, {})
     >>> head = heads.find(example, "mine")
-    >>> logits, features = heads.apply(example, head, arrays, [jnp.ones((1, 3))])
+    >>> inputs = [jnp.ones((1, 3))]
+    >>> logits, features = heads.apply(example, head, arrays, inputs)
     >>> logits.shape, features.shape
     ((5,), (3,))
   """
