@@ -48,8 +48,7 @@ _CLASSIFIERS = (
 _ENCODERS: Mapping[str, str] = {
   "vit_mae": "ViTModel", "clip": "CLIPVisionModel",
   "siglip": "SiglipVisionModel", "chinese_clip": "ChineseCLIPVisionModel",
-  "metaclip_2": "MetaClip2VisionModel", "blip": "BlipVisionModel",
-  "aimv2": "Aimv2VisionModel",
+  "metaclip_2": "MetaClip2VisionModel", "aimv2": "Aimv2VisionModel",
 }  # fmt: skip
 # The length of the example that is exported, in tokens and in seconds.
 _TOKENS, _SECONDS = 32, 1

@@ -95,10 +95,6 @@ FOLDERS = {
     "ForImageClassification", "Segformer",
     {"size": {"height": 64, "width": 64}},
   ),
-  "Blip": (
-    {**TOWERS, "text_config": {**TEXT, "encoder_hidden_size": 16}}, "Model",
-    "Blip", SQUARE,
-  ),
 }  # fmt: skip
 QUICK = ("Swin", "CLIP")
 
