@@ -252,7 +252,9 @@ def _images_in_torch(name, folder, image_size):
     found = timm_models.build(name, folder, config, image_size=image_size)
   else:
     size = image_size or config.preprocessing.get("image_size")
-    found = transformers_models.build(name, folder, image_size=size)
+    found = transformers_models.build(
+      name, folder, image_size=size, blue_first=config.blue_first
+    )
     if config.without_probs and not found.without_probs:
       found = found._replace(without_probs=config.without_probs)
   fields = dict(config.preprocessing)

@@ -27,7 +27,7 @@ _TIMM_STD = (0.229, 0.224, 0.225)
 # trained in TensorFlow; `model_args` replace them.
 TENSORFLOW = {"norm_eps": 1e-3, "tf_padding": True}
 # Names of transformers' networks without a head, or with one for another task.
-_OTHER_HEAD = re.compile(r"(Model|For(?!ImageClassification)\w+)$")
+_OTHER_HEAD = re.compile(r"(Model|For(?!mer|ImageClassification)\w+)$")
 # Keys for the order of the channels.
 _CHANNELS = ("color_order", "channel_order", "input_space", "color_space")
 # Keys under which other libraries state how images are prepared.
@@ -58,6 +58,8 @@ class Config:
     pool: timm's name of the pooling before the head, or None.
     network: sizes of the network, see `Architecture.stated`.
     without_probs: see `Source.without_probs`.
+    blue_first: whether the network takes the channels in the order BGR. No
+      network of this package does.
 
   Example:
     >>> from leep_jax.sources import configs
@@ -73,6 +75,7 @@ class Config:
   pool: str | None = None
   network: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   without_probs: str = ""
+  blue_first: bool = False
 
 
 def read(
@@ -403,8 +406,10 @@ def _transformers(
   stated = _stated(config)
   if network:
     _refuse(stated, config_keys.TRANSFORMERS_REFUSED)
-    _note_unknown(config, origin)
   family = config_keys.TRANSFORMERS.get(str(model_type)) if network else None
+  # The library that runs a network of another kind knows all its keys.
+  if network and (family is not None or model_type is None):
+    _note_unknown(config, origin)
   options, sizes = {}, {}
   if family is not None:
     options, sizes = _network(stated, family, model_type)
@@ -414,13 +419,21 @@ def _transformers(
   classes = stated.get("num_labels")
   if stated.get("id2label"):
     classes = len(stated["id2label"])
+  preprocessing = processors.read(images, config, origin)
+  blue_first = processors.blue_first(images, config)
+  if network and blue_first:
+    raise OtherNetworkError(
+      "do_flip_channel_order is true, but the networks of this package take "
+      "red first"
+    )
   return Config(
-    processors.read(images, config, origin),
+    preprocessing,
     _count(classes),
     options,
     transformers=model_type,
     network=sizes,
     without_probs=without_probs(stated, classes),
+    blue_first=blue_first,
   )
 
 

@@ -10,72 +10,19 @@ import numbers
 from typing import Any
 
 from leep_jax import validation
-from leep_jax.sources import config_keys
+from leep_jax.sources import config_keys, processor_classes
 
 # Filters by Pillow's numbers, which transformers writes as `resample`.
 _RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
-_SQUARE = {"height": 224, "width": 224}
-_CLIP = {
-  "image_mean": (0.48145466, 0.4578275, 0.40821073),
-  "image_std": (0.26862954, 0.26130258, 0.27577711),
-}
-# Defaults of all classes, which a class may replace, and a file both.
-_ANY: dict[str, Any] = {
-  "default_to_square": True,
-  "do_center_crop": False,
-  "do_normalize": True,
-  "do_rescale": True,
-  "do_resize": True,
-  "image_mean": (0.5, 0.5, 0.5),
-  "image_std": (0.5, 0.5, 0.5),
-  "resample": 2,
-  "rescale_factor": 1 / 255,
-}
-_MOBILENET = {
-  "size": {"shortest_edge": 256}, "default_to_square": False,
-  "do_center_crop": True, "crop_size": _SQUARE,
-}  # fmt: skip
-_SHORTER_SIDE = {
-  "size": {"shortest_edge": 224}, "default_to_square": False, "resample": 3,
-  "do_center_crop": True, "crop_size": _SQUARE, **_CLIP,
-}  # fmt: skip
-# Classes that resize, crop and normalise, and do nothing else, with their
-# defaults in transformers 5. Earlier versions had the same classes under these
-# names, with "Fast" at their end or "FeatureExtractor" in them.
-_CLASSES: Mapping[str, dict[str, Any]] = {
-  "ViTImageProcessor": {"size": _SQUARE},
-  "DeiTImageProcessor": {
-    "size": {"height": 256, "width": 256}, "resample": 3,
-    "do_center_crop": True, "crop_size": _SQUARE,
-  },
-  "ConvNextImageProcessor": {
-    "size": {"shortest_edge": 384}, "default_to_square": False, "resample": 3,
-    "crop_pct": 224 / 256,
-  },
-  "MobileNetV1ImageProcessor": _MOBILENET,
-  "MobileNetV2ImageProcessor": _MOBILENET,
-  "BitImageProcessor": _SHORTER_SIDE,
-  "CLIPImageProcessor": _SHORTER_SIDE,
-  "SiglipImageProcessor": {
-    "size": _SQUARE, "default_to_square": False, "resample": 3,
-  },
-  "PvtImageProcessor": {
-    "size": _SQUARE, "resample": 3,
-    "image_mean": (0.485, 0.456, 0.406), "image_std": (0.229, 0.224, 0.225),
-  },
-}  # fmt: skip
-# The class of a `model_type` whose files name none.
-_OF_MODEL = {
-  "vit": "ViTImageProcessor",
-  "deit": "DeiTImageProcessor",
-  "dinov2": "BitImageProcessor",
-  "dinov2_with_registers": "BitImageProcessor",
-  "convnext": "ConvNextImageProcessor",
-  "mobilenet_v1": "MobileNetV1ImageProcessor",
-  "resnet": "ConvNextImageProcessor",
-}
+_SUFFIX = "ImageProcessor"
+_SWITCHES = (
+  "do_resize", "do_center_crop", "do_rescale", "do_normalize",
+  "do_flip_channel_order", "rescale_offset", "include_top",
+)  # fmt: skip
 # From this size on, transformers resizes images for ConvNeXt without cropping.
 _CONVNEXT_UNCROPPED = 384
+# LeViT's class resizes the shorter side to more than the size by this factor.
+_LEVIT = 256 / 224
 
 
 def read(
@@ -98,19 +45,22 @@ def read(
     (384, True, (0.5, 0.5, 0.5))
   """
   name = _class_name(stated, model)
+  asked = _image_size(model)
   if name is None and not stated:
-    size = model.get("image_size")
-    return {} if size is None else {"image_size": size}
-  _check_keys(stated, name, origin)
+    return {} if asked is None else {"image_size": asked}
   # Null is "not stated".
   stated = {key: value for key, value in stated.items() if value is not None}
-  options = {**_ANY, **(_CLASSES[name] if name else {}), **stated}
+  usual = processor_classes.CLASSES.get(name or "", {})
+  _check_keys(stated, usual, origin)
+  options = {**processor_classes.ANY, **usual, **stated}
+  if name == "MobileViTImageProcessor":
+    options["do_normalize"] = False
   if name is None:
     options["do_center_crop"] = stated.get(
       "do_center_crop", "crop_size" in stated
     )
-  for key in ("do_resize", "do_center_crop", "do_rescale", "do_normalize"):
-    if not isinstance(options[key], bool):
+  for key in _SWITCHES:
+    if not isinstance(options.get(key, False), bool):
       raise validation.InputError(
         f"{key} is {options[key]!r}, not true or false"
       )
@@ -124,10 +74,10 @@ def read(
       f"{options.get('size')} is right for yours, set do_resize to true"
     )
   if "size" in options:
-    fields |= _geometry(options, convnext=name == "ConvNextImageProcessor")
+    fields |= _geometry(options, name)
   elif options["do_center_crop"]:
     fields["image_size"] = _crop_size(options)
-  side, asked = fields.get("image_size"), model.get("image_size")
+  side = fields.get("image_size")
   # The defaults of a class may not be the size that the network was trained
   # with.
   if not stated.keys() & {"size", "crop_size"} and isinstance(asked, int):
@@ -142,6 +92,26 @@ def read(
   return fields
 
 
+def blue_first(stated: Mapping[str, Any], model: Mapping[str, Any]) -> bool:
+  """Returns whether the network takes the channels in the order BGR.
+
+  Args:
+    stated: content of a `preprocessor_config.json`; empty if there is none.
+    model: content of the `config.json` in the same folder.
+
+  Raises:
+    InputError: if the class is not known.
+
+  Example:
+    >>> from leep_jax.sources import processors
+    >>> processors.blue_first({}, {"model_type": "mobilevit"})
+    True
+  """
+  usual = processor_classes.CLASSES.get(_class_name(stated, model) or "", {})
+  flips = stated.get("do_flip_channel_order")
+  return bool(usual.get("do_flip_channel_order") if flips is None else flips)
+
+
 def _class_name(stated, model):
   """Returns the class that `AutoImageProcessor` uses, or None if unknown."""
   name = stated.get("image_processor_type")
@@ -151,33 +121,49 @@ def _class_name(stated, model):
   if name is None:
     name = model.get("image_processor_type")
   if name is None:
-    name = _OF_MODEL.get(str(model.get("model_type")))
-    if name is None and "crop_pct" in stated:  # no other class has it
+    name = processor_classes.OF_MODEL.get(str(model.get("model_type")))
+    if name is None and "crop_pct" in stated:  # as AutoImageProcessor guesses
       name = "ConvNextImageProcessor"
-    return name
-  base = str(name).replace("FeatureExtractor", "ImageProcessor")
+    if name is None:
+      return None
+  base = str(name).replace("FeatureExtractor", _SUFFIX)
   # These suffixes name an implementation of the same class.
   base = base.removesuffix("Fast").removesuffix("Pil")
-  if base not in _CLASSES:
+  if base not in processor_classes.CLASSES:
+    known = [x.removesuffix(_SUFFIX) for x in sorted(processor_classes.CLASSES)]
     raise validation.InputError(
       f"image_processor_type is {name!r}, which prepares images in ways that "
-      f"are not known here; known are {', '.join(sorted(_CLASSES))}"
+      f"are not known here; known are {_SUFFIX}s of {', '.join(known)}"
     )
   return base
 
 
-def _check_keys(stated, name, origin):
-  for key, why in config_keys.PROCESSOR_REFUSED.items():
-    if stated.get(key):
+def _image_size(model):
+  """Returns the side of images that a `config.json` states, or None."""
+  # Networks of texts and images state it of their image tower.
+  tower = model.get("vision_config")
+  for part in (model, tower if isinstance(tower, dict) else {}):
+    size = part.get("image_size")
+    if isinstance(size, (list, tuple)) and len(set(size)) == 1:
+      size = size[0]
+    if size is not None:
+      return size
+  return None
+
+
+def _check_keys(stated, usual, origin):
+  refused = config_keys.PROCESSOR_REFUSED
+  for key, why in refused.items():
+    if stated.get(key) and key not in usual:
       raise validation.InputError(
         f"{key} is {stated[key]!r}, but that is not done here: {why}"
       )
   known = (
     config_keys.PROCESSOR_USED
     | config_keys.PROCESSOR_IRRELEVANT
-    | frozenset(config_keys.PROCESSOR_REFUSED)
+    | frozenset(refused)
   )
-  if name != "ConvNextImageProcessor":
+  if "crop_pct" not in usual:
     known -= {"crop_pct"}  # other classes ignore it
   note_unknown(stated, known, f"{origin}: preprocessor_config.json")
 
@@ -257,6 +243,13 @@ def _normalisation(options: Mapping[str, Any], origin: str) -> dict[str, Any]:
         "do_rescale and rescale_factor say: were they divided by 255 before? "
         "Then set do_rescale to true and rescale_factor to 1/255"
       )
+  # Both are of EfficientNet's class: it subtracts 1 from scaled pixels, and
+  # divides by the deviation once more.
+  if options.get("rescale_offset"):
+    mean = tuple(v + 1 for v in mean)
+  if options.get("include_top"):
+    again = channels("image_std", options["image_std"])
+    std = tuple(v * w for v, w in zip(std, again, strict=True))
   if not math.isclose(scale, 1):
     mean = tuple(v / scale for v in mean)
     std = tuple(v / scale for v in std)
@@ -327,15 +320,20 @@ def _crop_size(options):
   return square("crop_size", height, width)
 
 
-def _geometry(options, *, convnext):
+def _geometry(options, name):
   height, width = _size(
     "size", options["size"], square=options["default_to_square"]
   )
   edge = square("size", height, height if width is None else width)
   cropped = _crop_size(options) if options["do_center_crop"] else None
   # This class has a geometry of its own, with `crop_pct` in place of a crop.
-  if convnext:
+  if name == "ConvNextImageProcessor":
     return _convnext(options, edge, width is None, cropped)
+  if name == "LevitImageProcessor" and width is None:
+    edge = int(_LEVIT * edge)
+  elif name == "PoolFormerImageProcessor":
+    # By the shorter side, even if both sides are stated.
+    edge, width = int(edge / options["crop_pct"]), None
   if cropped is None:
     if width is None:
       raise validation.InputError(

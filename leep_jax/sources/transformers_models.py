@@ -47,7 +47,8 @@ _CLASSIFIERS = (
 # choice for `AutoModel` has two towers or draws random numbers.
 _ENCODERS: Mapping[str, str] = {
   "vit_mae": "ViTModel", "clip": "CLIPVisionModel",
-  "siglip": "SiglipVisionModel", "siglip2": "Siglip2VisionModel",
+  "siglip": "SiglipVisionModel", "chinese_clip": "ChineseCLIPVisionModel",
+  "metaclip_2": "MetaClip2VisionModel", "aimv2": "Aimv2VisionModel",
 }  # fmt: skip
 # The length of the example that is exported, in tokens and in seconds.
 _TOKENS, _SECONDS = 32, 1
@@ -144,6 +145,7 @@ def build(
   folder: pathlib.Path,
   *,
   image_size: int | None = None,
+  blue_first: bool = False,
   pooling: str | None = None,
 ) -> torch_model.TorchModel:
   """Returns the network of a folder in transformers' layout.
@@ -154,6 +156,7 @@ def build(
     name: of the source, in error messages.
     folder: with `config.json` of transformers, and safetensors.
     image_size: side of the images, of a network that takes images.
+    blue_first: whether such a network takes the channels in the order BGR.
     pooling: of an encoder of texts or sounds, instead of what is usual for it.
 
   Raises:
@@ -197,7 +200,7 @@ def build(
     without = torch_model.HEADLESS
   dynamic = None
   if inputs == "image":
-    module = _image_module(model)
+    module = _image_module(model, blue_first)
     example = _example_of_images(image_size or 224)
   elif inputs == "audio":
     module = _sound_module(model, classifies, pooling or "mean")
@@ -217,8 +220,8 @@ def _example_of_images(side):
   return (torch.zeros(1, 3, side, side),)
 
 
-def _image_module(model):
-  """A module that returns the logits, or else the features, of images."""
+def _image_module(model, blue_first):
+  """A module that returns the logits, or else the features, of RGB images."""
   import torch
 
   class Images(torch.nn.Module):
@@ -227,6 +230,8 @@ def _image_module(model):
       self.model = model
 
     def forward(self, pixels):
+      if blue_first:
+        pixels = pixels.flip(1)
       found = self.model(pixel_values=pixels)
       logits = getattr(found, "logits", None)
       if logits is not None:

@@ -448,7 +448,22 @@ def test_a_number_is_a_square(tmp_path, name):
     ({"do_resize": "false"}, "do_resize is 'false', not true or false"),
     ({"do_pad": True}, "do_pad is True, .*adds a border"),
     ({"do_flip_channel_order": True}, "takes blue first"),
-    ({"image_processor_type": "LevitImageProcessor"}, "'LevitImageProcessor'"),
+    ({"image_processor_type": "VivitImageProcessor"}, "'VivitImageProcessor'"),
+    (
+      {
+        "image_processor_type": "EfficientNetImageProcessor",
+        "include_top": "no",
+      },
+      "include_top is 'no', not true or false",
+    ),
+    (
+      {"image_processor_type": "MobileViTImageProcessor", "crop_size": 192},
+      "do_flip_channel_order is true, but the networks of this package take",
+    ),
+    (
+      {"image_processor_type": "MobileViTImageProcessor"},
+      "crop_size is 256, but size is 224: transformers would add a black",
+    ),
     ({"size": {"shortest_edge": 224}}, "shortest_edge 224 without a crop"),
     ({"size": {"longest_edge": 224}}, "size has longest_edge, but known are"),
     (
@@ -475,6 +490,26 @@ def test_preparations_that_are_not_done(tmp_path, images, message):
     write(tmp_path, {"model_type": "vit"}, images)
   assert "\n" not in str(e.value)
   assert len(str(e.value)) < 600
+
+
+@pytest.mark.parametrize("kind", ["siglip2", "perceiver", "imagegpt"])
+def test_models_whose_images_are_prepared_otherwise(tmp_path, kind):
+  with pytest.raises(leep_jax.InputError, match="in ways that are not known"):
+    write(tmp_path, {"model_type": kind})
+
+
+@pytest.mark.parametrize(
+  ("name", "probs"),
+  [
+    ("PoolFormerForImageClassification", True),
+    ("SwiftFormerModel", False),
+    ("SegformerForSemanticSegmentation", False),
+    ("PoolFormerForSomethingElse", False),
+  ],
+)
+def test_names_of_networks_that_have_a_head(name, probs):
+  found = configs.without_probs({"architectures": [name]}, 5)
+  assert (found == "") == probs
 
 
 def test_convnext_crops_by_its_own_rules(tmp_path):

@@ -11,7 +11,7 @@ import publishers
 import pytest
 
 import leep_jax
-from leep_jax.sources import configs
+from leep_jax.sources import configs, processor_classes
 
 # Height and width: landscape, portrait, square, odd, small, extreme.
 SHAPES = [
@@ -99,6 +99,66 @@ TRANSFORMERS = {
   "MobileNet V2": (
     "mobilenet_v1", {"image_processor_type": "MobileNetV2ImageProcessor"}
   ),
+  "BEiT": ("beit", {"image_processor_type": "BeitImageProcessor"}),
+  "BEiT by numbers": (
+    "data2vec-vision",
+    {
+      "feature_extractor_type": "BeitFeatureExtractor", "size": 192,
+      "crop_size": 160, "do_center_crop": True, "resample": 2,
+    },
+  ),
+  "LeViT": ("levit", {"feature_extractor_type": "LevitFeatureExtractor"}),
+  "LeViT, small": (
+    "levit", {"size": {"shortest_edge": 131}, "crop_size": 117, **IMAGENET}
+  ),
+  "LeViT of both sides": ("levit", {"size": LARGE, "crop_size": 200}),
+  "PoolFormer": ("poolformer", {"do_resize": True}),
+  "PoolFormer by a part": (
+    "poolformer", {"size": {"shortest_edge": 160}, "crop_pct": 0.95,
+    "crop_size": 150},
+  ),
+  "PoolFormer of both sides": ("poolformer", {"size": SMALL}),
+  "EfficientNet": ("efficientnet", {"do_resize": True}),
+  "EfficientNet as published": (
+    "efficientnet",
+    {
+      "image_processor_type": "EfficientNetImageProcessor", "resample": 0,
+      "size": SMALL, "crop_size": {"height": 289, "width": 289},
+      "image_mean": IMAGENET["image_mean"], "image_std": [0.47, 0.48, 0.49],
+      "rescale_offset": False, "include_top": True,
+    },
+  ),
+  "EfficientNet, normalised once": (
+    "efficientnet", {"size": SMALL, "include_top": False}
+  ),
+  "EfficientNet of -1 to 1": (
+    "efficientnet",
+    {
+      "size": SMALL, "include_top": False, "do_normalize": False,
+      "rescale_offset": True, "rescale_factor": 1 / 127.5,
+    },
+  ),
+  "MobileViT": (
+    "mobilevit",
+    {
+      "feature_extractor_type": "MobileViTFeatureExtractor",
+      "size": {"shortest_edge": 288}, "resample": 2,
+    },
+  ),
+  "MobileViT of red first": (
+    "mobilevitv2",
+    {
+      "size": {"shortest_edge": 180}, "crop_size": 160, "do_normalize": True,
+      "do_flip_channel_order": False,
+    },
+  ),
+  "SegFormer": ("segformer", {"do_reduce_labels": True}),
+  "SegFormer, small": ("segformer", {"size": 128, "reduce_labels": False}),
+  "Chinese CLIP": (
+    "chinese_clip",
+    {"size": {"shortest_edge": 100}, "crop_size": {"height": 96, "width": 96}},
+  ),
+  "BLIP": ("blip", {"size": LARGE}),
   "nearest": ("mobilenet_v1", {"resample": 0}),
   "Lanczos": ("mobilenet_v1", {"resample": 1}),
   "box": ("mobilenet_v1", {"resample": 4}),
@@ -163,7 +223,8 @@ def write(folder, config, images=None):
 
 
 def read(folder):
-  return leep_jax.Preprocessing(**configs.read(folder).preprocessing)
+  config = configs.read(folder, network=False)
+  return leep_jax.Preprocessing(**config.preprocessing)
 
 
 def check(ours, theirs, photos, *, on_device=False):
@@ -201,7 +262,10 @@ def transformers_processor(folder, **options):
 
   def apply(photo):
     values = processor(PIL.Image.fromarray(photo), return_tensors="np")
-    return values["pixel_values"][0].transpose(1, 2, 0)
+    pixels = values["pixel_values"][0].transpose(1, 2, 0)
+    # The network turns them then, not the preprocessing.
+    flips = getattr(processor, "do_flip_channel_order", False)
+    return pixels[..., ::-1] if flips else pixels
 
   return apply
 
@@ -213,6 +277,65 @@ def test_transformers(name, tmp_path, photos):
   theirs = transformers_processor(tmp_path, backend="pil")
   on_device = name in ("DeiT by numbers", "ConvNeXt by a part", "MobileNet V2")
   check(read(tmp_path), theirs, photos, on_device=on_device)
+
+
+@pytest.mark.parametrize(
+  "stated", [{"do_resize": True}, {"size": {"height": 96, "width": 96}}]
+)
+def test_dinov3_resizes_floats(stated, tmp_path, photos):
+  """With torchvision alone; here pixels that shrink are rounded to 8 bits."""
+  write(tmp_path, {"model_type": "dinov3_vit"}, stated)
+  theirs = transformers_processor(tmp_path)
+  ours = read(tmp_path)
+  level = 1 / 255 / np.asarray(ours.std)
+  for photo in photos[:4]:
+    got = np.asarray(ours.fitted(ours.fit(photo)[None]))[0]
+    # Pillow rounds after each of two passes.
+    assert (np.abs(got - theirs(photo)) / level).max() <= 1.02
+
+
+def auto_classes():
+  """The class of each model_type, by transformers' own table."""
+  publishers.load("transformers")
+  from transformers.models.auto import image_processing_auto as auto
+
+  return {
+    kind: next(filter(None, (names.get("pil"), names.get("torchvision"))))
+    for kind, names in auto.IMAGE_PROCESSOR_MAPPING_NAMES.items()
+  }
+
+
+def test_classes_of_model_types_are_those_of_transformers():
+  theirs = auto_classes()
+  from transformers.models.auto import modeling_auto as auto
+
+  ours = processor_classes.OF_MODEL
+  # transformers wraps networks of timm, whose configuration is another.
+  missing = {"timm_wrapper", "hgnet_v2", "shieldgemma2"}
+  assert missing.isdisjoint(ours)
+  assert set(auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES) - missing <= (
+    set(ours)
+  )
+  without = {
+    "dinov2_with_registers", "dinov3_convnext", "clip_vision_model",
+    "siglip_vision_model", "siglip2_vision_model",
+  }  # fmt: skip
+  assert set(ours) - set(theirs) == without
+  for kind in set(ours) - without:
+    assert theirs[kind].removesuffix("Pil") == ours[kind], kind
+
+
+@pytest.mark.parametrize("name", processor_classes.CLASSES)
+def test_defaults_are_those_of_the_class(name):
+  transformers = publishers.load("transformers")
+  theirs = getattr(transformers, f"{name}Pil", None)
+  theirs = getattr(transformers, name) if theirs is None else theirs
+  stated = {**processor_classes.ANY, **processor_classes.CLASSES[name]}
+  for key, value in stated.items():
+    default = getattr(theirs, key, None)
+    default = tuple(default) if isinstance(default, list) else default
+    # None is for false, or for a size that is not used.
+    assert (default or False) == value, key
 
 
 def test_transformers_5_nests_it(tmp_path, photos):
