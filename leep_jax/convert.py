@@ -22,7 +22,13 @@ from absl import flags
 
 from leep_jax import command, progress, validation
 from leep_jax.reports import tables
-from leep_jax.sources import backends, catalog, converted, pickles
+from leep_jax.sources import (
+  backends,
+  catalog,
+  converted,
+  overrides,
+  pickles,
+)
 
 FLAGS = flags.FlagValues()
 _KEY = flags.DEFINE_string(
@@ -51,10 +57,19 @@ _FEATURES = flags.DEFINE_string(
   "of the input of its last linear layer.",
   flag_values=FLAGS,
 )
+_POOLING = flags.DEFINE_enum(
+  "pooling",
+  None,
+  list(overrides.POOLINGS),
+  "Of an encoder of texts or sounds: features are the hidden states of the "
+  "first token, or the mean of all.",
+  flag_values=FLAGS,
+)
 _STABLEHLO = flags.DEFINE_boolean(
   "stablehlo",
   True,
-  "Whether to write program.stablehlo, which takes most of the time.",
+  "Whether to write program.stablehlo, for a network of images; it takes most "
+  "of the time.",
   flag_values=FLAGS,
 )
 
@@ -71,21 +86,27 @@ def _model(name: str, output: str) -> int:
   """Writes a model as a folder."""
   folder = catalog.fetch_folder(name)
   out = pathlib.Path(output).expanduser()
-  if out.exists() and out.resolve() == folder.resolve():
-    raise validation.InputError(f"{out} is the folder to read: name another")
+  taken = out.exists() and not (out.is_dir() and not any(out.iterdir()))
+  if taken and not converted.is_converted(out):
+    raise validation.InputError(
+      f"{out} exists and is no converted model: name another folder"
+    )
   with progress.step(f"{tables.short(name, 30)}: exporting with PyTorch"):
     model = backends.convert(
       name,
       folder,
       image_size=_IMAGE_SIZE.value,
       features=_FEATURES.value,
+      pooling=_POOLING.value,
     )
   with progress.step(f"{tables.short(name, 30)}: writing"):
-    converted.write(out, model, stablehlo=_STABLEHLO.value)
+    # Of texts and sounds, the length is free, too.
+    images = model.program.inputs == "image"
+    converted.write(out, model, stablehlo=images and _STABLEHLO.value)
   weights = sum(x.size for x in model.arrays["weights"].values())
   what = model.program.head.without_probs or "with its classifier"
   print(
-    f"{out}: {weights / 1e6:.1f} M parameters, "
+    f"{out}: {weights / 1e6:.2f} M parameters, a graph of "
     f"{len(model.program.graph.nodes)} operations, {what}"
   )
   return 0

@@ -159,11 +159,14 @@ def named(graph: graph_lib.Graph, features: str, head: Head) -> Head:
     ...   heads.named(example, "y", heads.without_classifier(example, "none"))
     ... except leep_jax.InputError as error:
     ...   print(error)
-    unknown node 'y'...
+    the graph has no value 'y'; its last are x
   """
   known = [*graph.inputs, *(node.name for node in graph.nodes)]
   if features not in known:
-    raise validation.unknown("node", features, known)
+    raise validation.InputError(
+      f"the graph has no value {features!r}; its last are "
+      f"{', '.join(known[-8:])}"
+    )
   return head._replace(features=(Part(features, 0),))
 
 

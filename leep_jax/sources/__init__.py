@@ -4,6 +4,7 @@
 own models; none of the libraries is imported before its function is called.
 """
 
+from leep_jax.sources.bridged import from_torch
 from leep_jax.sources.functions import from_function
 from leep_jax.sources.jax_libraries import (
   from_equinox,
@@ -20,4 +21,5 @@ __all__ = [
   "from_keras",
   "from_linen",
   "from_nnx",
+  "from_torch",
 ]

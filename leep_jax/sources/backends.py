@@ -34,7 +34,7 @@ from leep_jax.sources import (
 
 # Of the operations and the form of programs: programs that an earlier version
 # made are made again.
-_BRIDGE = 1
+_BRIDGE = 2
 
 
 def load(
@@ -129,10 +129,6 @@ def _through_torch(name, path, overrides, *, native=""):
     native: why it has no native network, if that was tried.
   """
   folder = path if path.is_dir() else path.parent
-  try:
-    torch_model.require_torch(name)
-  except validation.InputError as e:
-    raise validation.InputError(f"{native}; {e}" if native else str(e)) from e
   if overrides.tf_padding is not None or overrides.num_classes is not None:
     raise validation.InputError(
       f"{name} is run through PyTorch, as its configuration states: tf_padding "
@@ -147,6 +143,10 @@ def _through_torch(name, path, overrides, *, native=""):
   if kept is not None and converted.is_converted(kept):
     with contextlib.suppress(validation.InputError):  # damaged: made again
       return converted.load(name, kept, stated)
+  try:
+    torch_model.require_torch(name)
+  except validation.InputError as e:
+    raise validation.InputError(f"{native}: {e}" if native else str(e)) from e
   model = convert(
     name,
     folder,
@@ -276,13 +276,15 @@ def _kept_folder(folder: pathlib.Path, options: str) -> pathlib.Path | None:
   cache = user_cache.folder()
   if cache is None:
     return None
-  digest = hashlib.sha256(f"{sorted(_versions().items())} {options}".encode())
-  weights = checkpoints.find(folder)
+  # Not versions of PyTorch: what was converted runs without it.
+  made_by = f"{version.__version__} {_BRIDGE} {options}"
+  digest = hashlib.sha256(made_by.encode())
   # What is beside the weights says how they are read.
   names = (*tokenizing.FILES, tokenizing.POOLING)
   found = {*folder.glob("*.json"), *(folder / name for name in names)}
   beside = sorted(file for file in found if file.is_file())
-  for file in [*beside, weights, *sorted(folder.glob("*.safetensors"))]:
+  weights = {checkpoints.find(folder), *folder.glob("*.safetensors")}
+  for file in [*beside, *sorted(weights)]:
     digest.update(f"{file.name} ".encode())
     with file.open("rb") as opened:
       digest.update(hashlib.file_digest(opened, "sha256").digest())

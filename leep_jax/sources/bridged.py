@@ -146,11 +146,19 @@ def from_torch(
     ((4, 5), (4, 12))
   """
   torch_model.require_torch(name)
-  if getattr(example, "ndim", 0) < 2 or example.shape[0] != 1:
+  if getattr(example, "ndim", 0) != 4 or example.shape[0] != 1:
     raise validation.InputError(
       f"example has shape {tuple(getattr(example, 'shape', ()))}, not one "
       "image [1, C, H, W]: pass x[:1]"
     )
+  # The graph has the sizes of its example.
+  height, width = example.shape[2:]
+  if height != width or preprocessing.image_size not in (None, height):
+    raise validation.InputError(
+      f"example is {height} x {width} pixels, but images are made square, "
+      f"with the side {preprocessing.image_size or height} of preprocessing"
+    )
+  preprocessing = dataclasses.replace(preprocessing, image_size=height)
   program, arrays = program_lib.from_module(
     module,
     (example,),
@@ -158,13 +166,4 @@ def from_torch(
     without_probs="" if classifier else "the module has no classifier",
     features=features,
   )
-  source = from_program(name, program, arrays, preprocessing=preprocessing)
-  if preprocessing.image_size is None and example.ndim == 4:
-    # The graph has the sizes of its example.
-    height, width = example.shape[2:]
-    if height == width:
-      source = dataclasses.replace(
-        source,
-        preprocessing=dataclasses.replace(preprocessing, image_size=height),
-      )
-  return source
+  return from_program(name, program, arrays, preprocessing=preprocessing)

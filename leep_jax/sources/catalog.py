@@ -15,9 +15,11 @@ from leep_jax import validation
 from leep_jax.sources import (
   architectures,
   factory,
+  keras_models,
   keras_names,
   locations,
   source as source_lib,
+  timm_names,
 )
 from leep_jax.sources.architectures import (
   ARCHITECTURES,
@@ -214,6 +216,9 @@ def _no_source(name: str) -> validation.InputError:
       f"its network beside it, or pass ARCH@{name}; python -m leep_jax.models "
       "lists architectures"
     )
-  return validation.unknown(
-    "model", name, [row.name for row in entries()], cutoff=_ALIKE
-  )
+  if name.startswith((".", "/", "~")) or name.count("/") > 1:
+    return validation.InputError(f"no folder or file at {name}")
+  names = [row.name for row in entries()]
+  names += [model.name for model in timm_names.models().values()]
+  names += [f"keras/{known}" for known in keras_models.applications()]
+  return validation.unknown("model", name, names, cutoff=_ALIKE)

@@ -119,6 +119,8 @@ def write(
     "preprocessing": _described(model),
     "origin": model.origin,
   }
+  # Made first: a folder is not left half written.
+  exported = _stablehlo(model) if stablehlo else None
   try:
     folder.mkdir(parents=True, exist_ok=True)
     # Tensors without elements or of one number have to be contiguous, too.
@@ -128,8 +130,8 @@ def write(
     )
     for name, file in model.files.items():
       (folder / name).write_bytes(file)
-    if stablehlo:
-      (folder / _STABLEHLO).write_bytes(_stablehlo(model))
+    if exported is not None:
+      (folder / _STABLEHLO).write_bytes(exported)
     # Last: a folder with it is complete.
     (folder / _PROGRAM).write_text(json.dumps(content), encoding="utf-8")
   except OSError as e:
@@ -317,8 +319,16 @@ def as_source(
       f"image_size is {size}, but {name} was converted for "
       f"images of {fixed} pixels: convert it again with that size"
     )
-  if overrides.tf_padding is not None:
-    raise validation.InputError(f"{name} has no choice of tf_padding")
+  for what, value in (
+    ("tf_padding", overrides.tf_padding),
+    ("source_classes", overrides.num_classes),
+    ("pooling", overrides.pooling),
+  ):
+    if value is not None:
+      raise validation.InputError(
+        f"{what} is {value}, but {name} is converted, and what its network "
+        "computes was chosen then"
+      )
   found = overrides.applied(name, model.preprocessing)
   program = model.program
   if overrides.features is not None:

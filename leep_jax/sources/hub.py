@@ -29,6 +29,13 @@ _CONFIGS = (
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 # Names with these suffixes are files, not repositories.
 _FILES = (".safetensors", ".npz", ".json", ".h5", ".keras", *_PICKLES)
+# Owners of the models whose names had no owner on the hub before 2024.
+_OWNERS = {
+  "albert-": "albert", "bert-": "google-bert", "distilbert-": "distilbert",
+  "distilgpt2": "distilbert", "distilroberta-": "distilbert",
+  "gpt2": "openai-community", "roberta-": "FacebookAI", "t5-": "google-t5",
+  "xlm-roberta-": "FacebookAI", "xlnet-": "xlnet",
+}  # fmt: skip
 _TIMM = re.compile(r"hf[-_]hub:(//)?|timm:(?=\w+/)")
 _PAGE = re.compile(
   r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/(?:models/)?"
@@ -76,6 +83,8 @@ def spelled(name: str) -> str:
   short = name[scheme.end() :] if scheme else name
   repo, at, revision = short.partition("@")
   owner, slash, model = repo.partition("/")
+  if not slash and model_of_old(repo):
+    return f"{_SCHEME}{model_of_old(repo)}{at}{revision}"
   if not (slash and _PART.fullmatch(owner) and _PART.fullmatch(model)):
     return ""
   if not scheme and (
@@ -83,6 +92,24 @@ def spelled(name: str) -> str:
   ):
     return ""
   return f"{_SCHEME}{repo}{at}{revision}"
+
+
+def model_of_old(name: str) -> str:
+  """Returns `OWNER/NAME` of a model known by its name alone, or "".
+
+  Args:
+    name: as of the first models of transformers.
+
+  Example:
+    >>> from leep_jax.sources import hub
+    >>> hub.model_of_old("distilbert-base-uncased")
+    'distilbert/distilbert-base-uncased'
+  """
+  for start, owner in _OWNERS.items():
+    exact = not start.endswith("-")
+    if name == start or (name.startswith(start) and (not exact or "-" in name)):
+      return f"{owner}/{name}" if _PART.fullmatch(name) else ""
+  return ""
 
 
 def check(name: str) -> None:
@@ -375,7 +402,7 @@ def _refusal(
   elif isinstance(error, errors.OfflineModeIsEnabled):
     text = (
       f"{name} is not whole in the cache, {cache}, and HF_HUB_OFFLINE is set: "
-      "unset it to download, or pass ARCH@DIR"
+      "unset it to download, or pass a folder"
     )
   elif file is not None:
     text = (
@@ -385,12 +412,12 @@ def _refusal(
   elif isinstance(error, errors.HfHubHTTPError):
     text = (
       f"{at} refused {name} ({why}), and it is not whole in the cache, "
-      f"{cache}: try again later, or pass ARCH@DIR"
+      f"{cache}: try again later, or pass a folder"
     )
   else:
     text = (
       f"no connection to {at} for {name} ({why}), and it is not whole in the "
-      f"cache, {cache}: offline, or HF_ENDPOINT wrong? Pass ARCH@DIR, or "
+      f"cache, {cache}: offline, or HF_ENDPOINT wrong? Pass a folder, or "
       "HF_HUB_CACHE with a cache that has it"
     )
   return validation.InputError(text)

@@ -29,7 +29,9 @@ from leep_jax.sources import (
   source as source_lib,
 )
 
-_APPLICATION = re.compile(r"(?:keras[/:]|keras\.applications\.)(?!/)(.+)", re.I)
+_APPLICATION = re.compile(
+  r"(?:keras[/: ]|keras\.applications\.)(?!/)(.+)", re.I
+)
 _PRESET = re.compile(r"keras_hub[/:](?!/)(.+)|(?:hf://)?(keras/.+)", re.I)
 _FILES = (".keras", ".h5", ".hdf5")
 # What files begin with: an archive, and HDF5.
@@ -118,7 +120,17 @@ def check(name: str, parsed: KerasName) -> None:
   """
   keras_models.check_installed("keras")
   if parsed.kind == "preset":
-    keras_models.check_installed("keras_hub")
+    try:
+      keras_models.check_installed("keras_hub")
+    except validation.InputError as e:
+      # An application whose name is misspelt looks like a preset.
+      stem = parsed.what.rpartition("/")[2]
+      near = validation.nearest(stem, keras_models.APPLICATIONS)
+      hint = f"did you mean keras/{near[0]}? " if near else ""
+      raise validation.InputError(
+        f"{name} is no model of keras.applications; {hint}Presets of KerasHub "
+        f"need it: {e}"
+      ) from e
   if parsed.kind == "application":
     if parsed.what not in keras_models.APPLICATIONS:
       raise validation.unknown(

@@ -79,7 +79,8 @@ def matching(patterns: Sequence[str]) -> list[Known]:
   rows = _rows()
   found: dict[str, Known] = {}
   for pattern in patterns:
-    names = fnmatch.filter(rows, pattern.lower())
+    short = pattern.lower().removeprefix("timm/")
+    names = fnmatch.filter(rows, short)
     if not names:
       raise validation.unknown("model", pattern, _near(pattern, rows))
     found |= {name: rows[name] for name in names}

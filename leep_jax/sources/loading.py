@@ -404,9 +404,7 @@ def architecture_of(name: str, path: pathlib.Path) -> str:
   # A row for one size comes before that of its family.
   if not fitting or not fitting[0]:
     raise configs.OtherNetworkError(
-      f"{name} is of the network {network_name!r}, of none of the sizes known "
-      "here; python -m leep_jax.models lists the architectures: if one has its "
-      f"tensors, pass ARCH@{name}"
+      f"the network {network_name!r} has no definition here"
     )
   return fitting[0]
 

@@ -127,6 +127,10 @@ def on_hub(name: str) -> Location | None:
   repository = "" if os.path.exists(name) else hub.spelled(name)
   if not repository:
     return None
+  # timm's repositories have tags: an architecture alone means its default.
+  known = timm_names.find(repository.removeprefix(_TIMM))
+  if known is not None and repository.startswith(_TIMM):
+    repository = _TIMM + known.name
   return Location("", repository)
 
 

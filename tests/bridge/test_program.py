@@ -100,7 +100,7 @@ def test_other_features_by_their_name():
   _, logits, features = run(module, features=relu)
   np.testing.assert_allclose(logits, in_torch(module), rtol=1e-4, atol=1e-5)
   assert features.shape == (3, 8)  # the mean over places
-  with pytest.raises(leep_jax.InputError, match="unknown node 'rel'"):
+  with pytest.raises(leep_jax.InputError, match="no value 'rel'; its last"):
     run(module, features="rel")
 
 
