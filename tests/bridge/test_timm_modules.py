@@ -47,9 +47,11 @@ def test_committed_rows():
 def test_errors_are_relative_to_what_differs():
   wanted = np.array([[1.0, -4.0], [2.0, 0.0]])
   assert bridge_parity.error(wanted, wanted) == 0
-  found = np.array([[1.0, -3.5], [2.0, 0.0]])
-  assert bridge_parity.error(found, wanted) == 0.125
+  found = np.array([[1.0, -3.9], [2.0, 0.0]])
+  assert bridge_parity.error(found, wanted) == 0.025
   with pytest.raises(ValueError, match=r"shape \(2, 1\), but"):
     bridge_parity.error(wanted[:, :1], wanted)
-  with pytest.raises(ValueError, match="nothing is compared"):
+  with pytest.raises(ValueError, match="and images by 2.0e"):
+    bridge_parity.error(wanted + 0.3, wanted)
+  with pytest.raises(ValueError, match="and images by 0.0e"):
     bridge_parity.error(wanted[:1], wanted[:1])
