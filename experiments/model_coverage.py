@@ -318,10 +318,11 @@ def _parity(rows):
       f"{errors[worst]:.1e} (`{worst}`) |"
     )
   text = (
-    f"One network of each of {len({row['module'] for row in rows})} modules of "
-    "timm, with random weights, in PyTorch and by the bridge: the largest "
-    "difference, relative to the largest number. `bridge_parity.jsonl` has "
-    "those of each network; see `experiments/bridge_parity.py`."
+    f"One network of each of {len(rows)} of timm's "
+    f"{len(bridge_parity.NETWORKS)} modules, with random weights, in PyTorch "
+    "and by the bridge: the largest difference, relative to the largest "
+    "number. `bridge_parity.jsonl` has those of each network; see "
+    "`experiments/bridge_parity.py`."
   )
   head = "| what | networks | median error | largest error |\n|---|---|---|---|"
   return "\n".join([text, "", head, *lines])
