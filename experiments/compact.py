@@ -36,7 +36,8 @@ _OF_A_ROW = frozenset(
     "num_classes", "train_examples", "test_examples", "minority", "majority",
     "seed", "scores", "accuracy", "macro_f1", "binary_f1", "nll", "losses",
     "accuracies", "diverged", "seconds", "module", "name", "kind", "reason",
-    "operations",
+    "operations", "logits_error", "features_error", "nodes", "image_size",
+    "short",
   )
 )  # fmt: skip
 _DIGITS = 4

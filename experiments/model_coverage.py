@@ -38,7 +38,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments import compact, model_exports, timm_table
+from experiments import bridge_parity, compact, model_exports, timm_table
 from leep_jax import command, validation
 from leep_jax.reports import results, tables
 from leep_jax.sources import architectures, keras_models, timm_names
@@ -75,8 +75,8 @@ all of it. *Not checked*: not exported yet. Networks of transformers have their
 default sizes, but two layers; the shapes of sounds and images are guessed from
 their configurations, so that a reason may speak of the example.
 
-No weights were loaded: whether a network computes the same numbers is what
-tests compare."""
+No weights were loaded: see "Parity" for whether networks compute the same
+numbers."""
 
 
 def modules() -> dict[str, str]:
@@ -234,6 +234,8 @@ def table(rows: Sequence[results.Row]) -> str:
       *_not_covered(counted, names),
       "## Whole networks",
       _compared(rows),
+      "## Parity",
+      _parity(bridge_parity.measured()),
     ]
   )
 
@@ -299,6 +301,31 @@ def _compared(rows):
     f"{len(lines)} of them differ from the same with fewer blocks"
   )
   return text + (":\n\n" + "\n".join(lines) if lines else ".")
+
+
+def _parity(rows):
+  """How near the bridge is to PyTorch, of rows of `bridge_parity`."""
+  lines = []
+  for what in ("logits", "features"):
+    errors = {
+      row["name"]: row[f"{what}_error"]
+      for row in rows
+      if row[f"{what}_error"] is not None
+    }
+    worst = max(errors, key=lambda name: errors[name])
+    lines.append(
+      f"| {what} | {len(errors)} | {statistics.median(errors.values()):.1e} | "
+      f"{errors[worst]:.1e} (`{worst}`) |"
+    )
+  text = (
+    f"One network of each of {len(rows)} of timm's "
+    f"{len(bridge_parity.NETWORKS)} modules, with random weights, in PyTorch "
+    "and by the bridge: the largest difference, relative to the largest "
+    "number. `bridge_parity.jsonl` has those of each network; see "
+    "`experiments/bridge_parity.py`."
+  )
+  head = "| what | networks | median error | largest error |\n|---|---|---|---|"
+  return "\n".join([text, "", head, *lines])
 
 
 def export(path: str, groups: Sequence[str], *, retry: bool = False) -> None:

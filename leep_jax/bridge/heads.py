@@ -29,7 +29,7 @@ _PASSED = frozenset(
     "permute", "mean.dim", "add.Tensor", "add.Scalar", "sub.Tensor",
     "mul.Tensor", "mul.Scalar", "div.Tensor", "div.Scalar", "avg_pool2d",
     "_adaptive_avg_pool2d", "adaptive_avg_pool2d", "select.int",
-    "slice.Tensor", "stack", "relu",
+    "slice.Tensor", "stack", "sum.dim_IntList", "relu",
   }
 )  # fmt: skip
 # A distribution: the logits are what it is of.
@@ -181,8 +181,32 @@ def _classifiers(nodes, output) -> Iterator[graph_lib.Node]:
     seen.add(name)
     if node.op in _LINEAR:
       yield node
-    elif node.op in _PASSED:
+    elif node.op in _PASSED or _stacks(nodes, node):
       ahead += node.refs()
+
+
+def _stacks(nodes, node) -> bool:
+  """Whether an operation joins the logits of several heads along a new axis.
+
+  PyTorch writes a stack as `cat`, of values that got an axis for it, or of
+  values whose axis is split afterwards. The axis of the batch, which is one
+  example long, needs neither.
+  """
+  if node.op != "cat":
+    return False
+  axis = node.args[1] if len(node.args) > 1 else 0
+  parts = [nodes.get(name) for name in node.refs()]
+  if axis == 0 or all(
+    part is not None and part.op == "unsqueeze" and part.args[1] == axis
+    for part in parts
+  ):
+    return True
+  return any(
+    reader.op == "view"
+    and reader.args[0].name == node.name
+    and reader.args[1][axis:-1][:1] == [len(parts)]
+    for reader in nodes.values()
+  )
 
 
 def _tensors(graph, nodes, node, weight) -> Sequence[str]:

@@ -62,6 +62,38 @@ def test_two_classifiers_have_both_inputs():
   assert len(made.head.weights) == 4
 
 
+@pytest.mark.parametrize(
+  "joined",
+  [
+    lambda logits: torch.stack(logits).mean(0),
+    lambda logits: torch.stack(logits, 1).sum(1),
+    lambda logits: torch.stack(logits, 2).mean(2),
+  ],
+)
+def test_classifiers_that_are_stacked(joined):
+  class Stacked(networks.TwoHeads):
+    def forward(self, x):
+      x = x[:, :, :4, :4].flatten(1)
+      return joined([self.one(x), self.other(torch.relu(x))])
+
+  module = networks.made(Stacked)
+  made, logits, features = run(module)
+  np.testing.assert_allclose(logits, in_torch(module), rtol=1e-4, atol=1e-5)
+  wanted = [last_input(module, layer) for layer in ("one", "other")]
+  np.testing.assert_allclose(features, np.concatenate(wanted, 1), rtol=1e-5)
+  assert len(made.head.weights) == 4
+
+
+def test_classifiers_of_other_classes_are_not_joined():
+  class SideBySide(networks.TwoHeads):
+    def forward(self, x):
+      x = x[:, :, :4, :4].flatten(1)
+      return torch.cat([self.one(x), self.other(x)], 1)
+
+  with pytest.raises(leep_jax.InputError, match="no last linear layer"):
+    run(networks.made(SideBySide))
+
+
 def test_a_convolution_as_classifier():
   module = networks.made(networks.ConvolutionAsHead)
   _, logits, features = run(module)

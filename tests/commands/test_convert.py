@@ -144,7 +144,7 @@ def test_mistakes_are_one_line(tmp_path, content, words, capsys):
 def test_mistakes_in_the_files_named(tmp_path, capsys):
   torch.save(STATE, tmp_path / "a.pth")
   for argv, words in (
-    ([tmp_path / "a.pth"], "1 files are named"),
+    ([tmp_path / "a.pth"], "1 names are given"),
     ([tmp_path / "none", "b"], "no file at"),
     ([tmp_path / "a.pth", tmp_path / "a.pth"], "name another"),
     ([tmp_path / "a.pth", tmp_path / "no" / "b"], "cannot write"),
