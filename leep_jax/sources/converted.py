@@ -52,6 +52,7 @@ class Converted:
     origin: what was converted, and by which versions of which libraries.
 
   Example:
+    >>> import dataclasses
     >>> from leep_jax.sources import converted
     >>> [field.name for field in dataclasses.fields(converted.Converted)]
     ['program', 'arrays', 'preprocessing', 'origin', 'files']

@@ -126,7 +126,7 @@ def test_models_on_a_data_set(capsys, tmp_path):
     (["--scores="], "--scores has an empty score"),
     (["--model="], "--model has an empty source"),
     (["--predictions="], "--predictions has an empty file"),
-    (["--model=a/b.safetensors"], "without an architecture: pass ARCH@a/b"),
+    (["--model=a/b.safetensors"], "or pass ARCH@a/b"),
     (["--limit=0"], "limit is 0"),
     (["--limit=some"], "--limit=some"),
     (["--batch_size=0"], "batch_size is 0"),
@@ -202,7 +202,7 @@ def test_flags_replace_the_configuration_of_checkpoints(capsys, monkeypatch):
   [
     (["--model=resnet5@hf://timm/x"], "did you mean resnet"),
     (["--model=fashion_mnist_resnet9"], "did you mean fashion_mnist_resnet8"),
-    (["--model=resnet18"], "pass resnet18@CHECKPOINT.safetensors or"),
+    (["--model=resnet20"], "pass resnet20@CHECKPOINT.safetensors or"),
     (["--model=resnet18@hf://x"], "hf://OWNER/NAME"),
     (["--model=legacy_senet154.in1k"], "published as a pickle at https:"),
     (["--source_classes=7"], "has 10 classes .*but 7 are asked for"),
@@ -263,7 +263,7 @@ def test_command_line_mistake_has_no_traceback(tmp_path):
   assert process.returncode == 2
   assert out == ""
   assert (
-    err == "error: Unknown command line flag 'modle'. Did you mean: model ?\n"
+    err == "error: Unknown command line flag 'modle'. Did you mean: model, models ?\n"
   )
 
 

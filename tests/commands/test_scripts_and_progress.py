@@ -117,7 +117,7 @@ def test_progress_is_seen_on_a_terminal():
     ("transfer.__main__", "Trains transferred models"),
     ("task_matrix", "Transfer between binary tasks"),
     ("models.__main__", "Lists"),
-    ("convert", "Writes the tensors"),
+    ("convert", "Writes a PyTorch model"),
   ],
 )
 def test_help_explains_every_flag(module, text, capsys):
