@@ -23,8 +23,9 @@ from leep_jax.scores import jackknife
 # the largest eigenvalue of the correlation matrix, times the share of the sums
 # of squares that is left when the mean is subtracted, is at least this.
 _WELL_CONDITIONED = 1e-2
-# Variances below this share of the largest are rounding, also of a second pass.
-_ZERO_VARIANCE = 1e-10
+# Variances below this share of the largest are rounding, also of a second pass:
+# up to 2e-10 has been seen, depending on the processor and the devices.
+_ZERO_VARIANCE = 1e-9
 # Sums of the groups are cached if they have at most this many numbers in all:
 # 128 MiB of float64.
 _MAX_CACHED = 1 << 24
