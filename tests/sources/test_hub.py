@@ -90,13 +90,13 @@ def test_what_is_cached_is_not_downloaded_again(server, revision, monkeypatch):
 
 def test_offline_nothing_is_asked(server, monkeypatch):
   monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-  refused(NAME, NAME, "HF_HUB_OFFLINE", constants.HF_HUB_CACHE, "ARCH@DIR")
+  refused(NAME, NAME, "HF_HUB_OFFLINE", constants.HF_HUB_CACHE, "a folder")
   assert server.requests == []
 
 
 def test_without_a_server_and_without_a_cache(server):
   server.stop()
-  refused(NAME, NAME, "no connection", server.address, "ARCH@DIR")
+  refused(NAME, NAME, "no connection", server.address, "a folder")
 
 
 def test_a_new_commit_is_fetched_and_the_old_one_kept(server, monkeypatch):
