@@ -263,7 +263,8 @@ def test_command_line_mistake_has_no_traceback(tmp_path):
   assert process.returncode == 2
   assert out == ""
   assert (
-    err == "error: Unknown command line flag 'modle'. Did you mean: model, models ?\n"
+    err
+    == "error: Unknown command line flag 'modle'. Did you mean: model, models ?\n"
   )
 
 
