@@ -262,10 +262,8 @@ def test_command_line_mistake_has_no_traceback(tmp_path):
   out, err = process.communicate()
   assert process.returncode == 2
   assert out == ""
-  assert (
-    err
-    == "error: Unknown command line flag 'modle'. Did you mean: model, models ?\n"
-  )
+  flag = "Unknown command line flag 'modle'"
+  assert err == f"error: {flag}. Did you mean: model, models ?\n"
 
 
 def test_a_source_that_breaks_does_not_stop_the_others(
