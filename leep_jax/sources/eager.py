@@ -54,7 +54,7 @@ def from_model(
   last = _classifiers(model) if model.has_classifier else ()
 
   def apply(state: Any, inputs: np.ndarray) -> Any:
-    """Runs the module; its weights are `state`, in PyTorch's own memory."""
+    """Runs the module, which has its own copy of the weights in `state`."""
     import torch
 
     seen: dict[Any, Any] = {}

@@ -83,8 +83,9 @@ def spelled(name: str) -> str:
   short = name[scheme.end() :] if scheme else name
   repo, at, revision = short.partition("@")
   owner, slash, model = repo.partition("/")
-  if not slash and model_of_old(repo):
-    return f"{_SCHEME}{model_of_old(repo)}{at}{revision}"
+  if not slash and not repo.endswith(_FILES):
+    owned = model_of_old(repo)
+    return f"{_SCHEME}{owned}{at}{revision}" if owned else ""
   if not (slash and _PART.fullmatch(owner) and _PART.fullmatch(model)):
     return ""
   if not scheme and (

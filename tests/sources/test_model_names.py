@@ -65,6 +65,7 @@ def test_another_case_of_a_bundled_name():
     ("resnet50@some/folder/deep", "no checkpoint at some/folder/deep"),
     ("resnet50@dir/model.safetensors", "no checkpoint at dir/model"),
     ("a/b/c", "no folder or file at a/b/c"),
+    ("bert-mine.safetensors", "checkpoint without an architecture"),
   ],
 )
 def test_what_cannot_be_resolved(name, message):

@@ -82,23 +82,28 @@ def _nearest(size, wanted, scale, exact):
 
 
 def _sizes(x, size, factors):
-  if size is not None:
-    return [int(n) for n in size], [None] * len(size)
-  old = x.shape[-len(factors) :]
-  new = [int(n * f) for n, f in zip(old, factors, strict=True)]
-  return new, list(factors)
+  """The new sizes, and the factor of each axis or None.
+
+  Args:
+    x: `[B, C, ...]`.
+    size: the new sizes; None if the factors say them.
+    factors: as overloads `.vec` have them, one list or None; else one number an
+      axis, or none at all.
+  """
+  if len(factors) == 1 and isinstance(factors[0], (list, tuple)):
+    (factors,) = factors
+    if size is None:
+      old = x.shape[-len(factors) :]
+      new = [int(n * f) for n, f in zip(old, factors, strict=True)]
+      return new, list(factors)
+    factors = ()
+  scales = factors if len(factors) == len(size) else [None] * len(size)
+  return [int(n) for n in size], list(scales)
 
 
 def _linear(kind, antialias):
   def resample(x, size, align_corners, *factors):
-    # As `.vec` has it: a list of factors; else one factor an axis, or None.
-    if len(factors) == 1 and isinstance(factors[0], (list, tuple)):
-      sizes, scales = _sizes(x, size, factors[0])
-    else:
-      sizes = [int(n) for n in size]
-      scales = (
-        list(factors) if len(factors) == len(sizes) else [None] * len(sizes)
-      )
+    sizes, scales = _sizes(x, size, factors)
     for i, (wanted, scale) in enumerate(zip(sizes, scales, strict=True)):
       axis = x.ndim - len(sizes) + i
       matrix = _matrix(
@@ -113,13 +118,7 @@ def _linear(kind, antialias):
 
 def _upsample_nearest(exact):
   def resample(x, size, *factors):
-    if len(factors) == 1 and isinstance(factors[0], (list, tuple)):
-      sizes, scales = _sizes(x, size, factors[0])
-    else:
-      sizes = [int(n) for n in size]
-      scales = (
-        list(factors) if len(factors) == len(sizes) else [None] * len(sizes)
-      )
+    sizes, scales = _sizes(x, size, factors)
     for i, (wanted, scale) in enumerate(zip(sizes, scales, strict=True)):
       axis = x.ndim - len(sizes) + i
       index = _nearest(x.shape[axis], wanted, scale, exact)
