@@ -243,11 +243,7 @@ def _in_torch(name, folder, image_size, pooling):
 
 def _images_in_torch(name, folder, image_size):
   config = configs.read(folder, network=False)
-  if config.timm is None and config.transformers is None:
-    raise validation.InputError(
-      f"{name} has no configuration that names its network: put the "
-      "config.json of timm or transformers beside it, or pass ARCH@PATH"
-    )
+  configs.check_named(name, config)
   if config.timm is not None:
     found = timm_models.build(name, folder, config, image_size=image_size)
   else:

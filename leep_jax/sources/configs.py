@@ -144,6 +144,27 @@ def read(
     ) from e
 
 
+def check_named(name: str, config: Config) -> None:
+  """Refuses a configuration that names no network.
+
+  Args:
+    name: of the source.
+    config: what lies beside its weights.
+
+  Raises:
+    InputError: if neither timm's nor transformers' name is stated.
+
+  Example:
+    >>> from leep_jax.sources import configs
+    >>> configs.check_named("mine", configs.Config(timm="resnet50"))
+  """
+  if config.timm is None and config.transformers is None:
+    raise validation.InputError(
+      f"{name} has no configuration that names its network: put the "
+      "config.json of timm or transformers beside it, or pass ARCH@PATH"
+    )
+
+
 def _read_json(path):
   if not path.is_file():
     return {}

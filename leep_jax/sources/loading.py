@@ -382,11 +382,7 @@ def architecture_of(name: str, path: pathlib.Path) -> str:
     'vit_small_16'
   """
   config = configs.read(path if path.is_dir() else path.parent)
-  if config.timm is None and config.transformers is None:
-    raise validation.InputError(
-      f"{name} has no configuration that names its network: put the "
-      "config.json of timm or transformers beside it, or pass ARCH@PATH"
-    )
+  configs.check_named(name, config)
   if config.timm is not None:
     network_name = config.timm
     fitting = [architectures.of_timm().get(network_name.lower(), "")]

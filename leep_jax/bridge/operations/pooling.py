@@ -8,10 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-
-def _numbers(value, rank):
-  values = list(value) if isinstance(value, (list, tuple)) else [value]
-  return values * rank if len(values) == 1 else values
+from leep_jax.bridge.operations import products
 
 
 def _extra(size, kernel, stride, pad, dilation, ceil_mode):
@@ -36,7 +33,7 @@ def _windows(x, axes, kernel, stride, padding, dilation, ceil_mode):
   pads = [(0, 0)] * x.ndim
   for axis, k, s, p, d in zip(
     axes,
-    *(_numbers(v, rank) for v in (kernel, stride, padding, dilation)),
+    *(products.per_axis(v, rank) for v in (kernel, stride, padding, dilation)),
     strict=True,
   ):
     sizes[axis], steps[axis], holes[axis] = k, s, d
@@ -82,7 +79,7 @@ def _avg_pool(
     return total / divisor_override
   # How many numbers are in a window, which is known before anything runs.
   count = np.ones((1,) * x.ndim)
-  for axis, p in zip(axes, _numbers(padding, rank), strict=True):
+  for axis, p in zip(axes, products.per_axis(padding, rank), strict=True):
     size = x.shape[axis]
     present = np.ones(size + 2 * p)
     if not count_include_pad:
@@ -106,7 +103,7 @@ def _means(size, wanted):
 
 
 def _adaptive_avg_pool(x, size, *, rank):
-  sizes = _numbers(size, rank)
+  sizes = products.per_axis(size, rank)
   for axis, wanted in zip(range(x.ndim - rank, x.ndim), sizes, strict=True):
     if wanted is None or wanted == x.shape[axis]:
       continue
@@ -116,7 +113,7 @@ def _adaptive_avg_pool(x, size, *, rank):
 
 
 def _adaptive_max_pool(x, size, *, rank):
-  sizes = _numbers(size, rank)
+  sizes = products.per_axis(size, rank)
   for axis, wanted in zip(range(x.ndim - rank, x.ndim), sizes, strict=True):
     n = x.shape[axis]
     parts = [

@@ -52,8 +52,18 @@ def _attention(
   return jnp.matmul(jax.nn.softmax(scores, -1).astype(value.dtype), value)
 
 
-def _numbers(value, rank):
-  """A list of one number an axis, for one number or such a list."""
+def per_axis(value: Any, rank: int) -> list[Any]:
+  """Returns one number an axis.
+
+  Args:
+    value: one number for all axes, or a list of one or of `rank` numbers.
+    rank: number of axes.
+
+  Example:
+    >>> from leep_jax.bridge.operations import products
+    >>> products.per_axis(2, 3), products.per_axis([1, 2], 2)
+    ([2, 2, 2], [1, 2])
+  """
   values = value if isinstance(value, (list, tuple)) else [value]
   return list(values) * rank if len(values) == 1 else list(values)
 
@@ -65,7 +75,7 @@ def _convolution(
   """A convolution of one to three axes, of `[B, C, ...]`."""
   rank = weight.ndim - 2
   stride, padding, dilation, output_padding = (
-    _numbers(value, rank)
+    per_axis(value, rank)
     for value in (stride, padding, dilation, output_padding)
   )
   axes = "DHW"[3 - rank :]
