@@ -80,8 +80,10 @@ def test_logme_of_classes_far_apart(apart, order, rng, device_count):
   features = rng.normal(size=(2000, 20))
   features += apart * rng.normal(size=(4, 20))[labels]
   features = features.astype(np.float32)
+  # The residuals are a millionth of the features' squares: their float32 sums
+  # are off by up to 5e-6, depending on the processor.
   assert leep_jax.logme(features, labels) == pytest.approx(
-    exact_logme(features, np.eye(4)[labels]), abs=3e-6
+    exact_logme(features, np.eye(4)[labels]), abs=1e-5
   )
 
 
