@@ -27,6 +27,8 @@ from leep_jax.sources import keras_models
 
 TOKENS = 24
 SECONDS_AT_MOST = 300
+# Networks with more parameters are exported without memory or not at all.
+_MAX_REAL = 500_000_000
 # Names of numbers of layers in configurations of transformers. The layers of a
 # stage are alike, so that two of them have the operations of all.
 _DEPTHS = (
@@ -430,6 +432,16 @@ def _fake(build, described, *, short=False):
 
 
 def _real(build, described):
+  """Builds a network with random weights, if that takes little memory."""
+  import torch
+
+  with torch.device("meta"):
+    parameters = sum(p.numel() for p in build().parameters())
+  if parameters > _MAX_REAL:
+    raise validation.InputError(
+      f"has {parameters / 1e6:,.0f} million parameters; at most "
+      f"{_MAX_REAL / 1e6:,.0f} million are made"
+    )
   return described(build())
 
 

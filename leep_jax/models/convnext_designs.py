@@ -142,7 +142,7 @@ EVALUATED: dict[str, dict[str, Any]] = {
   "convnext_xxlarge": {"image_size": 256, "crop": 1.0, **_CLIP},
   "convnext_zepto_rms": _HALVES,
   "convnext_zepto_rms_ols": {"crop": 0.9, **_HALVES},
-  "convnextv2_huge": {"image_size": 384, "crop": 1.0, "squash": True},
+  "convnextv2_huge": {"image_size": 384, "crop": 1.0, "crop_mode": "squash"},
   **{
     f"test_convnext{number}": {"image_size": 160, "crop": 0.95, **_HALVES}
     for number in ("", 2, 3)

@@ -328,7 +328,7 @@ ARCHITECTURES = {
       names=_TORCHVISION if name in ("b0", "b1", "b2", "b3", "b4") else (),
       image_size=size,
       crop=crop,
-      squash=name == "b5",
+      crop_mode="squash" if name == "b5" else "center",
       **(INCEPTION if name == "b1" else {}),
     )
     for name, (width, depth, size, crop) in _B.items()

@@ -25,7 +25,7 @@ _V2_B: dict[str, tuple[float, float, int, float, dict[str, Any]]] = {
   "b0": (1.0, 1.0, 192, 0.875, {}),
   "b1": (1.0, 1.1, 192, 0.882, {}),
   "b2": (1.1, 1.2, 208, 0.89, {}),
-  "b3": (1.2, 1.4, 240, 0.9, {"squash": True, **INCEPTION}),
+  "b3": (1.2, 1.4, 240, 0.9, {"crop_mode": "squash", **INCEPTION}),
 }
 _S_STAGES = (
   "cn_r2_k3_s1_e1_c24_skip",
@@ -163,7 +163,7 @@ ARCHITECTURES = {
       f"efficientnet_{name}",
       image_size=size,
       crop=crop,
-      squash=name != "x_b3",
+      crop_mode="center" if name == "x_b3" else "squash",
     )
     for name, stages, width, depth, size, crop in (
       ("x_b3", _X_STAGES, 1.2, 1.4, 288, 0.95),

@@ -15,6 +15,9 @@ from leep_jax.models import resize
 
 # Sides with which a network is traced that takes images of any size.
 _TRIED_SIZES = (32, 64, 224, 28)
+# How an image of another aspect ratio is brought to the network's: the parts
+# that stick out are cut off, both sides are resized each, or a border is added.
+CROP_MODES = ("center", "squash", "border")
 # Rounds the corner of a crop that cannot be centred to the pixel.
 _ORIGINS: dict[str, Callable[[float], int]] = {
   "round": round,
@@ -51,15 +54,16 @@ class Preprocessing:
   images, or those of transformers' image processors.
 
   Attributes:
-    image_size: side of the square network input in pixels; None if images are
-      not resized.
+    image_size: side of the network's input in pixels, or its height and width;
+      None if images are not resized.
     mean: mean of each channel of pixels in [0, 1].
     std: standard deviation of each channel of pixels in [0, 1].
     crop: the part of the resized image's shorter side that is kept, in
       (0, 1].
     interpolation: name of the filter, one of `resize.INTERPOLATIONS`.
-    squash: whether both sides are resized to `image_size / crop`, so that the
-      aspect ratio changes.
+    crop_mode: one of `CROP_MODES`: with "squash" both sides are resized to
+      `image_size / crop`, so that the aspect ratio changes; with "border" the
+      longer side is, and `mean` fills what is missing.
     crop_origin: how half a pixel of the crop's top left corner is rounded:
       "round" to the even number, as torchvision and timm do, or "floor", as
       transformers does.
@@ -77,12 +81,12 @@ class Preprocessing:
 
   inputs: ClassVar[str] = "image"
 
-  image_size: int | None = None
+  image_size: int | tuple[int, int] | None = None
   mean: tuple[float, ...] = (0.0, 0.0, 0.0)
   std: tuple[float, ...] = (1.0, 1.0, 1.0)
   crop: float = 1.0
   interpolation: str = "bilinear"
-  squash: bool = False
+  crop_mode: str = "center"
   crop_origin: str = "round"
 
   def __post_init__(self) -> None:
@@ -101,8 +105,16 @@ class Preprocessing:
         "channel, those of std above 0"
       )
     _check_unit(self.mean, self.std)
-    if self.image_size is not None:
-      validation.at_least_1("image_size", self.image_size)
+    if isinstance(self.image_size, list | tuple):
+      sides = tuple(self.image_size)
+      if len(sides) != 2:
+        raise validation.InputError(
+          f"image_size is {sides}, but must be one side, or height and width"
+        )
+      size = sides[0] if sides[0] == sides[1] else sides
+      object.__setattr__(self, "image_size", size)
+    for side in self.sides or ():
+      validation.at_least_1("image_size", side)
     real = isinstance(self.crop, (int, float, np.integer, np.floating))
     if not (real and 0 < self.crop <= 1):
       raise validation.InputError(
@@ -115,18 +127,22 @@ class Preprocessing:
       raise validation.unknown(
         "interpolation", str(self.interpolation), resize.INTERPOLATIONS
       )
-    if not isinstance(self.squash, bool):
+    for name, known in (("crop_mode", CROP_MODES), ("crop_origin", _ORIGINS)):
+      if getattr(self, name) not in list(known):
+        raise validation.unknown(name, str(getattr(self, name)), known)
+    changed = self.crop_mode != "center"
+    if self.image_size is None and (self.crop != 1 or changed):
+      option = f"crop_mode is {self.crop_mode}"
       raise validation.InputError(
-        f"squash is {self.squash!r}, but must be True or False: is it text "
-        "from a file?"
+        f"{option if changed else f'crop is {self.crop:g}'}, but image_size is "
+        "None: which size should images have?"
       )
-    if self.crop_origin not in _ORIGINS:
-      raise validation.unknown("crop_origin", str(self.crop_origin), _ORIGINS)
-    if self.image_size is None and (self.crop != 1 or self.squash):
-      option = "squash is True" if self.squash else f"crop is {self.crop:g}"
-      raise validation.InputError(
-        f"{option}, but image_size is None: which size should images have?"
-      )
+
+  @property
+  def sides(self) -> tuple[int, int] | None:
+    """Height and width of the network's input; None if images keep theirs."""
+    size = self.image_size
+    return (size, size) if isinstance(size, int | np.integer) else size
 
   @property
   def takes_any_range(self) -> bool:
@@ -190,16 +206,18 @@ class Preprocessing:
     Args:
       least: smallest side of an image.
     """
-    sizes = _TRIED_SIZES if self.image_size is None else (self.image_size,)
+    sizes = [(side, side) for side in _TRIED_SIZES]
+    if self.sides is not None:
+      sizes = [self.sides]
     return [
-      jax.ShapeDtypeStruct((2, size, size, len(self.mean)), np.float32)
-      for size in sorted({max(size, least) for size in sizes})
+      jax.ShapeDtypeStruct((2, *size, len(self.mean)), np.float32)
+      for size in sorted({(max(h, least), max(w, least)) for h, w in sizes})
     ]
 
   def size(self, dataset: dataset_lib.Dataset) -> int:
     """Returns the most pixels of an image, before or after it is resized."""
     stored = math.prod((dataset.image_shape or (1,))[:2])
-    return max(stored, (self.image_size or 1) ** 2)
+    return max(stored, math.prod(self.sides or (1,)))
 
   def __call__(self, images: jax.Array) -> jax.Array:
     """Resizes, crops, repeats grey channels and normalises, on the device.
@@ -212,12 +230,12 @@ class Preprocessing:
         `C` is 1 or the number of channels of `mean`.
 
     Returns:
-      `[B, image_size, image_size, len(mean)]` float32.
+      `[B, height, width, len(mean)]` float32.
     """
     is_uint8 = images.dtype == jnp.uint8
     x = jnp.asarray(images) if is_uint8 else jnp.asarray(images, jnp.float32)
-    if self.image_size is not None:
-      x = self._resize(x, self.image_size, is_uint8)
+    if self.sides is not None:
+      x = self._resize(x, self.sides, is_uint8)
     if is_uint8:
       # After resizing, which torchvision does to 8 bits too, before `ToTensor`.
       x = x.astype(jnp.float32) / 255
@@ -230,31 +248,69 @@ class Preprocessing:
     )
     return (x - mean) / std
 
-  def _resize(self, images, side, is_uint8):
+  def _resize(self, images, sides, is_uint8):
     size = images.shape[1:3]
-    new_size, corner = self._geometry(side, *size)
-    kept = [slice(start, start + side) for start in corner]
+    new_size, kept, border = self._geometry(sides, *size)
     if new_size == size:
-      return images[:, *kept]
-    rows, columns = (
-      resize.matrix(old, new, self.interpolation)[part]
-      for old, new, part in zip(size, new_size, kept, strict=True)
-    )
-    # Filters with negative weights overshoot: results are clipped to the range
-    # of pixels, as Pillow does, where pixels have a range.
-    limit = 255 if is_uint8 else None if self.takes_any_range else 1.0
-    rounded = is_uint8 and _shrinks(size, new_size)
-    return resize.resize(images, rows, columns, limit=limit, rounded=rounded)
+      found = images[:, *kept]
+    else:
+      rows, columns = (
+        resize.matrix(old, new, self.interpolation)[part]
+        for old, new, part in zip(size, new_size, kept, strict=True)
+      )
+      # Filters with negative weights overshoot: results are clipped to the
+      # range of pixels, as Pillow does, where pixels have a range.
+      limit = 255 if is_uint8 else None if self.takes_any_range else 1.0
+      rounded = is_uint8 and _shrinks(size, new_size)
+      found = resize.resize(images, rows, columns, limit=limit, rounded=rounded)
+    return self._framed(jnp, found, border, 255 if is_uint8 else 1)
 
-  def _geometry(self, side, height, width):
-    """Returns the new size, and the top left corner of the crop in it."""
+  def _geometry(self, sides, height, width):
+    """Where an image goes.
+
+    Returns:
+      The new size, the part of each axis that is kept, and the pixels that are
+      added before and after it.
+    """
     # Rounded down as in timm; the longer side too, as in torchvision.
-    short, shorter = math.floor(side / self.crop), min(height, width)
-    size = (short, short)
-    if not self.squash:
-      size = (int(short * height / shorter), int(short * width / shorter))
+    size = tuple(math.floor(side / self.crop) for side in sides)
+    ratios = height / size[0], width / size[1]
+    if self.crop_mode == "center" and size[0] == size[1]:
+      shorter = min(height, width)
+      size = tuple(int(size[0] * x / shorter) for x in (height, width))
+    elif self.crop_mode != "squash":
+      # To the nearest pixel, as in timm.
+      by = (max if self.crop_mode == "border" else min)(ratios)
+      size = round(height / by), round(width / by)
     origin = _ORIGINS[self.crop_origin]
-    return size, tuple(origin((length - side) / 2) for length in size)
+    kept, border = [], []
+    for length, side in zip(size, sides, strict=True):
+      first = origin(max(length - side, 0) / 2)
+      kept.append(slice(first, first + side))
+      missing = max(side - length, 0)
+      border.append((missing // 2, missing - missing // 2))
+    return size, kept, border
+
+  def _framed(self, numpy, images, border, white):
+    """Adds a border of the mean to images `[..., H, W, C]`.
+
+    Args:
+      numpy: the library that has the images.
+      images: of integers in 0..255, or floats.
+      border: pixels before and after, for both axes.
+      white: the value of a white pixel.
+    """
+    if not any(map(sum, border)):
+      return images
+    fill = [round(255 * value) * white / 255 for value in self.mean]
+    if images.shape[-1] == 1:
+      images = numpy.repeat(images, len(fill), axis=-1)
+    widths = [(0, 0)] * (images.ndim - 3) + border
+    planes = [
+      numpy.pad(images[..., i], widths, constant_values=value)
+      for i, value in enumerate(fill)
+    ]
+    return numpy.stack(planes, axis=-1)
 
   def fit(self, image: np.ndarray) -> np.ndarray:
     """Resizes and crops one image on the host, with Pillow.
@@ -266,16 +322,15 @@ class Preprocessing:
       image: `[H, W, C]` uint8 of any size.
 
     Returns:
-      `[image_size, image_size, C]`, for `fitted`: float32 in [0, 1] if the
-      image is enlarged, uint8 if a side shrinks or none changes.
+      `[height, width, C]`, for `fitted`: float32 in [0, 1] if the image is
+      enlarged, uint8 if a side shrinks or none changes.
 
     Raises:
       InputError: if `image_size` is None, or the image is not as above.
     """
     import PIL.Image
 
-    side = self.image_size
-    if side is None:
+    if self.sides is None:
       raise validation.InputError(
         "image_size is None: which size should the image be brought to?"
       )
@@ -285,7 +340,7 @@ class Preprocessing:
         "shape [H, W, C]"
       )
     size = image.shape[:2]
-    new_size, (top, left) = self._geometry(side, *size)
+    new_size, kept, border = self._geometry(self.sides, *size)
     enlarged = new_size != size and not _shrinks(size, new_size)
     how = PIL.Image.Resampling[self.interpolation.upper()]
 
@@ -298,16 +353,16 @@ class Preprocessing:
         # Pillow clips 8 bits, but not floats, which overshoot too.
         part = part.clip(0, 255)
       # A copy: a slice would keep the whole resized image in memory.
-      return part[top : top + side, left : left + side].copy()
+      return part[*kept].copy()
 
     if image.shape[2] == 3 and not enlarged:
-      return resized(image)
+      return self._framed(np, resized(image), border, 255)
     # Channel by channel: Pillow takes a second or fourth channel for alpha, and
     # has float32 images of one channel only.
     if enlarged:
       image = image.astype(np.float32)
     parts = [resized(part) for part in np.moveaxis(image, 2, 0)]
-    fitted = np.stack(parts, axis=2)
+    fitted = self._framed(np, np.stack(parts, axis=2), border, 255)
     if enlarged:
       fitted = fitted / np.float32(255)
     return fitted

@@ -254,7 +254,7 @@ def _images_in_torch(name, folder, image_size):
     if config.without_probs and not found.without_probs:
       found = found._replace(without_probs=config.without_probs)
   fields = dict(config.preprocessing)
-  fields["image_size"] = found.example[0].shape[-1]
+  fields["image_size"] = tuple(found.example[0].shape[-2:])
   return found, Preprocessing(**fields)
 
 

@@ -152,13 +152,13 @@ def from_torch(
       "image [1, C, H, W]: pass x[:1]"
     )
   # The graph has the sizes of its example.
-  height, width = example.shape[2:]
-  if height != width or preprocessing.image_size not in (None, height):
+  size = tuple(example.shape[2:])
+  if preprocessing.sides not in (None, size):
     raise validation.InputError(
-      f"example is {height} x {width} pixels, but images are made square, "
-      f"with the side {preprocessing.image_size or height} of preprocessing"
+      f"example is {size[0]} x {size[1]} pixels, but image_size is "
+      f"{preprocessing.image_size}"
     )
-  preprocessing = dataclasses.replace(preprocessing, image_size=height)
+  preprocessing = dataclasses.replace(preprocessing, image_size=size)
   program, arrays = program_lib.from_module(
     module,
     (example,),

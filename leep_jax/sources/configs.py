@@ -403,20 +403,16 @@ def _timm_preprocessing(stated, args, *, evaluated):
       f"input_size has {channels} channels, but networks here take 3"
     )
   mode = stated.get("crop_mode") or "center"
-  if mode not in ("center", "squash"):
-    raise validation.InputError(
-      f"crop_mode is {mode!r}, but known are center and squash"
-    )
   # With "random", timm draws a filter for each training image, but evaluates
   # with the bilinear one.
   how = stated.get("interpolation") or "bicubic"
   return {
-    "image_size": processors.square("input_size", height, width),
+    "image_size": processors.sides("input_size", height, width),
     "mean": processors.channels("mean", stated.get("mean") or _TIMM_MEAN),
     "std": processors.channels("std", stated.get("std") or _TIMM_STD),
     "crop": crop,
     "interpolation": "bilinear" if how == "random" else how,
-    "squash": mode == "squash",
+    "crop_mode": mode,
   }
 
 

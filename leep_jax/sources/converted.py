@@ -175,9 +175,9 @@ def _stablehlo(model: Converted) -> bytes:
       f"{model.preprocessing.inputs}"
     )
   (batch,) = export.symbolic_shape("batch")
-  side = model.preprocessing.image_size
+  sides = model.preprocessing.sides
   channels = len(model.preprocessing.mean)
-  images = jax.ShapeDtypeStruct((batch, side, side, channels), jnp.float32)
+  images = jax.ShapeDtypeStruct((batch, *sides, channels), jnp.float32)
   arrays = jax.tree.map(jnp.asarray, model.arrays)
   arrays = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arrays

@@ -362,7 +362,7 @@ def _preprocessing(model, name, application, side, channels):
   return Preprocessing(
     image_size=side,
     # As `image_dataset_from_directory` does, by default.
-    squash=side is not None,
+    crop_mode="center" if side is None else "squash",
     mean=(0.0,) * channels,
     std=(1 / 255,) * channels,
   )

@@ -296,7 +296,7 @@ def converted(config: Mapping[str, Any]) -> Preprocessing:
     config: of the layer, from `get_config`.
 
   Raises:
-    InputError: if images are not square, or are padded.
+    InputError: if images are padded.
 
   Example:
     >>> from leep_jax.sources import keras_names
@@ -307,11 +307,10 @@ def converted(config: Mapping[str, Any]) -> Preprocessing:
   """
   size = config.get("image_size") or (None, None)
   interpolation = str(config.get("interpolation", "bilinear"))
-  if size[0] != size[1] or config.get("pad_to_aspect_ratio"):
+  if config.get("pad_to_aspect_ratio"):
     raise validation.InputError(
-      f"the KerasHub preset brings images to {size}"
-      f"{' by padding' if config.get('pad_to_aspect_ratio') else ''}, but a "
-      "source takes square parts of images"
+      f"the KerasHub preset brings images to {size} by padding with black, "
+      "which is not done here"
     )
   if interpolation not in _FILTERS:
     raise validation.unknown("interpolation", interpolation, _FILTERS)
@@ -322,12 +321,13 @@ def converted(config: Mapping[str, Any]) -> Preprocessing:
       0.0 if config.get("offset") is None else config["offset"],
     )
   )
+  cropped = config.get("crop_to_aspect_ratio", True)
   return Preprocessing(
-    image_size=size[0],
+    image_size=None if size[0] is None else tuple(size),
     mean=tuple(-offset / (255 * scale)),
     std=tuple(1 / (255 * scale)),
     interpolation=_FILTERS[interpolation],
-    squash=size[0] is not None and not config.get("crop_to_aspect_ratio", True),
+    crop_mode="center" if size[0] is None or cropped else "squash",
   )
 
 

@@ -82,6 +82,12 @@ def from_checkpoint(
     # Without a configuration, timm's name says how the weights were trained.
     options = {**configs.TENSORFLOW, **config.options}
     config = dataclasses.replace(config, options=options)
+  size = config.preprocessing.get("image_size")
+  if architecture.fixed_image_size and isinstance(size, tuple):
+    raise configs.OtherNetworkError(
+      f"images are {size[0]} x {size[1]} pixels, but the native {arch} takes "
+      "squares"
+    )
   tensors = _inside(arch, tensors, file)
   options = _told(arch, tensors, config)
   check_network(arch, config, options=options)

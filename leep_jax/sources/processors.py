@@ -23,6 +23,8 @@ _SWITCHES = (
 _CONVNEXT_UNCROPPED = 384
 # LeViT's class resizes the shorter side to more than the size by this factor.
 _LEVIT = 256 / 224
+# These classes crop by a rule of their own.
+_CROPPING = ("ConvNextImageProcessor", "PoolFormerImageProcessor")
 
 
 def read(
@@ -284,8 +286,8 @@ def _size(name, size, *, square):
   )
 
 
-def square(what: str, height: Any, width: Any) -> int:
-  """Returns the side of a square.
+def sides(what: str, height: Any, width: Any) -> int | tuple[int, int]:
+  """Returns the side of a square, or the height and width of another size.
 
   Args:
     what: what error messages call the size.
@@ -293,16 +295,21 @@ def square(what: str, height: Any, width: Any) -> int:
     width: in pixels.
 
   Raises:
-    InputError: if they differ, or are no integers from 1.
+    InputError: if they are no integers from 1.
 
   Example:
     >>> from leep_jax.sources import processors
-    >>> processors.square("size", 224, 224)
+    >>> processors.sides("size", 224, 224)
     224
   """
+  found = tuple(validation.at_least_1(what, side) for side in (height, width))
+  return found[0] if height == width else (found[0], found[1])
+
+
+def _square(what, height, width):
   if height != width:
     raise validation.InputError(
-      f"{what} is {height} x {width}, but images are made square"
+      f"{what} is {height} x {width}, but this class crops squares here"
     )
   return validation.at_least_1(what, height)
 
@@ -317,15 +324,18 @@ def _crop_size(options):
     raise validation.InputError(
       "crop_size has shortest_edge, but height and width are known"
     )
-  return square("crop_size", height, width)
+  return _square("crop_size", height, width)
 
 
 def _geometry(options, name):
   height, width = _size(
     "size", options["size"], square=options["default_to_square"]
   )
-  edge = square("size", height, height if width is None else width)
   cropped = _crop_size(options) if options["do_center_crop"] else None
+  if width is not None and cropped is None and name not in _CROPPING:
+    size = sides("size", height, width)
+    return {"image_size": size, "crop": 1.0, "crop_mode": "squash"}
+  edge = _square("size", height, height if width is None else width)
   # This class has a geometry of its own, with `crop_pct` in place of a crop.
   if name == "ConvNextImageProcessor":
     return _convnext(options, edge, width is None, cropped)
@@ -335,12 +345,10 @@ def _geometry(options, name):
     # By the shorter side, even if both sides are stated.
     edge, width = int(edge / options["crop_pct"]), None
   if cropped is None:
-    if width is None:
-      raise validation.InputError(
-        f"size is shortest_edge {edge} without a crop (do_center_crop), but "
-        "images are made square"
-      )
-    return {"image_size": edge, "crop": 1.0, "squash": True}
+    raise validation.InputError(
+      f"size is shortest_edge {edge} without a crop (do_center_crop), but "
+      "images are brought to one size here"
+    )
   if cropped > edge:
     raise validation.InputError(
       f"crop_size is {cropped}, but size is {edge}: transformers would add a "
@@ -349,7 +357,7 @@ def _geometry(options, name):
   return {
     "image_size": cropped,
     "crop": _fraction(cropped, edge),
-    "squash": width is not None,
+    "crop_mode": "center" if width is None else "squash",
     "crop_origin": "floor",
   }
 
@@ -367,11 +375,11 @@ def _convnext(options, edge, by_shorter_side, cropped):
       "would crop twice, which is not done here"
     )
   if edge >= _CONVNEXT_UNCROPPED:
-    return {"image_size": edge, "crop": 1.0, "squash": True}
+    return {"image_size": edge, "crop": 1.0, "crop_mode": "squash"}
   return {
     "image_size": edge,
     "crop": options["crop_pct"],
-    "squash": False,
+    "crop_mode": "center",
     "crop_origin": "floor",
   }
 

@@ -169,7 +169,7 @@ class Source:
     if not isinstance(self.preprocessing, Preprocessing):
       return
     # Images that are resized may have any size before.
-    side = self.preprocessing.image_size or min(shape[1:3])
+    side = min(self.preprocessing.sides or shape[1:3])
     if side < self.min_image_size:
       raise validation.InputError(
         f"images are {side} pixels a side, but {self.name} takes at least "

@@ -11,7 +11,7 @@ def build(
   folder: pathlib.Path,
   config: configs.Config,
   *,
-  image_size: int | None = None,
+  image_size: int | tuple[int, int] | None = None,
 ) -> torch_model.TorchModel:
   """Returns the network of a folder in timm's layout.
 
@@ -21,7 +21,8 @@ def build(
     name: of the source, in error messages.
     folder: with timm's `config.json`, and safetensors.
     config: what is read of it.
-    image_size: side of the images, if not that of the configuration.
+    image_size: side of the images, or height and width, if not that of the
+      configuration.
 
   Raises:
     InputError: if a library is missing or cannot read the folder, or there is
@@ -45,7 +46,6 @@ def build(
   checkpoints.find(folder)
   size = image_size or config.preprocessing.get("image_size")
   import timm
-  import torch
 
   # Only some networks take another size than that of their configuration.
   options: dict[str, Any] = {}
@@ -61,10 +61,10 @@ def build(
     module = timm.create_model(f"local-dir:{folder.resolve()}", pretrained=True)
   except Exception as e:  # whatever timm's code raises
     raise torch_model.failed(name, "timm", e) from e
-  side = size or module.pretrained_cfg["input_size"][-1]
+  sides = size or module.pretrained_cfg["input_size"][1:]
   classifies = bool(module.num_classes)
   without = config.without_probs or ("" if classifies else torch_model.HEADLESS)
-  example = (torch.zeros(1, 3, side, side),)
+  example = torch_model.example_of_images(sides)
   return torch_model.TorchModel(module, example, "image", classifies, without)
 
 
@@ -74,4 +74,5 @@ def _takes(timm, arch, size):
     stated = timm.get_pretrained_cfg(arch)
   except RuntimeError:
     return True
-  return stated is None or stated.input_size[-1] == size
+  sides = (size, size) if isinstance(size, int) else tuple(size)
+  return stated is None or tuple(stated.input_size[1:]) == sides

@@ -1,5 +1,6 @@
 """A PyTorch network that a library built, ready to be exported or run."""
 
+from collections.abc import Sequence
 import importlib
 from typing import Any, NamedTuple
 
@@ -32,6 +33,27 @@ class TorchModel(NamedTuple):
   has_classifier: bool
   without_probs: str
   dynamic: Any = None
+
+
+def example_of_images(size: int | Sequence[int]) -> tuple[Any, ...]:
+  """Returns the arguments of a network for one black image.
+
+  Args:
+    size: side of the image, or height and width.
+
+  Example:
+    >>> from leep_jax.sources import torch_model
+    >>> try:
+    ...   shape = tuple(torch_model.example_of_images((4, 3))[0].shape)
+    ... except ImportError:  # PyTorch is not installed
+    ...   shape = (1, 3, 4, 3)
+    >>> shape
+    (1, 3, 4, 3)
+  """
+  import torch
+
+  height, width = (size, size) if isinstance(size, int) else size
+  return (torch.zeros(1, 3, height, width),)
 
 
 def failed(name: str, library: str, error: Exception) -> validation.InputError:

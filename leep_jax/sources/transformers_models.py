@@ -144,7 +144,7 @@ def build(
   name: str,
   folder: pathlib.Path,
   *,
-  image_size: int | None = None,
+  image_size: int | tuple[int, int] | None = None,
   blue_first: bool = False,
   pooling: str | None = None,
 ) -> torch_model.TorchModel:
@@ -155,7 +155,8 @@ def build(
   Args:
     name: of the source, in error messages.
     folder: with `config.json` of transformers, and safetensors.
-    image_size: side of the images, of a network that takes images.
+    image_size: side of the images, or height and width, of a network that
+      takes images.
     blue_first: whether such a network takes the channels in the order BGR.
     pooling: of an encoder of texts or sounds, instead of what is usual for it.
 
@@ -201,7 +202,7 @@ def build(
   dynamic = None
   if inputs == "image":
     module = _image_module(model, blue_first)
-    example = _example_of_images(image_size or 224)
+    example = torch_model.example_of_images(image_size or 224)
   elif inputs == "audio":
     module = _sound_module(model, classifies, pooling or "mean")
     example, dynamic = _example_of_sounds(folder)
@@ -212,12 +213,6 @@ def build(
   return torch_model.TorchModel(
     module, example, inputs, classifies, without, dynamic
   )
-
-
-def _example_of_images(side):
-  import torch
-
-  return (torch.zeros(1, 3, side, side),)
 
 
 def _image_module(model, blue_first):

@@ -249,6 +249,9 @@ OTHERS = [
   ("sort", X, 1, True),
   ("sort.stable", whole(2, 7), {"stable": True, "dim": 1, "descending": False}),
   ("argsort", X, 1),
+  ("histc", X, 6, -1, 1.5),
+  ("histc", X),
+  ("histc", whole(20, low=0, high=5).float(), 4, 0, 3),
   # Products.
   ("linear", X, real(5, 4)),
   ("linear", X, real(5, 4), real(5)),
@@ -412,7 +415,9 @@ CASES = [
   *resamplings(),
 ]
 # Not tensors: lengths of axes, parts of tuples, memory that is not set.
+# Some have no implementation of PyTorch's own on the CPU.
 WITHOUT_CASES = {
+  "transformers.grouped_mm_fallback.default", "_grouped_mm",
   "getitem", "sym_size.int", "sym_numel", "empty.memory_format", "empty_like",
 }  # fmt: skip
 
@@ -461,6 +466,22 @@ def test_equals_pytorch(name, args):
     np.testing.assert_allclose(got, wanted, rtol=2e-5, atol=2e-6)
     compared += 1
   assert compared
+
+
+@pytest.mark.parametrize("counts", [[2, 0, 3, 1], [0, 0, 0, 6], [1, 1, 1, 1]])
+def test_rows_times_the_matrices_of_their_groups(counts):
+  rows, matrices = real(6, 3), real(4, 3, 5)
+  ends = np.cumsum(counts)
+  expected = np.zeros((6, 5), np.float32)
+  for matrix, count, end in zip(matrices, counts, ends, strict=True):
+    expected[end - count : end] = rows[end - count : end] @ matrix
+  function = operations.OPERATIONS["_grouped_mm"]
+  assert (
+    function
+    is operations.OPERATIONS["transformers.grouped_mm_fallback.default"]
+  )
+  got = function(in_jax(rows), in_jax(matrices), jnp.asarray(ends))
+  np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
 # Of real numbers, in the type that they have.

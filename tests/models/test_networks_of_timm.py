@@ -120,7 +120,7 @@ def test_tensors_and_evaluation(arch):
         std=stated.std,
         crop=stated.crop_pct,
         interpolation=stated.interpolation,
-        squash=stated.crop_mode == "squash",
+        crop_mode=stated.crop_mode,
       )
 
 

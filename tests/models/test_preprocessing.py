@@ -94,7 +94,7 @@ def test_geometry_is_that_of_evaluation(shape, crop, rng):
 @pytest.mark.parametrize("crop", [1.0, 0.9])
 def test_squash(shape, crop, rng):
   image = made("noise", *shape, rng)
-  source = preprocessing(crop=crop, squash=True)
+  source = preprocessing(crop=crop, crop_mode="squash")
   expected = evaluation(image, crop=crop, interpolation="bilinear", squash=True)
   np.testing.assert_array_equal(source.fit(image), expected)
   # Also where one side shrinks and the other grows, levels are whole.
@@ -122,8 +122,8 @@ def test_enlarging_keeps_what_pillow_rounds(interpolation, rng):
   [
     ((40, 53, 3), {"crop": 0.875}),
     ((53, 40, 1), {}),
-    ((31, 64, 4), {"crop": 0.9, "squash": True}),
-    ((50, 64, 3), {"squash": True}),  # of the right width already
+    ((31, 64, 4), {"crop": 0.9, "crop_mode": "squash"}),
+    ((50, 64, 3), {"crop_mode": "squash"}),  # of the right width already
     ((30, 100, 3), {}),
   ],
 )
@@ -141,7 +141,8 @@ def test_enlarged_on_host_as_on_device(shape, options, interpolation, rng):
 
 @pytest.mark.parametrize("shape", [(64, 64), (70, 64), (65, 65), (30, 100)])
 def test_levels_stay_whole_where_nothing_or_one_side_grows(shape, rng):
-  source = preprocessing(image_size=64, squash=shape == (30, 100))
+  mode = "squash" if shape == (30, 100) else "center"
+  source = preprocessing(image_size=64, crop_mode=mode)
   image = made("noise", *shape, rng)
   fitted = source.fit(image)
   assert (fitted.dtype, fitted.shape) == (np.uint8, (64, 64, 3))
@@ -227,7 +228,7 @@ def test_nothing_is_done_where_nothing_is_to_do(rng):
 
 
 def test_what_is_left_after_fitting(rng):
-  source = preprocessing(crop=0.875, squash=True, mean=(0.5, 0.4, 0.3))
+  source = preprocessing(crop=0.875, crop_mode="squash", mean=(0.5, 0.4, 0.3))
   fitted = source.fit(made("noise", 300, 400, rng))
   got = source.fitted(fitted[None])[0]
   np.testing.assert_allclose(
@@ -302,11 +303,14 @@ def test_preprocessing_repeats_resizes_and_normalises(rng):
     ({"crop": "0.875"}, "crop is '0.875', but"),
     ({"interpolation": "cubic"}, "interpolation 'cubic'; did you mean bicubic"),
     ({"interpolation": 3}, "unknown interpolation '3'; known: bicubic, .*box"),
-    ({"squash": "no"}, "squash is 'no', but must be True or False"),
+    ({"crop_mode": "no"}, "unknown crop_mode 'no'"),
     ({"crop_origin": "ceil"}, "unknown crop_origin 'ceil'; known: floor, roun"),
     ({"mean": (123.675, 116.28, 103.53)}, "mean 123.675 is on the scale 0..25"),
     ({"crop": 0.5, "image_size": None}, "crop is 0.5, but image_size is None"),
-    ({"squash": True, "image_size": None}, "squash is True, but image_size is"),
+    (
+      {"crop_mode": "squash", "image_size": None},
+      "crop_mode is squash, but image_size is",
+    ),
   ],
 )
 def test_bad_preprocessing(options, message):

@@ -196,5 +196,5 @@ def test_preprocessing_without_a_configuration():
       std=stated.std,
       crop=stated.crop_pct,
       interpolation=stated.interpolation,
-      squash=stated.crop_mode == "squash",
+      crop_mode=stated.crop_mode,
     ), arch

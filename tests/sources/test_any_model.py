@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import sys
 
 import hub_server
 import numpy as np
@@ -51,6 +52,35 @@ def write_timm(folder, name, classes=5):
   }  # fmt: skip
   (folder / "config.json").write_text(json.dumps(config))
   return model
+
+
+def test_a_network_of_tall_images(tmp_path):
+  timm = publishers.load("timm")
+  import safetensors.torch
+
+  torch.manual_seed(0)
+  model = timm.create_model("test_vit", img_size=(48, 32), num_classes=5)
+  model.eval()
+  safetensors.torch.save_file(
+    model.state_dict(), tmp_path / "model.safetensors"
+  )
+  config = {
+    "architecture": "test_vit",
+    "num_classes": 5,
+    "pretrained_cfg": {
+      "input_size": [3, 48, 32], "num_classes": 5, "crop_mode": "squash",
+      "crop_pct": 1.0,
+    },
+  }  # fmt: skip
+  (tmp_path / "config.json").write_text(json.dumps(config))
+  source = leep_jax.load_source(str(tmp_path))
+  assert source.options.startswith("graph")  # of the bridge
+  images = source.preprocessing(np.full((2, 30, 30, 3), 99, np.uint8))
+  with torch.no_grad():
+    expected = model(torch.tensor(np.asarray(images).transpose(0, 3, 1, 2)))
+  np.testing.assert_allclose(
+    source.apply(source.state, images)[0], expected, rtol=1e-4, atol=1e-5
+  )
 
 
 def write_encoder(folder):
@@ -207,7 +237,8 @@ def test_without_pytorch_one_line_says_what_to_install(
   tmp_path, monkeypatch, capsys
 ):
   write_timm(tmp_path / "folder", OTHER)
-  monkeypatch.setitem(__import__("sys").modules, "torch", None)
+  leep_jax.load_dataset("digits", limit=1)  # scikit-learn looks for PyTorch
+  monkeypatch.setitem(sys.modules, "torch", None)
   name = str(tmp_path / "folder")
   assert score.main([*DIGITS, f"--model={name}"]) == 2
   error = capsys.readouterr().err

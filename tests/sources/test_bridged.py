@@ -58,6 +58,27 @@ def test_an_example_of_several_images_is_refused():
     )
 
 
+def test_images_that_are_not_square(rng):
+  network = networks.made(networks.Convolutional)
+  tall = leep_jax.Preprocessing(image_size=(24, 16), crop_mode="squash")
+  source = bridged.from_torch(
+    "tall", network, example=torch.zeros(1, 3, 24, 16), preprocessing=tall
+  )
+  photos = rng.integers(0, 256, (3, 20, 40, 3), dtype=np.uint8)
+  images = source.preprocessing(photos)
+  assert images.shape == (3, 24, 16, 3)
+  with torch.no_grad():
+    expected = network(torch.tensor(np.asarray(images).transpose(0, 3, 1, 2)))
+  np.testing.assert_allclose(
+    source.apply(source.state, images)[0], expected, rtol=1e-4, atol=1e-5
+  )
+  with pytest.raises(leep_jax.InputError, match="example is 24 x 16 pixels, b"):
+    bridged.from_torch(
+      "tall", network, example=torch.zeros(1, 3, 24, 16),
+      preprocessing=leep_jax.Preprocessing(image_size=16),
+    )  # fmt: skip
+
+
 def test_the_body_is_trained_and_the_head_is_not():
   found = source()
   network = found.network

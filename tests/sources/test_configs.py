@@ -92,7 +92,7 @@ def test_timm_from_tensorflow(tmp_path):
 def test_timm_squashes(tmp_path):
   stated = TIMM["pretrained_cfg"] | {"crop_mode": "squash", "crop_pct": 1.0}
   config = write(tmp_path, TIMM | {"pretrained_cfg": stated})
-  assert config.preprocessing["squash"]
+  assert config.preprocessing["crop_mode"] == "squash"
 
 
 MOBILENET = {
@@ -121,7 +121,7 @@ def test_transformers_mobilenet(tmp_path):
   assert config.num_classes == 1001
   assert config.options == {"norm_eps": 0.002, "tf_padding": False}
   fields = config.preprocessing
-  assert (fields["image_size"], fields["squash"]) == (128, False)
+  assert (fields["image_size"], fields["crop_mode"]) == (128, "center")
   assert math.floor(128 / fields["crop"]) == 146
   assert fields["interpolation"] == "bilinear"
 
@@ -147,22 +147,27 @@ def test_transformers_vit_squashes(tmp_path, size):
     mean=(0.5,) * 3,
     std=(0.5,) * 3,
     interpolation="bicubic",
-    squash=True,
+    crop_mode="squash",
   )
+
+
+def test_transformers_tall_images(tmp_path):
+  got = processed(tmp_path, size={"height": 384, "width": 128}, resample=3)
+  assert (got.image_size, got.crop_mode) == ((384, 128), "squash")
 
 
 @pytest.mark.parametrize(
   ("size", "crop_pct", "expected"),
   [
-    ({"shortest_edge": 224}, 0.9, (224, 0.9, False)),
-    ({"shortest_edge": 224}, None, (224, 0.875, False)),
-    (224, 0.875, (224, 0.875, False)),
-    ({"shortest_edge": 384}, 0.875, (384, 1.0, True)),  # whole from 384 on
+    ({"shortest_edge": 224}, 0.9, (224, 0.9, "center")),
+    ({"shortest_edge": 224}, None, (224, 0.875, "center")),
+    (224, 0.875, (224, 0.875, "center")),
+    ({"shortest_edge": 384}, 0.875, (384, 1.0, "squash")),  # whole from 384 on
   ],
 )
 def test_transformers_convnext(tmp_path, size, crop_pct, expected):
   got = processed(tmp_path, size=size, crop_pct=crop_pct, resample=3)
-  assert (got.image_size, got.crop, got.squash) == expected
+  assert (got.image_size, got.crop, got.crop_mode) == expected
 
 
 @pytest.mark.parametrize("edge", range(224, 300))
@@ -195,11 +200,15 @@ def test_scales(tmp_path):
 @pytest.mark.parametrize(
   ("config", "images", "message"),
   [
-    (TIMM | {"pretrained_cfg": {"crop_mode": "border"}}, None, "'border'"),
     (
-      TIMM | {"pretrained_cfg": {"input_size": [3, 200, 300]}},
+      TIMM | {"pretrained_cfg": {"crop_mode": "middle"}},
       None,
-      "input_size is 200 x 300, but images are made square",
+      "unknown crop_mode 'middle'; known: border, center, squash",
+    ),
+    (
+      TIMM | {"pretrained_cfg": {"input_size": [3, 200, 0]}},
+      None,
+      "input_size is 0",
     ),
     (
       TIMM | {"pretrained_cfg": {"crop_pct": "90%"}},
@@ -239,8 +248,8 @@ def test_scales(tmp_path):
     ({}, {"size": {"longest": 3}}, "size has longest, but known are height"),
     (
       {},
-      {"size": {"height": 3, "width": 4}},
-      "size is 3 x 4, but images are made square",
+      {"size": {"height": 3, "width": 0}},
+      "size is 0",
     ),
   ],
 )
@@ -437,7 +446,7 @@ def test_a_number_is_a_square(tmp_path, name):
     "do_center_crop": True,
   }
   fields = write(tmp_path, {"model_type": "vit"}, stated).preprocessing
-  assert (fields["image_size"], fields["squash"]) == (224, True)
+  assert (fields["image_size"], fields["crop_mode"]) == (224, "squash")
   assert fields["crop_origin"] == "floor"
 
 
@@ -471,7 +480,11 @@ def test_a_number_is_a_square(tmp_path, name):
       "size has shortest_edge, longest_edge, but known are",
     ),
     ({"size": {"max_height": 9, "max_width": 9}}, "has max_height, max_width"),
-    ({"size": [224, 300]}, "size is 224 x 300, but images are made square"),
+    ({"size": [224, 2.5]}, "size is 2.5, but must be an integer"),
+    (
+      {"size": [224, 300], "do_center_crop": True, "crop_size": 200},
+      "size is 224 x 300, but this class crops squares here",
+    ),
     ({"size": [224]}, r"size is .224., not a height and a width"),
     ({"size": 200.5}, "size is 200.5, but must be an integer"),
     ({"do_center_crop": True}, "do_center_crop is true, but crop_size is miss"),
@@ -551,7 +564,7 @@ def test_sizes_that_two_files_state_differently(tmp_path):
   config = {"model_type": "convnext", "image_size": 224}
   with pytest.warns(validation.InputNote, match="384 pixels.*--image_size=224"):
     fields = write(tmp_path, config).preprocessing
-  assert (fields["image_size"], fields["squash"]) == (384, True)
+  assert (fields["image_size"], fields["crop_mode"]) == (384, "squash")
 
 
 def test_keys_that_nobody_knows_are_told(tmp_path):
@@ -642,7 +655,7 @@ def test_heads_are_computed_as_transformers_does(tmp_path, rng):
   source = catalog.load_source(f"vit_small_16@{tmp_path}")
   # Without a preprocessor_config.json: ViTImageProcessor's.
   assert source.preprocessing == leep_jax.Preprocessing(
-    image_size=224, mean=(0.5,) * 3, std=(0.5,) * 3, squash=True
+    image_size=224, mean=(0.5,) * 3, std=(0.5,) * 3, crop_mode="squash"
   )
   images = rng.normal(size=(1, 224, 224, 3)).astype(np.float32)
   with torch.no_grad():

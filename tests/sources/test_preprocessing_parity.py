@@ -193,6 +193,15 @@ TIMM = {
   "part for evaluation": {"crop_pct": 0.875, "test_crop_pct": 0.965},
   "squash": {"crop_mode": "squash", "crop_pct": 0.9},
   "squash all": {"crop_mode": "squash", "crop_pct": 1.0},
+  "border": {"crop_mode": "border", "crop_pct": 1.0, "mean": HALF},
+  "border, cropped": {"crop_mode": "border", "crop_pct": 0.8},
+  "tall": {"input_size": [3, 256, 192], "crop_pct": 0.9},
+  "tall, squashed": {
+    "input_size": [3, 256, 192], "crop_pct": 1.0, "crop_mode": "squash",
+  },
+  "wide, border": {
+    "input_size": [3, 96, 224], "crop_pct": 0.9, "crop_mode": "border",
+  },
   "Darknet": {"input_size": [3, 256, 256], "crop_pct": 0.887},
   "box": {"interpolation": "box"},
   "Hamming": {"interpolation": "hamming"},
@@ -402,13 +411,17 @@ def test_timm(name, nested, tmp_path, photos):
   def theirs(photo):
     return transform(PIL.Image.fromarray(photo)).numpy().transpose(1, 2, 0)
 
-  on_device = nested and name in ("evaluation", "an odd margin", "squash")
+  on_device = nested and name in (
+    "evaluation", "an odd margin", "squash", "border", "tall", "wide, border"
+  )  # fmt: skip
   check(read(tmp_path), theirs, photos, on_device=on_device)
 
 
 def test_origins_differ(photos):
   ours = leep_jax.Preprocessing(image_size=224, crop=0.95)
   theirs = dataclasses.replace(ours, crop_origin="floor")
-  assert ours._geometry(224, 300, 300) == ((235, 235), (6, 6))
-  assert theirs._geometry(224, 300, 300) == ((235, 235), (5, 5))
+  for one, first in ((ours, 6), (theirs, 5)):
+    size, kept, border = one._geometry((224, 224), 300, 300)
+    assert (size, border) == ((235, 235), [(0, 0), (0, 0)])
+    assert kept == [slice(first, first + 224)] * 2
   assert (ours.fit(photos[2]) != theirs.fit(photos[2])).mean() > 0.5

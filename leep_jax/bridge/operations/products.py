@@ -119,6 +119,27 @@ def _convolution_of(x, weight, bias=None, stride=1, padding=0, dilation=1,
   return _convolution(x, weight, bias, stride, padding, dilation, groups=groups)
 
 
+def _grouped(x, weights, ends):
+  """Each row times the matrix of its group; rows of a group are together.
+
+  Args:
+    x: `[S, K]`.
+    weights: `[E, K, N]`, of the experts of a mixture, for example.
+    ends: `[E]`, where each group ends; rows after the last one give 0.
+  """
+  # Every row meets every matrix: `jax.lax.ragged_dot` has no rule for batches.
+  group = jnp.searchsorted(ends, jnp.arange(len(x)), side="right")
+
+  def add(total, expert):
+    number, weight = expert
+    mine = jnp.where((group == number)[:, None], x, 0)
+    return total + mine @ weight, None
+
+  zeros = jnp.zeros((len(x), weights.shape[2]), x.dtype)
+  numbers = jnp.arange(len(weights))
+  return jax.lax.scan(add, zeros, (numbers, weights))[0]
+
+
 OPERATIONS: dict[str, Callable[..., Any]] = {
   "linear": _linear,
   "addmm": _addmm,
@@ -130,6 +151,8 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
   "dot": jnp.dot,
   "scaled_dot_product_attention": _attention,
   "convolution": _convolution,
+  "transformers.grouped_mm_fallback.default": _grouped,
+  "_grouped_mm": _grouped,
   "conv1d": _convolution_of,
   "conv2d": _convolution_of,
 }

@@ -139,6 +139,17 @@ def _argsort(x, dim=-1, descending=False):
   return _sort(x, dim, descending)[1]
 
 
+def _histc(x, bins=100, min=0, max=0):
+  x = x.reshape(-1)
+  if min == max:
+    min, max = jnp.min(x), jnp.max(x)
+  place = jnp.floor((x - min) * (bins / (max - min))).astype(jnp.int32)
+  # The last bin has both of its ends; what is outside is in none.
+  place = jnp.where(x == max, bins - 1, place)
+  place = jnp.where((x < min) | (x > max), bins, place)
+  return jnp.zeros(bins, x.dtype).at[place].add(1, mode="drop")
+
+
 OPERATIONS: dict[str, Callable[..., Any]] = {
   "mean": _mean,
   "mean.dim": _mean,
@@ -179,4 +190,5 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
   "sort": _sort,
   "sort.stable": _sort_stable,
   "argsort": _argsort,
+  "histc": _histc,
 }
