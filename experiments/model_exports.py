@@ -23,7 +23,7 @@ import jax
 from experiments import timm_table
 from leep_jax import validation
 from leep_jax.bridge import export, heads, running
-from leep_jax.sources import keras_models
+from leep_jax.sources import keras_models, transformers_models
 
 TOKENS = 24
 SECONDS_AT_MOST = 300
@@ -189,7 +189,7 @@ def transformers_attempts(
       for inputs in _INPUTS[kind]:
 
         def attempt(make=make, cls=cls, inputs=inputs):
-          config = _config(model_type)
+          config = _config_for(cls, model_type)
           return make(
             lambda: cls(config), lambda model: _one_tensor(model, inputs)
           )
@@ -243,11 +243,25 @@ def _classes(kind, model_type):
   from transformers.models.auto import modeling_auto
 
   first, second = _mappings(kind)
+  # The class that this package takes for a checkpoint without a head.
+  own = transformers_models.ENCODERS
+  if kind == "image" and model_type in own and model_type not in first:
+    yield own[model_type]
   # A network for transcription is no classifier: its encoder is of use.
   tables = [first] if kind == "audio" else [first, second]
   for table in [*tables, modeling_auto.MODEL_MAPPING_NAMES]:
     names = table.get(model_type, ())
     yield from (names,) if isinstance(names, str) else names
+
+
+def _config_for(cls, model_type):
+  """The configuration of a type, as a class reads it."""
+  config = _config(model_type)
+  if cls.config_class is None or isinstance(config, cls.config_class):
+    return config
+  # Of a tower of two, and of a class for several types.
+  config = getattr(config, "vision_config", config)
+  return cls.config_class.from_dict(config.to_dict())
 
 
 def _config(model_type):

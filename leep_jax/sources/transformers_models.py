@@ -45,7 +45,7 @@ _CLASSIFIERS = (
 )  # fmt: skip
 # The class of a network of images without a head, where transformers' own
 # choice for `AutoModel` has two towers or draws random numbers.
-_ENCODERS: Mapping[str, str] = {
+ENCODERS: Mapping[str, str] = {
   "vit_mae": "ViTModel", "clip": "CLIPVisionModel",
   "siglip": "SiglipVisionModel", "chinese_clip": "ChineseCLIPVisionModel",
   "metaclip_2": "MetaClip2VisionModel", "aimv2": "Aimv2VisionModel",
@@ -194,7 +194,7 @@ def build(
     # Which head it has is known by now; that table is of networks of images.
     without = configs.without_probs({**config, "architectures": None}, count)
   else:
-    kind = _ENCODERS.get(str(config.get("model_type")), "AutoModel")
+    kind = ENCODERS.get(str(config.get("model_type")), "AutoModel")
     model = _load(name, folder, kind, _UNUSED)
     if getattr(model.config, "is_encoder_decoder", False):
       model = model.get_encoder()
