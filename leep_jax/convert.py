@@ -23,8 +23,8 @@ from absl import flags
 from leep_jax import command, progress, validation
 from leep_jax.reports import tables
 from leep_jax.sources import (
-  backends,
   catalog,
+  conversion,
   converted,
   overrides,
   pickles,
@@ -92,7 +92,7 @@ def _model(name: str, output: str) -> int:
       f"{out} exists and is no converted model: name another folder"
     )
   with progress.step(f"{tables.short(name, 30)}: exporting with PyTorch"):
-    model = backends.convert(
+    model = conversion.convert(
       name,
       folder,
       image_size=_IMAGE_SIZE.value,

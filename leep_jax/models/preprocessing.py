@@ -105,16 +105,8 @@ class Preprocessing:
         "channel, those of std above 0"
       )
     _check_unit(self.mean, self.std)
-    if isinstance(self.image_size, list | tuple):
-      sides = tuple(self.image_size)
-      if len(sides) != 2:
-        raise validation.InputError(
-          f"image_size is {sides}, but must be one side, or height and width"
-        )
-      size = sides[0] if sides[0] == sides[1] else sides
-      object.__setattr__(self, "image_size", size)
-    for side in self.sides or ():
-      validation.at_least_1("image_size", side)
+    if self.image_size is not None:
+      object.__setattr__(self, "image_size", _size(self.image_size))
     real = isinstance(self.crop, (int, float, np.integer, np.floating))
     if not (real and 0 < self.crop <= 1):
       raise validation.InputError(
@@ -142,7 +134,7 @@ class Preprocessing:
   def sides(self) -> tuple[int, int] | None:
     """Height and width of the network's input; None if images keep theirs."""
     size = self.image_size
-    return (size, size) if isinstance(size, int | np.integer) else size
+    return (size, size) if isinstance(size, int) else size
 
   @property
   def takes_any_range(self) -> bool:
@@ -366,6 +358,18 @@ class Preprocessing:
     if enlarged:
       fitted = fitted / np.float32(255)
     return fitted
+
+
+def _size(size):
+  """One integer for a square, so that equal sizes have one text."""
+  if not isinstance(size, list | tuple):
+    return int(validation.at_least_1("image_size", size))
+  if len(size) != 2:
+    raise validation.InputError(
+      f"image_size is {size}, but must be one side, or height and width"
+    )
+  height, width = (int(validation.at_least_1("image_size", x)) for x in size)
+  return height if height == width else (height, width)
 
 
 def _shrinks(size, new_size):

@@ -5,7 +5,8 @@ layout, which `matching.py` brings to a network. Pickles are refused, because
 reading one can run code.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+import contextlib
 import json
 import os
 import pathlib
@@ -63,10 +64,16 @@ def read_tensors(
     raise _refusal(path, kind)
   if kind is not None and kind.name == "npz":
     return _of_flax(validation.read_npz(path)), {}
+  with _readable(path), safetensors.safe_open(path, framework="np") as file:
+    metadata = file.metadata() or {}
+    return {k: file.get_tensor(k) for k in file.keys()}, metadata
+
+
+@contextlib.contextmanager
+def _readable(path: pathlib.Path) -> Iterator[None]:
+  """Turns what safetensors raises into an error that names the file."""
   try:
-    with safetensors.safe_open(path, framework="np") as file:
-      metadata = file.metadata() or {}
-      return {k: file.get_tensor(k) for k in file.keys()}, metadata
+    yield
   except Exception as e:  # safetensors raises several types
     raise validation.InputError(
       f"cannot read {path} as safetensors ({validation.reason(e)}): is the "
@@ -144,6 +151,39 @@ def find(folder: pathlib.Path) -> pathlib.Path:
   raise _folder_refusal(folder) or validation.InputError(
     f"{folder} has no checkpoint: no model.safetensors, no Orbax metadata"
   )
+
+
+def check_safetensors(folder: pathlib.Path) -> None:
+  """Refuses a folder that another library could not read safely, or at all.
+
+  Args:
+    folder: laid out as a repository of the hub is.
+
+  Raises:
+    InputError: if it has no safetensors file, or a damaged one. Without one the
+      library would read a pickle, which may run any code.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> import leep_jax
+    >>> from leep_jax.sources import checkpoints
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder) / "model.safetensors"
+    ...   _ = path.write_bytes(b"cut short")
+    ...   try:
+    ...     checkpoints.check_safetensors(path.parent)
+    ...   except leep_jax.InputError as error:
+    ...     print(error)
+    cannot read .../model.safetensors as safetensors (...): is the file damaged,
+    or a download cut short?
+  """
+  found = find(folder)
+  parts = [found]
+  if found.name == _INDEX:
+    parts = sorted(folder.glob("*.safetensors"))
+  for path in parts:
+    with _readable(path), safetensors.safe_open(path, framework="np"):
+      pass
 
 
 def _folder_refusal(folder: pathlib.Path) -> validation.InputError | None:

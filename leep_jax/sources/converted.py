@@ -176,6 +176,8 @@ def _stablehlo(model: Converted) -> bytes:
     )
   (batch,) = export.symbolic_shape("batch")
   sides = model.preprocessing.sides
+  if sides is None:
+    raise validation.InputError("images have no size: give image_size")
   channels = len(model.preprocessing.mean)
   images = jax.ShapeDtypeStruct((batch, *sides, channels), jnp.float32)
   arrays = jax.tree.map(jnp.asarray, model.arrays)

@@ -293,7 +293,9 @@ def state_of(model: Any) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
   )
 
 
-def check_size(name: str, side: int, image_size: int | None) -> None:
+def check_size(
+  name: str, side: int, image_size: int | tuple[int, int] | None
+) -> None:
   """Refuses images of another size than a model takes.
 
   Args:

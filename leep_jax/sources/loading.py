@@ -94,11 +94,11 @@ def from_checkpoint(
   preprocessing = _preprocessing(
     arch, config, metadata, overrides, file, options
   )
-  tensors, options = _adapted(
-    arch, tensors, options, preprocessing.image_size, config
-  )
+  found = preprocessing.image_size
+  square = found if isinstance(found, int) else None
+  tensors, options = _adapted(arch, tensors, options, square, config)
   filled = _fill(arch, tensors, options, config, overrides, file)
-  side = preprocessing.image_size if architecture.fixed_image_size else None
+  side = square if architecture.fixed_image_size else None
   source = network.from_nnx(
     name,
     filled.model,

@@ -43,8 +43,8 @@ def read(
   Example:
     >>> from leep_jax.sources import processors
     >>> fields = processors.read({"size": 384}, {"model_type": "vit"}, "mine")
-    >>> fields["image_size"], fields["squash"], fields["mean"]
-    (384, True, (0.5, 0.5, 0.5))
+    >>> fields["image_size"], fields["crop_mode"], fields["mean"]
+    (384, 'squash', (0.5, 0.5, 0.5))
   """
   name = _class_name(stated, model)
   asked = _image_size(model)

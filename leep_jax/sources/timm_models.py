@@ -42,8 +42,7 @@ def build(
     True
   """
   torch_model.require_torch(name, "timm")
-  # Found here, so that timm reads no pickle.
-  checkpoints.find(folder)
+  checkpoints.check_safetensors(folder)
   size = image_size or config.preprocessing.get("image_size")
   import timm
 

@@ -175,8 +175,7 @@ def build(
     ...     print(type(error).__name__)  # it has no weights
     InputError
   """
-  # Found here, so that no pickle is read by the library below.
-  checkpoints.find(folder)
+  checkpoints.check_safetensors(folder)
   torch_model.require_torch(name, "transformers")
   config = read_config(folder)
   inputs = inputs_of(config)

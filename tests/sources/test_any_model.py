@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import sys
+import time
 
 import hub_server
 import numpy as np
@@ -15,7 +16,7 @@ import transformers_folders
 
 import leep_jax
 from leep_jax import convert, score
-from leep_jax.sources import catalog
+from leep_jax.sources import catalog, kept_conversions
 
 torch = pytest.importorskip("torch")
 # timm's smallest networks of their kinds: one is native, the other is not.
@@ -215,7 +216,7 @@ def test_what_was_converted_is_kept(tmp_path, cache, monkeypatch):
   name = str(tmp_path / "folder")
   first = leep_jax.load_source(name)
   (kept,) = cache.iterdir()
-  monkeypatch.setattr("leep_jax.sources.backends.convert", None)
+  monkeypatch.setattr("leep_jax.sources.conversion.convert", None)
   images = np.ones((1, SIZE, SIZE, 3), np.float32)
   np.testing.assert_array_equal(
     leep_jax.load_source(name).apply(first.state, images)[0],
@@ -231,6 +232,34 @@ def test_what_was_converted_is_kept(tmp_path, cache, monkeypatch):
     leep_jax.load_source(name).state, images
   )
   assert logits.shape == (1, 7)
+
+
+def test_a_download_that_was_cut_short(tmp_path, capsys):
+  write_timm(tmp_path, OTHER)
+  path = tmp_path / "model.safetensors"
+  path.write_bytes(path.read_bytes()[:-100])
+  assert score.main([*DIGITS, f"--model={tmp_path}"]) == 2
+  error = capsys.readouterr().err
+  assert f"cannot read {path} as safetensors" in error
+  assert "a download cut short?" in error
+  assert error.count("\n") == 1
+
+
+def test_conversions_that_nobody_uses_are_deleted(tmp_path, cache):
+  for name in ("one", "other"):
+    write_timm(tmp_path / name, OTHER, classes=3 if name == "one" else 4)
+  leep_jax.load_source(str(tmp_path / "one"))
+  (kept,) = cache.iterdir()
+  long_ago = time.time() - 86400 * (kept_conversions.UNUSED_DAYS + 1)
+  os.utime(kept, (long_ago, long_ago))
+  leep_jax.load_source(str(tmp_path / "one"))  # used again
+  leep_jax.load_source(str(tmp_path / "other"))
+  assert len(list(cache.iterdir())) == 2
+  os.utime(kept, (long_ago, long_ago))
+  write_timm(tmp_path / "third", OTHER, classes=6)
+  leep_jax.load_source(str(tmp_path / "third"))
+  assert len(list(cache.iterdir())) == 2
+  assert not kept.exists()
 
 
 def test_without_pytorch_one_line_says_what_to_install(

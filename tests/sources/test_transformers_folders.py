@@ -131,7 +131,7 @@ def test_conversions_are_kept_and_read_without_pytorch(
   def no_conversion(*_, **__):
     raise AssertionError("it was converted again")
 
-  monkeypatch.setattr("leep_jax.sources.backends.convert", no_conversion)
+  monkeypatch.setattr("leep_jax.sources.conversion.convert", no_conversion)
   again = leep_jax.load_source(str(model))
   np.testing.assert_array_equal(run(again, reviews).features, first.features)
   (kept,) = (tmp_path / "cache" / "converted").iterdir()
