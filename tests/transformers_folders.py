@@ -95,7 +95,7 @@ def save_text_model(folder, kind, head="ForSequenceClassification", **changes):
   return tokenizer, model
 
 
-def save_sound_model(folder, kind, head, **options):
+def save_sound_model(folder, kind, head, *, masked=False, **options):
   """Writes a network of sounds; returns its feature extractor and itself."""
   transformers = publishers.load("transformers")
   torch = pytest.importorskip("torch")
@@ -111,7 +111,7 @@ def save_sound_model(folder, kind, head, **options):
     )  # fmt: skip
   else:
     extractor = transformers.Wav2Vec2FeatureExtractor(
-      return_attention_mask=False
+      return_attention_mask=masked
     )
     config = getattr(transformers, f"{kind}Config")(
       vocab_size=12, hidden_size=16, num_hidden_layers=2,

@@ -69,6 +69,8 @@ class Program:
       return [jnp.moveaxis(example, -1, 0)[None]]
     if self.inputs == "text":
       return [example[None, :, k] for k in range(example.shape[-1])]
+    if len(self.graph.inputs) == 2:  # samples, and which of them are padding
+      return [example[None, :, 0], example[None, :, 1].astype(jnp.int32)]
     return [example[None]]
 
   def trained(self) -> tuple[str, ...]:

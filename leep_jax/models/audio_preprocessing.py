@@ -32,6 +32,8 @@ class AudioPreprocessing:
     extract: makes features `features` of samples `[T]`; None if the network
       takes the samples.
     features: shape of what `extract` returns, such as `(frames, mel)`.
+    masked: whether the network takes, beside the samples, a mask that is 1 for
+      those of the sound and 0 for the zeros after it.
     version: what tells apart different functions `extract`.
 
   Example:
@@ -54,6 +56,7 @@ class AudioPreprocessing:
     default=None, repr=False, compare=False
   )
   features: tuple[int, ...] = ()
+  masked: bool = False
   version: str = ""
 
   def __post_init__(self) -> None:
@@ -70,7 +73,9 @@ class AudioPreprocessing:
     return max(round(seconds * self.rate), 1)
 
   def fit(self, sound: audio.Sound) -> np.ndarray:
-    """Returns the network's input for a sound, `[T]` float32 or `features`.
+    """Returns the network's input for a sound, float32.
+
+    It is `[T]`, or `[T, 2]` with a mask, or `features`.
 
     Args:
       sound: of any rate and length.
@@ -90,7 +95,11 @@ class AudioPreprocessing:
       samples = ((exact - exact.mean()) / scale).astype(np.float32)
     if self.extract is not None:
       return np.asarray(self.extract(samples), np.float32)
-    return np.pad(samples, (0, self.samples - len(samples)))
+    padded = np.pad(samples, (0, self.samples - len(samples)))
+    if not self.masked:
+      return padded
+    mask = np.arange(self.samples) < len(samples)
+    return np.stack([padded, mask.astype(np.float32)], axis=1)
 
   def reading(
     self, dataset: dataset_lib.Dataset
@@ -106,7 +115,7 @@ class AudioPreprocessing:
     """Returns a batch as `__call__` takes it.
 
     Args:
-      batch: `[B, T]` or `[B, *features]` real numbers, as `fit` returns them.
+      batch: real numbers, stacked results of `fit`.
 
     Raises:
       InputError: if it is something else.
@@ -125,14 +134,17 @@ class AudioPreprocessing:
     """Refuses arrays of another shape than stacked results of `fit`.
 
     Args:
-      shape: which should be `[B, T]` or `[B, *features]`.
+      shape: which should be `[B, T]`, `[B, T, 2]` or `[B, *features]`.
 
     Raises:
       InputError: if it is another.
     """
-    good = shape[1:] == self.features if self.features else len(shape) == 2
+    mask = (2,) if self.masked else ()
+    good = shape[2:] == mask and len(shape) > 1
+    if self.features:
+      good = shape[1:] == self.features
     if not good:
-      what = ", ".join(map(str, self.features)) or "T"
+      what = ", ".join(map(str, self.features or ("T", *mask)))
       raise validation.InputError(
         f"inputs have shape {shape}, but the source takes sounds [B, {what}]"
       )
@@ -144,7 +156,7 @@ class AudioPreprocessing:
       least: has no meaning here.
     """
     # A second of sound is enough for every network.
-    shape = self.features or (self.rate,)
+    shape = self.features or (self.rate, 2)[: 1 + self.masked]
     return [jax.ShapeDtypeStruct((2, *shape), np.float32)]
 
   def size(self, dataset: dataset_lib.Dataset) -> int:

@@ -80,10 +80,10 @@ KINDS: dict[str, Kind] = {
   ),
   "folder": Kind("PATH", locations.in_folder, locations.check, locations.load),
   "hub": Kind(
-    "hf://OWNER/NAME", locations.on_hub, locations.check, locations.load
+    "hf://OWNER/NAME", locations.on_hub, locations.check_on_hub, locations.load
   ),
   "timm": Kind(
-    "ARCH.TAG", locations.of_timm, locations.check_of_timm, locations.load
+    "ARCH.TAG", locations.of_timm, locations.check_on_hub, locations.load
   ),
   "factory": Kind(
     "package.module:function", factory.parse, factory.check, factory.load

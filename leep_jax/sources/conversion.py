@@ -21,7 +21,7 @@ from leep_jax.sources import (
 
 # Of the operations and the form of programs: programs that an earlier version
 # made are made again.
-BRIDGE = 2
+BRIDGE = 3
 
 
 def convert(

@@ -66,7 +66,11 @@ def from_model(
     ]
     try:
       with torch.inference_mode():
-        found = module(*_arguments(model.inputs, inputs)).float().numpy()
+        found = (
+          module(*_arguments(model.inputs, len(model.example), inputs))
+          .float()
+          .numpy()
+        )
     finally:
       for hook in hooks:
         hook.remove()
@@ -91,7 +95,7 @@ def from_model(
   )
 
 
-def _arguments(inputs, array):
+def _arguments(inputs, count, array):
   """The module's arguments for a batch in this package's layout."""
   import torch
 
@@ -100,6 +104,8 @@ def _arguments(inputs, array):
     return [tensor.permute(0, 3, 1, 2)]
   if inputs == "text":
     return [tensor[..., k].long() for k in range(tensor.shape[-1])]
+  if count == 2:  # samples, and which of them are padding
+    return [tensor[..., 0], tensor[..., 1].long()]
   return [tensor]
 
 

@@ -55,7 +55,9 @@ def read(folder: pathlib.Path) -> audio_preprocessing.AudioPreprocessing:
     ) from e
   if kind == _WAVEFORMS:
     return audio_preprocessing.AudioPreprocessing(
-      rate=rate, normalise=bool(stated.get("do_normalize", True))
+      rate=rate,
+      normalise=bool(stated.get("do_normalize", True)),
+      masked=bool(stated.get("return_attention_mask")),
     )
   extract = _extractor(folder, rate)
   return audio_preprocessing.AudioPreprocessing(

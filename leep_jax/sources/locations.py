@@ -220,8 +220,8 @@ def check_with_name(name: str, location: Location) -> None:
   check(name, location)
 
 
-def check_of_timm(name: str, location: Location) -> None:
-  """Checks a name of timm; notes which weights an architecture alone means.
+def check_on_hub(name: str, location: Location) -> None:
+  """Checks a repository; notes which of timm an architecture alone means.
 
   Args:
     name: what the user wrote.
@@ -230,10 +230,11 @@ def check_of_timm(name: str, location: Location) -> None:
   Example:
     >>> from leep_jax.sources import locations
     >>> name = "resnet50.a1_in1k"
-    >>> locations.check_of_timm(name, locations.of_timm(name))
+    >>> locations.check_on_hub(name, locations.of_timm(name))
   """
   full = location.path.removeprefix(_TIMM)
-  if full.lower() != name.lower():
+  stated = (hub.spelled(name) or name).removeprefix(_TIMM)
+  if full.lower() != stated.lower() and location.path.startswith(_TIMM):
     validation.note(f"{name} means {full} here, as in timm")
   check(name, location)
 

@@ -351,8 +351,11 @@ def _example_of_sounds(folder):
   if preprocessing.features:
     return (torch.zeros(1, *preprocessing.features),), None
   axis = torch.export.Dim("samples", min=preprocessing.rate // 4)
-  example = torch.zeros(1, _SECONDS * preprocessing.rate)
-  return (example,), {"sounds": {1: axis}}
+  samples = torch.zeros(1, _SECONDS * preprocessing.rate)
+  if not preprocessing.masked:
+    return (samples,), {"sounds": {1: axis}}
+  mask = torch.ones(samples.shape, dtype=torch.long)
+  return (samples, mask), {"sounds": {1: axis}, "mask": {1: axis}}
 
 
 def _sound_module(model, has_classifier, pooling):
@@ -363,11 +366,20 @@ def _sound_module(model, has_classifier, pooling):
       super().__init__()
       self.model = model
 
-    def forward(self, sounds):
-      found = self.model(sounds)
+    def forward(self, sounds, mask=None):
+      options = {} if mask is None else {"attention_mask": mask}
+      found = self.model(sounds, **options)
       if has_classifier:
         return found.logits
       hidden = found.last_hidden_state
-      return hidden[:, 0] if pooling == "token" else hidden.mean(1)
+      if pooling == "token":
+        return hidden[:, 0]
+      if mask is None:
+        return hidden.mean(1)
+      # Of the frames that are no padding, as the classifiers of this kind do.
+      kept = self.model._get_feature_vector_attention_mask(
+        hidden.shape[1], mask
+      )[..., None].to(hidden.dtype)
+      return (hidden * kept).sum(1) / kept.sum(1)
 
   return Sounds()

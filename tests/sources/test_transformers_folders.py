@@ -289,3 +289,31 @@ def test_networks_of_sounds(tmp_path, kind, head):
   np.testing.assert_allclose(outputs.features, seen[0], atol=TOLERANCE)
   expected = folders.as_numpy(torch.softmax(found.logits, -1))
   np.testing.assert_allclose(outputs.probs, expected, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("backend", ["bridge", "torch"])
+@pytest.mark.parametrize("head", ["ForSequenceClassification", "Model"])
+def test_padding_is_masked_where_the_checkpoint_says_so(
+  tmp_path, head, backend
+):
+  import torch
+
+  extractor, model = folders.save_sound_model(
+    tmp_path, "Wav2Vec2", head, masked=True, feat_extract_norm="layer",
+    do_stable_layer_norm=True,
+  )  # fmt: skip
+  stated = catalog.Overrides(backend=backend)
+  source = leep_jax.load_source(str(tmp_path), overrides=stated)
+  sounds, dataset = tones(20)
+  outputs = leep_jax.compute_outputs(source, dataset, batch_size=8)
+  for sound, features in zip(sounds, outputs.features, strict=True):
+    # What it computes of the sound alone, without padding.
+    alone = extractor(sound.samples, sampling_rate=16000)["input_values"]
+    given = torch.tensor(np.asarray(alone), dtype=torch.float32)
+    with torch.no_grad():
+      body = model if head == "Model" else model.wav2vec2
+      hidden = body(given).last_hidden_state
+      if head != "Model":
+        hidden = model.projector(hidden)
+    expected = folders.as_numpy(hidden).mean(axis=1)[0]
+    np.testing.assert_allclose(features, expected, atol=TOLERANCE)
