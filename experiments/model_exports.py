@@ -39,6 +39,19 @@ _DEPTHS = (
 _LAYERS = 2
 
 
+# What configurations of a type state, and classes have no default for.
+_STATED: dict[str, dict[str, Any]] = {
+  "esm": {"vocab_size": 33, "pad_token_id": 1},
+  "xmod": {"default_language": "en_XX"},
+  "hunyuan_v1_dense": {"head_dim": 128},
+  "hunyuan_v1_moe": {"head_dim": 128},
+  "ministral": {"head_dim": 128},
+  "nemotron": {"num_key_value_heads": 8},
+  "deepseek_v2": {"num_experts_per_tok": 6},
+  "depth_pro": {"image_size": 1536},
+}
+
+
 class Built(NamedTuple):
   """A network to export.
 
@@ -268,7 +281,10 @@ def _config(model_type):
   """The default configuration of a type, with few layers."""
   import transformers
 
-  config = transformers.AutoConfig.for_model(model_type)
+  stated = _STATED.get(model_type, {})
+  config = transformers.AutoConfig.for_model(model_type, **stated)
+  if model_type == "llama4":  # of texts and images: the text part
+    config = config.text_config
   _shorten_config(config)
   for part in vars(config).values():
     if isinstance(part, transformers.PretrainedConfig):
@@ -289,7 +305,8 @@ def _shorten_config(config):
   for name in _DEPTHS:
     value = getattr(config, name, None)
     if isinstance(value, int) and value > _LAYERS:
-      setattr(config, name, _LAYERS)
+      with contextlib.suppress(NotImplementedError):  # a sum of other numbers
+        setattr(config, name, _LAYERS)
   for name, value in list(vars(config).items()):
     # One entry a layer, such as layer_types.
     listed = isinstance(value, list | tuple)

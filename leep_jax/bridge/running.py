@@ -16,6 +16,7 @@ _DTYPES: dict[str, Any] = {
   "float64": jnp.float32, "float32": jnp.float32, "float16": jnp.float16,
   "bfloat16": jnp.bfloat16, "int64": jnp.int32, "int32": jnp.int32,
   "int16": jnp.int16, "int8": jnp.int8, "uint8": jnp.uint8, "bool": jnp.bool_,
+  "complex64": jnp.complex64,
 }  # fmt: skip
 
 

@@ -31,6 +31,10 @@ def mask(*shape):
   return torch.tensor(RNG.random(shape) < 0.5)
 
 
+def waves(*shape):
+  return torch.complex(real(*shape), real(*shape))
+
+
 X = real(2, 3, 4)
 IMAGE = real(1, 4, 9, 8)
 F32, I64 = torch.float32, torch.int64
@@ -252,6 +256,14 @@ OTHERS = [
   ("histc", X, 6, -1, 1.5),
   ("histc", X),
   ("histc", whole(20, low=0, high=5).float(), 4, 0, 3),
+  # Fourier transforms.
+  *(("_fft_c2c", waves(3, 4, 5), [1, 2], n, f)
+    for n in (0, 1, 2) for f in (True, False)),
+  *(("_fft_r2c", X, [0, 2], n, one) for n in (0, 1, 2) for one in (True, False)),
+  *(("_fft_c2r", waves(3, 4, 3), [0, 2], n, last)
+    for n in (0, 2) for last in (4, 5)),
+  ("view_as_real", waves(2, 3)),
+  ("view_as_complex", real(2, 3, 2)),
   # Products.
   ("linear", X, real(5, 4)),
   ("linear", X, real(5, 4), real(5)),

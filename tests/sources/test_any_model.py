@@ -180,11 +180,11 @@ def test_names_of_timm(server, tmp_path, monkeypatch, spelling, name):
   )  # fmt: skip
 
 
-def test_a_name_without_a_tag_means_the_default(recwarn):
-  kind, location = catalog.parse("regnetx_002")
-  assert kind is catalog.KINDS["timm"]
+@pytest.mark.parametrize("name", ["regnetx_002", "timm/regnetx_002"])
+def test_a_name_without_a_tag_means_the_default(name, recwarn):
+  kind, location = catalog.parse(name)
   assert location.path == "hf://timm/regnetx_002.pycls_in1k"
-  kind.check("regnetx_002", location)
+  kind.check(name, location)
   assert "regnetx_002.pycls_in1k" in str(recwarn.pop().message)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from leep_jax.bridge.operations import (
   elementwise,
+  fourier,
   indexing,
   normalisation,
   pooling,
@@ -24,7 +25,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
   name: function
   for module in (
     elementwise, shapes, reductions, products, normalisation, pooling,
-    resampling, indexing,
+    resampling, indexing, fourier,
   )
   for name, function in module.OPERATIONS.items()
 }  # fmt: skip
