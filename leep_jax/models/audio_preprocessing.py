@@ -144,7 +144,8 @@ class AudioPreprocessing:
     if self.features:
       good = shape[1:] == self.features
     if not good:
-      what = ", ".join(map(str, self.features or ("T", *mask)))
+      expected: tuple[object, ...] = self.features or ("T", *mask)
+      what = ", ".join(map(str, expected))
       raise validation.InputError(
         f"inputs have shape {shape}, but the source takes sounds [B, {what}]"
       )

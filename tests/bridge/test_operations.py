@@ -259,7 +259,8 @@ OTHERS = [
   # Fourier transforms.
   *(("_fft_c2c", waves(3, 4, 5), [1, 2], n, f)
     for n in (0, 1, 2) for f in (True, False)),
-  *(("_fft_r2c", X, [0, 2], n, one) for n in (0, 1, 2) for one in (True, False)),
+  *(("_fft_r2c", X, [0, 2], n, one)
+    for n in (0, 1, 2) for one in (True, False)),
   *(("_fft_c2r", waves(3, 4, 3), [0, 2], n, last)
     for n in (0, 2) for last in (4, 5)),
   ("view_as_real", waves(2, 3)),
