@@ -30,6 +30,7 @@ from leep_jax import (
   progress,
   score_race,
   scores as scores_lib,
+  source_flags,
   validation,
 )
 from leep_jax.engine import forward, hosts, outputs as outputs_lib, programs
@@ -48,7 +49,7 @@ from leep_jax.scores import jackknife
 # A set of flags for each command: modules of several commands can be imported
 # without their flags colliding.
 FLAGS = flags.FlagValues()
-_SOURCES = common_flags.SourceFlags(FLAGS)
+_SOURCES = source_flags.SourceFlags(FLAGS)
 _DATA = common_flags.DataFlags(FLAGS)
 _PREDICTIONS = flags.DEFINE_list(
   "predictions",

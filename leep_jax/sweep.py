@@ -35,6 +35,7 @@ from leep_jax import (
   common_flags,
   progress,
   scores as scores_lib,
+  source_flags,
   sweep_rows,
   tasks as tasks_lib,
   validation,
@@ -45,7 +46,7 @@ from leep_jax.sources import catalog
 from leep_jax.transfer import recipe_flags, trials
 
 FLAGS = flags.FlagValues()
-_SOURCES = common_flags.SourceFlags(FLAGS)
+_SOURCES = source_flags.SourceFlags(FLAGS)
 _RECIPE = recipe_flags.RecipeFlags(FLAGS)
 _DATA = common_flags.PairFlags(FLAGS)
 _TASKS = flags.DEFINE_string(

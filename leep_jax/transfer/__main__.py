@@ -26,6 +26,7 @@ from leep_jax import (
   command,
   common_flags,
   progress,
+  source_flags,
   tasks as tasks_lib,
   validation,
 )
@@ -34,7 +35,7 @@ from leep_jax.reports import results, tables
 from leep_jax.transfer import recipe_flags, trials
 
 FLAGS = flags.FlagValues()
-_SOURCES = common_flags.SourceFlags(FLAGS)
+_SOURCES = source_flags.SourceFlags(FLAGS)
 _DATA = common_flags.PairFlags(FLAGS)
 _TASKS = flags.DEFINE_string(
   "tasks",

@@ -3,7 +3,7 @@
 from absl import flags
 import pytest
 
-from leep_jax import common_flags, score, sweep, validation
+from leep_jax import score, source_flags, sweep, validation
 from leep_jax.sources import catalog, known
 from leep_jax.transfer import __main__ as transfer
 
@@ -18,7 +18,7 @@ cifar10_resnet14
 
 def sources(*arguments):
   defined = flags.FlagValues()
-  found = common_flags.SourceFlags(defined)
+  found = source_flags.SourceFlags(defined)
   defined(["program", *arguments])
   return found
 
