@@ -2,7 +2,7 @@
 
     python -m experiments.timm_table
 
-Purpose: `leep_jax/sources/timm_models.csv` says of every model that timm 1.0.31
+Purpose: `leep_jax/sources/timm_names.csv` says of every model that timm 1.0.31
 has weights of what can be known without the weights. The number of parameters
 is that of the network, built without memory (PyTorch's device "meta"), with the
 number of classes of the weights. Input size, classes, licence and the default
@@ -34,7 +34,7 @@ from leep_jax.reports import results
 
 FLAGS = flags.FlagValues()
 TABLE = (
-  pathlib.Path(__file__).parents[1] / "leep_jax" / "sources" / "timm_models.csv"
+  pathlib.Path(__file__).parents[1] / "leep_jax" / "sources" / "timm_names.csv"
 )
 TOP1 = pathlib.Path(__file__).parent / "published" / "timm_top1.csv"
 COLUMNS = (

@@ -1,6 +1,6 @@
 """timm's pre-trained models: what is known of them without their weights.
 
-`timm_models.csv` has a row for each name of timm 1.0.31 that has weights;
+`timm_names.csv` has a row for each name of timm 1.0.31 that has weights;
 `experiments/timm_table.py` writes it, and says where each number is from.
 Nothing here imports timm.
 """
@@ -12,7 +12,7 @@ import functools
 import pathlib
 import types
 
-_TABLE = pathlib.Path(__file__).parent / "timm_models.csv"
+_TABLE = pathlib.Path(__file__).parent / "timm_names.csv"
 
 
 @dataclasses.dataclass(frozen=True)

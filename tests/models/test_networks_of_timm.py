@@ -14,6 +14,7 @@ import numpy as np
 import publishers
 import pytest
 import references
+import timm_networks
 
 import leep_jax
 from leep_jax.models import convnext, convnext_designs, resnet
@@ -58,18 +59,8 @@ def save(name, folder, **options):
   # Odd, so that windows at the end are partly outside, in all stages. Where
   # averages stride, timm leaves those out, and its shapes then do not agree.
   side = 64 if "aa" in name else 67
-  images = np.random.default_rng(0).normal(size=(2, side, side, 3))
-  images = images.astype(np.float32)
-  with torch.no_grad():
-    maps = model.forward_features(torch.tensor(images.transpose(0, 3, 1, 2)))
-    features = model.forward_head(maps, pre_logits=True).numpy()
-    logits = model.forward_head(maps).numpy()
-  return images, logits, features
-
-
-def close(got, expected):
-  size = np.abs(expected).max()
-  np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4 * size)
+  images = timm_networks.images(side)
+  return images, *timm_networks.outputs(model, images)
 
 
 @pytest.mark.parametrize("name", [*SMALL, *marks.exhaustive(*OTHERS)])
@@ -79,8 +70,8 @@ def test_outputs(name, tmp_path):
   assert name in catalog.ARCHITECTURES[arch].timm
   source = leep_jax.load_source(f"{arch}@{tmp_path}")
   logits, features = jax.jit(source.apply)(source.state, images)
-  close(features, expected_features)
-  close(logits, expected)
+  timm_networks.close(features, expected_features)
+  timm_networks.close(logits, expected)
 
 
 @pytest.mark.exhaustive
@@ -105,7 +96,6 @@ def test_tensors_and_evaluation(arch):
       for key, value in theirs.items()
       if not key.endswith("num_batches_tracked")
     }
-    stated = timm.get_pretrained_cfg(name)
     # These have torchvision's evaluation here.
     if name not in (
       "resnet18",
@@ -114,14 +104,7 @@ def test_tensors_and_evaluation(arch):
       "resnet101",
       "resnet152",
     ):
-      assert row.preprocessing == leep_jax.Preprocessing(
-        image_size=stated.input_size[-1],
-        mean=stated.mean,
-        std=stated.std,
-        crop=stated.crop_pct,
-        interpolation=stated.interpolation,
-        crop_mode=stated.crop_mode,
-      )
+      assert row.preprocessing == timm_networks.preprocessing(name)
 
 
 def test_a_hidden_layer_before_the_last(tmp_path):
@@ -135,8 +118,8 @@ def test_a_hidden_layer_before_the_last(tmp_path):
   tensors, _ = checkpoints.read_tensors(tmp_path / "model.safetensors")
   matching.load_into(model, tensors, origin="the file")
   logits, features = jax.jit(lambda model: model(images))(model)
-  close(features, expected_features)
-  close(logits, expected)
+  timm_networks.close(features, expected_features)
+  timm_networks.close(logits, expected)
 
 
 @pytest.mark.parametrize("normed", [True, False])
@@ -157,7 +140,7 @@ def test_without_a_head(normed, tmp_path):
   assert missing is not normed
   logits, features = source.apply(source.state, images)
   assert logits is None
-  close(features, expected)
+  timm_networks.close(features, expected)
 
 
 def test_a_projection_is_no_classifier(tmp_path, monkeypatch):

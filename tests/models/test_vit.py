@@ -9,6 +9,7 @@ import numpy as np
 import publishers
 import pytest
 import references
+import timm_networks
 
 import leep_jax
 from leep_jax.models import vit, vit_files, vit_rows
@@ -22,11 +23,6 @@ SERVED = {
 }
 
 
-def close(got, expected):
-  got, expected = np.asarray(got), np.asarray(expected)
-  np.testing.assert_allclose(got, expected, atol=1e-4 * np.abs(expected).max())
-
-
 def filled(model):
   """Sets all tensors of a PyTorch model; returns it in evaluation mode."""
   torch = pytest.importorskip("torch")
@@ -37,8 +33,7 @@ def filled(model):
 
 
 def run(source, side, *, seed=0):
-  x = np.random.default_rng(seed).normal(size=(2, side, side, 3))
-  x = x.astype(np.float32)
+  x = timm_networks.images(side, seed=seed)
   return x, jax.jit(source.apply)(source.state, x)
 
 
@@ -107,7 +102,6 @@ _QUICK = ("deit_tiny_distilled_patch16_224", "test_vit2", "test_vit3")
   "name", [*_QUICK, *marks.exhaustive(*(k for k in KINDS if k not in _QUICK))]
 )
 def test_folders_of_timm(tmp_path, name):
-  torch = pytest.importorskip("torch")
   model = of_timm(name, tmp_path, **KINDS[name])
   arch = loading.architecture_of("it", tmp_path)
   assert arch == SERVED[name]
@@ -121,13 +115,12 @@ def test_folders_of_timm(tmp_path, name):
   side = source.preprocessing.image_size
   assert side == KINDS[name].get("img_size", model.patch_embed.img_size[0])
   x, (logits, features) = run(source, side)
-  with torch.no_grad():
-    tokens = model.forward_features(torch.tensor(x.transpose(0, 3, 1, 2)))
-    close(features, model.forward_head(tokens, pre_logits=True))
-    if classifier:
-      close(logits, model.forward_head(tokens))
-    else:
-      assert logits is None
+  expected, expected_features = timm_networks.outputs(model, x)
+  timm_networks.close(features, expected_features)
+  if classifier:
+    timm_networks.close(logits, expected)
+  else:
+    assert logits is None
 
 
 def torch_name(module):
@@ -199,7 +192,7 @@ def test_images_of_another_size_as_timm(tmp_path, side):
   assert source.preprocessing.image_size == source.min_image_size == side
   x, (logits, _) = run(source, side)
   with torch.no_grad():
-    close(logits, other(torch.tensor(x.transpose(0, 3, 1, 2))))
+    timm_networks.close(logits, other(torch.tensor(x.transpose(0, 3, 1, 2))))
 
 
 def test_networks_that_are_not_resampled(tmp_path):
@@ -249,10 +242,10 @@ def test_networks_of_transformers(tmp_path, kind, options, side):
   with torch.no_grad():
     found = theirs(torch.tensor(x.transpose(0, 3, 1, 2)))
   if "Model" in kind:
-    close(features, found.pooler_output)
+    timm_networks.close(features, found.pooler_output)
     assert "no head" in source.without_probs
   else:
-    close(logits, found.logits)
+    timm_networks.close(logits, found.logits)
 
 
 def small(folder, arch="vit", **options):
