@@ -41,8 +41,9 @@ class DataFlags:
       "dataset",
       "digits",
       "Target data: a TFDS name, digits, folder:DIR (one sub-folder of images, "
-      "or of sounds, per class), csv:FILE (a text and its label in each row), "
-      "or npz:FILE (arrays images, labels).",
+      "or of sounds, per class), csv:FILE (a text or the name of a file, and "
+      "its label, in each row; also .tsv, .jsonl and .parquet), or npz:FILE "
+      "(arrays images, labels).",
       flag_values=defined,
     )
     self._split = flags.DEFINE_string("split", None, split, flag_values=defined)
@@ -65,13 +66,21 @@ class DataFlags:
     self._input_column = flags.DEFINE_string(
       "input_column",
       None,
-      "Of csv:FILE, the column of texts. Default: text, sentence, review, ...",
+      "Of csv:FILE, the column of files or texts. Default: image, path, "
+      "file_name, ..., text, sentence, ...",
       flag_values=defined,
     )
     self._label_column = flags.DEFINE_string(
       "label_column",
       None,
       "Of csv:FILE, the column of labels. Default: label, class, target, ...",
+      flag_values=defined,
+    )
+    self._split_column = flags.DEFINE_string(
+      "split_column",
+      None,
+      "Of csv:FILE, the column of splits. Default: split, subset or partition, "
+      "if there is one.",
       flag_values=defined,
     )
     self._drop_duplicates = flags.DEFINE_boolean(
@@ -95,7 +104,7 @@ class DataFlags:
     return (
       self._dataset, self._split, self._data_dir, self._limit,
       self._skip_bad_images, self._drop_duplicates, self._input_column,
-      self._label_column,
+      self._label_column, self._split_column,
     )  # fmt: skip
 
   def ignored(self) -> tuple[int, ...]:
@@ -151,6 +160,7 @@ class DataFlags:
       "skip_bad_images": self._skip_bad_images.value,
       "input_column": self._input_column.value,
       "label_column": self._label_column.value,
+      "split_column": self._split_column.value,
     }
 
 

@@ -1,5 +1,6 @@
 """Files of sounds, read by soundfile."""
 
+import io
 import os
 from typing import Any, NamedTuple
 
@@ -67,10 +68,35 @@ def read(path: str | os.PathLike[str], *, name: str | None = None) -> Sound:
     >>> sound.samples.shape, sound.rate, float(sound.samples[0])
     ((100,), 8000, 0.25)
   """
+  return _read(path, name or os.fspath(path))
+
+
+def decode(content: bytes, *, name: str) -> Sound:
+  """Returns the sound that the content of a file is of, as `read` does.
+
+  Args:
+    content: of the file.
+    name: what error messages call it.
+
+  Raises:
+    DataError: as `read`.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax.data import audio
+    >>> try:
+    ...   audio.decode(b"no sound", name="row 3")
+    ... except leep_jax.InputError as error:
+    ...   print(error)
+    cannot decode row 3: ...
+  """
+  return _read(io.BytesIO(content), name)
+
+
+def _read(file, name):
   soundfile = _soundfile()
-  name = name or os.fspath(path)
   try:
-    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
   except (OSError, RuntimeError, ValueError, TypeError) as e:
     raise validation.DataError(
       f"cannot decode {name}: {validation.reason(e)}"
@@ -82,11 +108,11 @@ def read(path: str | os.PathLike[str], *, name: str | None = None) -> Sound:
   return Sound(samples.mean(axis=1, dtype=np.float32), int(rate))
 
 
-def seconds(path: str | os.PathLike[str]) -> float:
+def seconds(file: str | os.PathLike[str] | bytes) -> float:
   """Returns the length that a file's header states; 0 if there is none.
 
   Args:
-    path: of the file.
+    file: its path or content.
 
   Raises:
     DataError: if soundfile is not installed.
@@ -98,7 +124,10 @@ def seconds(path: str | os.PathLike[str]) -> float:
   """
   soundfile = _soundfile()
   try:
-    about = soundfile.info(path)
+    if isinstance(file, bytes):
+      about = soundfile.info(io.BytesIO(file))
+    else:
+      about = soundfile.info(file)
   except (OSError, RuntimeError, ValueError, TypeError):
     return 0.0  # `read` says why, when the file is read
   return about.frames / about.samplerate if about.samplerate else 0.0

@@ -20,8 +20,8 @@ from leep_jax import validation
 from leep_jax.data import (
   audio,
   dataset as dataset_lib,
+  files as files_lib,
   folder_tree,
-  images,
 )
 
 # Words in the names of splits, by the role of the split.
@@ -49,8 +49,17 @@ def _words(name):
   ]
 
 
-def _role(path):
-  """Returns the role that the name of a folder mentions; "" if none."""
+def role(path: str) -> str:
+  """Returns the role that the name of a split mentions; "" if none.
+
+  Args:
+    path: of a folder, or a name.
+
+  Example:
+    >>> from leep_jax.data import folders
+    >>> folders.role("data/seg_train"), folders.role("cats")
+    ('train', '')
+  """
   for word in reversed(_words(path.rpartition("/")[2])):
     if word in _ROLE:
       return _ROLE[word]
@@ -62,7 +71,7 @@ def _named_as_splits(names):
 
   Classes may mention one, as "test tube" does, but not all of them.
   """
-  roles = [_role(name) for name in names]
+  roles = [role(name) for name in names]
   # bullet_train and steam_train have one role, and are classes; fold_0 and
   # fold_1 have one role too, but no other words.
   return all(roles) and (len(set(roles)) > 1 or all(map(_pure, names)))
@@ -126,10 +135,10 @@ def _agree(names, others):
 
 def _hold_a_pair(folders):
   """Whether there is a training set with classes, and a test set."""
-  roles = {_role(folder.name) for folder in folders if _pure(folder.name)}
+  roles = {role(folder.name) for folder in folders if _pure(folder.name)}
   return bool(roles & {"test", "val", "eval"}) and any(
     _pure(folder.name)
-    and _role(folder.name) == "train"
+    and role(folder.name) == "train"
     and len(_names_below(folder)) > 1
     for folder in folders
   )
@@ -171,8 +180,8 @@ def _training(paths):
 def _role_of(path):
   """Returns the role of the last part of a path that has one; "" if none."""
   for part in reversed(path.split("/")):
-    if _role(part):
-      return _role(part)
+    if role(part):
+      return role(part)
   return ""
 
 
@@ -325,44 +334,16 @@ def _dataset(
     found = sorted(inner.files(f"{inner.name}/"), key=lambda p: p.split("/"))
     files += found
     labels += [label] * len(found)
-  target = np.asarray(labels, np.int32)
-  paths = [os.path.join(where, file) for file in files]
-  seconds = 0.0
-  if inputs == "audio":
-    seconds = max(map(audio.seconds, paths))
-  else:
-    images.note_files(name, paths)
-  read = audio.read if inputs == "audio" else images.read
-  return dataset_lib.Dataset(
-    name=name,
-    split="all" if split in (None, ".") else split,
+  return files_lib.dataset(
+    name,
+    [os.path.join(where, file) for file in files],
+    np.asarray(labels, np.int32),
+    shown=files,
     num_classes=len(classes),
-    indices=np.arange(len(files)),
-    image_shape=None,
-    fetch=lambda i: (
-      [read(paths[j], name=files[j]) for j in i],
-      target[i],
-    ),
     class_names=tuple(inner.name for inner in classes),
-    all_labels=target,
-    # Sizes and times stand for the content, which is not read.
-    version=dataset_lib.digest(
-      (file, *_stamp(path)) for file, path in zip(files, paths, strict=True)
-    ),
-    files=files,
+    split="all" if split in (None, ".") else split,
     inputs=inputs,
-    seconds=seconds,
   )
-
-
-def _stamp(path):
-  """Returns the size and time of a file; for a broken link, its own."""
-  try:
-    about = os.stat(path)
-  except OSError:
-    # A broken link has a size and a time of its own.
-    about = os.lstat(path)
-  return about.st_size, about.st_mtime_ns
 
 
 def _by_kind(counts):

@@ -105,6 +105,28 @@ def read(
     if os.path.islink(path) and not os.path.exists(path):
       why += ": a broken link?"
     raise validation.DataError(f"cannot read {name}: {why}") from e
+  return decode(content, name=name)
+
+
+def decode(content: bytes, *, name: str) -> np.ndarray:
+  """Returns the image that the content of a file is of, as `read` does.
+
+  Args:
+    content: of the file.
+    name: what error messages call it.
+
+  Raises:
+    DataError: if it is no image, or ends too early.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax.data import images
+    >>> try:
+    ...   images.decode(b"", name="row 3")
+    ... except leep_jax.InputError as error:
+    ...   print(error)
+    cannot decode row 3: it is empty
+  """
   try:
     return _decode(content)
   except _Bad as e:

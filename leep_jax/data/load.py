@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import os
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from leep_jax.data import (
   dataset as dataset_lib,
   folders,
   splits,
+  table_files,
   tables,
   tfds,
 )
@@ -29,8 +31,8 @@ class Request:
     data_dir: see `load_dataset`.
     target: see `load_dataset`.
     ignored: labels of examples that are left out.
-    columns: of a table, the names of the columns of inputs and of labels, if
-      the user named them.
+    columns: of a table, the names of columns that the user named.
+    skips_bad: see `load_dataset`, `skip_bad_images`.
 
   Example:
     >>> from leep_jax.data import load
@@ -43,7 +45,8 @@ class Request:
   data_dir: str | None = None
   target: str | None = None
   ignored: Sequence[int] = ()
-  columns: tuple[str | None, str | None] = (None, None)
+  columns: tables.Columns = tables.UNNAMED
+  skips_bad: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,13 +57,14 @@ class Kind:
     form: how names of this kind are written.
     plural: what several data sets of this kind are called.
     load: opens a data set.
-    pair: `(path, split, test_split) -> (split, test_split)` replaces what the
-      user left out by the splits to train and to test on. The second is None if
-      a part of the first has to be held out for testing.
+    pair: `(request, test_split) -> (split, test_split)` replaces what the user
+      left out by the splits to train and to test on. The second is None if a
+      part of the first has to be held out for testing.
     has_targets: whether there may be real-valued targets.
     has_integers: whether labels are integers, of which some can be ignored.
     in_data_dir: whether data sets are looked for in `data_dir`.
     has_columns: whether inputs and labels are columns with names.
+    suffixes: of files that are of this kind, whether the name says so or not.
 
   Example:
     >>> from leep_jax.data import load
@@ -72,11 +76,12 @@ class Kind:
   form: str
   plural: str
   load: Callable[[Request], dataset_lib.Dataset]
-  pair: Callable[[str, str | None, str | None], tuple[str | None, str | None]]
+  pair: Callable[[Request, str | None], tuple[str | None, str | None]]
   has_targets: bool = False
   has_integers: bool = False
   in_data_dir: bool = False
   has_columns: bool = False
+  suffixes: tuple[str, ...] = ()
 
 
 def _load_digits(request):
@@ -102,13 +107,18 @@ def _load_tfds(request):
 # By what a name begins with, before the colon.
 KINDS: dict[str, Kind] = {
   "digits": Kind(
-    "digits", "digits", _load_digits, lambda path, *splits: splits
+    "digits",
+    "digits",
+    _load_digits,
+    lambda request, test_split: (request.split, test_split),
   ),
   "folder": Kind(
     "folder:DIR",
     "folders",
     lambda request: folders.load(request.path, request.split),
-    folders.pair,
+    lambda request, test_split: folders.pair(
+      request.path, request.split, test_split
+    ),
   ),
   "npz": Kind(
     "npz:FILE",
@@ -116,24 +126,31 @@ KINDS: dict[str, Kind] = {
     lambda request: arrays.load(
       request.path, request.split, request.target, request.ignored
     ),
-    arrays.pair,
+    lambda request, test_split: arrays.pair(
+      request.path, request.split, test_split
+    ),
     has_targets=True,
     has_integers=True,
+    suffixes=(".npz",),
   ),
   "csv": Kind(
     "csv:FILE",
-    "csv files",
+    "tables",
     lambda request: tables.load(
       request.path,
       request.split,
-      request.target,
-      request.ignored,
-      request.columns,
+      target=request.target,
+      ignored=request.ignored,
+      columns=request.columns,
+      skips_bad=request.skips_bad,
     ),
-    lambda path, *splits: splits,
+    lambda request, test_split: tables.pair(
+      request.path, request.split, test_split, columns=request.columns
+    ),
     has_targets=True,
     has_integers=True,
     has_columns=True,
+    suffixes=table_files.SUFFIXES,
   ),
 }
 # All other names.
@@ -141,7 +158,10 @@ _TFDS = Kind(
   "NAME",
   "TFDS data sets",
   _load_tfds,
-  lambda path, split, test_split: (split or "train", test_split or "test"),
+  lambda request, test_split: (
+    request.split or "train",
+    test_split or "test",
+  ),
   has_targets=True,
   has_integers=True,
   in_data_dir=True,
@@ -155,6 +175,11 @@ def _kind(name: str) -> tuple[Kind, str]:
   # Kinds with a path need a colon: "folder" alone may be a name of TFDS.
   if kind is not None and bool(colon) == (":" in kind.form):
     return kind, path
+  # A file that is there needs no prefix.
+  for kind in KINDS.values():
+    suffix = os.path.splitext(name)[1].lower()
+    if suffix in kind.suffixes and os.path.isfile(os.path.expanduser(name)):
+      return kind, name
   return _TFDS, name
 
 
@@ -175,20 +200,23 @@ def load_dataset(
   skip_bad_images: bool = False,
   input_column: str | None = None,
   label_column: str | None = None,
+  split_column: str | None = None,
 ) -> dataset_lib.Dataset:
   """Opens a labelled data set of images, texts or sounds by name.
 
   Args:
     name: `digits` (scikit-learn's, offline), `folder:DIR` (one sub-folder of
       images per class, rotated as their EXIF orientation says and converted to
-      8 bits; or of sounds), `csv:FILE` (a text and its label in each row, of a
-      .csv or .tsv file), `npz:FILE` (arrays `images` and `labels`, `x_train`
-      and `y_train`, or `train_images` and `train_labels`; each text label is a
+      8 bits; or of sounds), `csv:FILE` (an input and its label in each row of a
+      .csv, .tsv, .jsonl or .parquet file: a text, or the name of a file of an
+      image or a sound), `npz:FILE` (arrays `images` and `labels`, `x_train` and
+      `y_train`, or `train_images` and `train_labels`; each text label is a
       class), or the name of a TFDS data set.
     split: of a TFDS data set, with slices such as `train[:20%]` (default
       `train`). Of a folder, the sub-folder with the classes, or `.` if the
       folder itself has them but they look like splits. Of a file, a split that
-      the names of its arrays mention (default `train`).
+      the names of its arrays mention, or its column of splits has (default
+      `train`).
     data_dir: folder with TFDS data sets.
     limit: use only this many examples, see `Dataset.take`.
     target: for regression, the name of real-valued targets: an array `[n, T]`
@@ -200,10 +228,12 @@ def load_dataset(
       note. All images are then read an additional time to find them. Otherwise,
       the first such image raises an error that names all of them. The same of
       sounds.
-    input_column: of a table, the column of texts; by default one with a usual
-      name, such as `text`, `sentence` or `review`.
+    input_column: of a table, the column of files or texts; by default one with
+      a usual name, such as `image`, `path`, `file_name`, `text` or `review`.
     label_column: of a table, the column of labels; by default one with a usual
       name, such as `label`, `class`, `target` or `category`.
+    split_column: of a table, the column of splits; by default one called
+      `split`, `subset` or `partition`, if there is one.
 
   Returns:
     The data set. Images and sounds are read later, batch by batch.
@@ -218,9 +248,17 @@ def load_dataset(
     >>> len(digits), digits.num_classes, digits.image_shape
     (100, 10, (8, 8, 1))
   """
-  columns = (input_column, label_column)
-  ignored = _ignored(ignore_label)
-  dataset = _load(name, split, data_dir, target, ignored, columns)
+  kind, path = _kind(name)
+  request = Request(
+    path,
+    split,
+    data_dir,
+    target,
+    _ignored(ignore_label),
+    tables.Columns(input_column, label_column, split_column),
+    skip_bad_images,
+  )
+  dataset = _load(name, kind, request)
   if limit is not None:
     dataset = dataset.take(limit)
   # After `limit`, as it reads all images that are left.
@@ -240,36 +278,28 @@ def _ignored(labels):
   return tuple(found)
 
 
-def _load(
-  name: str,
-  split: str | None,
-  data_dir: str | None,
-  target: str | None,
-  ignored: Sequence[int],
-  columns: tuple[str | None, str | None],
-) -> dataset_lib.Dataset:
+def _load(name: str, kind: Kind, request: Request) -> dataset_lib.Dataset:
   """Opens a data set, and checks that its kind has what was asked for."""
-  kind, path = _kind(name)
-  if data_dir is not None and not kind.in_data_dir:
+  if request.data_dir is not None and not kind.in_data_dir:
     raise validation.InputError(
       f"data_dir is for {_kinds_with('in_data_dir')}, not for {name}"
     )
-  if target is not None and not kind.has_targets:
+  if request.target is not None and not kind.has_targets:
     raise validation.InputError(
-      f"{name} has classes, but no real-valued targets {target!r}: those come "
-      f"from {_kinds_with('has_targets')}"
+      f"{name} has classes, but no real-valued targets {request.target!r}: "
+      f"those come from {_kinds_with('has_targets')}"
     )
-  if ignored and (not kind.has_integers or target is not None):
+  if request.ignored and (not kind.has_integers or request.target is not None):
     raise validation.InputError(
       f"{name} has no integer labels to ignore, as "
       f"{_kinds_with('has_integers')} have"
     )
-  if any(columns) and not kind.has_columns:
+  if any(request.columns) and not kind.has_columns:
     raise validation.InputError(
-      f"input_column and label_column are for {_kinds_with('has_columns')}, "
-      f"not for {name}"
+      "input_column, label_column and split_column are for "
+      f"{_kinds_with('has_columns')}, not for {name}"
     )
-  dataset = kind.load(Request(path, split, data_dir, target, ignored, columns))
+  dataset = kind.load(request)
   if not len(dataset):
     raise validation.InputError(f"data set {name} ({dataset.split}) is empty")
   return dataset
@@ -287,6 +317,7 @@ def load_pair(
   skip_bad_images: bool = False,
   input_column: str | None = None,
   label_column: str | None = None,
+  split_column: str | None = None,
 ) -> tuple[dataset_lib.Dataset, dataset_lib.Dataset]:
   """Opens a training and a test set, which share no example.
 
@@ -304,6 +335,7 @@ def load_pair(
     skip_bad_images: as for `load_dataset`, of both sets.
     input_column: as for `load_dataset`.
     label_column: as for `load_dataset`.
+    split_column: as for `load_dataset`.
 
   Raises:
     InputError: as `load_dataset`; or if both sets share an example.
@@ -315,8 +347,15 @@ def load_pair(
     (('4/5', 1438), ('1/5', 359))
   """
   kind, path = _kind(name)
-  ignored, columns = _ignored(ignore_label), (input_column, label_column)
-  split, test_split = kind.pair(path, split, test_split)
+  request = Request(
+    path,
+    split,
+    data_dir,
+    ignored=_ignored(ignore_label),
+    columns=tables.Columns(input_column, label_column, split_column),
+    skips_bad=skip_bad_images,
+  )
+  split, test_split = kind.pair(request, test_split)
   if test_split is not None:
     if split == test_split:
       raise validation.InputError(
@@ -324,13 +363,13 @@ def load_pair(
         "what it was trained on"
       )
     train, test = (
-      _load(name, part, data_dir, None, ignored, columns)
+      _load(name, kind, dataclasses.replace(request, split=part))
       for part in (split, test_split)
     )
     _check_disjoint(train, test)
     train, test = _same_classes(name, train, test)
   else:
-    both = _load(name, split, data_dir, None, ignored, columns)
+    both = _load(name, kind, dataclasses.replace(request, split=split))
     positions = splits.holdout(both.labels(), seed=0)
     part = "" if split in (None, "all", ".") else f"{split} "
     train, test = (

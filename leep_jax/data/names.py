@@ -5,6 +5,7 @@ import os
 import re
 
 from leep_jax import validation
+from leep_jax.data import table_files
 
 # File types by their suffixes, for advice.
 _TABLES = {
@@ -151,15 +152,14 @@ def _of_table(name, kinds):
   path = name.partition(":")[2] or name
   if "folder" not in kinds:  # of attributes
     return f"{name} is a table: write csv:FILE"
-  if os.path.splitext(path)[1].lower() in (".csv", ".tsv", ".txt"):
-    return (
-      f"{name} is a table: if it has a text and its label in each row, write "
-      f"csv:{path}; tables of file names and labels are not read yet"
-    )
+  suffix = os.path.splitext(path)[1].lower()
+  if suffix in (*table_files.SUFFIXES, ".txt"):
+    if not os.path.exists(os.path.expanduser(path)):
+      return f"no file at {path}"
+    return f"{name} is a table: write csv:{path}"
   return (
-    f"{name}: tables of this kind, and those of file names and labels, are not "
-    f"read yet; what is: texts and labels, csv:FILE, {_FOLDER} (links to the "
-    f"files will do), or {_ARRAYS}"
+    f"{name}: tables of this kind are not read; save it as one that csv:FILE "
+    f"is, {validation.some(table_files.SUFFIXES, most=9)}"
   )
 
 

@@ -1,58 +1,96 @@
-"""Tables of texts and labels, one example a row: csv and tsv files.
+"""Tables: inputs, labels, splits and groups as columns, one example a row.
 
-Rows are read by Python's own csv module, which keeps line ends inside quoted
-texts, and numbers and words such as "NA" as they are written.
+Inputs are texts, names of files of images or sounds beside the table, or, in
+Parquet files, the content of such files.
 """
 
-from collections.abc import Iterator, Sequence
-import contextlib
-import csv
+from collections.abc import Callable, Sequence
+import functools
 import os
 import re
-import sys
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from leep_jax import validation
-from leep_jax.data import arrays, dataset as dataset_lib
+from leep_jax.data import (
+  arrays,
+  audio,
+  dataset as dataset_lib,
+  files as files_lib,
+  folders,
+  images,
+  table_files,
+)
 
 # Usual names of columns, in lower case; those that come first are taken before
-# others.
+# others. Columns of the first kind are inputs if their values are files.
+_FILES = (
+  "image", "image_path", "img", "img_path", "audio", "sound", "path", "file",
+  "file_name", "filename", "filepath", "file_path", "image_name", "image_file",
+  "image_id", "img_id", "id_code", "images", "paths", "files",
+)  # fmt: skip
 _TEXTS = (
   "text", "sentence", "review", "content", "comment", "tweet", "utterance",
   "message", "question", "query", "document", "abstract", "body", "title",
 )  # fmt: skip
 _LABELS = (
   "label", "labels", "class", "target", "category", "sentiment", "intent",
-  "emotion", "topic", "y",
+  "emotion", "topic", "y", "class_name", "label_name", "species", "diagnosis",
 )  # fmt: skip
-_SEPARATORS = ",;\t"
-# Of a field; by default the csv module refuses texts above 128 KiB.
-_LONGEST_FIELD = min(sys.maxsize, (1 << 31) - 1)
+_SPLITS = ("split", "subset", "partition")
 _INTEGER = re.compile(r"[+-]?\d{1,18}")
+# How many values of a column are looked at to see what they are.
+_SAMPLED = 50
+
+
+class Columns(NamedTuple):
+  """Names of columns that a user states; None for a usual name, or for none.
+
+  Attributes:
+    inputs: of texts, files, or contents of files.
+    labels: of classes.
+    split: of splits.
+    groups: of groups of examples that belong together.
+
+  Example:
+    >>> from leep_jax.data import tables
+    >>> tables.Columns(labels="diagnosis").labels
+    'diagnosis'
+  """
+
+  inputs: str | None = None
+  labels: str | None = None
+  split: str | None = None
+  groups: str | None = None
+
+
+UNNAMED = Columns()
 
 
 def load(
   path: str,
   split: str | None,
-  target: str | None,
-  ignored: Sequence[int],
-  columns: tuple[str | None, str | None],
+  *,
+  target: str | None = None,
+  ignored: Sequence[int] = (),
+  columns: Columns = UNNAMED,
+  skips_bad: bool = False,
 ) -> dataset_lib.Dataset:
-  """Opens a csv or tsv file whose rows are texts with a label.
+  """Opens a table with an input and its label in each row.
 
   Args:
-    path: of the file. Its first row names the columns; they are separated by
-      the comma, semicolon or tab of which that row has most.
-    split: None or `all`: a file has no splits.
+    path: of a csv, tsv, JSON lines or Parquet file, see `table_files.read`.
+    split: value of the column of splits; `all` for all rows. By default the one
+      that is for training by its name, and all rows without such a column.
     target: name of a column of real-valued targets, instead of labels.
     ignored: labels of examples that are left out.
-    columns: names of the columns of texts and of labels; None for the first
-      that has a usual name, such as `text` and `label`.
+    columns: names of the columns.
+    skips_bad: whether files may be missing, which are left out later.
 
   Raises:
-    InputError: if the file cannot be read, it has no such columns, or labels
-      are missing.
+    InputError: if the file cannot be read, it has no such columns, or labels or
+      files are missing.
 
   Example:
     >>> import pathlib, tempfile
@@ -60,24 +98,23 @@ def load(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...   path = pathlib.Path(folder) / "a.csv"
     ...   _ = path.write_text('text,label\\n"Good, really",pos\\nBad,neg\\n')
-    ...   dataset = tables.load(str(path), None, None, (), (None, None))
+    ...   dataset = tables.load(str(path), None)
     >>> dataset.class_names, dataset.labels(), dataset.fetch([0])[0]
     (('neg', 'pos'), array([1, 0], dtype=int32), ['Good, really'])
   """
   name = f"csv:{path}"
-  if not path:
-    raise validation.InputError("csv: has no path: write csv:FILE")
-  if split not in (None, "all"):
-    raise validation.InputError(f"{name} has no splits, but split is {split!r}")
-  path = os.path.expanduser(path)
-  texts, values, lines = _columns(path, *columns, target)
-  _check_present(path, texts, values, lines)
+  table = _open(path)
+  found = _Files(table.path)
+  inputs, kind, which = _inputs_and_labels(table, found, columns, target)
+  chosen, rows = _rows_of_split(table, columns.split, split)
+  raw = table.column(which)
+  values = [_text(raw[i]) for i in rows]
+  _check_labels(table, rows, values)
   if target is not None:
-    labels, names = _numbers(path, values, lines), None
+    labels, names = _numbers(table, rows, values), None
   else:
     labels, kept, names = _labels(path, values, ignored)
-    if len(kept) < len(labels):
-      texts, labels = [texts[i] for i in kept], labels[kept]
+    rows, labels = rows[kept], labels[kept]
     # Only now, as labels to ignore, such as -1, would be refused.
     labels = validation.class_labels(labels)
     if names is None:
@@ -85,65 +122,135 @@ def load(
   classes = len(names) if names is not None else 0
   if target is None and names is None:
     classes = int(labels.max()) + 1
-  return dataset_lib.Dataset(
-    name=name,
-    split="all",
-    num_classes=classes,
-    indices=np.arange(len(texts)),
-    image_shape=None,
-    fetch=lambda indices: ([texts[i] for i in indices], labels[indices]),
-    class_names=names,
-    all_labels=labels,
-    version=dataset_lib.digest((*texts, labels.tobytes())),
-    in_memory=True,
-    inputs="text",
+  about = {
+    "split": chosen, "num_classes": classes, "class_names": names,
+  }  # fmt: skip
+  column = table.column(inputs)
+  cells = [column[i] for i in rows]
+  if kind == "text":
+    return _of_texts(name, table, rows, cells, labels, about)
+  if any(isinstance(cell, bytes | dict) for cell in cells):
+    return _of_contents(name, table, rows, cells, labels, about, kind)
+  shown = list(map(_text, cells))
+  paths = _paths(table, rows, shown, found, skips_bad)
+  return files_lib.dataset(
+    name, paths, labels, shown=shown, inputs=kind, **about
   )
 
 
-def _columns(path, input_column, label_column, target):
-  """Returns texts, labels as text, and the lines at which they end."""
-  rows = _read(path)
-  header = rows[0][1]
-  if label_column is not None and target is not None:
+def pair(
+  path: str,
+  split: str | None,
+  test_split: str | None,
+  *,
+  columns: Columns = UNNAMED,
+) -> tuple[str | None, str | None]:
+  """Returns the splits of a table to train and to test on.
+
+  Args:
+    path: of the file.
+    split: to train on, if the user named one.
+    test_split: to test on, if the user named one.
+    columns: names of the columns.
+
+  Returns:
+    Both. The second is None if there is no test split: a part of the first is
+    to be held out.
+
+  Raises:
+    InputError: if the file cannot be read.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> from leep_jax.data import tables
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   path = pathlib.Path(folder) / "a.csv"
+    ...   _ = path.write_text("text,label,split\\na,0,train\\nb,1,valid\\n")
+    ...   tables.pair(str(path), None, None)
+    ('train', 'valid')
+  """
+  table = _open(path)
+  index = _split_column(table, columns.split)
+  if index is None:
+    return split, test_split
+  names = list(dict.fromkeys(map(_text, table.column(index))))
+  if split is None:
+    split = _with_role(names, "train")
+  for role in ("test", "val", "eval"):
+    test_split = test_split or _with_role(names, role)
+  return split, test_split
+
+
+def _open(path):
+  if not path:
+    raise validation.InputError("csv: has no path: write csv:FILE")
+  return table_files.read(os.path.expanduser(path))
+
+
+def _inputs_and_labels(table, found, columns, target):
+  """Returns the column of inputs, what it holds, and the column of labels."""
+  if columns.labels is not None and target is not None:
     raise validation.InputError(
-      f"label_column {label_column} and target {target}: choose classes or "
+      f"label_column {columns.labels} and target {target}: choose classes or "
       "real-valued targets"
     )
-  inputs = _find(path, header, input_column, _TEXTS, "texts", "input_column")
-  which = _find(
-    path, header, target or label_column, _LABELS, "labels", "label_column"
+  kinds: dict[int, str] = {}
+
+  def has_files(index):
+    kinds[index] = _kind(table.column(index), found)
+    return kinds[index] != "text"
+
+  if columns.inputs is not None:
+    inputs = _named(table, columns.inputs)
+    has_files(inputs)
+  else:
+    inputs = _usual(table, _FILES, has_files)
+    if inputs is None:
+      inputs = _usual(table, _TEXTS)
+  if inputs is None:
+    raise _no_column(table, "texts or files", ("text", "image"), "input_column")
+  asked = target or columns.labels
+  labels = _usual(table, _LABELS) if asked is None else _named(table, asked)
+  if labels is None:
+    raise _no_column(table, "labels", _LABELS, "label_column")
+  if inputs == labels:
+    raise validation.InputError(
+      f"column {table.names[inputs]!r} of {table.path} cannot be inputs and "
+      "labels at once"
+    )
+  return inputs, kinds.get(inputs, "text"), labels
+
+
+def _named(table, name):
+  """Returns the index of a column that the user named."""
+  count = table.names.count(name)
+  if count == 1:
+    return table.names.index(name)
+  if count:
+    raise validation.InputError(
+      f"{table.path} has {count} columns {name!r}: rename them"
+    )
+  raise validation.InputError(
+    f"{table.path} has no column {name!r}; it has {_shown(table.names)}"
   )
-  if inputs == which:
-    raise validation.InputError(
-      f"column {header[inputs]!r} of {path} cannot be texts and labels at once"
-    )
-  found = [(row[inputs], row[which].strip(), line) for line, row in rows[1:]]
-  if not found:
-    raise validation.InputError(f"{path} has no examples: no rows below line 1")
-  texts, values, lines = map(list, zip(*found, strict=True))
-  return texts, values, lines
 
 
-def _find(path, header, asked, usual, what, option):
-  """Returns the index of the column that is asked for, or has a usual name."""
-  if asked is not None:
-    if header.count(asked) == 1:
-      return header.index(asked)
-    if asked in header:
-      raise validation.InputError(
-        f"{path} has {header.count(asked)} columns {asked!r}: rename them"
-      )
-    raise validation.InputError(
-      f"{path} has no column {asked!r}; it has {_shown(header)}"
-    )
-  names = [name.lower() for name in header]
+def _usual(table, usual, fits: Callable[[int], bool] | None = None):
+  """Returns the index of the first column of a usual name; None if none."""
+  names = [name.lower() for name in table.names]
   for name in usual:
     if names.count(name) == 1:
-      return names.index(name)
-  raise validation.InputError(
-    f"{path} has no column of {what} with a usual name ({usual[0]}, "
-    f"{usual[1]}, ...); its first row is {_shown(header)}: name the column "
-    f"by --{option}=NAME, or write a row of names above"
+      index = names.index(name)
+      if fits is None or fits(index):
+        return index
+  return None
+
+
+def _no_column(table, what, usual, option):
+  return validation.InputError(
+    f"{table.path} has no column of {what} with a usual name ({usual[0]}, "
+    f"{usual[1]}, ...); its first row is {_shown(table.names)}: name the "
+    f"column by --{option}=NAME, or write a row of names above"
   )
 
 
@@ -154,95 +261,95 @@ def _shown(header):
   )
 
 
-def _read(path) -> list[tuple[int, list[str]]]:
-  """Returns the rows of a file, each with the number of its last line."""
-  validation.check_file(path)
-  try:
-    # Excel writes a byte order mark, which would be part of the first name.
-    with _long_fields(), open(path, encoding="utf-8-sig", newline="") as file:
-      head = file.readline()
-      separator = max(_SEPARATORS, key=head.count)
-      file.seek(0)
-      try:
-        return list(_rows(path, file, separator, csv.QUOTE_MINIMAL))
-      except (csv.Error, validation.InputError):
-        if separator != "\t":
-          raise
-        # Many tsv files have no quoting: a quote in them is a character.
-        file.seek(0)
-        return list(_rows(path, file, separator, csv.QUOTE_NONE))
-  except UnicodeDecodeError as e:
-    raise validation.InputError(
-      f"cannot read {path} as UTF-8 ({validation.reason(e)}): save it in that "
-      "encoding"
-    ) from e
-  except (OSError, csv.Error) as e:
-    raise validation.InputError(
-      f"cannot read {path} as a table ({validation.reason(e)}): is a quote not "
-      "closed, or not doubled inside a quoted text?"
-    ) from e
-
-
-def _rows(path, file, separator, quoting) -> Iterator[tuple[int, list[str]]]:
-  # Strict: a quote that is not closed would hide the lines after it.
-  reader = csv.reader(file, delimiter=separator, quoting=quoting, strict=True)
-  count = 0
-  for row in reader:
-    if not row:
+def _kind(values, found):
+  """What the values of a column are: `image`, `audio` or `text`."""
+  sample = [value for value in values[:_SAMPLED] if value not in (None, "")]
+  kinds = set()
+  for value in sample:
+    if isinstance(value, bytes):
+      kinds.add("image")
       continue
-    if not count:
-      count, row = len(row), [name.strip() for name in row]
-    if len(row) != count:
-      raise validation.InputError(
-        f"line {reader.line_num} of {path} has {len(row)} values, but there "
-        f"are {count} names in line 1: is a text with {separator!r} inside not "
-        "quoted?"
-      )
-    yield reader.line_num, row
-  if not count:
-    raise validation.InputError(f"{path} is empty")
+    if isinstance(value, dict):  # as the library datasets writes files
+      name = f"{value.get('path') or ''}".lower()
+      sound = os.path.splitext(name)[1] in audio.SUFFIXES
+      kinds.add("audio" if sound or "sampling_rate" in value else "image")
+      continue
+    suffix = os.path.splitext(f"{value}")[1].lower()
+    if suffix not in audio.SUFFIXES | images.SUFFIXES:
+      # Ids of images often lack the suffix; texts have spaces.
+      path = None if " " in f"{value}".strip() else found.path(f"{value}")
+      suffix = os.path.splitext(path or "")[1].lower()
+    if suffix in audio.SUFFIXES:
+      kinds.add("audio")
+    else:
+      kinds.add("image" if suffix in images.SUFFIXES else "text")
+  return kinds.pop() if len(kinds) == 1 else "text"
 
 
-@contextlib.contextmanager
-def _long_fields() -> Iterator[None]:
-  """Allows long fields; the csv module has one limit for the process."""
-  before = csv.field_size_limit(_LONGEST_FIELD)
-  try:
-    yield
-  finally:
-    csv.field_size_limit(before)
+def _split_column(table, asked):
+  if asked is not None:
+    return _named(table, asked)
+  return _usual(table, _SPLITS)
 
 
-def _check_present(path, texts, values, lines):
-  """Refuses rows without a label; notes those without a text."""
-  missing = [
-    line for line, value in zip(lines, values, strict=True) if not value
-  ]
+def _with_role(names, role):
+  return next((n for n in names if folders.role(n) == role), None)
+
+
+def _rows_of_split(table, asked, split):
+  """Returns the name of the split, and the indices of its rows."""
+  everything = np.arange(len(table))
+  index = _split_column(table, asked)
+  if index is None:
+    if split in (None, "all"):
+      return "all", everything
+    raise validation.InputError(
+      f"csv:{table.path} has no splits, but split is {split!r}: name the "
+      "column of splits by --split_column=NAME"
+    )
+  values = [_text(value) for value in table.column(index)]
+  names = list(dict.fromkeys(values))
+  if split is None:
+    split = _with_role(names, "train") or "all"
+  if split == "all" and split not in names:
+    return "all", everything
+  if split not in names:
+    raise validation.unknown(f"split of {table.path}", split, names)
+  return split, np.flatnonzero(np.asarray(values, object) == split)
+
+
+def _text(value):
+  """The value of a cell as text; empty if it is missing."""
+  if value is None:
+    return ""
+  if isinstance(value, float) and value.is_integer():
+    return str(int(value))
+  return str(value).strip()
+
+
+def _check_labels(table, rows, values):
+  missing = [i for i, value in zip(rows, values, strict=True) if not value]
   if missing:
     raise validation.DataError(
-      f"{len(missing):,} of {len(lines):,} rows of {path} have no label: lines "
-      f"{validation.some(missing)}; remove them, or give them one"
-    )
-  empty = [
-    line for line, text in zip(lines, texts, strict=True) if not text.strip()
-  ]
-  if empty:
-    validation.note(
-      f"{len(empty):,} of {len(lines):,} texts of {path} are empty, and are "
-      f"used all the same: lines {validation.some(empty)}"
+      f"{len(missing):,} of {len(rows):,} rows of {table.path} have no label: "
+      f"{table.where(missing)}; remove them, or give them one"
     )
 
 
-def _numbers(path, values, lines):
+def _numbers(table, rows, values):
   """Returns real-valued targets `[n, 1]`."""
-  found = []
-  for value, line in zip(values, lines, strict=True):
+  found, bad = [], []
+  for i, value in zip(rows, values, strict=True):
     try:
       found.append(float(value))
-    except ValueError as e:
-      raise validation.DataError(
-        f"line {line} of {path} has the target {value!r}, which is no number"
-      ) from e
+    except ValueError:
+      bad.append((i, value))
+  if bad:
+    where = table.where([i for i, _ in bad])
+    raise validation.DataError(
+      f"{len(bad):,} of {len(rows):,} targets of {table.path} are no numbers, "
+      f"such as {bad[0][1]!r}: {where}"
+    )
   return validation.real_targets(found)
 
 
@@ -252,3 +359,120 @@ def _labels(path, values, ignored):
     labels = np.asarray(list(map(int, values)))
     return labels, dataset_lib.not_ignored(path, labels, ignored), None
   return arrays.named_labels(path, np.asarray(values), ignored)
+
+
+def _of_texts(name, table, rows, cells, labels, about):
+  texts = ["" if cell is None else f"{cell}" for cell in cells]
+  empty = [i for i, t in zip(rows, texts, strict=True) if not t.strip()]
+  if empty:
+    validation.note(
+      f"{len(empty):,} of {len(rows):,} texts of {table.path} are empty, and "
+      f"are used all the same: {table.where(empty)}"
+    )
+  return dataset_lib.Dataset(
+    name=name,
+    indices=np.arange(len(texts)),
+    image_shape=None,
+    fetch=lambda indices: ([texts[i] for i in indices], labels[indices]),
+    all_labels=labels,
+    version=dataset_lib.digest((*texts, labels.tobytes())),
+    in_memory=True,
+    inputs="text",
+    **about,
+  )
+
+
+def _of_contents(name, table, rows, cells, labels, about, kind):
+  """A data set of files whose content is in the table."""
+  contents: list[Any] = [
+    cell.get("bytes") if isinstance(cell, dict) else cell for cell in cells
+  ]
+  missing = [
+    i for i, c in zip(rows, contents, strict=True) if not isinstance(c, bytes)
+  ]
+  if missing:
+    raise validation.DataError(
+      f"{len(missing):,} of {len(rows):,} rows of {table.path} have no content "
+      f"of a file: {table.where(missing)}"
+    )
+  decode: Callable[..., Any] = (
+    audio.decode if kind == "audio" else images.decode
+  )
+  places = [f"{table.unit} {table.places[i]}" for i in rows]
+  shown = [f"{place} of {table.path}" for place in places]
+  seconds = 0.0
+  if kind == "audio":
+    seconds = max(map(audio.seconds, contents))
+  return dataset_lib.Dataset(
+    name=name,
+    indices=np.arange(len(contents)),
+    image_shape=None,
+    fetch=lambda indices: (
+      [decode(contents[i], name=shown[i]) for i in indices],
+      labels[indices],
+    ),
+    all_labels=labels,
+    version=dataset_lib.digest((*contents, labels.tobytes())),
+    inputs=kind,
+    seconds=seconds,
+    **about,
+  )
+
+
+def _paths(table, rows, values, found, skips_bad):
+  """Returns the paths of the files that a column names."""
+  paths = [found.path(value) for value in values]
+  missing = [i for i, path in enumerate(paths) if path is None]
+  if missing and not (skips_bad and len(missing) < len(paths)):
+    names = validation.some(values[i] for i in missing)
+    advice = "write them relative to the table's folder"
+    if len(missing) < len(paths):
+      advice = "add them, or leave them out with --skip_bad_images"
+    raise validation.DataError(
+      f"{len(missing):,} of {len(paths):,} files that {table.path} names are "
+      f"not in {found.folder}: {names} "
+      f"({table.where([rows[i] for i in missing])}); {advice}"
+    )
+  if found.searched:
+    validation.note(
+      f"files of {table.path} were found by their names, in folders below "
+      f"{found.folder}"
+    )
+  return [
+    os.path.join(found.folder, value) if path is None else path
+    for value, path in zip(values, paths, strict=True)
+  ]
+
+
+class _Files:
+  """The files that a table names, relative to its folder or anywhere below.
+
+  Attributes:
+    folder: of the table.
+    searched: whether files were found only by a search below it.
+  """
+
+  def __init__(self, table):
+    self.folder = os.path.dirname(os.path.abspath(table))
+    self.searched = False
+
+  def path(self, value):
+    """Returns the path of a file, or None if it is not there."""
+    path = os.path.join(self.folder, os.path.expanduser(value))
+    if os.path.isfile(path):
+      return path
+    path = self._below.get(os.path.basename(value))
+    self.searched |= path is not None
+    return path
+
+  @functools.cached_property
+  def _below(self):
+    """Files by name, with and without suffix, of which there is one."""
+    found: dict[str, str | None] = {}
+    for where, _, names in os.walk(self.folder):
+      for name in names:
+        stem, suffix = os.path.splitext(name)
+        usable = suffix.lower() in audio.SUFFIXES | images.SUFFIXES
+        for key in (name, stem) if usable else (name,):
+          found[key] = None if key in found else os.path.join(where, name)
+    return found

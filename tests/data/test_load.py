@@ -15,13 +15,12 @@ from leep_jax.data import images as images_lib, load
   [
     ("photos", "photos is a folder: write folder:photos$"),
     ("./photos", "write folder:./photos$"),
-    ("data.npz", "write npz:data.npz$"),
     ("x.npy", "write npz:x.npy$"),
     ("npy:x.npy", "write npz:x.npy$"),
-    ("train.csv", "a text and its label in each row, write csv:train.csv; tab"),
-    ("tsv:train.tsv", "is a table: if it .* write csv:train.tsv; tables of"),
+    ("train.csv", "^no file at train.csv$"),
+    ("tsv:there.tsv", "is a table: write csv:there.tsv$"),
     ("csv:train.csv", "no file at train.csv"),
-    ("train.parquet", "of this kind, and those of file names .* not read yet"),
+    ("train.xlsx", "of this kind are not read; save it as .* .csv, .tsv, .par"),
     ("imagefolder:photos", "write folder:photos$"),
     ("Folder:photos", "write folder:photos$"),
     ("uoft-cs/cifar10", "TFDS has cifar10: write --dataset=cifar10$"),
@@ -51,8 +50,17 @@ def test_names_that_are_no_data_set(tmp_path, monkeypatch, name, message):
   (tmp_path / "prepared" / "1.0.0" / "dataset_info.json").write_text("{}")
   np.savez("data.npz", images=np.zeros((2, 3, 3), np.uint8), labels=[0, 1])
   monkeypatch.setattr("socket.socket", None)  # nothing asks the network
+  (tmp_path / "there.tsv").write_text("text\tlabel\na\tx\nb\ty\n")
   with pytest.raises(leep_jax.InputError, match=message):
     leep_jax.load_dataset(name)
+
+
+@pytest.mark.parametrize("name", ["there.tsv", "there.npz"])
+def test_a_file_needs_no_prefix(tmp_path, monkeypatch, name):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "there.tsv").write_text("text\tlabel\na\tx\nb\ty\n")
+  np.savez("there.npz", images=np.zeros((2, 3, 3), np.uint8), labels=[0, 1])
+  assert len(leep_jax.load_dataset(name)) == 2
 
 
 def test_digits():
@@ -274,7 +282,9 @@ def test_a_pair_of_a_folder(tmp_path):
 
 def test_a_row_is_all_that_a_new_kind_needs(monkeypatch):
   digits = leep_jax.load_dataset("digits")
-  row = load.Kind("mine:N", "mine", lambda request: digits, lambda *x: x[1:])
+  row = load.Kind(
+    "mine:N", "mine", lambda request: digits, lambda r, t: (r.split, t)
+  )
   monkeypatch.setitem(load.KINDS, "mine", row)
   assert leep_jax.load_dataset("mine:1") is digits
   with pytest.raises(leep_jax.InputError, match="or mine:N"):

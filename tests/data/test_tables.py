@@ -86,7 +86,10 @@ def test_real_valued_targets(tmp_path):
   dataset = load(tmp_path, "text,stars\na,2.5\nb,4\n", target="stars")
   assert dataset.num_classes == 0
   assert dataset.labels().tolist() == [[2.5], [4.0]]
-  with pytest.raises(validation.DataError, match="line 2 .* 'good', which is"):
+  with pytest.raises(
+    validation.DataError,
+    match="1 of 2 targets .* no numbers, such as 'good': line 2",
+  ):
     load(tmp_path, "text,stars\na,good\nb,4\n", target="stars")
 
 
@@ -102,9 +105,17 @@ def test_versions_tell_contents_apart(tmp_path):
   [
     ("", "is empty", {}),
     ("text,label\n", "no examples: no rows below line 1", {}),
-    ("a,b\nc,d\n", "no column of texts .* 'a', 'b': name .*--input_column", {}),
+    (
+      "a,b\nc,d\n",
+      "no column of texts or .* 'a', 'b': name .*--input_column",
+      {},
+    ),
     ("text,b\nc,d\n", "no column of labels .* --label_column=NAME", {}),
-    ("text,label\na\n", "line 2 of .* has 1 values, but there are 2", {}),
+    (
+      "text,label\na\n",
+      "1 of 1 rows .* than line 1 has names, 2: line 2 has 1",
+      {},
+    ),
     ('text,label\n"a,b\nc,d\n', "is a quote not closed", {}),
     (b"text,label\n\xff\xfe,1\n", "as UTF-8", {}),
     ("text,label\na,x\n", "has no splits", {"split": "test"}),
@@ -121,14 +132,14 @@ def test_mistakes(tmp_path, text, message, options):
 
 
 def test_columns_are_for_tables():
-  with pytest.raises(leep_jax.InputError, match="are for csv files, not for d"):
+  with pytest.raises(leep_jax.InputError, match="are for tables, not for d"):
     leep_jax.load_dataset("digits", input_column="text")
   with pytest.raises(leep_jax.InputError, match="no path: write csv:FILE"):
     leep_jax.load_dataset("csv:")
 
 
 def test_empty_texts_are_noted(tmp_path):
-  with pytest.warns(validation.InputNote, match="1 of 2 texts .* lines 3"):
+  with pytest.warns(validation.InputNote, match="1 of 2 texts .* line 3"):
     assert texts(load(tmp_path, "text,label\na,x\n ,y\n")) == ["a", " "]
 
 
