@@ -42,8 +42,9 @@ class DataFlags:
       "digits",
       "Target data: a TFDS name, digits, folder:DIR (one sub-folder of images, "
       "or of sounds, per class), csv:FILE (a text or the name of a file, and "
-      "its label, in each row; also .tsv, .jsonl and .parquet), or npz:FILE "
-      "(arrays images, labels).",
+      "its label, in each row; also .tsv, .jsonl and .parquet), hf:NAME (of "
+      "the Hugging Face hub, or a folder saved by datasets), wds:SHARDS "
+      "(WebDataset), or npz:FILE (arrays images, labels).",
       flag_values=defined,
     )
     self._split = flags.DEFINE_string("split", None, split, flag_values=defined)

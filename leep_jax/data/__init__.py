@@ -1,7 +1,8 @@
 """Data sets by name: labelled inputs, and binary attributes without inputs.
 
 dataset.py     Dataset: examples by index, in batches that are read ahead
-load.py        load_dataset, load_pair, and the table of kinds of data
+load.py        load_dataset, load_pair
+kinds.py       the table of kinds of data
 folders.py, arrays.py, tables.py, ...   one file a kind
 images.py      files of images, and the ranges of their values
 audio.py       files of sounds

@@ -55,7 +55,7 @@ def load_attributes(
       raise validation.InputError(
         "attributes is empty: leave it out to read all"
       )
-  if name == "digits" or kind == "folder":  # of `load.KINDS`
+  if name == "digits" or kind == "folder":  # of `kinds.KINDS`
     raise validation.InputError(
       f"{name} has one label an example, no attributes: they come from "
       "csv:FILE, npz:FILE or a TFDS data set"

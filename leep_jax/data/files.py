@@ -67,7 +67,7 @@ def dataset(
     # Sizes and times stand for the content, which is not read.
     version=dataset_lib.digest(
       [
-        *((s, *_stamp(p)) for s, p in zip(shown, paths, strict=True)),
+        *((s, *stamp(p)) for s, p in zip(shown, paths, strict=True)),
         labels.tobytes(),
       ]
     ),
@@ -77,8 +77,17 @@ def dataset(
   )
 
 
-def _stamp(path):
-  """Returns the size and time of a file; 0 if there is none."""
+def stamp(path: str) -> tuple[int, int]:
+  """Returns the size of a file and when it was written; 0 if there is none.
+
+  Args:
+    path: of the file.
+
+  Example:
+    >>> from leep_jax.data import files
+    >>> files.stamp("no_such_file")
+    (0, 0)
+  """
   try:
     about = os.stat(path)
   except OSError:

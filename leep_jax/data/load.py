@@ -1,192 +1,18 @@
-"""Data sets by name: the table of kinds of data, one row a kind.
+"""From what a user writes after `--dataset=` to a `Dataset`."""
 
-`load_dataset` turns what a user writes after `--dataset=` into a `Dataset`.
-"""
-
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import dataclasses
-import os
 
 import numpy as np
 
 from leep_jax import validation
 from leep_jax.data import (
-  arrays,
+  columns as columns_lib,
   dataset as dataset_lib,
   folders,
+  kinds,
   splits,
-  table_files,
-  tables,
-  tfds,
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-  """The part of a name after the colon, and the options of `load_dataset`.
-
-  Attributes:
-    path: the part after the colon; of a TFDS data set, the name.
-    split: see `load_dataset`.
-    data_dir: see `load_dataset`.
-    target: see `load_dataset`.
-    ignored: labels of examples that are left out.
-    columns: of a table, the names of columns that the user named.
-    skips_bad: see `load_dataset`, `skip_bad_images`.
-
-  Example:
-    >>> from leep_jax.data import load
-    >>> load.KINDS["digits"].load(load.Request("")).num_classes
-    10
-  """
-
-  path: str
-  split: str | None = None
-  data_dir: str | None = None
-  target: str | None = None
-  ignored: Sequence[int] = ()
-  columns: tables.Columns = tables.UNNAMED
-  skips_bad: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Kind:
-  """One kind of data.
-
-  Attributes:
-    form: how names of this kind are written.
-    plural: what several data sets of this kind are called.
-    load: opens a data set.
-    pair: `(request, test_split) -> (split, test_split)` replaces what the user
-      left out by the splits to train and to test on. The second is None if a
-      part of the first has to be held out for testing.
-    has_targets: whether there may be real-valued targets.
-    has_integers: whether labels are integers, of which some can be ignored.
-    in_data_dir: whether data sets are looked for in `data_dir`.
-    has_columns: whether inputs and labels are columns with names.
-    suffixes: of files that are of this kind, whether the name says so or not.
-
-  Example:
-    >>> from leep_jax.data import load
-    >>> kind = load.KINDS["npz"]
-    >>> kind.form, kind.has_targets
-    ('npz:FILE', True)
-  """
-
-  form: str
-  plural: str
-  load: Callable[[Request], dataset_lib.Dataset]
-  pair: Callable[[Request, str | None], tuple[str | None, str | None]]
-  has_targets: bool = False
-  has_integers: bool = False
-  in_data_dir: bool = False
-  has_columns: bool = False
-  suffixes: tuple[str, ...] = ()
-
-
-def _load_digits(request):
-  if request.split not in (None, "all"):
-    raise validation.InputError(
-      f"digits has no splits, but split is {request.split!r}"
-    )
-  return arrays.digits()
-
-
-def _load_tfds(request):
-  forms = {key: kind.form for key, kind in KINDS.items() if ":" in kind.form}
-  return tfds.load(
-    request.path,
-    request.split or "train",
-    request.data_dir,
-    request.target,
-    request.ignored,
-    forms=forms,
-  )
-
-
-# By what a name begins with, before the colon.
-KINDS: dict[str, Kind] = {
-  "digits": Kind(
-    "digits",
-    "digits",
-    _load_digits,
-    lambda request, test_split: (request.split, test_split),
-  ),
-  "folder": Kind(
-    "folder:DIR",
-    "folders",
-    lambda request: folders.load(request.path, request.split),
-    lambda request, test_split: folders.pair(
-      request.path, request.split, test_split
-    ),
-  ),
-  "npz": Kind(
-    "npz:FILE",
-    "npz files",
-    lambda request: arrays.load(
-      request.path, request.split, request.target, request.ignored
-    ),
-    lambda request, test_split: arrays.pair(
-      request.path, request.split, test_split
-    ),
-    has_targets=True,
-    has_integers=True,
-    suffixes=(".npz",),
-  ),
-  "csv": Kind(
-    "csv:FILE",
-    "tables",
-    lambda request: tables.load(
-      request.path,
-      request.split,
-      target=request.target,
-      ignored=request.ignored,
-      columns=request.columns,
-      skips_bad=request.skips_bad,
-    ),
-    lambda request, test_split: tables.pair(
-      request.path, request.split, test_split, columns=request.columns
-    ),
-    has_targets=True,
-    has_integers=True,
-    has_columns=True,
-    suffixes=table_files.SUFFIXES,
-  ),
-}
-# All other names.
-_TFDS = Kind(
-  "NAME",
-  "TFDS data sets",
-  _load_tfds,
-  lambda request, test_split: (
-    request.split or "train",
-    test_split or "test",
-  ),
-  has_targets=True,
-  has_integers=True,
-  in_data_dir=True,
-)
-
-
-def _kind(name: str) -> tuple[Kind, str]:
-  """Returns the kind of a name, and the part after the colon."""
-  prefix, colon, path = name.partition(":")
-  kind = KINDS.get(prefix)
-  # Kinds with a path need a colon: "folder" alone may be a name of TFDS.
-  if kind is not None and bool(colon) == (":" in kind.form):
-    return kind, path
-  # A file that is there needs no prefix.
-  for kind in KINDS.values():
-    suffix = os.path.splitext(name)[1].lower()
-    if suffix in kind.suffixes and os.path.isfile(os.path.expanduser(name)):
-      return kind, name
-  return _TFDS, name
-
-
-def _kinds_with(field: str) -> str:
-  """Lists the kinds of data that have something, for error messages."""
-  kinds = (*KINDS.values(), _TFDS)
-  return " and ".join(kind.plural for kind in kinds if getattr(kind, field))
 
 
 def load_dataset(
@@ -209,9 +35,11 @@ def load_dataset(
       images per class, rotated as their EXIF orientation says and converted to
       8 bits; or of sounds), `csv:FILE` (an input and its label in each row of a
       .csv, .tsv, .jsonl or .parquet file: a text, or the name of a file of an
-      image or a sound), `npz:FILE` (arrays `images` and `labels`, `x_train` and
-      `y_train`, or `train_images` and `train_labels`; each text label is a
-      class), or the name of a TFDS data set.
+      image or a sound), `hf:NAME` (of the Hugging Face hub, or a folder that
+      `datasets` saved), `wds:SHARDS` (WebDataset's tar files), `npz:FILE`
+      (arrays `images` and `labels`, `x_train` and `y_train`, or `train_images`
+      and `train_labels`; each text label is a class), or the name of a TFDS
+      data set. A file needs no prefix.
     split: of a TFDS data set, with slices such as `train[:20%]` (default
       `train`). Of a folder, the sub-folder with the classes, or `.` if the
       folder itself has them but they look like splits. Of a file, a split that
@@ -248,14 +76,14 @@ def load_dataset(
     >>> len(digits), digits.num_classes, digits.image_shape
     (100, 10, (8, 8, 1))
   """
-  kind, path = _kind(name)
-  request = Request(
+  kind, path = kinds.of(name)
+  request = kinds.Request(
     path,
     split,
     data_dir,
     target,
     _ignored(ignore_label),
-    tables.Columns(input_column, label_column, split_column),
+    columns_lib.Columns(input_column, label_column, split_column),
     skip_bad_images,
   )
   dataset = _load(name, kind, request)
@@ -278,26 +106,28 @@ def _ignored(labels):
   return tuple(found)
 
 
-def _load(name: str, kind: Kind, request: Request) -> dataset_lib.Dataset:
+def _load(
+  name: str, kind: kinds.Kind, request: kinds.Request
+) -> dataset_lib.Dataset:
   """Opens a data set, and checks that its kind has what was asked for."""
   if request.data_dir is not None and not kind.in_data_dir:
     raise validation.InputError(
-      f"data_dir is for {_kinds_with('in_data_dir')}, not for {name}"
+      f"data_dir is for {kinds.having('in_data_dir')}, not for {name}"
     )
   if request.target is not None and not kind.has_targets:
     raise validation.InputError(
       f"{name} has classes, but no real-valued targets {request.target!r}: "
-      f"those come from {_kinds_with('has_targets')}"
+      f"those come from {kinds.having('has_targets')}"
     )
   if request.ignored and (not kind.has_integers or request.target is not None):
     raise validation.InputError(
       f"{name} has no integer labels to ignore, as "
-      f"{_kinds_with('has_integers')} have"
+      f"{kinds.having('has_integers')} have"
     )
   if any(request.columns) and not kind.has_columns:
     raise validation.InputError(
       "input_column, label_column and split_column are for "
-      f"{_kinds_with('has_columns')}, not for {name}"
+      f"{kinds.having('has_columns')}, not for {name}"
     )
   dataset = kind.load(request)
   if not len(dataset):
@@ -346,13 +176,13 @@ def load_pair(
     >>> (train.split, len(train)), (test.split, len(test))
     (('4/5', 1438), ('1/5', 359))
   """
-  kind, path = _kind(name)
-  request = Request(
+  kind, path = kinds.of(name)
+  request = kinds.Request(
     path,
     split,
     data_dir,
     ignored=_ignored(ignore_label),
-    columns=tables.Columns(input_column, label_column, split_column),
+    columns=columns_lib.Columns(input_column, label_column, split_column),
     skips_bad=skip_bad_images,
   )
   split, test_split = kind.pair(request, test_split)

@@ -170,10 +170,12 @@ def _of_hub(name, kinds, known):
     return (
       f"unknown data set {name!r}; TFDS has {found}: write --dataset={found}"
     )
-  what = f"{_FOLDER}, or {_ARRAYS}" if "folder" in kinds else _forms(kinds)
+  if "hf" not in kinds:
+    return f"unknown data set {name!r}: write {_forms(kinds)}"
+  plain = re.sub(r"^\w+:(//)?(datasets/)?", "", name)
   return (
-    f"unknown data set {name!r}: those of the Hugging Face hub are not read "
-    f"yet; save it as {what}"
+    f"unknown data set {name!r}: if it is one of the Hugging Face hub, write "
+    f"hf:{plain}"
   )
 
 

@@ -96,8 +96,14 @@ def read(path: str) -> Table:
 
 
 def _read_parquet(path):
-  import pyarrow
-  from pyarrow import parquet
+  try:
+    import pyarrow
+    from pyarrow import parquet
+  except ImportError as e:
+    raise validation.InputError(
+      f"{path} is read by pyarrow, which is not there "
+      f"({validation.reason(e)}): pip install pyarrow"
+    ) from e
 
   try:
     file = parquet.ParquetFile(path)

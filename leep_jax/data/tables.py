@@ -7,15 +7,14 @@ Parquet files, the content of such files.
 from collections.abc import Callable, Sequence
 import functools
 import os
-import re
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from leep_jax import validation
 from leep_jax.data import (
-  arrays,
   audio,
+  columns as columns_lib,
   dataset as dataset_lib,
   files as files_lib,
   folders,
@@ -24,48 +23,15 @@ from leep_jax.data import (
 )
 
 # Usual names of columns, in lower case; those that come first are taken before
-# others. Columns of the first kind are inputs if their values are files.
+# others. Such a column has the inputs if its values are files.
 _FILES = (
   "image", "image_path", "img", "img_path", "audio", "sound", "path", "file",
   "file_name", "filename", "filepath", "file_path", "image_name", "image_file",
   "image_id", "img_id", "id_code", "images", "paths", "files",
 )  # fmt: skip
-_TEXTS = (
-  "text", "sentence", "review", "content", "comment", "tweet", "utterance",
-  "message", "question", "query", "document", "abstract", "body", "title",
-)  # fmt: skip
-_LABELS = (
-  "label", "labels", "class", "target", "category", "sentiment", "intent",
-  "emotion", "topic", "y", "class_name", "label_name", "species", "diagnosis",
-)  # fmt: skip
 _SPLITS = ("split", "subset", "partition")
-_INTEGER = re.compile(r"[+-]?\d{1,18}")
 # How many values of a column are looked at to see what they are.
 _SAMPLED = 50
-
-
-class Columns(NamedTuple):
-  """Names of columns that a user states; None for a usual name, or for none.
-
-  Attributes:
-    inputs: of texts, files, or contents of files.
-    labels: of classes.
-    split: of splits.
-    groups: of groups of examples that belong together.
-
-  Example:
-    >>> from leep_jax.data import tables
-    >>> tables.Columns(labels="diagnosis").labels
-    'diagnosis'
-  """
-
-  inputs: str | None = None
-  labels: str | None = None
-  split: str | None = None
-  groups: str | None = None
-
-
-UNNAMED = Columns()
 
 
 def load(
@@ -74,7 +40,7 @@ def load(
   *,
   target: str | None = None,
   ignored: Sequence[int] = (),
-  columns: Columns = UNNAMED,
+  columns: columns_lib.Columns = columns_lib.UNNAMED,
   skips_bad: bool = False,
 ) -> dataset_lib.Dataset:
   """Opens a table with an input and its label in each row.
@@ -108,12 +74,12 @@ def load(
   inputs, kind, which = _inputs_and_labels(table, found, columns, target)
   chosen, rows = _rows_of_split(table, columns.split, split)
   raw = table.column(which)
-  values = [_text(raw[i]) for i in rows]
+  values = [columns_lib.as_text(raw[i]) for i in rows]
   _check_labels(table, rows, values)
   if target is not None:
     labels, names = _numbers(table, rows, values), None
   else:
-    labels, kept, names = _labels(path, values, ignored)
+    labels, kept, names = columns_lib.labels_of(path, values, ignored)
     rows, labels = rows[kept], labels[kept]
     # Only now, as labels to ignore, such as -1, would be refused.
     labels = validation.class_labels(labels)
@@ -131,7 +97,7 @@ def load(
     return _of_texts(name, table, rows, cells, labels, about)
   if any(isinstance(cell, bytes | dict) for cell in cells):
     return _of_contents(name, table, rows, cells, labels, about, kind)
-  shown = list(map(_text, cells))
+  shown = list(map(columns_lib.as_text, cells))
   paths = _paths(table, rows, shown, found, skips_bad)
   return files_lib.dataset(
     name, paths, labels, shown=shown, inputs=kind, **about
@@ -143,7 +109,7 @@ def pair(
   split: str | None,
   test_split: str | None,
   *,
-  columns: Columns = UNNAMED,
+  columns: columns_lib.Columns = columns_lib.UNNAMED,
 ) -> tuple[str | None, str | None]:
   """Returns the splits of a table to train and to test on.
 
@@ -173,7 +139,7 @@ def pair(
   index = _split_column(table, columns.split)
   if index is None:
     return split, test_split
-  names = list(dict.fromkeys(map(_text, table.column(index))))
+  names = list(dict.fromkeys(map(columns_lib.as_text, table.column(index))))
   if split is None:
     split = _with_role(names, "train")
   for role in ("test", "val", "eval"):
@@ -206,13 +172,15 @@ def _inputs_and_labels(table, found, columns, target):
   else:
     inputs = _usual(table, _FILES, has_files)
     if inputs is None:
-      inputs = _usual(table, _TEXTS)
+      inputs = _usual(table, columns_lib.TEXTS)
   if inputs is None:
     raise _no_column(table, "texts or files", ("text", "image"), "input_column")
   asked = target or columns.labels
-  labels = _usual(table, _LABELS) if asked is None else _named(table, asked)
+  labels = (
+    _usual(table, columns_lib.LABELS) if asked is None else _named(table, asked)
+  )
   if labels is None:
-    raise _no_column(table, "labels", _LABELS, "label_column")
+    raise _no_column(table, "labels", columns_lib.LABELS, "label_column")
   if inputs == labels:
     raise validation.InputError(
       f"column {table.names[inputs]!r} of {table.path} cannot be inputs and "
@@ -307,7 +275,7 @@ def _rows_of_split(table, asked, split):
       f"csv:{table.path} has no splits, but split is {split!r}: name the "
       "column of splits by --split_column=NAME"
     )
-  values = [_text(value) for value in table.column(index)]
+  values = [columns_lib.as_text(value) for value in table.column(index)]
   names = list(dict.fromkeys(values))
   if split is None:
     split = _with_role(names, "train") or "all"
@@ -316,15 +284,6 @@ def _rows_of_split(table, asked, split):
   if split not in names:
     raise validation.unknown(f"split of {table.path}", split, names)
   return split, np.flatnonzero(np.asarray(values, object) == split)
-
-
-def _text(value):
-  """The value of a cell as text; empty if it is missing."""
-  if value is None:
-    return ""
-  if isinstance(value, float) and value.is_integer():
-    return str(int(value))
-  return str(value).strip()
 
 
 def _check_labels(table, rows, values):
@@ -351,14 +310,6 @@ def _numbers(table, rows, values):
       f"such as {bad[0][1]!r}: {where}"
     )
   return validation.real_targets(found)
-
-
-def _labels(path, values, ignored):
-  """Returns labels `[n]`, the indices to keep, and names of classes or None."""
-  if all(_INTEGER.fullmatch(value) for value in values):
-    labels = np.asarray(list(map(int, values)))
-    return labels, dataset_lib.not_ignored(path, labels, ignored), None
-  return arrays.named_labels(path, np.asarray(values), ignored)
 
 
 def _of_texts(name, table, rows, cells, labels, about):

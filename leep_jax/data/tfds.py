@@ -160,10 +160,10 @@ def load(
     >>> import leep_jax
     >>> from leep_jax.data import tfds
     >>> try:
-    ...   tfds.load("hf://o/n", "train", None, None, (), forms={})
+    ...   tfds.load("tfds:mnist", "train", None, None, (), forms={})
     ... except leep_jax.InputError as error:
     ...   print(error)
-    unknown data set 'hf://o/n': those of the Hugging Face hub are not read ...
+    unknown kind of data 'tfds' in tfds:mnist; TFDS names have none: write mnist
   """
   import tensorflow_datasets as tfds
 

@@ -7,7 +7,7 @@ import pytest
 
 import leep_jax
 from leep_jax import data, validation
-from leep_jax.data import images as images_lib, load
+from leep_jax.data import images as images_lib, kinds
 
 
 @pytest.mark.parametrize(
@@ -24,9 +24,9 @@ from leep_jax.data import images as images_lib, load
     ("imagefolder:photos", "write folder:photos$"),
     ("Folder:photos", "write folder:photos$"),
     ("uoft-cs/cifar10", "TFDS has cifar10: write --dataset=cifar10$"),
-    ("owner/birds", "Hugging Face hub are not read yet; save it as one sub"),
+    ("owner/birds", "if it is one of the Hugging .* write hf:owner/birds$"),
     ("huggingface:mnist", "TFDS has mnist"),
-    ("hf://datasets/a/birds", "hub are not read yet"),
+    ("datasets:a/birds", "the Hugging Face hub, write hf:a/birds$"),
     ("https://x.org/a.zip", "is an address: download it"),
     ("photos.zip", "is an archive: unpack it"),
     ("a.h5", "of a kind that is not read"),
@@ -282,10 +282,10 @@ def test_a_pair_of_a_folder(tmp_path):
 
 def test_a_row_is_all_that_a_new_kind_needs(monkeypatch):
   digits = leep_jax.load_dataset("digits")
-  row = load.Kind(
+  row = kinds.Kind(
     "mine:N", "mine", lambda request: digits, lambda r, t: (r.split, t)
   )
-  monkeypatch.setitem(load.KINDS, "mine", row)
+  monkeypatch.setitem(kinds.KINDS, "mine", row)
   assert leep_jax.load_dataset("mine:1") is digits
   with pytest.raises(leep_jax.InputError, match="or mine:N"):
     leep_jax.load_dataset("min:abc")

@@ -102,16 +102,16 @@ def test_ids_without_suffix_below_the_table(photos, tmp_path):
 
 
 def test_files_that_are_missing(photos, tmp_path):
-  photos.loc[[1, 3, 4, 5], "file_name"] = ["a.png", "b.png", "c.png", "d.png"]
+  photos.loc[[1, 2, 4, 5], "file_name"] = ["a.png", "b.png", "c.png", "d.png"]
   name = write(photos, tmp_path / "all.csv")
   with pytest.raises(
     leep_jax.InputError,
-    match=r"4 of 6 files .* a.png, b.png, c.png, d.png \(lines 3, 5, 6, 7\); a",
+    match=r"4 of 6 files .* a.png, b.png, c.png, d.png \(lines 3, 4, 6, 7\); a",
   ):
     leep_jax.load_dataset(name, split="all")
   with pytest.warns(validation.InputNote, match="4 of 6 images .* left out"):
     dataset = leep_jax.load_dataset(name, split="all", skip_bad_images=True)
-  assert first_pixels(dataset) == [0, 2]
+  assert first_pixels(dataset) == [0, 3]
   # Nothing is found: the folder is wrong.
   photos["file_name"] = "x.png"
   name = write(photos, tmp_path / "all.csv")
