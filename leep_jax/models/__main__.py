@@ -21,7 +21,7 @@ _LIST = flags.DEFINE_list(
   "list",
   None,
   "List instead all known names that match these patterns, comma-separated, "
-  "with * and ?: those of timm's pre-trained models, too.",
+  "with * and ?: those of timm's and Keras's pre-trained models, too.",
   flag_values=FLAGS,
 )
 
@@ -67,7 +67,7 @@ def _table(rows):
   backends = [row.backend for row in rows]
   counts = [
     f"{backends.count(kind):,} {kind}"
-    for kind in (known.NATIVE, known.BRIDGE)
+    for kind in (known.NATIVE, known.BRIDGE, known.KERAS)
     if kind in backends
   ]
   total = tables.count(len(rows), "name")

@@ -59,59 +59,65 @@ class Application(NamedTuple):
   Attributes:
     mode: key of `MODES`.
     image_size: side of the images that its weights are for, in pixels.
+    parameters: number of its parameters.
+    accuracy: top-1 accuracy on ImageNet, 0 to 1, in the table of
+      https://keras.io/api/applications; None if it has none.
 
   Example:
     >>> from leep_jax.sources import keras_models
-    >>> keras_models.APPLICATIONS["ResNet50"]
-    Application(mode='caffe', image_size=224)
+    >>> row = keras_models.APPLICATIONS["ResNet50"]
+    >>> row.mode, row.image_size, row.parameters, row.accuracy
+    ('caffe', 224, 25636712, 0.749)
   """
 
   mode: str
   image_size: int
+  parameters: int
+  accuracy: float | None
 
 
 # By the name of the function that makes it.
 APPLICATIONS = {
-  "ConvNeXtBase": Application("", 224),
-  "ConvNeXtLarge": Application("", 224),
-  "ConvNeXtSmall": Application("", 224),
-  "ConvNeXtTiny": Application("", 224),
-  "ConvNeXtXLarge": Application("", 224),
-  "DenseNet121": Application("torch", 224),
-  "DenseNet169": Application("torch", 224),
-  "DenseNet201": Application("torch", 224),
-  "EfficientNetB0": Application("", 224),
-  "EfficientNetB1": Application("", 240),
-  "EfficientNetB2": Application("", 260),
-  "EfficientNetB3": Application("", 300),
-  "EfficientNetB4": Application("", 380),
-  "EfficientNetB5": Application("", 456),
-  "EfficientNetB6": Application("", 528),
-  "EfficientNetB7": Application("", 600),
-  "EfficientNetV2B0": Application("", 224),
-  "EfficientNetV2B1": Application("", 240),
-  "EfficientNetV2B2": Application("", 260),
-  "EfficientNetV2B3": Application("", 300),
-  "EfficientNetV2L": Application("", 480),
-  "EfficientNetV2M": Application("", 480),
-  "EfficientNetV2S": Application("", 384),
-  "InceptionResNetV2": Application("tf", 299),
-  "InceptionV3": Application("tf", 299),
-  "MobileNet": Application("tf", 224),
-  "MobileNetV2": Application("tf", 224),
-  "MobileNetV3Large": Application("", 224),
-  "MobileNetV3Small": Application("", 224),
-  "NASNetLarge": Application("tf", 331),
-  "NASNetMobile": Application("tf", 224),
-  "ResNet101": Application("caffe", 224),
-  "ResNet101V2": Application("tf", 224),
-  "ResNet152": Application("caffe", 224),
-  "ResNet152V2": Application("tf", 224),
-  "ResNet50": Application("caffe", 224),
-  "ResNet50V2": Application("tf", 224),
-  "VGG16": Application("caffe", 224),
-  "VGG19": Application("caffe", 224),
-  "Xception": Application("tf", 299),
+  "ConvNeXtBase": Application("", 224, 88_591_464, 0.853),
+  "ConvNeXtLarge": Application("", 224, 197_767_336, 0.863),
+  "ConvNeXtSmall": Application("", 224, 50_223_688, 0.823),
+  "ConvNeXtTiny": Application("", 224, 28_589_128, 0.813),
+  "ConvNeXtXLarge": Application("", 224, 350_196_968, 0.867),
+  "DenseNet121": Application("torch", 224, 8_062_504, 0.75),
+  "DenseNet169": Application("torch", 224, 14_307_880, 0.762),
+  "DenseNet201": Application("torch", 224, 20_242_984, 0.773),
+  "EfficientNetB0": Application("", 224, 5_330_571, 0.771),
+  "EfficientNetB1": Application("", 240, 7_856_239, 0.791),
+  "EfficientNetB2": Application("", 260, 9_177_569, 0.801),
+  "EfficientNetB3": Application("", 300, 12_320_535, 0.816),
+  "EfficientNetB4": Application("", 380, 19_466_823, 0.829),
+  "EfficientNetB5": Application("", 456, 30_562_527, 0.836),
+  "EfficientNetB6": Application("", 528, 43_265_143, 0.84),
+  "EfficientNetB7": Application("", 600, 66_658_687, 0.843),
+  "EfficientNetV2B0": Application("", 224, 7_200_312, 0.787),
+  "EfficientNetV2B1": Application("", 240, 8_212_124, 0.798),
+  "EfficientNetV2B2": Application("", 260, 10_178_374, 0.805),
+  "EfficientNetV2B3": Application("", 300, 14_467_622, 0.82),
+  "EfficientNetV2L": Application("", 480, 119_027_848, 0.857),
+  "EfficientNetV2M": Application("", 480, 54_431_388, 0.853),
+  "EfficientNetV2S": Application("", 384, 21_612_360, 0.839),
+  "InceptionResNetV2": Application("tf", 299, 55_873_736, 0.803),
+  "InceptionV3": Application("tf", 299, 23_851_784, 0.779),
+  "MobileNet": Application("tf", 224, 4_253_864, 0.704),
+  "MobileNetV2": Application("tf", 224, 3_538_984, 0.713),
+  "MobileNetV3Large": Application("", 224, 5_507_432, None),
+  "MobileNetV3Small": Application("", 224, 2_554_968, None),
+  "NASNetLarge": Application("tf", 331, 88_949_818, 0.825),
+  "NASNetMobile": Application("tf", 224, 5_326_716, 0.744),
+  "ResNet101": Application("caffe", 224, 44_707_176, 0.764),
+  "ResNet101V2": Application("tf", 224, 44_675_560, 0.772),
+  "ResNet152": Application("caffe", 224, 60_419_944, 0.766),
+  "ResNet152V2": Application("tf", 224, 60_380_648, 0.78),
+  "ResNet50": Application("caffe", 224, 25_636_712, 0.749),
+  "ResNet50V2": Application("tf", 224, 25_613_800, 0.76),
+  "VGG16": Application("caffe", 224, 138_357_544, 0.713),
+  "VGG19": Application("caffe", 224, 143_667_240, 0.713),
+  "Xception": Application("tf", 299, 22_910_480, 0.79),
 }
 
 

@@ -1,4 +1,4 @@
-"""All sources whose names are known: bundled, published, and timm's.
+"""All sources whose names are known: bundled, published, timm's and Keras's.
 
 `python -m leep_jax.models --list=PATTERN` prints them. Names of sources in a
 file, for `--models=FILE`, are read here, too.
@@ -12,10 +12,19 @@ import pathlib
 import re
 
 from leep_jax import validation
-from leep_jax.sources import architectures, catalog, named, timm_names
+from leep_jax.sources import (
+  architectures,
+  catalog,
+  keras_models,
+  named,
+  timm_names,
+)
 
 NATIVE = "native"
 BRIDGE = "bridge"
+KERAS = "keras"
+# Of ImageNet, which all weights of `keras.applications` are for.
+_IMAGENET_CLASSES = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +38,8 @@ class Known:
     num_classes: of its classifier; 0 if it has none.
     accuracy: published top-1 accuracy on its own data, 0 to 1, or None.
     backend: what computes its outputs: `native`, a network of this package in
-      Flax NNX, or `bridge`, the graph of the PyTorch network run by JAX.
+      Flax NNX; `bridge`, the graph of the PyTorch network run by JAX; or
+      `keras`, Keras on JAX.
 
   Example:
     >>> from leep_jax.sources import known
@@ -120,6 +130,16 @@ def _rows() -> dict[str, Known]:
       entry.num_classes,
       entry.accuracy,
       backend(entry.architecture),
+    )
+  for name, application in keras_models.APPLICATIONS.items():
+    side = application.image_size
+    rows[f"keras/{name}".lower()] = Known(
+      f"keras/{name}",
+      application.parameters,
+      (side, side),
+      _IMAGENET_CLASSES,
+      application.accuracy,
+      KERAS,
     )
   return rows
 

@@ -153,6 +153,7 @@ def test_applications_compute_what_keras_does(name, rng):
   source = from_keras(model, name=name)
   assert source.preprocessing.image_size == side
   assert source.preprocessing.crop == 0.875
+  assert keras_models.APPLICATIONS[name].parameters == model.count_params()
   logits, _ = check_parity(
     model, source, source.preprocessing.fitted(images), given
   )

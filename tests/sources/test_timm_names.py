@@ -9,7 +9,13 @@ import pytest
 from experiments import timm_table
 import leep_jax
 from leep_jax.models import __main__ as models_main
-from leep_jax.sources import architectures, known, named, timm_names
+from leep_jax.sources import (
+  architectures,
+  keras_models,
+  known,
+  named,
+  timm_names,
+)
 
 # Of timm 1.0.31: names, architectures, names with a published accuracy, names
 # without a classifier.
@@ -108,17 +114,20 @@ def listed(capsys, pattern):
 
 
 def test_list(capsys):
-  status, printed, _ = listed(capsys, "ResNet50.t*,cifar10_*,mixer_b16_224.m*")
+  status, printed, _ = listed(
+    capsys, "ResNet50.t*,cifar10_*,mixer_b16_224.m*,keras/vgg16"
+  )
   assert status == 0
   assert [line.split() for line in printed.splitlines()] == [
     ["name", "params", "input", "classes", "top-1", "backend"],
     ["cifar10_resnet14", "0.17", "M", "32", "10", "0.864", "native"],
+    ["keras/VGG16", "138.4", "M", "224", "1,000", "0.713", "keras"],
     ["mixer_b16_224.miil_in21k", "67.7", "M", "224", "11,221", "-", "bridge"],
     ["mixer_b16_224.miil_in21k_ft_in1k", "59.9", "M", "224", "1,000", "0.823",
      "bridge"],
     ["resnet50.tv2_in1k", "25.6", "M", "224", "1,000", "0.808", "native"],
     ["resnet50.tv_in1k", "25.6", "M", "224", "1,000", "0.762", "native"],
-    ["5", "names:", "3", "native,", "2", "bridge"],
+    ["6", "names:", "3", "native,", "2", "bridge,", "1", "keras"],
   ]  # fmt: skip
 
 
@@ -137,9 +146,10 @@ def test_list_of_everything(capsys):
     for entry in named.entries()
     if entry.name.lower() not in timm_names.models()
   ]
-  assert len(names) == COUNTS[0] + len(others)
-  native, bridge = re.findall(r"([\d,]+) (?:native|bridge)", lines[-1])
-  count = int(native.replace(",", "")) + int(bridge.replace(",", ""))
+  keras = len(keras_models.APPLICATIONS)
+  assert len(names) == COUNTS[0] + len(others) + keras
+  counts = re.findall(r"([\d,]+) (?:native|bridge|keras)", lines[-1])
+  count = sum(int(text.replace(",", "")) for text in counts)
   assert lines[-1].startswith(f"{count:,} names: ")
   assert count == len(names)
 
@@ -150,7 +160,7 @@ def test_list_of_everything(capsys):
     ("convnxt*", r"'convnxt\*'; did you mean convnext\*"),
     ("resnet50", r"did you mean resnet50\*"),
     ("resnet50.a7_in1k", "did you mean resnet50.a1_in1k"),
-    ("resnet50.*,zzz", "'zzz'; 1832 names are known"),
+    ("resnet50.*,zzz", "'zzz'; 1872 names are known"),
     ("", "--list has an empty pattern"),
   ],
 )
