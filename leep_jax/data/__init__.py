@@ -4,6 +4,7 @@ dataset.py     Dataset: examples by index, in batches that are read ahead
 load.py        load_dataset, load_pair
 kinds.py       the table of kinds of data
 folders.py, arrays.py, tables.py, ...   one file a kind
+examples.py    from_examples, of Python objects
 images.py      files of images, and the ranges of their values
 audio.py       files of sounds
 attributes.py  load_attributes, for the task matrix
@@ -15,9 +16,10 @@ names.py       what to write instead of a name that is no data set
 from leep_jax.data.arrays import plain_labels
 from leep_jax.data.attributes import binary, load_attributes
 from leep_jax.data.dataset import Dataset, not_ignored
+from leep_jax.data.examples import from_examples
 from leep_jax.data.load import load_dataset, load_pair
 
 __all__ = [
-  "Dataset", "binary", "load_attributes", "load_dataset", "load_pair",
-  "not_ignored", "plain_labels",
+  "Dataset", "binary", "from_examples", "load_attributes", "load_dataset",
+  "load_pair", "not_ignored", "plain_labels",
 ]  # fmt: skip
