@@ -84,7 +84,7 @@ def _pickle(path: str, out: str) -> int:
 
 def _model(name: str, output: str) -> int:
   """Writes a model as a folder."""
-  folder = catalog.fetch_folder(name)
+  path = catalog.fetch(name)
   out = pathlib.Path(output).expanduser()
   taken = out.exists() and not (out.is_dir() and not any(out.iterdir()))
   if taken and not converted.is_converted(out):
@@ -94,7 +94,7 @@ def _model(name: str, output: str) -> int:
   with progress.step(f"{tables.short(name, 30)}: exporting with PyTorch"):
     model = conversion.convert(
       name,
-      folder,
+      path,
       image_size=_IMAGE_SIZE.value,
       features=_FEATURES.value,
       pooling=_POOLING.value,

@@ -6,6 +6,7 @@ exported; `jax.vmap` gives the batch, so that no operation needs to know it.
 
 from collections.abc import Sequence
 import contextlib
+import logging
 import math
 import operator
 from typing import Any
@@ -111,10 +112,16 @@ def export(
 
 @contextlib.contextmanager
 def _quiet():
-  """Suppresses warnings of PyTorch about its own parts."""
-  with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    yield
+  """Suppresses warnings of PyTorch, and the stacks that it prints of errors."""
+  logger = logging.getLogger("torch")
+  level = logger.level
+  logger.setLevel(logging.CRITICAL + 1)
+  try:
+    with warnings.catch_warnings():
+      warnings.simplefilter("ignore")
+      yield
+  finally:
+    logger.setLevel(level)
 
 
 def operation(target: Any) -> str:
@@ -264,11 +271,12 @@ def _argument(value):
   return int(value)
 
 
-def array(tensor: Any) -> np.ndarray:
+def array(tensor: Any, *, copy: bool = True) -> np.ndarray:
   """Returns the values of a tensor of PyTorch; bfloat16 as float32.
 
   Args:
     tensor: of any device.
+    copy: whether the memory is another one than the tensor's.
 
   Example:
     >>> from leep_jax.bridge import export
@@ -285,4 +293,4 @@ def array(tensor: Any) -> np.ndarray:
   tensor = tensor.detach().cpu()
   if tensor.dtype == torch.bfloat16:
     tensor = tensor.float()
-  return np.array(tensor.numpy())
+  return np.array(tensor.numpy(), copy=copy or None)

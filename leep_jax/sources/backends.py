@@ -15,6 +15,7 @@ from leep_jax.sources import (
   eager,
   kept_conversions,
   loading,
+  named as named_lib,
   overrides as overrides_lib,
   source as source_lib,
   torch_model,
@@ -47,18 +48,26 @@ def load(
     'resnet14 []'
   """
   backend = overrides.backend
-  if converted.is_converted(path):
-    if backend not in (None, "bridge"):
-      raise validation.InputError(
-        f"{name} is a converted model, which the bridge runs, not {backend}"
-      )
-    return converted.load(name, path, overrides)
   folder = path if path.is_dir() else path.parent
+  if converted.is_converted(folder):
+    if arch or backend not in (None, "bridge"):
+      raise validation.InputError(
+        f"{name} is a converted model, which the bridge runs, not "
+        f"{backend or arch}: leave that out"
+      )
+    return converted.load(name, folder, overrides)
+  if path in named_lib.bundled().values() and backend in ("bridge", "torch"):
+    raise validation.InputError(
+      f"{name} is a bundled source, whose network is native: leave out "
+      f"--backend={backend}"
+    )
+  if arch and backend in ("bridge", "torch"):
+    _check_architecture(name, path, arch)
   config = {} if arch else transformers_models.read_config(folder)
   inputs = transformers_models.inputs_of(config)
   overrides.check_inputs(name, inputs)
   if backend == "torch":
-    return _eager(name, folder, overrides)
+    return _eager(name, path, overrides)
   if backend == "keras":
     raise validation.InputError(
       f"{name} is no model of Keras: leave out --backend=keras"
@@ -86,16 +95,30 @@ def load(
   return source
 
 
-def _eager(name, folder, overrides):
+def _check_architecture(name, path, arch):
+  """Refuses an architecture that is not that of the configuration."""
+  try:
+    stated = loading.architecture_of(name, path)
+  except configs.OtherNetworkError:
+    stated = "another network"
+  if stated != arch:
+    raise validation.InputError(
+      f"{name} asks for {arch}, but the configuration beside the weights "
+      f"states {stated}: leave out {arch}@"
+    )
+
+
+def _eager(name, path, overrides):
   """Runs the model of a folder in PyTorch itself."""
   torch_model.require_torch(name)
+  _check_native_options(name, overrides)
   if overrides.features is not None:
     raise validation.InputError(
       "features are chosen in a graph: pass --backend=bridge"
     )
   size = overrides.image_size
   found, preprocessing = conversion.in_torch(
-    name, folder, image_size=size, pooling=overrides.pooling
+    name, path, image_size=size, pooling=overrides.pooling
   )
   stated = dataclasses.replace(overrides, image_size=None, pooling=None)
   return eager.from_model(
@@ -104,6 +127,14 @@ def _eager(name, folder, overrides):
     preprocessing=stated.applied(name, preprocessing),
     options=f"{sorted(conversion.versions().items())}",
   )
+
+
+def _check_native_options(name, overrides):
+  if overrides.tf_padding is not None or overrides.num_classes is not None:
+    raise validation.InputError(
+      f"{name} is run through PyTorch, as its configuration states: tf_padding "
+      "and source_classes are for native networks"
+    )
 
 
 def _through_torch(name, path, overrides, *, native=""):
@@ -115,15 +146,10 @@ def _through_torch(name, path, overrides, *, native=""):
     overrides: what the user states.
     native: why it has no native network, if that was tried.
   """
-  folder = path if path.is_dir() else path.parent
-  if overrides.tf_padding is not None or overrides.num_classes is not None:
-    raise validation.InputError(
-      f"{name} is run through PyTorch, as its configuration states: tf_padding "
-      "and source_classes are for native networks"
-    )
+  _check_native_options(name, overrides)
   size = overrides.image_size
   chosen = f"{size} {overrides.features} {overrides.pooling}"
-  kept = kept_conversions.folder_of(folder, chosen)
+  kept = kept_conversions.folder_of(path, chosen)
   stated = dataclasses.replace(
     overrides, image_size=None, features=None, pooling=None
   )
@@ -136,7 +162,7 @@ def _through_torch(name, path, overrides, *, native=""):
     raise validation.InputError(f"{native}: {e}" if native else str(e)) from e
   model = conversion.convert(
     name,
-    folder,
+    path,
     image_size=size,
     features=overrides.features,
     pooling=overrides.pooling,

@@ -32,7 +32,7 @@ from leep_jax.sources.overrides import Overrides
 
 __all__ = [
   "ARCHITECTURES", "KINDS", "Kind", "Overrides", "build", "bundled",
-  "check_source", "entries", "fetch_folder", "load_source", "names",
+  "check_source", "entries", "fetch", "load_source", "names",
   "parameter_count", "parse", "shapes",
 ]  # fmt: skip
 
@@ -170,8 +170,8 @@ def load_source(
   return kind.load(name, parsed, overrides)
 
 
-def fetch_folder(name: str) -> pathlib.Path:
-  """Returns the folder of a checkpoint, downloaded if it is on the hub.
+def fetch(name: str) -> pathlib.Path:
+  """Returns the path of a checkpoint, downloaded if it is on the hub.
 
   Args:
     name: of a checkpoint, see `load_source`.
@@ -183,7 +183,7 @@ def fetch_folder(name: str) -> pathlib.Path:
     >>> import tempfile
     >>> from leep_jax.sources import catalog
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...   str(catalog.fetch_folder(folder)) == folder
+    ...   str(catalog.fetch(folder)) == folder
     True
   """
   kind, parsed = parse(name)
@@ -192,8 +192,7 @@ def fetch_folder(name: str) -> pathlib.Path:
       f"{name} is a source of the form {kind.form}, not a checkpoint"
     )
   kind.check(name, parsed)
-  path = locations.fetch(parsed)
-  return path if path.is_dir() else path.parent
+  return locations.fetch(parsed)
 
 
 def _no_source(name: str) -> validation.InputError:
@@ -204,6 +203,11 @@ def _no_source(name: str) -> validation.InputError:
     return validation.InputError(
       f"{name}{known} is an architecture, not trained weights: pass "
       f"{arch}@CHECKPOINT.safetensors or {arch}@hf://OWNER/NAME"
+    )
+  if "*" in name:
+    return validation.InputError(
+      f"{name} is a pattern: python -m leep_jax.models --list='{name}' lists "
+      "the names"
     )
   if re.match(r"\w+://", name):
     return validation.InputError(
@@ -221,4 +225,15 @@ def _no_source(name: str) -> validation.InputError:
   names = [row.name for row in entries()]
   names += [model.name for model in timm_names.models().values()]
   names += [f"keras/{known}" for known in keras_models.applications()]
+  # A tag that was cut short, Keras's path of a model, a name without keras/.
+  last = name.rpartition(".")[2] if "keras." in name else name
+  alike = [
+    known
+    for known in names
+    if known.lower().startswith((name.lower(), f"keras/{last.lower()}"))
+  ]
+  if alike:
+    return validation.InputError(
+      f"unknown model {name!r}; did you mean {validation.some(alike)}?"
+    )
   return validation.unknown("model", name, names, cutoff=_ALIKE)

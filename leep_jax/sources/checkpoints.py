@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import pathlib
+import tempfile
 
 from flax import nnx
 import numpy as np
@@ -153,15 +154,21 @@ def find(folder: pathlib.Path) -> pathlib.Path:
   )
 
 
-def check_safetensors(folder: pathlib.Path) -> None:
-  """Refuses a folder that another library could not read safely, or at all.
+@contextlib.contextmanager
+def alone(path: pathlib.Path) -> Iterator[pathlib.Path]:
+  """A folder with one safetensors checkpoint and its configuration, no more.
+
+  Other libraries choose what they read of a folder. They could take another
+  file than the user named, or a pickle, which may run any code.
 
   Args:
-    folder: laid out as a repository of the hub is.
+    path: of a safetensors file, or of a folder laid out as on the hub.
+
+  Yields:
+    The folder, of links.
 
   Raises:
-    InputError: if it has no safetensors file, or a damaged one. Without one the
-      library would read a pickle, which may run any code.
+    InputError: if there is no safetensors file, or a damaged one.
 
   Example:
     >>> import pathlib, tempfile
@@ -171,19 +178,31 @@ def check_safetensors(folder: pathlib.Path) -> None:
     ...   path = pathlib.Path(folder) / "model.safetensors"
     ...   _ = path.write_bytes(b"cut short")
     ...   try:
-    ...     checkpoints.check_safetensors(path.parent)
+    ...     with checkpoints.alone(path):
+    ...       pass
     ...   except leep_jax.InputError as error:
-    ...     print(error)
-    cannot read .../model.safetensors as safetensors (...): is the file damaged,
-    or a download cut short?
+    ...     print(f"{error}"[:12])
+    cannot read
   """
-  found = find(folder)
-  parts = [found]
-  if found.name == _INDEX:
-    parts = sorted(folder.glob("*.safetensors"))
-  for path in parts:
-    with _readable(path), safetensors.safe_open(path, framework="np"):
-      pass
+  folder = path if path.is_dir() else path.parent
+  file = find(folder) if path.is_dir() else path
+  whole = file.name.endswith(".index.json")
+  # The names that libraries look for.
+  links = {file: _INDEX if whole else "model.safetensors"}
+  if whole:
+    links |= {part: part.name for part in _parts(file)}
+  for part in links:
+    if part != file or not whole:
+      with _readable(part), safetensors.safe_open(part, framework="np"):
+        pass
+  for beside in folder.glob("*.json"):
+    if not beside.name.endswith(".index.json"):
+      links[beside] = beside.name
+  with tempfile.TemporaryDirectory() as name:
+    view = pathlib.Path(name)
+    for target, link in links.items():
+      (view / link).symlink_to(target.resolve())
+    yield view
 
 
 def _folder_refusal(folder: pathlib.Path) -> validation.InputError | None:
@@ -225,8 +244,8 @@ def _of_flax(tensors):
   return found
 
 
-def _read_parts(path):
-  """Reads all files that the index of a checkpoint in several parts names."""
+def _parts(path):
+  """The files that the index of a checkpoint in several parts names."""
   try:
     parts = sorted(set(json.loads(path.read_text())["weight_map"].values()))
     # An index is a download: its paths must not lead to other folders.
@@ -238,9 +257,13 @@ def _read_parts(path):
       f"cannot read {path} as the index of a checkpoint "
       f"({validation.reason(e)})"
     ) from e
+  return [path.parent / part for part in parts]
+
+
+def _read_parts(path):
   tensors: dict[str, np.ndarray] = {}
-  for part in parts:
-    tensors |= read_tensors(path.parent / part)[0]
+  for part in _parts(path):
+    tensors |= read_tensors(part)[0]
   return tensors
 
 

@@ -257,8 +257,10 @@ def without_probs(config: dict[str, Any], classes: int | None) -> str:
   for key in ("loss_type", "loss"):
     if re.search("bce|binary|sigmoid", str(config.get(key)), re.IGNORECASE):
       return f"{key} is {config[key]} in its configuration: a sigmoid a class"
-  if classes in (0, 1):
-    return f"its configuration states {classes} classes: there is no choice"
+  if classes == 0:
+    return "its checkpoint has no classifier"
+  if classes == 1:
+    return "its configuration states 1 class: there is no choice"
   names = config.get("architectures") or []
   if names and all(_OTHER_HEAD.search(str(name)) for name in names):
     return (

@@ -10,6 +10,7 @@ from leep_jax import version
 from leep_jax.bridge import program as program_lib
 from leep_jax.models.preprocessing import Preprocessing
 from leep_jax.sources import (
+  checkpoints,
   configs,
   converted,
   hearing,
@@ -26,7 +27,7 @@ BRIDGE = 3
 
 def convert(
   name: str,
-  folder: pathlib.Path,
+  path: pathlib.Path,
   *,
   image_size: int | None = None,
   features: str | None = None,
@@ -36,7 +37,8 @@ def convert(
 
   Args:
     name: of the model, in error messages.
-    folder: laid out as on the hub by timm or transformers.
+    path: of a folder laid out as on the hub by timm or transformers, or of a
+      safetensors file in one.
     image_size: side of its images, instead of what the configuration says.
     features: name of a value in its graph, instead of the input of its last
       linear layer.
@@ -60,7 +62,7 @@ def convert(
     mine has no configuration that names its network: ...
   """
   found, preprocessing = in_torch(
-    name, folder, image_size=image_size, pooling=pooling
+    name, path, image_size=image_size, pooling=pooling
   )
   program, arrays = program_lib.from_module(
     found.module,
@@ -78,6 +80,7 @@ def convert(
   origin = {"name": name, **versions()}
   if found.inputs == "image":
     return converted.Converted(program, arrays, preprocessing, origin)
+  folder = path if path.is_dir() else path.parent
   wanted = ("config.json", *tokenizing.FILES, hearing.FILE)
   return converted.Converted(
     program,
@@ -94,7 +97,7 @@ def convert(
 
 def in_torch(
   name: str,
-  folder: pathlib.Path,
+  path: pathlib.Path,
   *,
   image_size: int | None = None,
   pooling: str | None = None,
@@ -103,7 +106,8 @@ def in_torch(
 
   Args:
     name: of the model, in error messages.
-    folder: laid out as on the hub by timm or transformers.
+    path: of a folder laid out as on the hub by timm or transformers, or of a
+      safetensors file in one.
     image_size: side of its images, instead of what the configuration says.
     pooling: of an encoder of texts or sounds, see `Overrides`.
 
@@ -120,6 +124,7 @@ def in_torch(
     ...   print(error)
     mine has no configuration that names its network: ...
   """
+  folder = path if path.is_dir() else path.parent
   stated = transformers_models.read_config(folder)
   inputs = transformers_models.inputs_of(stated)
   preprocessing: Any
@@ -129,23 +134,25 @@ def in_torch(
   elif inputs == "audio":
     preprocessing = hearing.read(folder)
   else:
-    return _images_in_torch(name, folder, image_size)
-  found = transformers_models.build(name, folder, pooling=pooling)
+    return _images_in_torch(name, path, folder, image_size)
+  with checkpoints.alone(path) as weights:
+    found = transformers_models.build(name, folder, weights, pooling=pooling)
   return found, preprocessing
 
 
-def _images_in_torch(name, folder, image_size):
+def _images_in_torch(name, path, folder, image_size):
   config = configs.read(folder, network=False)
   configs.check_named(name, config)
-  if config.timm is not None:
-    found = timm_models.build(name, folder, config, image_size=image_size)
-  else:
-    size = image_size or config.preprocessing.get("image_size")
-    found = transformers_models.build(
-      name, folder, image_size=size, blue_first=config.blue_first
-    )
-    if config.without_probs and not found.without_probs:
-      found = found._replace(without_probs=config.without_probs)
+  with checkpoints.alone(path) as weights:
+    if config.timm is not None:
+      found = timm_models.build(name, weights, config, image_size=image_size)
+    else:
+      size = image_size or config.preprocessing.get("image_size")
+      found = transformers_models.build(
+        name, folder, weights, image_size=size, blue_first=config.blue_first
+      )
+  if config.timm is None and not found.without_probs:
+    found = found._replace(without_probs=config.without_probs)
   fields = dict(config.preprocessing)
   fields["image_size"] = tuple(found.example[0].shape[-2:])
   return found, Preprocessing(**fields)

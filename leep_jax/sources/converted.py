@@ -18,7 +18,7 @@ import numpy as np
 import safetensors.numpy
 
 from leep_jax import validation, version
-from leep_jax.bridge import program as program_lib
+from leep_jax.bridge import heads, program as program_lib, running
 from leep_jax.models.audio_preprocessing import AudioPreprocessing
 from leep_jax.models.preprocessing import Preprocessing
 from leep_jax.models.text_preprocessing import TextPreprocessing
@@ -224,13 +224,15 @@ def read(folder: pathlib.Path) -> Converted:
         f"model again with leep_jax {version.__version__}"
       )
     program = program_lib.Program.from_json(json.dumps(content["program"]))
+    running.check(program.graph, f"{folder}")
     preprocessing = _preprocessing(folder, content["preprocessing"])
-  except (OSError, ValueError, TypeError, KeyError) as e:
-    if isinstance(e, validation.InputError):
-      raise
+    origin = dict(content["origin"])
+  except validation.InputError:
+    raise
+  except (OSError, ValueError, TypeError, KeyError, AttributeError) as e:
     raise validation.InputError(
-      f"cannot read {folder / _PROGRAM} ({validation.reason(e)}): is it cut "
-      "short?"
+      f"cannot read {folder / _PROGRAM} ({type(e).__name__}: "
+      f"{validation.reason(e)}): is it damaged, or of another tool?"
     ) from e
   tensors, _ = checkpoints.read_tensors(folder / _WEIGHTS)
   constants = {
@@ -250,7 +252,7 @@ def read(folder: pathlib.Path) -> Converted:
       "model?"
     )
   arrays = {"weights": weights, "constants": constants}
-  return Converted(program, arrays, preprocessing, content["origin"])
+  return Converted(program, arrays, preprocessing, origin)
 
 
 def load(
@@ -335,8 +337,6 @@ def as_source(
   found = overrides.applied(name, model.preprocessing)
   program = model.program
   if overrides.features is not None:
-    from leep_jax.bridge import heads
-
     head = heads.named(program.graph, overrides.features, program.head)
     program = dataclasses.replace(program, head=head)
   return bridged.from_program(name, program, model.arrays, preprocessing=found)

@@ -54,7 +54,7 @@ def from_model(
   last = _classifiers(model) if model.has_classifier else ()
 
   def apply(state: Any, inputs: np.ndarray) -> Any:
-    """Runs the module, which has its own copy of the weights in `state`."""
+    """Runs the module, whose weights are also those of `state`."""
     import torch
 
     seen: dict[Any, Any] = {}
@@ -87,7 +87,9 @@ def from_model(
   return source_lib.Source(
     name=name,
     apply=apply,
-    state={k: export.array(v) for k, v in module.state_dict().items()},
+    state={
+      k: export.array(v, copy=False) for k, v in module.state_dict().items()
+    },
     preprocessing=preprocessing,
     options=f"torch {options}",
     without_probs=model.without_probs,

@@ -20,7 +20,7 @@ def folder_of(model: pathlib.Path, options: str) -> pathlib.Path | None:
   """Returns the folder for the conversion of a model, made or not.
 
   Args:
-    model: its folder, laid out as on the hub.
+    model: its folder, laid out as on the hub, or a file of weights in it.
     options: what else the conversion depends on.
 
   Returns:
@@ -43,11 +43,15 @@ def folder_of(model: pathlib.Path, options: str) -> pathlib.Path | None:
   # Not versions of PyTorch: what was converted runs without it.
   made_by = f"{version.__version__} {conversion.BRIDGE} {options}"
   digest = hashlib.sha256(made_by.encode())
+  folder = model if model.is_dir() else model.parent
   # What is beside the weights says how they are read.
   names = (*tokenizing.FILES, tokenizing.POOLING)
-  found = {*model.glob("*.json"), *(model / name for name in names)}
+  found = {*folder.glob("*.json"), *(folder / name for name in names)}
   beside = sorted(file for file in found if file.is_file())
-  weights = {checkpoints.find(model), *model.glob("*.safetensors")}
+  file = checkpoints.find(folder) if model.is_dir() else model
+  weights = {file}
+  if file.name.endswith(".index.json"):
+    weights |= set(folder.glob("*.safetensors"))
   for file in [*beside, *sorted(weights)]:
     digest.update(f"{file.name} ".encode())
     with file.open("rb") as opened:

@@ -217,6 +217,10 @@ def in_file(path: str) -> dict[str, str]:
   found: dict[str, str] = {}
   for number, line in enumerate(text.splitlines(), 1):
     name = re.split(r"(?:^|\s)#", line)[0].strip()
+    if "," in name and not pathlib.Path(name).expanduser().exists():
+      raise validation.InputError(
+        f"{path}, line {number}: {name!r} has a comma: write one name a line"
+      )
     if name:
       found.setdefault(name, f"{path}, line {number}")
   if not found:

@@ -116,7 +116,7 @@ def from_checkpoint(
   )
   if not filled.has_head:
     return _features_alone(
-      source, f"the checkpoint has no head ({architecture.head})"
+      source, f"its checkpoint has no classifier ({architecture.head})"
     )
   if architecture.projects and _is_projection(arch, tensors):
     return _features_alone(

@@ -21,6 +21,7 @@ from leep_jax.sources import (
   architectures,
   backends,
   checkpoints,
+  converted,
   hub,
   named,
   overrides as overrides_lib,
@@ -97,7 +98,8 @@ def in_folder(name: str) -> Location | None:
   """Returns the location of a folder or file that states its architecture.
 
   Args:
-    name: of a folder, or of a file of weights with a `config.json` beside it.
+    name: of a folder, or of a file of weights with a `config.json` beside it,
+      or a file of a converted folder.
 
   Example:
     >>> from leep_jax.sources import locations
@@ -109,7 +111,8 @@ def in_folder(name: str) -> Location | None:
     ".index.json"
   )
   beside = known and path.is_file() and (path.parent / "config.json").is_file()
-  return Location("", name) if beside or path.is_dir() else None
+  inside = path.is_file() and converted.is_converted(path.parent)
+  return Location("", name) if beside or inside or path.is_dir() else None
 
 
 def on_hub(name: str) -> Location | None:
@@ -180,6 +183,11 @@ def check(name: str, location: Location) -> None:
     )
   # Without one, the configuration states it.
   if arch and arch not in architectures.ARCHITECTURES:
+    if timm_names.find(arch) is not None:
+      raise validation.InputError(
+        f"{arch} is of timm, and has no network in this package: put timm's "
+        f"config.json beside the weights, and pass {path}"
+      )
     raise validation.unknown("architecture", arch, architectures.ARCHITECTURES)
   if hub.is_hub(path):
     hub.check(path)
@@ -236,6 +244,17 @@ def check_on_hub(name: str, location: Location) -> None:
   stated = (hub.spelled(name) or name).removeprefix(_TIMM)
   if full.lower() != stated.lower() and location.path.startswith(_TIMM):
     validation.note(f"{name} means {full} here, as in timm")
+  elif (
+    location.path.startswith(_TIMM)
+    and "@" not in full
+    and timm_names.find(full) is None
+  ):
+    arch = full.partition(".")[0]
+    near = [
+      n for n in timm_names.models() if n.partition(".")[0] == arch.lower()
+    ]
+    known = f"; known are {validation.some(near)}" if near else ""
+    validation.note(f"timm 1.0.31 has no weights {full}{known}")
   check(name, location)
 
 

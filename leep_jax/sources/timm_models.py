@@ -3,7 +3,7 @@
 import pathlib
 from typing import Any
 
-from leep_jax.sources import checkpoints, configs, torch_model
+from leep_jax.sources import configs, torch_model
 
 
 def build(
@@ -19,14 +19,13 @@ def build(
 
   Args:
     name: of the source, in error messages.
-    folder: with timm's `config.json`, and safetensors.
+    folder: with timm's `config.json`, and safetensors: `checkpoints.alone`.
     config: what is read of it.
     image_size: side of the images, or height and width, if not that of the
       configuration.
 
   Raises:
-    InputError: if a library is missing or cannot read the folder, or there is
-      no safetensors file.
+    InputError: if a library is missing or cannot read the folder.
 
   Example:
     >>> import pathlib, tempfile
@@ -42,7 +41,6 @@ def build(
     True
   """
   torch_model.require_torch(name, "timm")
-  checkpoints.check_safetensors(folder)
   size = image_size or config.preprocessing.get("image_size")
   import timm
 

@@ -97,8 +97,14 @@ def require_torch(name: str, *libraries: str) -> None:
   for library in ("torch", *libraries):
     try:
       importlib.import_module(library)
-    except Exception as e:  # versions that do not fit raise RuntimeErrors
+    except ImportError as e:
       raise validation.InputError(
         f"{name} needs {library} to be converted ({validation.reason(e)}): "
         "pip install 'leep_jax[torch]'"
+      ) from e
+    except Exception as e:  # whatever the library's code raises
+      raise validation.InputError(
+        f"{name} needs {library}, which is installed but cannot be imported "
+        f"({validation.reason(e)}): do its version, PyTorch's and "
+        "torchvision's fit? pip install -U 'leep_jax[torch]'"
       ) from e

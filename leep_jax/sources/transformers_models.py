@@ -14,7 +14,6 @@ from typing import Any
 
 from leep_jax import validation
 from leep_jax.sources import (
-  checkpoints,
   configs,
   hearing,
   tokenizing,
@@ -52,6 +51,11 @@ ENCODERS: Mapping[str, str] = {
 }  # fmt: skip
 # The length of the example that is exported, in tokens and in seconds.
 _TOKENS, _SECONDS = 32, 1
+_MODE = "pooling_mode_"  # what keys of sentence-transformers begin with
+# The pooler of these is a layer of a task of texts; as here and in timm,
+# features are those of the class token.
+_NO_POOLER = frozenset({"vit", "deit", "ijepa", "vit_msn"})
+_CLASS_TOKEN = ("cls_token", "class_token", "class_embedding")
 # A parameter of an encoder's pooler may be missing: it is not used.
 _UNUSED = ("pooler.", "decoder.", "masked_spec_embed", "lm_head")
 
@@ -134,6 +138,12 @@ def pooling_of(
     return "mean"
   if stated.get("pooling_mode_cls_token"):
     return "token"
+  modes = [k for k, on in stated.items() if k.startswith(_MODE) and on is True]
+  if modes:
+    raise validation.InputError(
+      f"{folder / tokenizing.POOLING} states {', '.join(modes)}, but known are "
+      f"{_MODE}mean_tokens and {_MODE}cls_token: pass --pooling=mean or token"
+    )
   kind = config.get("model_type")
   if kind == "modernbert":
     return "mean" if config.get("classifier_pooling") == "mean" else "token"
@@ -143,6 +153,7 @@ def pooling_of(
 def build(
   name: str,
   folder: pathlib.Path,
+  weights: pathlib.Path,
   *,
   image_size: int | tuple[int, int] | None = None,
   blue_first: bool = False,
@@ -155,14 +166,15 @@ def build(
   Args:
     name: of the source, in error messages.
     folder: with `config.json` of transformers, and safetensors.
+    weights: the same files without any other, `checkpoints.alone`.
     image_size: side of the images, or height and width, of a network that
       takes images.
     blue_first: whether such a network takes the channels in the order BGR.
     pooling: of an encoder of texts or sounds, instead of what is usual for it.
 
   Raises:
-    InputError: if a library is missing or cannot read the folder, tensors are
-      missing, or there is no safetensors file.
+    InputError: if a library is missing or cannot read the folder, or tensors
+      are missing.
 
   Example:
     >>> import pathlib, tempfile
@@ -170,12 +182,12 @@ def build(
     >>> from leep_jax.sources import transformers_models
     >>> with tempfile.TemporaryDirectory() as folder:
     ...   try:
-    ...     transformers_models.build("mine", pathlib.Path(folder))
+    ...     path = pathlib.Path(folder)
+    ...     transformers_models.build("mine", path, path)
     ...   except leep_jax.InputError as error:
     ...     print(type(error).__name__)  # it has no weights
     InputError
   """
-  checkpoints.check_safetensors(folder)
   torch_model.require_torch(name, "transformers")
   config = read_config(folder)
   inputs = inputs_of(config)
@@ -187,20 +199,21 @@ def build(
       "pooling is for encoders without one"
     )
   if classifies:
-    model = _load(name, folder, declared, ())
+    model, has_pooler = _load(name, weights, declared, ())
     labels = config.get("id2label") or {}
     count = len(labels) or config.get("num_labels")
     # Which head it has is known by now; that table is of networks of images.
     without = configs.without_probs({**config, "architectures": None}, count)
   else:
     kind = ENCODERS.get(str(config.get("model_type")), "AutoModel")
-    model = _load(name, folder, kind, _UNUSED)
+    model, has_pooler = _load(name, weights, kind, _UNUSED)
     if getattr(model.config, "is_encoder_decoder", False):
       model = model.get_encoder()
     without = torch_model.HEADLESS
   dynamic = None
   if inputs == "image":
-    module = _image_module(model, blue_first)
+    pooled = config.get("model_type") not in _NO_POOLER
+    module = _image_module(model, blue_first, pooled and has_pooler)
     example = torch_model.example_of_images(image_size or 224)
   elif inputs == "audio":
     module = _sound_module(model, classifies, pooling or "mean")
@@ -214,9 +227,14 @@ def build(
   )
 
 
-def _image_module(model, blue_first):
+def _image_module(model, blue_first, pooled):
   """A module that returns the logits, or else the features, of RGB images."""
   import torch
+
+  has_token = any(
+    name.rpartition(".")[2] in _CLASS_TOKEN
+    for name, _ in model.named_parameters()
+  )
 
   class Images(torch.nn.Module):
     def __init__(self):
@@ -230,18 +248,23 @@ def _image_module(model, blue_first):
       logits = getattr(found, "logits", None)
       if logits is not None:
         return logits
-      pooled = getattr(found, "pooler_output", None)
-      if pooled is not None:
-        return pooled.flatten(1)
-      # Tokens [B, N, D], of which the first is the class's; or maps.
+      output = getattr(found, "pooler_output", None)
+      if pooled and output is not None:
+        return output.flatten(1)
       last = found.last_hidden_state
-      return last[:, 0] if last.ndim == 3 else last
+      if last.ndim != 3:  # maps, of which the mean is taken later
+        return last
+      return last[:, 0] if has_token else last.mean(1)
 
   return Images()
 
 
 def _load(name, folder, kind, unused):
-  """Loads a model of transformers, of which every tensor must be there."""
+  """Loads a model of transformers, of which every tensor must be there.
+
+  Returns:
+    The model, and whether its pooler, if it has one, is of the checkpoint.
+  """
   import torch
   import transformers
 
@@ -277,7 +300,9 @@ def _load(name, folder, kind, unused):
       f"({validation.some(missing, count=False)}): is it of another network, "
       "or cut short?"
     )
-  return model.eval()
+  # What was missing is random.
+  has_pooler = not any("pooler." in key for key in about["missing_keys"])
+  return model.eval(), has_pooler
 
 
 @contextlib.contextmanager

@@ -72,7 +72,7 @@ def test_scores_and_ranking_of_both(tower, data, tmp_path, capsys):
   assert rows[tower]["num_source_classes"] is None
   # What all sources have ranks them.
   assert "Best first by probe_accuracy" in printed
-  assert "no leep, nce, eep_accuracy: the checkpoint has no head" in (
+  assert "no leep, nce, eep_accuracy: its checkpoint has no classifier" in (
     " ".join(printed.split())
   )
 
@@ -81,7 +81,9 @@ def test_a_score_of_probabilities_alone(tower, data, capsys):
   status, printed, errors = running.run(
     capsys, score, f"--model={tower}", data, "--scores=leep,nce"
   )
-  assert "the checkpoint has no head" in " ".join((printed + errors).split())
+  assert "its checkpoint has no classifier" in " ".join(
+    (printed + errors).split()
+  )
   assert "Traceback" not in errors
   assert status in (0, 1)
 

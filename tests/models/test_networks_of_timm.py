@@ -135,7 +135,7 @@ def test_without_a_head(normed, tmp_path):
     references.save(tensors, path)
   with pytest.warns(leep_jax.validation.InputNote) as notes:
     source = leep_jax.load_source(f"convnextv2_atto@{tmp_path}")
-  assert any("has no head" in str(note.message) for note in notes)
+  assert any("has no classifier" in str(note.message) for note in notes)
   missing = any("no head.norm.bias or" in str(note.message) for note in notes)
   assert missing is not normed
   logits, features = source.apply(source.state, images)

@@ -140,7 +140,7 @@ def test_without_a_head(tmp_path):
   model = random_model(name, num_classes=0)
   folder = tmp_path / name
   write(model, folder, name=name, classes=0)
-  with pytest.warns(leep_jax.validation.InputNote, match="has no head"):
+  with pytest.warns(leep_jax.validation.InputNote, match="has no classifier"):
     source = leep_jax.load_source(f"{name}@{folder}")
   images = timm_networks.images(64)
   logits, features = source.apply(source.state, images)

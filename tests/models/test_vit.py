@@ -109,7 +109,7 @@ def test_folders_of_timm(tmp_path, name):
   if classifier:
     source = leep_jax.load_source(f"{arch}@{tmp_path}")
   else:
-    with pytest.warns(leep_jax.validation.InputNote, match="has no head"):
+    with pytest.warns(leep_jax.validation.InputNote, match="has no classifier"):
       source = leep_jax.load_source(f"{arch}@{tmp_path}")
   assert bool(source.without_probs) != classifier
   side = source.preprocessing.image_size
@@ -243,7 +243,7 @@ def test_networks_of_transformers(tmp_path, kind, options, side):
     found = theirs(torch.tensor(x.transpose(0, 3, 1, 2)))
   if "Model" in kind:
     timm_networks.close(features, found.pooler_output)
-    assert "no head" in source.without_probs
+    assert "no classifier" in source.without_probs
   else:
     timm_networks.close(logits, found.logits)
 

@@ -245,6 +245,127 @@ def test_a_download_that_was_cut_short(tmp_path, capsys):
   assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize("backend", ["bridge", "torch"])
+def test_the_file_that_is_named_is_read_and_no_other(tmp_path, backend):
+  import safetensors.torch
+
+  model = write_timm(tmp_path, OTHER)
+  zeros = {k: torch.zeros_like(v) for k, v in model.state_dict().items()}
+  safetensors.torch.save_file(zeros, tmp_path / "zero.safetensors")
+  # What timm takes first: a pickle, of another network's weights.
+  torch.save(zeros, tmp_path / "pytorch_model.bin")
+  stated = catalog.Overrides(backend=backend)
+  images = np.ones((1, SIZE, SIZE, 3), np.float32)
+
+  def logits(path):
+    source = leep_jax.load_source(str(path), overrides=stated)
+    return np.asarray(source.apply(source.state, images)[0])
+
+  assert not logits(tmp_path / "zero.safetensors").any()
+  with torch.no_grad():
+    expected = model(torch.ones(1, 3, SIZE, SIZE)).numpy()
+  for path in (tmp_path, tmp_path / "model.safetensors"):
+    np.testing.assert_allclose(logits(path), expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["bridge", "torch"])
+def test_another_architecture_than_the_configuration_says(tmp_path, backend):
+  write_timm(tmp_path, NATIVE)
+  stated = catalog.Overrides(backend=backend)
+  with pytest.raises(
+    leep_jax.InputError, match="states test_resnet: leave out"
+  ):
+    leep_jax.load_source(f"resnet18@{tmp_path}", overrides=stated)
+  with pytest.raises(
+    leep_jax.InputError, match="is a bundled source, whose ne"
+  ):
+    leep_jax.load_source("cifar10_resnet14", overrides=stated)
+
+
+def test_a_pooler_that_is_not_in_the_file_is_not_used(tmp_path):
+  transformers = publishers.load("transformers")
+  config = transformers.Dinov2Config(
+    hidden_size=32, num_hidden_layers=1, num_attention_heads=2, patch_size=4,
+    image_size=SIZE,
+  )  # fmt: skip
+  images = {"size": {"height": SIZE, "width": SIZE}, "do_resize": True}
+  kinds = {
+    # No pooler, a class token; no pooler, no class token.
+    "vit": transformers.ViTForMaskedImageModeling(
+      transformers.ViTConfig(**{**config.to_dict(), "model_type": "vit"})
+    ),
+    "ijepa": transformers.IJepaModel(
+      transformers.IJepaConfig(**{**config.to_dict(), "model_type": "ijepa"}),
+      add_pooling_layer=False,
+    ),
+  }
+  pixels = np.random.default_rng(0).normal(size=(2, SIZE, SIZE, 3))
+  pixels = pixels.astype(np.float32)
+  for name, model in kinds.items():
+    folder = tmp_path / name
+    model.eval().save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(images))
+    body = getattr(model, "vit", model)
+    with torch.no_grad():
+      given = torch.tensor(pixels.transpose(0, 3, 1, 2))
+      last = body(pixel_values=given).last_hidden_state
+    expected = (last[:, 0] if name == "vit" else last.mean(1)).numpy()
+    for backend in ("bridge", "torch"):
+      source = leep_jax.load_source(
+        str(folder), overrides=catalog.Overrides(backend=backend)
+      )
+      features = source.apply(source.state, pixels)[1]
+      np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_a_file_of_a_converted_folder_is_the_folder(tmp_path):
+  write_timm(tmp_path / "folder", OTHER)
+  out = tmp_path / "converted"
+  command = ["convert", str(tmp_path / "folder"), f"--output={out}"]
+  assert convert.main([*command, "--nostablehlo"]) == 0
+  source = leep_jax.load_source(str(out / "model.safetensors"))
+  assert source.options == leep_jax.load_source(str(out)).options
+  with pytest.raises(leep_jax.InputError, match="not resnet18: leave that out"):
+    leep_jax.load_source(f"resnet18@{out}")
+  program = json.loads((out / "program.json").read_text())
+  for damage, message in (
+    ({"origin": None}, "is it damaged"),
+    ({"preprocessing": []}, "is it damaged"),
+  ):
+    (out / "program.json").write_text(json.dumps({**program, **damage}))
+    with pytest.raises(leep_jax.InputError, match=message):
+      leep_jax.load_source(str(out))
+  program["program"]["graph"]["nodes"][0][1] = "no_such_operation"
+  (out / "program.json").write_text(json.dumps(program))
+  with pytest.raises(
+    leep_jax.InputError, match="uses 1 operations .*no_such_op"
+  ):
+    leep_jax.load_source(str(out))
+
+
+@pytest.mark.parametrize(
+  ("name", "message"),
+  [
+    ("resnet50.a1", "did you mean resnet50.a1_in1k, resnet50.a1h_in1k"),
+    ("ResNet50V2", "did you mean keras/ResNet50V2"),
+    ("tf.keras.applications.ResNet50V2", "did you mean keras/ResNet50V2"),
+    ("convnext*", r"leep_jax.models --list='convnext\*' lists"),
+    (
+      "mixer_b16_224@a.safetensors",
+      "put timm's config.json beside the weights",
+    ),
+  ],
+)
+def test_what_else_to_write(name, message):
+  with pytest.raises(leep_jax.InputError, match=message):
+    catalog.check_source(name)
+
+
+def test_a_tag_that_timm_does_not_have(recwarn):
+  catalog.check_source("timm/resnet50.nosuch")
+  assert "no weights resnet50.nosuch; known are" in str(recwarn.pop().message)
+
+
 def test_conversions_that_nobody_uses_are_deleted(tmp_path, cache):
   for name in ("one", "other"):
     write_timm(tmp_path / name, OTHER, classes=3 if name == "one" else 4)

@@ -234,7 +234,9 @@ def test_a_checkpoint_without_a_head_has_features(checkpoint, other, rng):
   with pytest.warns(leep_jax.validation.InputNote) as notes:
     source = leep_jax.load_source(f"resnet8@{path}")
   assert any("classifier.3" in str(n.message) for n in notes) == other
-  assert source.without_probs == "the checkpoint has no head (linear.weight)"
+  assert (
+    source.without_probs == "its checkpoint has no classifier (linear.weight)"
+  )
   logits, features = forward(source, images)
   assert logits is None
   np.testing.assert_array_equal(features, expected)

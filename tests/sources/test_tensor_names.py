@@ -208,5 +208,5 @@ def test_a_part_of_a_network_of_transformers(tmp_path):
   }
   path = tmp_path / "model.safetensors"
   safetensors.numpy.save_file(tensors, path)
-  with pytest.warns(leep_jax.validation.InputNote, match="has no head"):
+  with pytest.warns(leep_jax.validation.InputNote, match="has no classifier"):
     assert leep_jax.load_source(f"resnet18@{path}").without_probs
