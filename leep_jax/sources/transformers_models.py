@@ -191,6 +191,10 @@ def build(
   torch_model.require_torch(name, "transformers")
   config = read_config(folder)
   inputs = inputs_of(config)
+  if inputs == "image" and config.get("num_frames"):
+    raise validation.InputError(
+      f"{name} is a {config.get('model_type')}, which takes videos, not images"
+    )
   declared = (config.get("architectures") or [""])[0]
   classifies = declared.endswith(_CLASSIFIERS)
   if classifies and pooling is not None:
@@ -210,6 +214,8 @@ def build(
     if getattr(model.config, "is_encoder_decoder", False):
       model = model.get_encoder()
     without = torch_model.HEADLESS
+    if inputs == "image":  # of two towers, that of images
+      model = getattr(model, "vision_model", model)
   dynamic = None
   if inputs == "image":
     pooled = config.get("model_type") not in _NO_POOLER
