@@ -220,6 +220,10 @@ class Dataset:
       pool.shutdown(cancel_futures=True)
     return bad, done
 
+  def unreadable(self) -> dict[int, str]:
+    """Returns why inputs cannot be read, by their positions; all are read."""
+    return self._bad_images()[0]
+
   def without_bad_images(self) -> "Dataset":
     """Returns the examples whose inputs can be read; a note names the others.
 
@@ -228,7 +232,7 @@ class Dataset:
     Raises:
       DataError: if none can be read.
     """
-    bad, _ = self._bad_images()
+    bad = self.unreadable()
     if not bad:
       return self
     count = f"{len(bad):,} of {len(self):,} {self.noun} of {self.name}"

@@ -7,6 +7,7 @@ too easy, and copies with different labels are mistakes in the labels.
 from collections.abc import Callable, Iterator, Sequence
 import dataclasses
 import hashlib
+from typing import Any
 
 import numpy as np
 
@@ -58,6 +59,21 @@ def find(
     done += len(found)
     if progress is not None:
       progress(done)
+  return groups_of(digests)
+
+
+def groups_of(digests: np.ndarray) -> list[np.ndarray]:
+  """Returns groups of equal rows, as `find` does.
+
+  Args:
+    digests: `[n, B]` bytes.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.data import duplicates
+    >>> duplicates.groups_of(np.array([[1], [2], [1]], np.uint8))
+    [array([0, 2])]
+  """
   _, group_of = np.unique(digests, axis=0, return_inverse=True)
   # Sorted by group, and in a group by position.
   order = np.argsort(group_of, kind="stable")
@@ -71,14 +87,24 @@ def _digests(dataset) -> Iterator[np.ndarray]:
   """Yields digests `[B, 16]` of the images, batch by batch."""
   if dataset.image_shape is None and dataset.inputs != "text":
     # In place of resizing, in as many threads as there are processors.
-    for digests, _ in dataset.batches(_BATCH, fit=_digest):
+    for digests, _ in dataset.batches(_BATCH, fit=digest):
       yield digests
   else:
     for inputs, _ in dataset.batches(_BATCH):
-      yield np.stack([_digest(each) for each in inputs])
+      yield np.stack([digest(each) for each in inputs])
 
 
-def _digest(each):
+def digest(each: Any) -> np.ndarray:
+  """Returns 16 bytes that tell inputs apart.
+
+  Args:
+    each: an image, a text, or an `audio.Sound`.
+
+  Example:
+    >>> from leep_jax.data import duplicates
+    >>> duplicates.digest("a").shape
+    (16,)
+  """
   found = hashlib.blake2b(digest_size=_DIGEST)
   if isinstance(each, str):
     # Lone surrogates are no UTF-8, but a file's text may have them.

@@ -1,0 +1,205 @@
+"""Says what may be wrong with labelled data, before anything is scored.
+
+    python -m leep_jax.data --dataset=folder:photos [--sheet=sheet.png]
+
+Prints the classes with their sizes, sizes of images, copies and near copies
+with the classes that they are in, and images that are tiny, grey among others
+in colour, or cannot be read. `--sheet` draws a few images of each class as a
+network sees them, so that a wrong crop or order of channels shows. Exit status
+0; 2 for an error in the input, 130 when interrupted.
+"""
+
+import dataclasses
+import sys
+from typing import Any
+
+from absl import flags
+import numpy as np
+
+from leep_jax import command, common_flags, progress, validation
+from leep_jax.data import inspection
+from leep_jax.models.preprocessing import Preprocessing
+from leep_jax.reports import tables
+from leep_jax.sources import catalog
+
+FLAGS = flags.FlagValues()
+_DATA = common_flags.DataFlags(FLAGS)
+_SHEET = flags.DEFINE_string(
+  "sheet", None, "Image file for a few images of each class.", flag_values=FLAGS
+)
+_MODEL = flags.DEFINE_string(
+  "model",
+  None,
+  "Source that sees the images of --sheet. Default: 224 pixels, the centre.",
+  flag_values=FLAGS,
+)
+# Classes of the table and of the sheet, and images of a class in the sheet.
+_CLASSES, _IMAGES = 20, 6
+_GAP = 4  # pixels between images
+_USUAL = Preprocessing(image_size=224, crop=0.875)
+
+
+def _run() -> int:
+  dataset = _DATA.load()
+  bad: dict[int, str] = {}
+  with progress.step(f"{dataset.name}: reading"):
+    try:
+      found = inspection.inspect(dataset)
+    except validation.DataError:
+      bad = dataset.unreadable()
+      if not bad or len(bad) == len(dataset):
+        raise
+      kept = np.delete(dataset.indices, list(bad))
+      dataset = dataclasses.replace(dataset, indices=kept)
+      found = inspection.inspect(dataset)
+  print("\n".join(_lines(dataset, found, bad)))
+  if _SHEET.value is not None:
+    _draw(dataset, _SHEET.value)
+  return 0
+
+
+def _lines(dataset, found, bad):
+  """The report, a line for each fact."""
+  n, noun = len(dataset), dataset.noun
+  used = found.counts[found.counts > 0]
+  yield (
+    f"{dataset.name} ({dataset.split}): {n:,} {noun} of "
+    f"{tables.count(len(used), 'class')}"
+  )
+  yield from _classes(dataset, found)
+  if len(found.sizes):
+    high, wide = map(_range, found.sizes.T)
+    yield f"pixels: {high} high, {wide} wide"
+  for text in bad.values():
+    yield f"cannot be read: {text}"
+  tiny = f"shorter than {inspection.TINY} pixels at one side"
+  yield from _some(dataset, found.tiny, tiny)
+  colour = n - len(found.grey)
+  if colour and dataset.inputs == "image":
+    yield from _some(dataset, found.grey, f"grey, {colour:,} have colour")
+  yield from _groups(dataset, found.copies, "equal")
+  if dataset.inputs == "image":
+    yield from _groups(dataset, found.near, "nearly equal")
+
+
+def _classes(dataset, found):
+  names = dataset.class_names or tuple(map(str, range(dataset.num_classes)))
+  order = np.argsort(-found.counts, kind="stable")
+  shown = order if len(order) <= _CLASSES else order[: _CLASSES // 2]
+  width = max(len(names[i]) for i in shown)
+  for i in shown:
+    yield f"  {names[i]:<{width}}  {found.counts[i]:,}"
+  if len(shown) < len(order):
+    last = order[-1]
+    yield (
+      f"  ... {len(order) - len(shown):,} more, the smallest {names[last]} "
+      f"with {found.counts[last]:,}"
+    )
+  used = found.counts[found.counts > 0]
+  if used.max() >= 2 * used.min():
+    yield (
+      f"classes differ in size: the largest has {used.max() / used.min():.1f} "
+      "times the examples of the smallest"
+    )
+
+
+def _range(values):
+  low, middle, high = np.quantile(values, [0, 0.5, 1]).astype(int)
+  return f"{low}" if low == high else f"{low} to {high} (median {middle})"
+
+
+def _some(dataset, positions, what):
+  if len(positions):
+    names = validation.some(dataset.name_of(int(p)) for p in positions)
+    count = f"{len(positions):,} of {len(dataset):,} {dataset.noun}"
+    yield f"{count} are {what}: {names}"
+
+
+def _groups(dataset, groups, what):
+  """Groups of alike inputs, and those of them in several classes."""
+  if not groups:
+    yield f"no {dataset.noun} are {what} to others"
+    return
+  labels = dataset.labels()
+  across = [g for g in groups if len(np.unique(labels[g])) > 1]
+  count = sum(map(len, groups))
+  yield (
+    f"{count:,} of {len(dataset):,} {dataset.noun} are {what} to others, in "
+    f"{tables.count(len(groups), 'group')}, {len(across):,} of them with "
+    "different labels"
+  )
+  for group in (across or groups)[:3]:
+    yield "  " + " = ".join(dataset.name_of(int(p)) for p in group[:4])
+
+
+def _draw(dataset, path):
+  """Draws the first images of each class, prepared as for a network."""
+  import PIL.Image
+
+  if dataset.inputs != "image":
+    raise validation.InputError(
+      f"--sheet draws images, but {dataset.name} has {dataset.noun}"
+    )
+  preprocessing: Any = _USUAL
+  if _MODEL.value is not None:
+    preprocessing = catalog.load_source(_MODEL.value).preprocessing
+  if not isinstance(preprocessing, Preprocessing):
+    raise validation.InputError(f"{_MODEL.value} takes no images")
+  labels = dataset.labels()
+  rows = []
+  for label in np.unique(labels)[:_CLASSES]:
+    positions = np.flatnonzero(labels == label)[:_IMAGES]
+    images, _ = dataset.fetch(dataset.indices[positions])
+    rows.append([_seen(preprocessing, image) for image in images])
+  height, width = rows[0][0].shape[:2]
+  sheet = np.full(
+    (len(rows) * (height + _GAP), _IMAGES * (width + _GAP), 3), 255, np.uint8
+  )
+  for i, row in enumerate(rows):
+    for j, image in enumerate(row):
+      top, left = i * (height + _GAP), j * (width + _GAP)
+      sheet[top : top + height, left : left + width] = image
+  try:
+    PIL.Image.fromarray(sheet).save(path)
+  except (OSError, ValueError) as e:
+    raise validation.InputError(
+      f"cannot write {path}: {validation.reason(e)}"
+    ) from e
+  names = dataset.class_names
+  shown = f": {', '.join(names[:_CLASSES])}" if names else ""
+  print(f"{path}: {len(rows)} rows of classes{shown}")
+
+
+def _seen(preprocessing, image):
+  """An image as `[H, W, 3]` uint8, after the network's resizing and crop."""
+  image = np.asarray(image)
+  if image.dtype != np.uint8:
+    image = (255 * image.clip(0, 1)).astype(np.uint8)
+  if preprocessing.image_size is not None:
+    image = preprocessing.fit(image)
+  if image.dtype != np.uint8:
+    image = (255 * image.clip(0, 1)).round().astype(np.uint8)
+  return np.broadcast_to(image, (*image.shape[:2], 3))
+
+
+def main(argv: list[str]) -> int:
+  """Runs the command; returns its exit status.
+
+  Args:
+    argv: the program's name and its flags.
+
+  Example:
+    >>> from leep_jax.data import __main__ as data_main
+    >>> status = data_main.main(["data", "--dataset=digits", "--limit=40"])
+    digits (all): 40 images of 10 classes
+    ...
+    >>> status
+    0
+  """
+  return command.main(argv, FLAGS, __doc__ or "", _run)
+
+
+script = command.script(main)  # `leep-data`
+
+if __name__ == "__main__":
+  sys.exit(script())

@@ -1,0 +1,90 @@
+"""The command that says what may be wrong with data."""
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from leep_jax.data import __main__ as data_main
+
+
+def photo(seed, *, grey=False):
+  """A picture of smooth shapes, as photos have them."""
+  rng = np.random.default_rng(seed)
+  small = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+  image = PIL.Image.fromarray(small).resize(
+    (64, 48), PIL.Image.Resampling.BICUBIC
+  )
+  return image.convert("L").convert("RGB") if grey else image
+
+
+@pytest.fixture
+def folder(tmp_path):
+  for i, name in enumerate(["cat", "dog"]):
+    (tmp_path / "photos" / name).mkdir(parents=True)
+    for j in range(4):
+      image = photo(10 * i + j)
+      image.save(tmp_path / "photos" / name / f"{j}.png")
+  return tmp_path / "photos"
+
+
+def run(capsys, folder, *options):
+  status = data_main.main(["data", f"--dataset=folder:{folder}", *options])
+  return status, *capsys.readouterr()
+
+
+def test_nothing_is_wrong(capsys, folder):
+  status, printed, _ = run(capsys, folder)
+  assert status == 0
+  lines = printed.splitlines()
+  assert lines[0].endswith("8 images of 2 classes")
+  assert lines[1:3] == ["  cat  4", "  dog  4"]
+  assert lines[3] == "pixels: 48 high, 64 wide"
+  assert lines[4:] == [
+    "no images are equal to others", "no images are nearly equal to others",
+  ]  # fmt: skip
+
+
+def test_what_is_wrong(capsys, folder):
+  photo(0).save(folder / "dog" / "copy.png")
+  photo(2).resize((60, 45)).save(folder / "dog" / "again.jpg", quality=80)
+  photo(30, grey=True).save(folder / "dog" / "grey.png")
+  photo(31).resize((40, 20)).save(folder / "dog" / "tiny.png")
+  photo(32).save(folder / "dog" / "more.png")
+  (folder / "cat" / "broken.jpg").write_bytes(b"no image")
+  status, printed, _ = run(capsys, folder)
+  assert status == 0
+  for line in (
+    "classes differ in size: the largest has 2.2 times the examples of the",
+    "cannot be read: cannot decode cat/broken.jpg: ",
+    "1 of 13 images are shorter than 32 pixels at one side: dog/tiny.png",
+    "1 of 13 images are grey, 12 have colour: dog/grey.png",
+    "2 of 13 images are equal to others, in 1 group, 1 of them with differ",
+    "  cat/0.png = dog/copy.png",
+    "2 of 13 images are nearly equal to others, in 1 group, 1 of them with",
+    "  cat/2.png = dog/again.jpg",
+  ):
+    assert line in printed
+
+
+@pytest.mark.parametrize("options", [[], ["--model=cifar10_resnet14"]])
+def test_a_sheet(capsys, folder, tmp_path, options):
+  path = tmp_path / "sheet.png"
+  status, printed, _ = run(capsys, folder, f"--sheet={path}", *options)
+  assert status == 0
+  assert "2 rows of classes: cat, dog" in printed
+  side = 32 if options else 224
+  sheet = PIL.Image.open(path)
+  assert sheet.size == (6 * (side + 4), 2 * (side + 4))
+  assert len(np.unique(np.asarray(sheet)[:side, :side])) > 50
+
+
+def test_mistakes(capsys, folder, tmp_path):
+  status, _, error = run(capsys, folder, f"--sheet={tmp_path}/no/sheet.png")
+  assert (status, error.count("\n")) == (2, 1)
+  table = tmp_path / "a.csv"
+  table.write_text("text,label\na,x\nb,y\na,y\n")
+  command = ["data", f"--dataset={table}"]
+  assert data_main.main(command) == 0
+  assert "2 of 3 texts are equal to others" in capsys.readouterr().out
+  assert data_main.main([*command, f"--sheet={tmp_path}/a.png"]) == 2
+  assert "draws images, but csv:" in capsys.readouterr().err
