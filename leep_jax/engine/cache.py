@@ -110,6 +110,15 @@ def _described(preprocessing):
   for name, default in _ADDED_FIELDS.items():
     if name in fields and fields[name] == default:
       del fields[name]
+  # Before it had three values, this field was called squash: older digests of
+  # the two that there were stay valid, too.
+  if fields.get("crop_mode") in ("center", "squash"):
+    fields = {
+      "squash" if name == "crop_mode" else name: (
+        value == "squash" if name == "crop_mode" else value
+      )
+      for name, value in fields.items()
+    }
   values = ", ".join(f"{name}={value!r}" for name, value in fields.items())
   return f"{type(preprocessing).__name__}({values})"
 

@@ -396,8 +396,8 @@ def test_heads_are_as_stated(tmp_path):
     ({"problem_type": "regression"}, "regression in .*numbers, not classes"),
     ({"problem_type": "single_label_classification"}, "^$"),
     ({"problem_type": None, "num_labels": 5}, "^$"),
-    ({"num_labels": 1}, "states 1 classes"),
-    ({"id2label": {"0": "age"}}, "states 1 classes"),
+    ({"num_labels": 1}, "states 1 class:"),
+    ({"id2label": {"0": "age"}}, "states 1 class:"),
     ({"function_to_apply": "sigmoid"}, "function_to_apply is sigmoid in"),
     ({"function_to_apply": "softmax"}, "^$"),
     ({"architectures": ["ViTModel"]}, "architectures is ViTModel.*no head"),
@@ -410,7 +410,7 @@ def test_heads_are_as_stated(tmp_path):
       },
       "multi_label_classification",
     ),
-    ({**TIMM, "num_classes": 0}, "states 0 classes"),
+    ({**TIMM, "num_classes": 0}, "has no classifier"),
   ],
 )
 def test_heads_that_are_no_softmax(tmp_path, config, reason):

@@ -60,7 +60,7 @@ def test_another_case_of_a_bundled_name():
   [
     ("vit_b_16", r"\(vit_base_16 here\) is an architecture.*vit_base_16@"),
     ("resnet50.a1_in1kk", r"unknown model.*did you mean resnet50\.a1_in1k"),
-    ("swin_tiny", "unknown model.*none of them close"),
+    ("swin_tiny", "unknown model.*did you mean swin_tiny_patch4_window7_224"),
     ("resnet50@https://example.com/a.safetensors", "download it, then pass"),
     ("resnet50@some/folder/deep", "no checkpoint at some/folder/deep"),
     ("resnet50@dir/model.safetensors", "no checkpoint at dir/model"),
