@@ -129,7 +129,7 @@ NETWORKS = {
   "regnet": Network("regnety_002", short=True),
   "repghost": Network("repghostnet_050", short=True),
   "repvit": Network("repvit_m1", short=True),
-  "res2net": Network("res2next50", 128, short=True),
+  "res2net": Network("res2next50", 128),
   "resnest": Network("resnest14d", short=True),
   "resnet": Network("resnet18", short=True),
   "resnetv2": Network("resnetv2_18", short=True),
