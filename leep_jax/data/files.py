@@ -1,7 +1,8 @@
 """Data sets whose inputs are files of images or sounds."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import os
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,7 @@ def dataset(
     seconds = max(map(audio.seconds, paths))
   else:
     images.note_files(name, paths)
-  read = audio.read if inputs == "audio" else images.read
+  read = reader(inputs)
   return dataset_lib.Dataset(
     name=name,
     split=split,
@@ -75,6 +76,34 @@ def dataset(
     inputs=inputs,
     seconds=seconds,
   )
+
+
+def decoder(inputs: str) -> Callable[..., Any]:
+  """Returns the function `(content, *, name)` of the contents of files.
+
+  Args:
+    inputs: `image` or `audio`.
+
+  Example:
+    >>> from leep_jax.data import files, images
+    >>> files.decoder("image") is images.decode
+    True
+  """
+  return audio.decode if inputs == "audio" else images.decode
+
+
+def reader(inputs: str) -> Callable[..., Any]:
+  """Returns the function `(path, *, name)` of files.
+
+  Args:
+    inputs: `image` or `audio`.
+
+  Example:
+    >>> from leep_jax.data import files, images
+    >>> files.reader("image") is images.read
+    True
+  """
+  return audio.read if inputs == "audio" else images.read
 
 
 def stamp(path: str) -> tuple[int, int]:

@@ -10,6 +10,7 @@ any image, but with sounds, is one of sounds.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 import os
 import re
 import unicodedata
@@ -64,6 +65,42 @@ def role(path: str) -> str:
     if word in _ROLE:
       return _ROLE[word]
   return ""
+
+
+def with_role(names: Sequence[str], wanted: str) -> str | None:
+  """Returns the first name that mentions a role; None if none does.
+
+  Args:
+    names: of splits.
+    wanted: `train`, `test`, `val` or `eval`.
+
+  Example:
+    >>> from leep_jax.data import folders
+    >>> folders.with_role(["training", "valid"], "val")
+    'valid'
+  """
+  return next((name for name in names if role(name) == wanted), None)
+
+
+def pair_of(
+  names: Sequence[str], split: str | None, test_split: str | None
+) -> tuple[str | None, str | None]:
+  """Returns the splits to train and to test on, of those that there are.
+
+  Args:
+    names: of all splits.
+    split: to train on, if the user named one.
+    test_split: to test on, if the user named one.
+
+  Example:
+    >>> from leep_jax.data import folders
+    >>> folders.pair_of(["training", "valid"], None, None)
+    ('training', 'valid')
+  """
+  split = split or with_role(names, "train")
+  for wanted in ("test", "val", "eval"):
+    test_split = test_split or with_role(names, wanted)
+  return split, test_split
 
 
 def _named_as_splits(names):

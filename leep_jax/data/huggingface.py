@@ -12,11 +12,10 @@ import numpy as np
 
 from leep_jax import validation
 from leep_jax.data import (
-  audio,
   columns as columns_lib,
   dataset as dataset_lib,
+  files,
   folders,
-  images,
 )
 
 # Files of `save_to_disk`.
@@ -109,11 +108,7 @@ def pair(
   """
   if split is not None and test_split is not None:
     return split, test_split
-  names = _split_names(name)
-  split = split or _with_role(names, "train")
-  for role in ("test", "val", "eval"):
-    test_split = test_split or _with_role(names, role)
-  return split, test_split
+  return folders.pair_of(_split_names(name), split, test_split)
 
 
 def _library() -> Any:
@@ -171,10 +166,6 @@ def _split_names(name):
   return list(found) if isinstance(found, dict) else []
 
 
-def _with_role(names, role):
-  return next((name for name in names if folders.role(name) == role), None)
-
-
 def _open(name, split):
   """Returns the name of the split, and the split itself."""
   datasets = _library()
@@ -193,7 +184,7 @@ def _open(name, split):
       )
     return "all", found
   names = list(found)
-  split = split or _with_role(names, "train") or names[0]
+  split = split or folders.with_role(names, "train") or names[0]
   if split not in names:
     raise validation.unknown(f"split of hf:{name}", split, names)
   return split, found[split]
@@ -298,10 +289,6 @@ def _undecoded(found, column, kind):
 
 
 def _reader(full, rows, column, kind):
-  is_sound = kind == "audio"
-  decode: Any = audio.decode if is_sound else images.decode
-  read_file: Any = audio.read if is_sound else images.read
-
   def read(index):
     value = rows[index][column]
     if kind == "text":
@@ -310,8 +297,8 @@ def _reader(full, rows, column, kind):
     if value is None:
       raise validation.DataError(f"cannot read {name}: it is empty")
     if value.get("bytes") is not None:
-      return decode(value["bytes"], name=name)
-    return read_file(value["path"], name=name)
+      return files.decoder(kind)(value["bytes"], name=name)
+    return files.reader(kind)(value["path"], name=name)
 
   return read
 

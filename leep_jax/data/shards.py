@@ -285,8 +285,7 @@ def _reader(paths, kind):
     content = _content(paths, member)
     if kind == "text":
       return content.decode("utf-8", "replace").strip()
-    decode: Any = audio.decode if kind == "audio" else images.decode
-    return decode(content, name=name)
+    return files.decoder(kind)(content, name=name)
 
   return read
 

@@ -140,11 +140,7 @@ def pair(
   if index is None:
     return split, test_split
   names = list(dict.fromkeys(map(columns_lib.as_text, table.column(index))))
-  if split is None:
-    split = _with_role(names, "train")
-  for role in ("test", "val", "eval"):
-    test_split = test_split or _with_role(names, role)
-  return split, test_split
+  return folders.pair_of(names, split, test_split)
 
 
 def _open(path):
@@ -260,10 +256,6 @@ def _split_column(table, asked):
   return _usual(table, _SPLITS)
 
 
-def _with_role(names, role):
-  return next((n for n in names if folders.role(n) == role), None)
-
-
 def _rows_of_split(table, asked, split):
   """Returns the name of the split, and the indices of its rows."""
   everything = np.arange(len(table))
@@ -278,7 +270,7 @@ def _rows_of_split(table, asked, split):
   values = [columns_lib.as_text(value) for value in table.column(index)]
   names = list(dict.fromkeys(values))
   if split is None:
-    split = _with_role(names, "train") or "all"
+    split = folders.with_role(names, "train") or "all"
   if split == "all" and split not in names:
     return "all", everything
   if split not in names:
@@ -346,9 +338,7 @@ def _of_contents(name, table, rows, cells, labels, about, kind):
       f"{len(missing):,} of {len(rows):,} rows of {table.path} have no content "
       f"of a file: {table.where(missing)}"
     )
-  decode: Callable[..., Any] = (
-    audio.decode if kind == "audio" else images.decode
-  )
+  decode = files_lib.decoder(kind)
   places = [f"{table.unit} {table.places[i]}" for i in rows]
   shown = [f"{place} of {table.path}" for place in places]
   seconds = 0.0

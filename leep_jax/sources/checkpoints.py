@@ -187,14 +187,13 @@ def alone(path: pathlib.Path) -> Iterator[pathlib.Path]:
   folder = path if path.is_dir() else path.parent
   file = find(folder) if path.is_dir() else path
   whole = file.name.endswith(".index.json")
+  parts = _parts(file) if whole else [file]
+  for part in parts:
+    with _readable(part), safetensors.safe_open(part, framework="np"):
+      pass
   # The names that libraries look for.
-  links = {file: _INDEX if whole else "model.safetensors"}
-  if whole:
-    links |= {part: part.name for part in _parts(file)}
-  for part in links:
-    if part != file or not whole:
-      with _readable(part), safetensors.safe_open(part, framework="np"):
-        pass
+  links = {part: part.name for part in parts}
+  links[file] = _INDEX if whole else "model.safetensors"
   for beside in folder.glob("*.json"):
     if not beside.name.endswith(".index.json"):
       links[beside] = beside.name
