@@ -1,5 +1,8 @@
 """Data sets that the library datasets saves and reads."""
 
+import gc
+import warnings
+
 import numpy as np
 import PIL.Image
 import pytest
@@ -10,12 +13,22 @@ from leep_jax import data
 
 datasets = pytest.importorskip("datasets")
 
+# The library leaves files open.
+pytestmark = pytest.mark.filterwarnings(
+  "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
+)
+
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
   monkeypatch.setattr(
     datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache")
   )
+  yield
+  with warnings.catch_warnings():
+    # Close the files here, not within a test of another file.
+    warnings.simplefilter("ignore", ResourceWarning)
+    gc.collect()
 
 
 def photo(value):
@@ -69,9 +82,6 @@ def test_images(tmp_path):
     leep_jax.load_dataset(name, split="test")
 
 
-# The library leaves the file open.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_folder_with_metadata(tmp_path):
   for i in range(4):
     photo(i).save(tmp_path / f"{i}.png")

@@ -183,7 +183,7 @@ def test_damaged_folders(tmp_path):
   converted.write(tmp_path, model)
   text = (tmp_path / "program.json").read_text()
   (tmp_path / "program.json").write_text(text[:-20])
-  with pytest.raises(leep_jax.InputError, match="cannot read.*cut short"):
+  with pytest.raises(leep_jax.InputError, match="cannot read.*is it damaged"):
     leep_jax.load_source(str(tmp_path))
   later = text.replace('{"version": 1, "program"', '{"version": 7, "program"')
   (tmp_path / "program.json").write_text(later)
