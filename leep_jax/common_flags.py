@@ -84,6 +84,14 @@ class DataFlags:
       "if there is one.",
       flag_values=defined,
     )
+    self._group_column = flags.DEFINE_string(
+      "group_column",
+      None,
+      "Of csv:FILE, the column of groups of examples that depend on each "
+      "other, such as patient: errors are then those of groups, and no group "
+      "is on both sides of a split.",
+      flag_values=defined,
+    )
     self._drop_duplicates = flags.DEFINE_boolean(
       "drop_duplicates",
       False,
@@ -105,7 +113,7 @@ class DataFlags:
     return (
       self._dataset, self._split, self._data_dir, self._limit,
       self._skip_bad_images, self._drop_duplicates, self._input_column,
-      self._label_column, self._split_column,
+      self._label_column, self._split_column, self._group_column,
     )  # fmt: skip
 
   def ignored(self) -> tuple[int, ...]:
@@ -162,6 +170,7 @@ class DataFlags:
       "input_column": self._input_column.value,
       "label_column": self._label_column.value,
       "split_column": self._split_column.value,
+      "group_column": self._group_column.value,
     }
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from leep_jax import validation
 from leep_jax.data import arrays, dataset as dataset_lib
 
 # In lower case; those that come first are taken before others.
@@ -95,27 +96,84 @@ def as_text(value: Any) -> str:
   return str(value).strip()
 
 
-def labels_of(
+class Numbered(NamedTuple):
+  """Labels as numbers of classes.
+
+  Attributes:
+    labels: `[m]` int32, of the examples that are kept.
+    kept: `[m]`, their indices.
+    names: of the classes, or None if all labels are integers.
+    classes: how many there are.
+  """
+
+  labels: np.ndarray
+  kept: np.ndarray
+  names: tuple[str, ...] | None
+  classes: int
+
+
+def numbered(
   name: str, values: Sequence[str], ignored: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray, tuple[str, ...] | None]:
+) -> Numbered:
   """Returns numbers of labels that are text, integers or names of classes.
 
   Args:
     name: of the data set, for a note.
-    values: the labels.
+    values: `[n]` labels.
     ignored: labels of examples that are left out.
 
-  Returns:
-    `[n]` integers; the indices of the examples to keep; and the names of the
-    classes, or None if all labels are integers.
+  Raises:
+    InputError: if integers are negative or too large.
 
   Example:
     >>> from leep_jax.data import columns
-    >>> columns.labels_of("mine", ["2", "0"], ())[0], columns.labels_of(
-    ...   "mine", ["dog", "cat"], ())[2]
-    (array([2, 0]), ('cat', 'dog'))
+    >>> columns.numbered("mine", ["1", "0"], ()).labels.tolist()
+    [1, 0]
+    >>> columns.numbered("mine", ["dog", "cat"], ()).names
+    ('cat', 'dog')
   """
+  names = None
   if all(_INTEGER.fullmatch(value) for value in values):
     labels = np.asarray(list(map(int, values)))
-    return labels, dataset_lib.not_ignored(name, labels, ignored), None
-  return arrays.named_labels(name, np.asarray(values), ignored)
+    kept = dataset_lib.not_ignored(name, labels, ignored)
+  else:
+    labels, kept, names = arrays.named_labels(name, np.asarray(values), ignored)
+  # Only now, as labels to ignore, such as -1, would be refused.
+  labels = validation.class_labels(labels[kept])
+  if names is None:
+    validation.note_unused_classes(labels)
+  return Numbered(
+    labels, kept, names, len(names) if names else int(labels.max()) + 1
+  )
+
+
+def group_names(name: str, column: str, values: Sequence[Any]) -> np.ndarray:
+  """Returns the groups of examples by name, `[n]`.
+
+  Args:
+    name: of the data set.
+    column: that has them.
+    values: `[n]`, numbers or text.
+
+  Raises:
+    DataError: if some are missing.
+
+  Example:
+    >>> from leep_jax.data import columns
+    >>> columns.group_names("mine", "patient", [7, "8", 7]).tolist()
+    ['7', '8', '7']
+  """
+  found = list(map(as_text, values))
+  missing = [i for i, value in enumerate(found) if not value]
+  if missing:
+    raise validation.DataError(
+      f"{len(missing):,} of {len(found):,} examples of {name} have no "
+      f"{column}, such as example {missing[0]}: give those that belong to no "
+      "other a group of their own"
+    )
+  if len(set(found)) == 1 < len(found):
+    validation.note(
+      f"all examples of {name} are of one group, {column} {found[0]}: there "
+      "are no standard errors"
+    )
+  return np.asarray(found)

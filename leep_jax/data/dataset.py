@@ -55,6 +55,9 @@ class Dataset:
     inputs: what an example is, a key of `INPUTS`.
     seconds: length of the longest sound, including those not in use; 0 of
       images and texts.
+    groups: of all examples, including those not in use, the names of the groups
+      that they belong to, if some depend on each other, such as photos of one
+      patient.
 
   Example:
     >>> import numpy as np
@@ -82,6 +85,7 @@ class Dataset:
   files: Sequence[str] | None = None
   inputs: str = "image"
   seconds: float = 0.0
+  groups: np.ndarray | None = None
 
   def __len__(self) -> int:
     return len(self.indices)
@@ -90,6 +94,13 @@ class Dataset:
   def noun(self) -> str:
     """What several inputs are called: images, texts or sounds."""
     return INPUTS[self.inputs]
+
+  @property
+  def clusters(self) -> np.ndarray | None:
+    """`[n]` numbers of the groups of the examples; None without groups."""
+    if self.groups is None:
+      return None
+    return np.unique(self.groups[self.indices], return_inverse=True)[1]
 
   def name_of(self, position: int) -> str:
     """Returns the name of an example's file, or its number.

@@ -21,6 +21,7 @@ def from_examples(
   class_names: Sequence[str] | None = None,
   input_key: str | None = None,
   label_key: str | None = None,
+  groups: Sequence[Any] | None = None,
 ) -> dataset_lib.Dataset:
   """Returns a data set of Python objects.
 
@@ -35,6 +36,8 @@ def from_examples(
       them, all examples of a sequence are read once for their labels.
     input_key: key of inputs in mappings, by default a usual one.
     label_key: key of labels in mappings, by default a usual one.
+    groups: of each example, what it shares with those that depend on it, such
+      as the name of a patient.
 
   Raises:
     InputError: if there are no examples, or they are none of the above.
@@ -80,6 +83,7 @@ def from_examples(
     class_names=names,
     all_labels=labels,
     in_memory=not indexed,
+    groups=_groups(name, groups, len(items)),
     inputs=kind,
     seconds=_seconds(name, items, keys) if kind == "audio" else 0.0,
   )
@@ -148,11 +152,18 @@ def _labels(name, values, names):
   if names is not None:
     return validation.class_labels(values, num_classes=len(names)), names
   text = [columns.as_text(value) for value in values]
-  labels, _, found = columns.labels_of(name, text, ())
-  labels = validation.class_labels(labels)
-  if found is None:
-    validation.note_unused_classes(labels)
-  return labels, found
+  found = columns.numbered(name, text, ())
+  return found.labels, found.names
+
+
+def _groups(name, values, count):
+  if values is None:
+    return None
+  if len(values) != count:
+    raise validation.InputError(
+      f"groups of {name} are {len(values)}, but it has {count} examples"
+    )
+  return columns.group_names(name, "group", values)
 
 
 def _seconds(name, items, keys):

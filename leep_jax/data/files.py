@@ -19,6 +19,7 @@ def dataset(
   class_names: tuple[str, ...] | None,
   split: str = "all",
   inputs: str = "image",
+  groups: np.ndarray | None = None,
 ) -> dataset_lib.Dataset:
   """Returns a data set of files, which are read batch by batch.
 
@@ -31,6 +32,7 @@ def dataset(
     class_names: if they are known.
     split: which part of the data this is.
     inputs: `image` or `audio`.
+    groups: `[N]`, see `Dataset`.
 
   Example:
     >>> import pathlib, tempfile
@@ -74,6 +76,7 @@ def dataset(
     ),
     files=shown,
     inputs=inputs,
+    groups=groups,
     seconds=seconds,
   )
 

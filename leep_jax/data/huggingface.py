@@ -63,18 +63,16 @@ def load(
     raise validation.InputError(
       f"column {inputs!r} of {full} cannot be inputs and labels at once"
     )
-  labels, kept, names = _labels(
+  labels, kept, names, classes = _labels(
     full, found, labels_column, ignored, real=target is not None
   )
   column = _undecoded(found, inputs, kind).select(kept)
-  classes = len(names) if names else 0
-  if target is None and not names:
-    classes = int(labels.max()) + 1
   read = _reader(full, column, inputs, kind)
   return dataset_lib.Dataset(
     name=full,
     split=chosen,
     num_classes=classes,
+    groups=_groups(full, found, columns.groups, kept),
     indices=np.arange(len(kept)),
     image_shape=None,
     fetch=lambda indices: ([read(int(i)) for i in indices], labels[indices]),
@@ -252,7 +250,7 @@ def _labels_column(full, found, asked):
 
 
 def _labels(full, found, column, ignored, *, real):
-  """Labels or targets of the rows that are kept, these, and names."""
+  """As `columns.numbered`; for targets, with 0 classes."""
   values = found.with_format(None)[column]
   missing = [i for i, value in enumerate(values) if value is None]
   if missing:
@@ -262,7 +260,7 @@ def _labels(full, found, column, ignored, *, real):
     )
   everything = np.arange(len(found))
   if real:
-    return validation.real_targets(list(values)), everything, None
+    return validation.real_targets(list(values)), everything, None, 0
   names = getattr(found.features[column], "names", None)
   if names is not None:
     labels = np.asarray(list(values))
@@ -271,10 +269,19 @@ def _labels(full, found, column, ignored, *, real):
         f"all labels of {full} are -1: this split has none; choose another"
       )
     kept = dataset_lib.not_ignored(full, labels, ignored)
-    return validation.class_labels(labels[kept]), kept, tuple(names)
+    labels = validation.class_labels(labels[kept])
+    return labels, kept, tuple(names), len(names)
   text = [columns_lib.as_text(value) for value in values]
-  labels, kept, named = columns_lib.labels_of(full, text, ignored)
-  return validation.class_labels(labels[kept]), kept, named
+  return columns_lib.numbered(full, text, ignored)
+
+
+def _groups(full, found, column, kept):
+  if column is None:
+    return None
+  if column not in found.features:
+    raise _no_column(full, list(found.features), "groups", column)
+  values = found.with_format(None)[column]
+  return columns_lib.group_names(full, column, [values[int(i)] for i in kept])
 
 
 def _undecoded(found, column, kind):

@@ -27,6 +27,7 @@ def load_dataset(
   input_column: str | None = None,
   label_column: str | None = None,
   split_column: str | None = None,
+  group_column: str | None = None,
 ) -> dataset_lib.Dataset:
   """Opens a labelled data set of images, texts or sounds by name.
 
@@ -62,6 +63,9 @@ def load_dataset(
       name, such as `label`, `class`, `target` or `category`.
     split_column: of a table, the column of splits; by default one called
       `split`, `subset` or `partition`, if there is one.
+    group_column: of a table, the column of groups of examples that depend on
+      each other, such as photos of one patient. Standard errors are then those
+      of groups, not of examples.
 
   Returns:
     The data set. Images and sounds are read later, batch by batch.
@@ -83,7 +87,7 @@ def load_dataset(
     data_dir,
     target,
     _ignored(ignore_label),
-    columns_lib.Columns(input_column, label_column, split_column),
+    columns_lib.Columns(input_column, label_column, split_column, group_column),
     skip_bad_images,
   )
   dataset = _load(name, kind, request)
@@ -126,7 +130,7 @@ def _load(
     )
   if any(request.columns) and not kind.has_columns:
     raise validation.InputError(
-      "input_column, label_column and split_column are for "
+      "input_column, label_column, split_column and group_column are for "
       f"{kinds.having('has_columns')}, not for {name}"
     )
   dataset = kind.load(request)
@@ -148,6 +152,7 @@ def load_pair(
   input_column: str | None = None,
   label_column: str | None = None,
   split_column: str | None = None,
+  group_column: str | None = None,
 ) -> tuple[dataset_lib.Dataset, dataset_lib.Dataset]:
   """Opens a training and a test set, which share no example.
 
@@ -166,9 +171,10 @@ def load_pair(
     input_column: as for `load_dataset`.
     label_column: as for `load_dataset`.
     split_column: as for `load_dataset`.
+    group_column: as for `load_dataset`. No group is in both sets.
 
   Raises:
-    InputError: as `load_dataset`; or if both sets share an example.
+    InputError: as `load_dataset`; or if both sets share an example or a group.
 
   Example:
     >>> from leep_jax import data
@@ -182,7 +188,9 @@ def load_pair(
     split,
     data_dir,
     ignored=_ignored(ignore_label),
-    columns=columns_lib.Columns(input_column, label_column, split_column),
+    columns=columns_lib.Columns(
+      input_column, label_column, split_column, group_column
+    ),
     skips_bad=skip_bad_images,
   )
   split, test_split = kind.pair(request, test_split)
@@ -200,7 +208,7 @@ def load_pair(
     train, test = _same_classes(name, train, test)
   else:
     both = _load(name, kind, dataclasses.replace(request, split=split))
-    positions = splits.holdout(both.labels(), seed=0)
+    positions = splits.holdout(both.labels(), seed=0, clusters=both.clusters)
     part = "" if split in (None, "all", ".") else f"{split} "
     train, test = (
       dataclasses.replace(
@@ -284,7 +292,15 @@ def _relabelled(dataset, numbers, like):
 
 
 def _check_disjoint(train, test):
-  """Refuses TFDS splits that overlap."""
+  """Refuses TFDS splits that overlap, and groups in both sets."""
+  if train.groups is not None:
+    shared = np.intersect1d(train.groups, test.groups)
+    if len(shared):
+      raise validation.InputError(
+        f"{len(shared):,} groups of {train.name} are in both {train.split} and "
+        f"{test.split}: {validation.some(shared)}; a model must not be tested "
+        "on groups that it was trained on: repair the splits"
+      )
   for name, start, end in train.ranges:
     for other, other_start, other_end in test.ranges:
       first, last = max(start, other_start), min(end, other_end)

@@ -92,14 +92,22 @@ def load(
     raise validation.InputError(f"{name} has no examples")
   extension, kind = _inputs(name, examples, columns.inputs)
   values = _label_values(name, paths, examples, columns.labels)
-  numbers, kept, names = _numbered(name, values, ignored)
+  numbers, kept, names, count = columns_lib.numbered(name, values, ignored)
+  groups = None
+  if columns.groups is not None:
+    groups = columns_lib.group_names(
+      name,
+      columns.groups,
+      [_label(paths, examples[i][1], columns.groups) for i in kept],
+    )
   members = [examples[i][1][extension] for i in kept]
   shown = [f"{examples[i][0]}.{extension}" for i in kept]
   read = _reader(paths, kind)
   return dataset_lib.Dataset(
     name=name,
     split="all",
-    num_classes=len(names) if names else int(numbers.max()) + 1,
+    num_classes=count,
+    groups=groups,
     indices=np.arange(len(members)),
     image_shape=None,
     fetch=lambda indices: (
@@ -263,15 +271,6 @@ def _label(paths, parts, asked):
       if isinstance(content, dict) and content.get(key) is not None:
         return str(content[key]).strip()
   return ""
-
-
-def _numbered(name, values, ignored):
-  """Labels `[n]` of the examples that are kept, these, and names of classes."""
-  labels, kept, names = columns_lib.labels_of(name, values, ignored)
-  labels = validation.class_labels(labels[kept])
-  if names is None:
-    validation.note_unused_classes(labels)
-  return labels, kept, names
 
 
 def _content(paths, member):

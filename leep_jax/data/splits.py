@@ -1,6 +1,7 @@
 """Splits a labelled data set into training and test examples, with NumPy."""
 
 from collections.abc import Sequence
+import warnings
 
 import numpy as np
 from numpy import typing as npt
@@ -9,7 +10,11 @@ from leep_jax import validation
 
 
 def holdout(
-  labels: npt.ArrayLike, *, fraction: float = 0.2, seed: int
+  labels: npt.ArrayLike,
+  *,
+  fraction: float = 0.2,
+  seed: int,
+  clusters: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
   """Splits a data set into a training and a test set, class by class.
 
@@ -20,13 +25,16 @@ def holdout(
     labels: `[N]` integers.
     fraction: of the examples that go to the test set, between 0 and 1.
     seed: of the draw.
+    clusters: `[N]` integers, equal for examples that must stay together. Shares
+      of classes are then only about the fraction.
 
   Returns:
     Indices of training and of test examples, int32, ascending. Each example is
     in one of them.
 
   Raises:
-    InputError: if the fraction is out of range, or no class has two examples.
+    InputError: if the fraction is out of range, or no class has two examples,
+      or clusters are too few.
 
   Example:
     >>> from leep_jax.data import splits
@@ -42,9 +50,12 @@ def holdout(
     raise validation.InputError(
       f"seed is {seed}, but must be an integer from 0"
     )
+  labels = validation.class_labels(labels)
+  if clusters is not None:
+    return _of_clusters(labels, fraction, seed, clusters)
   rng = np.random.default_rng(seed)
   train, test = [], []
-  for indices in indices_by_class(validation.class_labels(labels)).values():
+  for indices in indices_by_class(labels).values():
     size = max(round(fraction * len(indices)), 1)
     # A class of one example keeps it for training.
     size = min(size, len(indices) - 1)
@@ -57,6 +68,40 @@ def holdout(
       "test: are these class labels?"
     )
   return ascending(train), ascending(test)
+
+
+def _of_clusters(labels, fraction, seed, clusters):
+  """Holds out whole clusters, of every class about the fraction."""
+  from sklearn import model_selection
+
+  _, cluster_of = np.unique(clusters, return_inverse=True)
+  count = cluster_of.max() + 1
+  if count < 2:
+    raise validation.InputError(
+      "all examples are of one group, so none can be held out for test"
+    )
+  folds = model_selection.StratifiedGroupKFold(
+    min(round(1 / fraction), count), shuffle=True, random_state=seed
+  )
+  with warnings.catch_warnings():
+    # Classes with fewer examples than folds, which the next lines look after.
+    warnings.simplefilter("ignore")
+    _, test = next(folds.split(labels, labels, cluster_of))
+  tested = np.zeros(count, bool)
+  tested[cluster_of[test]] = True
+  # A class needs training examples: its groups go back.
+  known = np.unique(labels[~tested[cluster_of]])
+  tested[cluster_of[~np.isin(labels, known)]] = False
+  if not tested.any():
+    raise validation.InputError(
+      f"the classes lie in {count} groups such that none can be held out for "
+      "test: are there several groups of each class?"
+    )
+  in_test = tested[cluster_of]
+  train, test = (
+    np.flatnonzero(x).astype(np.int32) for x in (~in_test, in_test)
+  )
+  return train, test
 
 
 def indices_by_class(labels: np.ndarray) -> dict[int, np.ndarray]:

@@ -77,19 +77,13 @@ def load(
   values = [columns_lib.as_text(raw[i]) for i in rows]
   _check_labels(table, rows, values)
   if target is not None:
-    labels, names = _numbers(table, rows, values), None
+    labels, names, classes = _numbers(table, rows, values), None, 0
   else:
-    labels, kept, names = columns_lib.labels_of(path, values, ignored)
-    rows, labels = rows[kept], labels[kept]
-    # Only now, as labels to ignore, such as -1, would be refused.
-    labels = validation.class_labels(labels)
-    if names is None:
-      validation.note_unused_classes(labels)
-  classes = len(names) if names is not None else 0
-  if target is None and names is None:
-    classes = int(labels.max()) + 1
+    labels, kept, names, classes = columns_lib.numbered(path, values, ignored)
+    rows = rows[kept]
   about = {
     "split": chosen, "num_classes": classes, "class_names": names,
+    "groups": _groups(table, rows, columns.groups),
   }  # fmt: skip
   column = table.column(inputs)
   cells = [column[i] for i in rows]
@@ -276,6 +270,13 @@ def _rows_of_split(table, asked, split):
   if split not in names:
     raise validation.unknown(f"split of {table.path}", split, names)
   return split, np.flatnonzero(np.asarray(values, object) == split)
+
+
+def _groups(table, rows, asked):
+  if asked is None:
+    return None
+  values = table.column(_named(table, asked))
+  return columns_lib.group_names(table.path, asked, [values[i] for i in rows])
 
 
 def _check_labels(table, rows, values):

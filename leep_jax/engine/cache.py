@@ -213,6 +213,7 @@ class Cache:
         f"{entry} is damaged again as soon as it is written: is the disk "
         "failing?"
       )
+    found.clusters = dataset.clusters  # which the forward pass does not read
     return found
 
   def has(

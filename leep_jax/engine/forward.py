@@ -125,7 +125,9 @@ def compute_outputs(
         progress=progress,
       )
     )
-    return sharing.join(own)
+    joined = sharing.join(own)
+    joined.clusters = dataset.clusters
+    return joined
   count = None
   if hasattr(dataset, "batches"):
     count = len(dataset)
@@ -147,6 +149,7 @@ def compute_outputs(
     progress=progress or (lambda done: None),
   )
   outputs.data = identity(dataset)
+  outputs.clusters = getattr(dataset, "clusters", None)
   return outputs
 
 
@@ -226,7 +229,7 @@ def compute_part(
     num_classes=dataset.num_classes or None,
     progress=progress or (lambda done: None),
   )
-  outputs.data = identity(part)
+  outputs.data, outputs.clusters = identity(part), part.clusters
   return outputs
 
 

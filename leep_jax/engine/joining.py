@@ -88,7 +88,7 @@ def join(
     progress=lambda done: None,
   )
   kept = dataclasses.replace(dataset, indices=dataset.indices[np.sort(place)])
-  outputs.data = forward.identity(kept)
+  outputs.data, outputs.clusters = forward.identity(kept), kept.clusters
   return outputs
 
 

@@ -48,8 +48,10 @@ class Outputs:
     store: the arrays.
     share: the examples that the store holds: all, or one host's part.
     over_hosts: whether the store holds one host's part.
-    groups: G, the number of groups of examples with separate sums. Example i
-      belongs to group i modulo G.
+    groups: G, the number of groups of examples with separate sums: the examples
+      i modulo G, or whole clusters.
+    clusters: `[n]` integers, equal for examples that depend on each other, such
+      as photos of one patient; or None.
     without_probs: the reason why there are no probabilities (see `Source`), or
       empty.
     data: a description of the data set and the examples, if known.
@@ -82,6 +84,7 @@ class Outputs:
     share: slice | None = None,
     without_probs: str = "",
     data: str = "",
+    clusters: np.ndarray | None = None,
   ):
     self.store = store
     self.data = data
@@ -99,6 +102,7 @@ class Outputs:
     self.over_hosts = share is not None
     self.share = share or slice(0, len(self.labels))
     self.groups = 1
+    self.clusters = clusters
     # Sums and values by number of groups and function; all views share it.
     self._memo: dict[tuple[int, Any], Any] = {}
     self._checked: set[str] = set()
@@ -253,20 +257,18 @@ class Outputs:
     """Returns a view of the same outputs with separate sums for G groups.
 
     Args:
-      groups: G; no more than n are made.
+      groups: G; no more than there are examples, or clusters, are made.
 
     Raises:
-      InputError: if there are too few examples for one of each group on each
-        of several hosts.
+      InputError: on several hosts, if there are clusters, or too few examples
+        for one of each group on each.
     """
     validation.at_least_1("groups", groups)
-    if self.over_hosts and len(self) < groups * hosts.count():
-      raise validation.InputError(
-        f"{len(self)} examples are too few for {groups} groups on each of "
-        f"{hosts.count()} hosts: use fewer hosts or groups"
-      )
+    if self.over_hosts and groups > 1:
+      examples.check_over_hosts(len(self), groups, self.clusters)
+    most = len(self) if self.clusters is None else len(set(self.clusters))
     view = copy.copy(self)  # with the same caches
-    view.groups = min(groups, len(self))
+    view.groups = min(groups, most)
     return view
 
   @property
@@ -283,20 +285,21 @@ class Outputs:
     Args:
       group: from 0 to G - 1.
     """
-    start = self.share.start
-    mine = slice((group - start) % self.groups, None, self.groups)
-    features = self.cached(_features)[mine]
+    rows = np.flatnonzero(self.group_of == group)
+    first, end = np.searchsorted(rows, [self.share.start, self.share.stop])
+    mine = rows[first:end] - self.share.start
+    # Kept: `array` of a store on devices copies all of it.
+    features = self.cached(lambda o: o.store.array("features"), key="features")
+    features = features[mine]
     part = self.with_features(storage.HostArrays({"features": features}))
     part._checked = self._checked
-    rows = slice(group, None, self.groups)
     part.labels, part.codes = self.labels[rows], self.codes[rows]
     if self.targets is not None:
       part.targets = self.targets[rows]
-      part._memo[1, _target_centre] = self.target_centre
-    part._memo[1, _feature_centre] = self.feature_centre
-    first = len(range(group, start, self.groups))
-    part.share = slice(first, first + len(features))
-    part.groups = 1
+      part._memo[1, "target_centre"] = self.target_centre
+    part._memo[1, "feature_centre"] = self.feature_centre
+    part.share = slice(first, end)
+    part.groups, part.clusters = 1, None
     return part
 
   def cached(
@@ -319,12 +322,16 @@ class Outputs:
   @property
   def examples(self) -> str:
     """A digest of labels (or targets) and data set: `examples.digest`."""
-    return self.cached(_digest)
+    return self.cached(
+      lambda o: examples.digest(o.targets_by_name, data=o.data), key="examples"
+    )
 
   @property
   def group_of(self) -> np.ndarray:
     """`[n]`, the group of each example."""
-    return np.arange(len(self)) % self.groups
+    return self.cached(
+      lambda o: examples.groups_of(len(o), o.groups, o.clusters), key="group_of"
+    )
 
   @property
   def group_counts(self) -> np.ndarray:
@@ -346,12 +353,18 @@ class Outputs:
   @property
   def feature_centre(self) -> tuple[np.ndarray, np.float32]:
     """Shift `[D]` and scale of features, `centring.feature_centre`."""
-    return self.cached(_feature_centre)
+    return self.cached(
+      lambda o: centring.feature_centre(o.store, over_hosts=o.over_hosts),
+      key="feature_centre",
+    )
 
   @property
   def target_centre(self) -> tuple[np.ndarray, np.ndarray]:
     """Mean and scale `[T]` of targets, `centring.target_centre`."""
-    return self.cached(_target_centre)
+    return self.cached(
+      lambda o: centring.target_centre(o.targets, name=o.name),
+      key="target_centre",
+    )
 
   def feature_chunks(self) -> Iterator[np.ndarray]:
     """Yields the features in order, in chunks `[m, D]` on the host."""
@@ -382,6 +395,7 @@ class Outputs:
       num_classes=self.num_classes,
       name=self.name,
       without_probs=self.without_probs,
+      clusters=None if self.clusters is None else self.clusters[indices],
     )
 
   def with_features(self, features: storage.Store) -> "Outputs":
@@ -482,19 +496,3 @@ class Outputs:
     """
     self.check(field)
     return passes.over(self, {field}).map(field, function, arguments)
-
-
-def _feature_centre(outputs):
-  return centring.feature_centre(outputs.store, over_hosts=outputs.over_hosts)
-
-
-def _target_centre(outputs):
-  return centring.target_centre(outputs.targets, name=outputs.name)
-
-
-def _features(outputs):
-  return outputs.store.array("features")
-
-
-def _digest(outputs):
-  return examples.digest(outputs.targets_by_name, data=outputs.data)

@@ -34,6 +34,7 @@ class Pass:
     start: index of the store's first example among those of all hosts.
     count: n, the examples of all hosts.
     groups: G; example i belongs to group i modulo G.
+    group_of: `[n]`, the group of each example where that is another.
     over_hosts: whether the store has one host's part of the examples.
     name: what error messages call the source.
 
@@ -58,6 +59,7 @@ class Pass:
   centre: tuple[np.ndarray, np.float32] | None = None
   start: int = 0
   groups: int = 1
+  group_of: np.ndarray | None = None
   over_hosts: bool = False
 
   def sums(
@@ -81,6 +83,8 @@ class Pass:
     Raises:
       InputError: if rows have faults, or sums overflow.
     """
+    if self.group_of is not None:
+      return self._sums_of_each(functions, arguments, check)
     fields = sorted({function.reads for function in functions})
     guards = [row_checks.FAULTS[field] for field in check]
     # A count of faults may itself be among the statistics.
@@ -107,6 +111,40 @@ class Pass:
       )
     return results[len(guards) :]
 
+  def _sums_of_each(self, functions, arguments, check):
+    """Sums over one group after another, where groups are any examples."""
+    if check:  # of all examples, so that errors count all faults
+      whole = dataclasses.replace(self, groups=1, group_of=None)
+      whole.sums(
+        [row_checks.FAULTS[f] for f in check], [()] * len(check), check=check
+      )
+    fields = sorted({function.reads for function in functions})
+    parts = [
+      self._of_group(group, fields).sums(functions, arguments, check=())
+      for group in range(self.groups)
+    ]
+    return jax.tree.map(lambda *sums: np.concatenate(sums), *parts)
+
+  def _of_group(self, group, fields):
+    rows = np.flatnonzero(self.group_of == group)
+    context = self.context
+    context = dataclasses.replace(
+      context,
+      labels=context.labels[rows],
+      targets=None if context.targets is None else context.targets[rows],
+      grouped=False,
+    )
+    return dataclasses.replace(
+      self,
+      store=storage.HostArrays(
+        {field: self.store.array(field)[rows] for field in fields}
+      ),
+      context=context,
+      count=len(rows),
+      groups=1,
+      group_of=None,
+    )
+
   def host_sums(self, function: Statistic) -> np.ndarray | None:
     """Sums a statistic by NumPy, where that is faster than the devices are.
 
@@ -125,7 +163,9 @@ class Pass:
       return None
     classes = self.context.num_classes
     # Cells [G, Y] are counted as one axis, and separated afterwards.
-    group_of = np.arange(self.count) % self.groups
+    group_of = self.group_of
+    if group_of is None:
+      group_of = np.arange(self.count) % self.groups
     rows = group_of * classes + self.context.labels
     sums = function.on_host(chunks, rows, self.groups * classes)
     if sums is None:
@@ -202,6 +242,7 @@ def over(outputs: Any, fields: Collection[str]) -> Pass:
     targets = outputs.targets[outputs.share]
     # In float64: converted first, targets with a large mean would lose digits.
     targets = ((targets - mean) / unit).astype(np.float32)
+  by_cluster = outputs.clusters is not None and outputs.groups > 1
   return Pass(
     outputs.store,
     storage.BatchContext(
@@ -215,6 +256,7 @@ def over(outputs: Any, fields: Collection[str]) -> Pass:
     start=outputs.share.start,
     count=len(outputs),
     groups=outputs.groups,
+    group_of=outputs.group_of if by_cluster else None,
     over_hosts=outputs.over_hosts,
     name=outputs.name,
   )

@@ -239,7 +239,7 @@ class _Scale(nnx.Module):
     self.gamma = nnx.Param(jnp.full(channels, 1e-5))
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    return x * self.gamma[...]
+    return x * self.gamma[None, None, None]
 
 
 class UniversalInverted(_Block):

@@ -190,6 +190,16 @@ def _legend(scored, best) -> Iterator[str]:
       "* best of its column, or not told apart from it (paired differences, "
       f"{jackknife.LEVEL:.0%})."
     )
+  dataset = scored[0].dataset
+  if sizes and dataset is not None and dataset.clusters is not None:
+    held_out = [f"{n}_loo" for n in ("leep", "nce")]
+    held_out = [n for n in held_out if any(n in s.estimates for s in scored)]
+    yield (
+      f"± is one standard error, between {max(sizes):,} groups of examples "
+      "that belong together. Probe scores leave out one group at a time"
+      + (f", {' and '.join(held_out)} one example." if held_out else ".")
+    )
+    return
   # Scores that are means over examples have groups of one example each.
   groups = sizes - {scored[0].row["num_examples"]}
   if groups:

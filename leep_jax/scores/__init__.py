@@ -383,8 +383,11 @@ def estimate_row(
   try:
     parts = score.parts(outputs)
     if isinstance(parts, per_example.PerExample):
-      errors = outputs.groups > 1
-      return parts.estimate(errors=errors, examples=outputs.examples)
+      return parts.estimate(
+        errors=outputs.groups > 1,
+        examples=outputs.examples,
+        clusters=outputs.clusters,
+      )
     return jackknife.estimate(parts, sizes, examples=outputs.examples)
   except validation.UndefinedScore as e:
     return str(e)

@@ -5,7 +5,8 @@ examples, with two steps that make them those of a trained head. Leaving out an
 example lowers the share of its own class, which with few examples would count
 against that class; predictions are moved back to the class shares of all
 examples. And probabilities are a softmax of beta times the predictions, where
-beta has the smallest log loss on the other examples.
+beta has the smallest log loss on the other examples. Of examples in clusters,
+whole clusters are left out.
 
 Symbols: n examples, Y target classes that occur.
 """
@@ -17,7 +18,7 @@ import numpy as np
 
 from leep_jax import validation
 from leep_jax.engine import outputs as outputs_lib
-from leep_jax.scores import ridge
+from leep_jax.scores import held_out_clusters, ridge
 
 # Beta is fitted to so many predictions, or to those of so many examples if they
 # have more: others would not change two digits.
@@ -101,10 +102,16 @@ def _predictions(outputs):
   """
   n, found = len(outputs), ridge.held_out(outputs).predictions
   shares = outputs.class_counts / n
+  shifts = None
+  if outputs.clusters is not None:
+    shifts = held_out_clusters.Shifts(outputs.clusters, outputs.codes, shares)
   for start in range(0, len(found), _ROWS):
     scores = found[start : start + _ROWS].astype(np.float64)
     rows = outputs.share.start + start + np.arange(len(scores))
-    yield rows, _at_all_shares(scores, outputs.codes[rows], shares, n)
+    if shifts is not None:
+      yield rows, scores + shifts.of(rows)
+    else:
+      yield rows, _at_all_shares(scores, outputs.codes[rows], shares, n)
 
 
 def _at_all_shares(scores, codes, shares, n):

@@ -47,15 +47,29 @@ class PerExample:
     return cls(float(values.mean()), values, proportion)
 
   def estimate(
-    self, *, errors: bool = True, examples: str = ""
+    self,
+    *,
+    errors: bool = True,
+    examples: str = "",
+    clusters: np.ndarray | None = None,
   ) -> jackknife.Estimate:
     """Returns the score with its standard error, from groups of one example.
 
     Args:
       errors: whether there is a standard error.
       examples: see `jackknife.Estimate`.
+      clusters: `[n]` integers, equal for examples that depend on each other.
+        The groups are then the clusters, also for a proportion.
     """
     n = len(self.contributions)
+    if clusters is not None:
+      _, code = np.unique(clusters, return_inverse=True)
+      if errors and code.max() > 0:
+        sizes = np.bincount(code)
+        sums = np.bincount(code, self.contributions - self.value)
+        deleted = self.value - sums / (n - sizes)
+        return jackknife.Estimate(self.value, deleted, sizes, examples)
+      errors = False
     if not errors or n < 2:
       return jackknife.Estimate(
         self.value, np.zeros(0), np.array([n]), examples

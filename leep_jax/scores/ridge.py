@@ -7,6 +7,10 @@ example i by the fit to all other examples is (fit_i - h_ii t_i) / (1 - h_ii).
 So one decomposition gives the n fits, for every penalty lambda. The penalty is
 the one of `PENALTIES`, times n, with the smallest squared leave-one-out error.
 
+Where examples lie in clusters, such as photos of one patient, a whole cluster g
+is left out: t_g - (I - H_gg)^-1 (t_g - fit_g), with the block H_gg of the hat
+matrix.
+
 The features are standardised once, with the means and variances of all
 examples.
 
@@ -25,7 +29,11 @@ import numpy as np
 
 from leep_jax import validation
 from leep_jax.engine import outputs as outputs_lib, passes, statistics
-from leep_jax.scores import moments as moments_lib, standardised
+from leep_jax.scores import (
+  held_out_clusters,
+  moments as moments_lib,
+  standardised,
+)
 
 # Penalties per example: features of unit variance make X^T X about n large.
 PENALTIES = tuple(10 ** (k / 2) for k in range(-8, 7))
@@ -66,6 +74,8 @@ class HeldOut:
 def held_out(outputs: outputs_lib.Outputs) -> HeldOut:
   """Returns the leave-one-out predictions of all examples; they are cached.
 
+  Of examples in clusters, whole clusters are left out.
+
   With more examples than features, it takes two passes over the features
   besides that of their moments: one for the errors of all penalties, and one
   for the predictions with the best. With fewer, or few of both, the products of
@@ -76,7 +86,8 @@ def held_out(outputs: outputs_lib.Outputs) -> HeldOut:
 
   Raises:
     InputError: if features are not finite.
-    UndefinedScore: if there is only one example.
+    UndefinedScore: if there is only one example, or one cluster, or hosts share
+      examples in clusters.
 
   Example:
     >>> import leep_jax
@@ -101,6 +112,8 @@ def _held_out(outputs) -> HeldOut:
     raise validation.UndefinedScore(
       "leaving out one example needs at least 2 examples"
     )
+  if outputs.clusters is not None:
+    held_out_clusters.check(outputs)
   if len(outputs) <= outputs.num_features:
     found = _from_vectors(
       outputs, *np.linalg.eigh(standardised.products(outputs))
@@ -138,6 +151,11 @@ def _from_vectors(outputs, values, vectors) -> HeldOut:
   def predictions(penalty):
     shrink = values / (values + n * penalty)
     fit = mean + (vectors * shrink) @ inside
+    if outputs.clusters is not None:
+      rest = held_out_clusters.rest(
+        targets - fit, vectors, shrink, outputs.clusters
+      )
+      return targets - rest
     # Other examples always leave some weight, as n * penalty is above 0.
     leverage = np.minimum(1 / n + squares @ shrink, 1 - 1e-12)[:, None]
     return (fit - leverage * targets) / (1 - leverage)
@@ -229,6 +247,8 @@ def _from_moments(outputs) -> HeldOut:
   n = len(outputs)
   spectrum = _spectrum(outputs)
   shrink = np.stack([1 / (spectrum.values + n * p) for p in PENALTIES])
+  if outputs.clusters is not None:
+    return _clusters_from_moments(outputs, spectrum, shrink)
   squares = outputs.sum(
     squared_errors,
     *spectrum.arguments(),
@@ -259,6 +279,27 @@ def _from_moments(outputs) -> HeldOut:
     predictions[start:stop] = fit / (1 - leverage)
     start = stop
   return HeldOut(predictions, PENALTIES[best], squares / n)
+
+
+def _clusters_from_moments(outputs, spectrum, shrinks) -> HeldOut:
+  """`held_out` of clusters: z from the devices, their blocks on the host."""
+  n, targets = len(outputs), _target_columns(outputs)
+  z = _empty(n, len(spectrum.values))
+  start = 0
+  stream = passes.over(outputs, {"features"}).stream(
+    "features", _coordinates, spectrum.arguments()[:3]
+  )
+  for block in stream:
+    z[start : start + len(block)] = block
+    start += len(block)
+
+  def rest(shrink):
+    fit = spectrum.intercept + z @ (shrink[:, None] * spectrum.cross)
+    return held_out_clusters.rest(targets - fit, z, shrink, outputs.clusters)
+
+  errors = np.array([np.sum(rest(shrink) ** 2) / n for shrink in shrinks])
+  best = int(errors.argmin())
+  return HeldOut(targets - rest(shrinks[best]), PENALTIES[best], errors)
 
 
 def _empty(rows, columns):

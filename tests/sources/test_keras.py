@@ -105,18 +105,24 @@ def centred(logits):
   return logits - logits.mean(axis=1, keepdims=True)
 
 
-def normalise(model, images):
-  """Has BatchNorm use the statistics of some images: random ones fade out."""
+def normalised(model, module, images):
+  """Has BatchNorm use the statistics of images: random ones fade out.
+
+  Of few images, variances near 0 would make the last layers chaotic. Returns
+  the first two images, and what the model takes of them.
+  """
+  given = module.preprocess_input(images.astype(np.float32))
   for layer in keras_endings.layers_of(model):
     if isinstance(layer, layers.BatchNormalization):
       layer.momentum = 0.0
   _, others = jax.jit(
-    lambda state: model.stateless_call(*state, images, training=True)
+    lambda state: model.stateless_call(*state, given, training=True)
   )(keras_models.state_of(model))
   for variable, value in zip(
     model.non_trainable_variables, others, strict=True
   ):
     variable.assign(value)
+  return images[:2], given[:2]
 
 
 def check_parity(model, source, images, given):
@@ -147,9 +153,9 @@ def check_parity(model, source, images, given):
 def test_applications_compute_what_keras_does(name, rng):
   model = getattr(keras.applications, name)(weights=None)
   side = keras_models.APPLICATIONS[name].image_size
-  images = pixels(rng, side, count=2)
-  given = module_of(name).preprocess_input(images.astype(np.float32))
-  normalise(model, given)
+  images, given = normalised(
+    model, module_of(name), pixels(rng, side, count=16)
+  )
   source = from_keras(model, name=name)
   assert source.preprocessing.image_size == side
   assert source.preprocessing.crop == 0.875
@@ -168,9 +174,7 @@ def test_applications_without_a_top_have_features(name, rng):
   model = getattr(keras.applications, name)(
     weights=None, include_top=False, input_shape=(96, 96, 3)
   )
-  images = pixels(rng, 96, count=2)
-  given = module_of(name).preprocess_input(images.astype(np.float32))
-  normalise(model, given)
+  images, given = normalised(model, module_of(name), pixels(rng, 96, count=16))
   source = from_keras(model, name=name)
   logits, features = jax.jit(source.apply)(
     source.state, source.preprocessing.fitted(images)
