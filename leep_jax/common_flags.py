@@ -44,7 +44,9 @@ class DataFlags:
       "or of sounds, per class), csv:FILE (a text or the name of a file, and "
       "its label, in each row; also .tsv, .jsonl and .parquet), hf:NAME (of "
       "the Hugging Face hub, or a folder saved by datasets), wds:SHARDS "
-      "(WebDataset), or npz:FILE (arrays images, labels).",
+      "(WebDataset), coco:PATH (boxes of COCO's JSON, each cut out), masks:DIR "
+      "(images and masks, of which patches are cut out), or npz:FILE (arrays "
+      "images, labels).",
       flag_values=defined,
     )
     self._split = flags.DEFINE_string("split", None, split, flag_values=defined)
@@ -84,6 +86,14 @@ class DataFlags:
       "if there is one.",
       flag_values=defined,
     )
+    self._min_box = flags.DEFINE_integer(
+      "min_box",
+      None,
+      "Of coco:PATH, boxes with a shorter side are left out; of masks:DIR, "
+      "classes that cover fewer pixels of an image than its square. Default: "
+      "16.",
+      flag_values=defined,
+    )
     self._drop_duplicates = flags.DEFINE_boolean(
       "drop_duplicates",
       False,
@@ -105,7 +115,7 @@ class DataFlags:
     return (
       self._dataset, self._split, self._data_dir, self._limit,
       self._skip_bad_images, self._drop_duplicates, self._input_column,
-      self._label_column, self._split_column,
+      self._label_column, self._split_column, self._min_box,
     )  # fmt: skip
 
   def ignored(self) -> tuple[int, ...]:
@@ -162,6 +172,7 @@ class DataFlags:
       "input_column": self._input_column.value,
       "label_column": self._label_column.value,
       "split_column": self._split_column.value,
+      "min_box": self._min_box.value,
     }
 
 

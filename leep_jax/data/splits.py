@@ -1,4 +1,4 @@
-"""Splits a labelled data set into training and test examples, with NumPy."""
+"""Training and test examples: which split is which, and splits made here."""
 
 from collections.abc import Sequence
 
@@ -6,27 +6,35 @@ import numpy as np
 from numpy import typing as npt
 
 from leep_jax import validation
+from leep_jax.data import folders
 
 
 def holdout(
-  labels: npt.ArrayLike, *, fraction: float = 0.2, seed: int
+  labels: npt.ArrayLike,
+  *,
+  fraction: float = 0.2,
+  seed: int,
+  groups: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
   """Splits a data set into a training and a test set, class by class.
 
   Of a class with k examples, round(fraction k) go to the test set, but at least
   one and not all. A class with a single example is in the training set only.
+  Groups stay whole, so that these numbers are only nearly reached.
 
   Args:
     labels: `[N]` integers.
     fraction: of the examples that go to the test set, between 0 and 1.
     seed: of the draw.
+    groups: `[N]` integers, of which equal ones belong together.
 
   Returns:
     Indices of training and of test examples, int32, ascending. Each example is
     in one of them.
 
   Raises:
-    InputError: if the fraction is out of range, or no class has two examples.
+    InputError: if the fraction is out of range, or no class has two examples
+      (or two groups).
 
   Example:
     >>> from leep_jax.data import splits
@@ -43,8 +51,11 @@ def holdout(
       f"seed is {seed}, but must be an integer from 0"
     )
   rng = np.random.default_rng(seed)
+  checked = validation.class_labels(labels)
+  if groups is not None:
+    return _holdout_of_groups(checked, groups, fraction, rng)
   train, test = [], []
-  for indices in indices_by_class(validation.class_labels(labels)).values():
+  for indices in indices_by_class(checked).values():
     size = max(round(fraction * len(indices)), 1)
     # A class of one example keeps it for training.
     size = min(size, len(indices) - 1)
@@ -57,6 +68,62 @@ def holdout(
       "test: are these class labels?"
     )
   return ascending(train), ascending(test)
+
+
+def _holdout_of_groups(labels, groups, fraction, rng):
+  """The same with whole groups: the rarest classes choose theirs first."""
+  in_test: dict[int, bool] = {}
+  by_class = indices_by_class(labels)
+  for indices in sorted(by_class.values(), key=len):
+    wanted = max(round(fraction * len(indices)), 1)
+    own = groups[indices].tolist()
+    found, counts = np.unique(own, return_counts=True)
+    held = sum(in_test.get(group, False) for group in own)
+    stays = any(in_test.get(group) is False for group in own)
+    for i in rng.permutation(len(found)):
+      group = int(found[i])
+      if group in in_test:
+        continue
+      # A class keeps a group for training, even its only one.
+      in_test[group] = stays and held < wanted
+      stays = True
+      held += in_test[group] * int(counts[i])
+  chosen = np.asarray([in_test[group] for group in groups.tolist()])
+  if not chosen.any():
+    raise validation.InputError(
+      "no class is in two images, so none can be held out for test"
+    )
+  indices = np.arange(len(labels), dtype=np.int32)
+  return indices[~chosen], indices[chosen]
+
+
+def choose(name: str, names: Sequence[str], split: str | None) -> str:
+  """Returns the split that is asked for, or the one for training.
+
+  Args:
+    name: of the data set, for the error.
+    names: of all its splits.
+    split: what the user wrote; None for the training set.
+
+  Raises:
+    InputError: if there is no such split, or none of several is for training.
+
+  Example:
+    >>> from leep_jax.data import splits
+    >>> splits.choose("mine", ["test2017", "train2017"], None)
+    'train2017'
+  """
+  if split is None and len(names) == 1:
+    return names[0]
+  chosen = split or folders.with_role(names, "train")
+  if chosen is None:
+    raise validation.InputError(
+      f"{name} holds the splits {validation.some(names)}: choose one, as in "
+      f"--split={names[0]}"
+    )
+  if chosen not in names:
+    raise validation.unknown(f"split of {name}", chosen, names)
+  return chosen
 
 
 def indices_by_class(labels: np.ndarray) -> dict[int, np.ndarray]:
