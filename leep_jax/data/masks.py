@@ -186,13 +186,11 @@ def _splits(path):
     inside = [set(_folders(folder)) for folder in beside]
     names = sorted(inside[0] & inside[1])
     if names and all(map(folders.role, names)):
-      return {
-        n: _Place(os.path.join(beside[0], n), os.path.join(beside[1], n))
-        for n in names
-      }
+      return {n: _Place(*(os.path.join(b, n) for b in beside)) for n in names}
+    place = _Place(*beside)
     lists = sorted(glob.glob(os.path.join(root, _LISTS, "*.txt")))
-    return {"all": _Place(*beside)} | {
-      os.path.basename(file).removesuffix(".txt"): _Place(*beside, file)
+    return {"all": place} | {
+      os.path.basename(file).removesuffix(".txt"): place._replace(names=file)
       for file in lists
     }
   found = {n: _beside(os.path.join(root, n)) for n in _folders(root)}
