@@ -44,7 +44,9 @@ class DataFlags:
       "or of sounds, per class), csv:FILE (a text or the name of a file, and "
       "its label, in each row; also .tsv, .jsonl and .parquet), hf:NAME (of "
       "the Hugging Face hub, or a folder saved by datasets), wds:SHARDS "
-      "(WebDataset), or npz:FILE (arrays images, labels).",
+      "(WebDataset), coco:PATH (boxes of COCO's JSON, each cut out), masks:DIR "
+      "(images and masks, of which patches are cut out), or npz:FILE (arrays "
+      "images, labels).",
       flag_values=defined,
     )
     self._split = flags.DEFINE_string("split", None, split, flag_values=defined)
@@ -92,6 +94,14 @@ class DataFlags:
       "is on both sides of a split.",
       flag_values=defined,
     )
+    self._min_box = flags.DEFINE_integer(
+      "min_box",
+      None,
+      "Of coco:PATH, boxes with a shorter side are left out; of masks:DIR, "
+      "classes that cover fewer pixels of an image than its square. Default: "
+      "16.",
+      flag_values=defined,
+    )
     self._drop_duplicates = flags.DEFINE_boolean(
       "drop_duplicates",
       False,
@@ -114,6 +124,7 @@ class DataFlags:
       self._dataset, self._split, self._data_dir, self._limit,
       self._skip_bad_images, self._drop_duplicates, self._input_column,
       self._label_column, self._split_column, self._group_column,
+      self._min_box,
     )  # fmt: skip
 
   def ignored(self) -> tuple[int, ...]:
@@ -171,6 +182,7 @@ class DataFlags:
       "label_column": self._label_column.value,
       "split_column": self._split_column.value,
       "group_column": self._group_column.value,
+      "min_box": self._min_box.value,
     }
 
 

@@ -4,6 +4,7 @@ dataset.py     Dataset: examples by index, in batches that are read ahead
 load.py        load_dataset, load_pair
 kinds.py       the table of kinds of data
 folders.py, arrays.py, tables.py, ...   one file a kind
+crops.py       parts of images, cut out when they are read
 examples.py    from_examples, of Python objects
 images.py      files of images, and the ranges of their values
 audio.py       files of sounds

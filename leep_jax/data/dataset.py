@@ -53,11 +53,13 @@ class Dataset:
     files: names of the files of all inputs, including those not in use, if each
       is a file.
     inputs: what an example is, a key of `INPUTS`.
+    part_of: `[N]` integers, of all examples that are parts of a file: which
+      file it is. Neighbours of one file are fetched at once.
     seconds: length of the longest sound, including those not in use; 0 of
       images and texts.
     groups: of all examples, including those not in use, the names of the groups
       that they belong to, if some depend on each other, such as photos of one
-      patient.
+      patient. Without them, parts of one file are a group.
 
   Example:
     >>> import numpy as np
@@ -84,6 +86,7 @@ class Dataset:
   in_memory: bool = False
   files: Sequence[str] | None = None
   inputs: str = "image"
+  part_of: np.ndarray | None = None
   seconds: float = 0.0
   groups: np.ndarray | None = None
 
@@ -98,9 +101,10 @@ class Dataset:
   @property
   def clusters(self) -> np.ndarray | None:
     """`[n]` numbers of the groups of the examples; None without groups."""
-    if self.groups is None:
+    known = self.part_of if self.groups is None else self.groups
+    if known is None:
       return None
-    return np.unique(self.groups[self.indices], return_inverse=True)[1]
+    return np.unique(known[self.indices], return_inverse=True)[1]
 
   def name_of(self, position: int) -> str:
     """Returns the name of an example's file, or its number.
@@ -141,9 +145,9 @@ class Dataset:
   ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields `(inputs [B, ...], labels [B])`; the last may be shorter.
 
-    Images that differ in size, and sounds, are read and fitted one by one, in
-    as many threads as there are processors, so that few are in memory at their
-    full size.
+    Images that differ in size, and sounds, are read and fitted one by one
+    (parts of one image together), in as many threads as there are processors,
+    so that few are in memory at their full size.
 
     Args:
       batch_size: number of examples of a batch.
@@ -167,7 +171,7 @@ class Dataset:
           f"{self.noun} of {self.name} differ in size, and the source names no "
           "size to bring them to"
         )
-      fetch = functools.partial(_fetch_fitted, fetch, fit, pool)
+      fetch = functools.partial(self._fetch_fitted, fit, pool)
 
     def read(start):
       inputs, labels = fetch(self.indices[start : start + batch_size])
@@ -206,30 +210,57 @@ class Dataset:
     if self.in_memory:
       return bad, len(self)
 
-    def why(index):
+    def why(positions):
       try:
-        self.fetch(np.asarray([index]))
+        self.fetch(self.indices[positions])
       except validation.DataError as e:
-        return f"{e}"
-      return None
+        if len(positions) > 1:  # which of the parts of an image
+          return {
+            p: text for one in positions for p, text in why([one]).items()
+          }
+        return {positions[0]: f"{e}"}
+      return {}
 
-    start, positions = time.monotonic(), iter(range(len(self)))
+    start, runs = time.monotonic(), iter(self._runs(self.indices))
     done = 0
     pool = futures.ThreadPoolExecutor(os.cpu_count())
     try:
-      while group := list(itertools.islice(positions, _GROUP)):
-        reasons = pool.map(why, self.indices[group])
-        bad |= {
-          position: text
-          for position, text in zip(group, reasons, strict=True)
-          if text is not None
-        }
-        done += len(group)
+      while group := list(itertools.islice(runs, _GROUP)):
+        for found in pool.map(why, group):
+          bad |= found
+        done += sum(map(len, group))
         if time.monotonic() - start > seconds:
           break
     finally:
       pool.shutdown(cancel_futures=True)
     return bad, done
+
+  def _runs(self, indices):
+    """Positions in `indices`, in lists of those to be fetched together."""
+    positions = np.arange(len(indices))
+    starts = positions
+    if self.part_of is not None:
+      starts = np.flatnonzero(np.diff(self.part_of[indices], prepend=-1))
+    return [run.tolist() for run in np.split(positions, starts[1:])]
+
+  def _fetch_fitted(self, fit, pool, indices):
+    """Fetches inputs in threads, and fits each immediately."""
+
+    def one(positions):
+      inputs, labels = self.fetch(indices[positions])
+      return [fit(each) for each in inputs], labels
+
+    parts = list(pool.map(one, self._runs(indices)))
+    images = [image for part, _ in parts for image in part]
+    labels = [label for _, part in parts for label in part]
+    # `Preprocessing.fit` returns uint8, but floats for images that it enlarges:
+    # a batch has one dtype.
+    if any(image.dtype != np.uint8 for image in images):
+      images = [
+        image / np.float32(255) if image.dtype == np.uint8 else image
+        for image in images
+      ]
+    return images, labels
 
   def unreadable(self) -> dict[int, str]:
     """Returns why inputs cannot be read, by their positions; all are read."""
@@ -296,24 +327,6 @@ def _objects(inputs):
   found = np.empty(len(inputs), object)
   found[:] = inputs
   return found
-
-
-def _fetch_fitted(fetch, fit, pool, indices):
-  """Fetches inputs one by one, in threads, and fits each immediately."""
-
-  def one(index):
-    (image,), (label,) = fetch(np.asarray([index]))
-    return fit(image), label
-
-  images, labels = map(list, zip(*pool.map(one, indices), strict=True))
-  # `Preprocessing.fit` returns uint8, but floats for images that it enlarges: a
-  # batch has one dtype.
-  if any(image.dtype != np.uint8 for image in images):
-    images = [
-      image / np.float32(255) if image.dtype == np.uint8 else image
-      for image in images
-    ]
-  return images, labels
 
 
 def _ahead(read, starts, pool) -> Iterator[Any]:

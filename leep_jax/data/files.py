@@ -1,11 +1,13 @@
-"""Data sets whose inputs are files of images or sounds."""
+"""Files of images or sounds: where they are, and data sets of them."""
 
 from collections.abc import Callable, Sequence
+import functools
 import os
 from typing import Any
 
 import numpy as np
 
+from leep_jax import validation
 from leep_jax.data import audio, dataset as dataset_lib, images
 
 
@@ -128,3 +130,108 @@ def stamp(path: str) -> tuple[int, int]:
     except OSError:
       return 0, 0
   return about.st_size, about.st_mtime_ns
+
+
+class Finder:
+  """The files that another file names: relative to its folder, or below it.
+
+  Attributes:
+    folder: of the file that names them.
+    searched: whether files were found only by their names, by a search.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> from leep_jax.data import files
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   (pathlib.Path(folder) / "photos").mkdir()
+    ...   (pathlib.Path(folder) / "photos" / "a.png").touch()
+    ...   finder = files.Finder(f"{folder}/list.csv")
+    ...   found = [finder.path(name) for name in ("photos/a.png", "a", "b.png")]
+    >>> [path and path[-12:] for path in found], finder.searched
+    (['photos/a.png', 'photos/a.png', None], True)
+  """
+
+  def __init__(
+    self, source: str, *, beside: Sequence[str] = (), root: str | None = None
+  ):
+    """States where files may be.
+
+    Args:
+      source: the file that names them.
+      beside: folders relative to that of the file, in which names are looked up
+        after it.
+      root: the folder below which files are searched by their names; by
+        default, that of the file.
+    """
+    self.folder = os.path.dirname(os.path.abspath(source))
+    self.searched = False
+    self._source = source
+    self._root = root or self.folder
+    found = [os.path.normpath(os.path.join(self.folder, b)) for b in beside]
+    self._places = [self.folder, *filter(os.path.isdir, found)]
+
+  def path(self, value: str) -> str | None:
+    """Returns the path of a file, or None if it is not there.
+
+    Args:
+      value: a path, or the name of a file, for a search also without suffix.
+    """
+    for place in self._places:
+      path = os.path.join(place, os.path.expanduser(value))
+      if os.path.isfile(path):
+        return path
+    found = self._below.get(os.path.basename(value))
+    self.searched |= found is not None
+    return found
+
+  def paths(
+    self,
+    values: Sequence[str],
+    *,
+    where: Callable[[list[int]], str] | None = None,
+    skips_bad: bool = False,
+  ) -> list[str]:
+    """Returns the paths of all files; a note says if they were searched.
+
+    Args:
+      values: as `path` takes them.
+      where: says in which places of the source some of the values are, by their
+        indices.
+      skips_bad: whether files may be missing, but not all of them.
+
+    Raises:
+      DataError: if files are not there.
+    """
+    paths = [self.path(value) for value in values]
+    missing = [i for i, path in enumerate(paths) if path is None]
+    if missing and not (skips_bad and len(missing) < len(paths)):
+      names = validation.some(values[i] for i in missing)
+      advice = "write them relative to that folder"
+      if len(missing) < len(paths):
+        advice = "add them, or leave them out with --skip_bad_images"
+      places = f" ({where(missing)})" if where is not None else ""
+      raise validation.DataError(
+        f"{len(missing):,} of {len(paths):,} files that {self._source} names "
+        f"are not in {self._root}: {names}{places}; {advice}"
+      )
+    if self.searched:
+      validation.note(
+        f"files of {self._source} were found by their names, in folders below "
+        f"{self._root}"
+      )
+    return [
+      os.path.join(self.folder, value) if path is None else path
+      for value, path in zip(values, paths, strict=True)
+    ]
+
+  @functools.cached_property
+  def _below(self) -> dict[str, str | None]:
+    """Files by name, with and without suffix, of which there is one."""
+    found: dict[str, str | None] = {}
+    for where, _, names in os.walk(self._root):
+      for name in names:
+        stem, suffix = os.path.splitext(name)
+        usable = suffix.lower() in audio.SUFFIXES | images.SUFFIXES
+        for key in (name, stem) if usable else (name,):
+          found[key] = None if key in found else os.path.join(where, name)
+    return found

@@ -67,7 +67,10 @@ def begins_as_image(path: str) -> bool:
 
 
 def read(
-  path: str | os.PathLike[str], *, name: str | None = None
+  path: str | os.PathLike[str],
+  *,
+  name: str | None = None,
+  turned: bool = True,
 ) -> np.ndarray:
   """Returns the image of a file, `[H, W, 3]` uint8.
 
@@ -78,6 +81,7 @@ def read(
   Args:
     path: of the file.
     name: what error messages call it; by default, its path.
+    turned: whether the EXIF orientation is followed.
 
   Raises:
     DataError: if it cannot be read, is no image, or ends too early.
@@ -105,15 +109,16 @@ def read(
     if os.path.islink(path) and not os.path.exists(path):
       why += ": a broken link?"
     raise validation.DataError(f"cannot read {name}: {why}") from e
-  return decode(content, name=name)
+  return decode(content, name=name, turned=turned)
 
 
-def decode(content: bytes, *, name: str) -> np.ndarray:
+def decode(content: bytes, *, name: str, turned: bool = True) -> np.ndarray:
   """Returns the image that the content of a file is of, as `read` does.
 
   Args:
     content: of the file.
     name: what error messages call it.
+    turned: whether the EXIF orientation is followed.
 
   Raises:
     DataError: if it is no image, or ends too early.
@@ -128,7 +133,7 @@ def decode(content: bytes, *, name: str) -> np.ndarray:
     cannot decode row 3: it is empty
   """
   try:
-    return _decode(content)
+    return _decode(content, turned)
   except _Bad as e:
     raise validation.DataError(f"cannot decode {name}: {e}") from None
 
@@ -137,13 +142,13 @@ class _Bad(Exception):
   """The reason why a file cannot be used as an image."""
 
 
-def _decode(content: bytes) -> np.ndarray:
+def _decode(content: bytes, turned: bool) -> np.ndarray:
   """Decodes an image: by OpenCV if it can, as it is three times as fast."""
   if not content:
     raise _Bad("it is empty")
   # OpenCV returns what there is of a file cut short, with the rest in grey.
   if not _is_complete(content):
-    return _decode_with_pillow(content)
+    return _decode_with_pillow(content, turned)
   if content.startswith(_TIFF):  # may have numbers of any type
     stored = _decode_with_opencv(content, unchanged=True)
     if stored is not None and stored.dtype not in (np.uint8, np.uint16):
@@ -157,12 +162,12 @@ def _decode(content: bytes) -> np.ndarray:
       image = np.round(image * (255 / top)).clip(0, 255).astype(np.uint8)
       image = image if image.ndim == 3 else np.repeat(image[..., None], 3, 2)
   else:
-    image = _decode_with_opencv(content)
-  return _decode_with_pillow(content) if image is None else image
+    image = _decode_with_opencv(content, turned=turned)
+  return _decode_with_pillow(content, turned) if image is None else image
 
 
 def _decode_with_opencv(
-  content: bytes, *, unchanged: bool = False
+  content: bytes, *, unchanged: bool = False, turned: bool = True
 ) -> np.ndarray | None:
   """Returns the image in RGB, or as it is stored; None if that fails."""
   import cv2
@@ -170,6 +175,8 @@ def _decode_with_opencv(
   # OpenCV would print a line on files that an error of this package reports.
   cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
   how = cv2.IMREAD_UNCHANGED if unchanged else cv2.IMREAD_COLOR_RGB
+  if not turned:
+    how |= cv2.IMREAD_IGNORE_ORIENTATION
   # Decoded from bytes: imread cannot open every path.
   try:
     image = cv2.imdecode(np.frombuffer(content, np.uint8), how)
@@ -180,7 +187,7 @@ def _decode_with_opencv(
   return image
 
 
-def _decode_with_pillow(content: bytes) -> np.ndarray:
+def _decode_with_pillow(content: bytes, turned: bool) -> np.ndarray:
   """Decodes an image that OpenCV does not read, or says why it cannot."""
   import PIL.Image
   import PIL.ImageOps
@@ -197,7 +204,7 @@ def _decode_with_pillow(content: bytes) -> np.ndarray:
         what = "float32" if opened.mode == "F" else "int32"
         raise _Bad(_of_type(content, what))
       # OpenCV turns images as their EXIF says, so these are turned, too.
-      image = PIL.ImageOps.exif_transpose(opened)
+      image = PIL.ImageOps.exif_transpose(opened) if turned else opened
       if image.mode.startswith("I;16"):
         grey = (np.asarray(image) >> 8).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)

@@ -7,10 +7,13 @@ import os
 from leep_jax import validation
 from leep_jax.data import (
   arrays,
+  coco,
   columns as columns_lib,
+  crops,
   dataset as dataset_lib,
   folders,
   huggingface,
+  masks,
   shards,
   table_files,
   tables,
@@ -30,6 +33,7 @@ class Request:
     ignored: labels of examples that are left out.
     columns: of a table, the names of columns that the user named.
     skips_bad: see `load_dataset`, `skip_bad_images`.
+    min_box: see `load_dataset`.
 
   Example:
     >>> from leep_jax.data import kinds
@@ -44,6 +48,7 @@ class Request:
   ignored: Sequence[int] = ()
   columns: columns_lib.Columns = columns_lib.UNNAMED
   skips_bad: bool = False
+  min_box: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +66,7 @@ class Kind:
     has_integers: whether labels are integers, of which some can be ignored.
     in_data_dir: whether data sets are looked for in `data_dir`.
     has_columns: whether inputs and labels are columns with names.
+    has_boxes: whether examples are parts of images, with a smallest size.
     suffixes: of files that are of this kind, whether the name says so or not.
 
   Example:
@@ -78,6 +84,7 @@ class Kind:
   has_integers: bool = False
   in_data_dir: bool = False
   has_columns: bool = False
+  has_boxes: bool = False
   suffixes: tuple[str, ...] = ()
 
 
@@ -178,6 +185,36 @@ KINDS: dict[str, Kind] = {
     lambda request, test_split: (request.split, test_split),
     has_integers=True,
     has_columns=True,
+  ),
+  "coco": Kind(
+    "coco:PATH",
+    "COCO files",
+    lambda request: coco.load(
+      request.path,
+      request.split,
+      min_box=request.min_box or crops.MIN_BOX,
+      skips_bad=request.skips_bad,
+    ),
+    lambda request, test_split: coco.pair(
+      request.path, request.split, test_split
+    ),
+    has_boxes=True,
+  ),
+  "masks": Kind(
+    "masks:DIR",
+    "folders of masks",
+    lambda request: masks.load(
+      request.path,
+      request.split,
+      ignored=request.ignored,
+      min_box=request.min_box or crops.MIN_BOX,
+      skips_bad=request.skips_bad,
+    ),
+    lambda request, test_split: masks.pair(
+      request.path, request.split, test_split
+    ),
+    has_integers=True,
+    has_boxes=True,
   ),
 }
 # All other names.

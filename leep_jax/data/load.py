@@ -28,6 +28,7 @@ def load_dataset(
   label_column: str | None = None,
   split_column: str | None = None,
   group_column: str | None = None,
+  min_box: int | None = None,
 ) -> dataset_lib.Dataset:
   """Opens a labelled data set of images, texts or sounds by name.
 
@@ -37,7 +38,9 @@ def load_dataset(
       8 bits; or of sounds), `csv:FILE` (an input and its label in each row of a
       .csv, .tsv, .jsonl or .parquet file: a text, or the name of a file of an
       image or a sound), `hf:NAME` (of the Hugging Face hub, or a folder that
-      `datasets` saved), `wds:SHARDS` (WebDataset's tar files), `npz:FILE`
+      `datasets` saved), `wds:SHARDS` (WebDataset's tar files), `coco:PATH`
+      (boxes of COCO's JSON, each cut out), `masks:DIR` (images and their PNG
+      masks, of which patches are cut out), `npz:FILE`
       (arrays `images` and `labels`, `x_train` and `y_train`, or `train_images`
       and `train_labels`; each text label is a class), or the name of a TFDS
       data set. A file needs no prefix.
@@ -66,6 +69,8 @@ def load_dataset(
     group_column: of a table, the column of groups of examples that depend on
       each other, such as photos of one patient. Standard errors are then those
       of groups, not of examples.
+    min_box: of boxes and masks, the shortest side in pixels that is used, see
+      `data.coco` and `data.masks` (default 16).
 
   Returns:
     The data set. Images and sounds are read later, batch by batch.
@@ -89,6 +94,7 @@ def load_dataset(
     _ignored(ignore_label),
     columns_lib.Columns(input_column, label_column, split_column, group_column),
     skip_bad_images,
+    min_box,
   )
   dataset = _load(name, kind, request)
   if limit is not None:
@@ -133,6 +139,12 @@ def _load(
       "input_column, label_column, split_column and group_column are for "
       f"{kinds.having('has_columns')}, not for {name}"
     )
+  if request.min_box is not None:
+    validation.at_least_1("min_box", request.min_box)
+    if not kind.has_boxes:
+      raise validation.InputError(
+        f"min_box is for {kinds.having('has_boxes')}, not for {name}"
+      )
   dataset = kind.load(request)
   if not len(dataset):
     raise validation.InputError(f"data set {name} ({dataset.split}) is empty")
@@ -153,8 +165,9 @@ def load_pair(
   label_column: str | None = None,
   split_column: str | None = None,
   group_column: str | None = None,
+  min_box: int | None = None,
 ) -> tuple[dataset_lib.Dataset, dataset_lib.Dataset]:
-  """Opens a training and a test set, which share no example.
+  """Opens a training and a test set, which share no example and no image.
 
   Args:
     name: as for `load_dataset`.
@@ -162,7 +175,7 @@ def load_pair(
       a file has for it.
     test_split: of the test set; by default `test`, or `val` of a folder or a
       file. If there is none, a fifth of each class is held out, always the same
-      examples.
+      examples (of boxes and masks, whole images).
     data_dir: folder with TFDS data sets.
     limit: number of training examples, see `Dataset.take`.
     test_limit: number of test examples.
@@ -172,6 +185,7 @@ def load_pair(
     label_column: as for `load_dataset`.
     split_column: as for `load_dataset`.
     group_column: as for `load_dataset`. No group is in both sets.
+    min_box: as for `load_dataset`.
 
   Raises:
     InputError: as `load_dataset`; or if both sets share an example or a group.
@@ -192,6 +206,7 @@ def load_pair(
       input_column, label_column, split_column, group_column
     ),
     skips_bad=skip_bad_images,
+    min_box=min_box,
   )
   split, test_split = kind.pair(request, test_split)
   if test_split is not None:

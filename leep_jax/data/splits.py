@@ -1,4 +1,4 @@
-"""Splits a labelled data set into training and test examples, with NumPy."""
+"""Training and test examples: which split is which, and splits made here."""
 
 from collections.abc import Sequence
 import warnings
@@ -7,6 +7,7 @@ import numpy as np
 from numpy import typing as npt
 
 from leep_jax import validation
+from leep_jax.data import folders
 
 
 def holdout(
@@ -86,22 +87,49 @@ def _of_clusters(labels, fraction, seed, clusters):
   with warnings.catch_warnings():
     # Classes with fewer examples than folds, which the next lines look after.
     warnings.simplefilter("ignore")
-    _, test = next(folds.split(labels, labels, cluster_of))
-  tested = np.zeros(count, bool)
-  tested[cluster_of[test]] = True
-  # A class needs training examples: its groups go back.
-  known = np.unique(labels[~tested[cluster_of]])
-  tested[cluster_of[~np.isin(labels, known)]] = False
-  if not tested.any():
-    raise validation.InputError(
-      f"the classes lie in {count} groups such that none can be held out for "
-      "test: are there several groups of each class?"
-    )
-  in_test = tested[cluster_of]
-  train, test = (
-    np.flatnonzero(x).astype(np.int32) for x in (~in_test, in_test)
+    parts = [test for _, test in folds.split(labels, labels, cluster_of)]
+  for part in parts:
+    tested = np.zeros(count, bool)
+    tested[cluster_of[part]] = True
+    # A class needs training examples: its groups go back.
+    known = np.unique(labels[~tested[cluster_of]])
+    tested[cluster_of[~np.isin(labels, known)]] = False
+    if tested.any():
+      indices = np.arange(len(labels), dtype=np.int32)
+      return indices[~tested[cluster_of]], indices[tested[cluster_of]]
+  raise validation.InputError(
+    f"the classes lie in {count} groups such that none can be held out for "
+    "test: are there several groups of each class?"
   )
-  return train, test
+
+
+def choose(name: str, names: Sequence[str], split: str | None) -> str:
+  """Returns the split that is asked for, or the one for training.
+
+  Args:
+    name: of the data set, for the error.
+    names: of all its splits.
+    split: what the user wrote; None for the training set.
+
+  Raises:
+    InputError: if there is no such split, or none of several is for training.
+
+  Example:
+    >>> from leep_jax.data import splits
+    >>> splits.choose("mine", ["test2017", "train2017"], None)
+    'train2017'
+  """
+  if split is None and len(names) == 1:
+    return names[0]
+  chosen = split or folders.with_role(names, "train")
+  if chosen is None:
+    raise validation.InputError(
+      f"{name} holds the splits {validation.some(names)}: choose one, as in "
+      f"--split={names[0]}"
+    )
+  if chosen not in names:
+    raise validation.unknown(f"split of {name}", chosen, names)
+  return chosen
 
 
 def indices_by_class(labels: np.ndarray) -> dict[int, np.ndarray]:

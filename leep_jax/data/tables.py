@@ -5,7 +5,6 @@ Parquet files, the content of such files.
 """
 
 from collections.abc import Callable, Sequence
-import functools
 import os
 from typing import Any
 
@@ -70,7 +69,7 @@ def load(
   """
   name = f"csv:{path}"
   table = _open(path)
-  found = _Files(table.path)
+  found = files_lib.Finder(table.path)
   inputs, kind, which = _inputs_and_labels(table, found, columns, target)
   chosen, rows = _rows_of_split(table, columns.split, split)
   raw = table.column(which)
@@ -92,7 +91,11 @@ def load(
   if any(isinstance(cell, bytes | dict) for cell in cells):
     return _of_contents(name, table, rows, cells, labels, about, kind)
   shown = list(map(columns_lib.as_text, cells))
-  paths = _paths(table, rows, shown, found, skips_bad)
+  paths = found.paths(
+    shown,
+    where=lambda missing: table.where([rows[i] for i in missing]),
+    skips_bad=skips_bad,
+  )
   return files_lib.dataset(
     name, paths, labels, shown=shown, inputs=kind, **about
   )
@@ -359,62 +362,3 @@ def _of_contents(name, table, rows, cells, labels, about, kind):
     seconds=seconds,
     **about,
   )
-
-
-def _paths(table, rows, values, found, skips_bad):
-  """Returns the paths of the files that a column names."""
-  paths = [found.path(value) for value in values]
-  missing = [i for i, path in enumerate(paths) if path is None]
-  if missing and not (skips_bad and len(missing) < len(paths)):
-    names = validation.some(values[i] for i in missing)
-    advice = "write them relative to the table's folder"
-    if len(missing) < len(paths):
-      advice = "add them, or leave them out with --skip_bad_images"
-    raise validation.DataError(
-      f"{len(missing):,} of {len(paths):,} files that {table.path} names are "
-      f"not in {found.folder}: {names} "
-      f"({table.where([rows[i] for i in missing])}); {advice}"
-    )
-  if found.searched:
-    validation.note(
-      f"files of {table.path} were found by their names, in folders below "
-      f"{found.folder}"
-    )
-  return [
-    os.path.join(found.folder, value) if path is None else path
-    for value, path in zip(values, paths, strict=True)
-  ]
-
-
-class _Files:
-  """The files that a table names, relative to its folder or anywhere below.
-
-  Attributes:
-    folder: of the table.
-    searched: whether files were found only by a search below it.
-  """
-
-  def __init__(self, table):
-    self.folder = os.path.dirname(os.path.abspath(table))
-    self.searched = False
-
-  def path(self, value):
-    """Returns the path of a file, or None if it is not there."""
-    path = os.path.join(self.folder, os.path.expanduser(value))
-    if os.path.isfile(path):
-      return path
-    path = self._below.get(os.path.basename(value))
-    self.searched |= path is not None
-    return path
-
-  @functools.cached_property
-  def _below(self):
-    """Files by name, with and without suffix, of which there is one."""
-    found: dict[str, str | None] = {}
-    for where, _, names in os.walk(self.folder):
-      for name in names:
-        stem, suffix = os.path.splitext(name)
-        usable = suffix.lower() in audio.SUFFIXES | images.SUFFIXES
-        for key in (name, stem) if usable else (name,):
-          found[key] = None if key in found else os.path.join(where, name)
-    return found

@@ -64,7 +64,7 @@ def digest(targets: Mapping[str, np.ndarray], *, data: str = "") -> str:
 
 
 def groups_of(
-  count: int, groups: int, clusters: np.ndarray | None = None
+  count: int, groups: int, clusters: np.ndarray | None
 ) -> np.ndarray:
   """Returns the group of each example, `[n]` in 0 to G - 1.
 
@@ -79,7 +79,7 @@ def groups_of(
   Example:
     >>> import numpy as np
     >>> from leep_jax.engine import examples
-    >>> examples.groups_of(5, 2)
+    >>> examples.groups_of(5, 2, None)
     array([0, 1, 0, 1, 0])
     >>> examples.groups_of(6, 2, np.array([7, 7, 7, 2, 5, 2]))
     array([0, 0, 0, 1, 1, 1])

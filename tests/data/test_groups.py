@@ -203,9 +203,8 @@ def test_heads_are_fitted_without_the_cluster(n, width, few, rng, monkeypatch):
 def test_copies_are_no_evidence(rng):
   """Random labels of patients cannot be known of new patients."""
   clusters = np.repeat(np.arange(60), 4)
-  outputs = clustered(rng, clusters, width=40)
   labels = rng.integers(0, 2, 60)[clusters]
-  features = rng.normal(size=(60, 40))[clusters]
+  features = rng.normal(size=(60, 150))[clusters]
   features += 0.01 * rng.normal(size=features.shape)
   outputs = leep_jax.Outputs.from_arrays(features=features, labels=labels)
   seen = leep_jax.compute_scores(outputs, names=["probe_accuracy"])

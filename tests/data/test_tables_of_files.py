@@ -115,7 +115,7 @@ def test_files_that_are_missing(photos, tmp_path):
   # Nothing is found: the folder is wrong.
   photos["file_name"] = "x.png"
   name = write(photos, tmp_path / "all.csv")
-  with pytest.raises(leep_jax.InputError, match="relative to the table's fold"):
+  with pytest.raises(leep_jax.InputError, match="relative to that folder"):
     leep_jax.load_dataset(name, skip_bad_images=True)
 
 
