@@ -35,15 +35,17 @@ class Dataset:
     name: what tables and rows call it.
     split: which part of it this is.
     num_classes: number of target classes, including those that never occur; 0
-      if targets are real numbers.
+      if targets are real numbers or sets of labels.
     indices: `[n]` int64, the examples in use, in order.
     image_shape: `(H, W, C)`; None if images differ in size, and for texts and
       sounds.
     fetch: takes indices and returns their inputs and labels: a sequence of
       `[H, W, C]` arrays (uint8 in 0..255, or floats in [0, 1]), of texts, or of
-      `audio.Sound`, and one of integer labels or real-valued targets. It is
-      called from several threads if images differ in size, and for sounds.
-    class_names: names of the classes, if they are known.
+      `audio.Sound`, and one of integer labels, real-valued targets or sets of
+      labels. It is called from several threads if images differ in size, and
+      for sounds.
+    class_names: names of the classes, or of the labels of sets, if they are
+      known.
     all_labels: labels of all examples, including those not in use, if they are
       known without reading images.
     version: of the data, as TFDS states it, or a digest of a file or folder.
@@ -55,6 +57,8 @@ class Dataset:
     inputs: what an example is, a key of `INPUTS`.
     seconds: length of the longest sound, including those not in use; 0 of
       images and texts.
+    num_labels: T, if an example can have any number of T labels: they are then
+      `[n, T]` booleans. Else 0.
 
   Example:
     >>> import numpy as np
@@ -82,6 +86,7 @@ class Dataset:
   files: Sequence[str] | None = None
   inputs: str = "image"
   seconds: float = 0.0
+  num_labels: int = 0
 
   def __len__(self) -> int:
     return len(self.indices)
