@@ -47,7 +47,7 @@ class Dataset:
     class_names: names of the classes, or of the labels of sets, if they are
       known.
     all_labels: labels of all examples, including those not in use, if they are
-      known without reading images.
+      known without reading images. Sets of labels are `[N, T]` booleans here.
     version: of the data, as TFDS states it, or a digest of a file or folder.
     ranges: of a TFDS split, the ranges of examples that it consists of, as
       `(name of the split, first, end)`.
@@ -57,8 +57,6 @@ class Dataset:
     inputs: what an example is, a key of `INPUTS`.
     seconds: length of the longest sound, including those not in use; 0 of
       images and texts.
-    num_labels: T, if an example can have any number of T labels: they are then
-      `[n, T]` booleans. Else 0.
 
   Example:
     >>> import numpy as np
@@ -86,10 +84,16 @@ class Dataset:
   files: Sequence[str] | None = None
   inputs: str = "image"
   seconds: float = 0.0
-  num_labels: int = 0
 
   def __len__(self) -> int:
     return len(self.indices)
+
+  @property
+  def num_labels(self) -> int:
+    """T, if an example can have any number of T labels; else 0."""
+    labels = self.all_labels
+    sets = labels is not None and labels.dtype == bool and labels.ndim == 2
+    return labels.shape[1] if labels is not None and sets else 0
 
   @property
   def noun(self) -> str:

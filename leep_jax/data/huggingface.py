@@ -16,6 +16,7 @@ from leep_jax.data import (
   dataset as dataset_lib,
   files,
   folders,
+  label_sets,
 )
 
 # Files of `save_to_disk`.
@@ -67,8 +68,9 @@ def load(
     full, found, labels_column, ignored, real=target is not None
   )
   column = _undecoded(found, inputs, kind).select(kept)
-  classes = len(names) if names else 0
-  if target is None and not names:
+  sets = labels.dtype == bool
+  classes = len(names) if names and not sets else 0
+  if target is None and not names and not sets:
     classes = int(labels.max()) + 1
   read = _reader(full, column, inputs, kind)
   return dataset_lib.Dataset(
@@ -263,7 +265,14 @@ def _labels(full, found, column, ignored, *, real):
   everything = np.arange(len(found))
   if real:
     return validation.real_targets(list(values)), everything, None
-  names = getattr(found.features[column], "names", None)
+  feature = found.features[column]
+  # Of a list of labels, the feature is that of one of them.
+  of_sets = getattr(getattr(feature, "feature", None), "names", None)
+  sets = label_sets.of_cells(list(values), of_sets)
+  if sets is not None:
+    label_sets.note(full, sets[0])
+    return sets[0], everything, sets[1]
+  names = getattr(feature, "names", None)
   if names is not None:
     labels = np.asarray(list(values))
     if (labels == -1).all():
