@@ -66,8 +66,8 @@ class AskedScores:
       )
     if self._rank_by is not None and self._rank_by not in fit:
       raise validation.InputError(
-        f"--rank_by={self._rank_by} needs {_needed([self._rank_by])}, but these "
-        f"are {have}; they have {', '.join(fit)}"
+        f"--rank_by={self._rank_by} needs {_needed([self._rank_by])}, but "
+        f"these are {have}; they have {', '.join(fit)}"
       )
     chosen = [self._rank_by] if self._rank_by else []
     chosen += [name for name in asked if name != "all"]

@@ -10,10 +10,10 @@ import textwrap
 import jax
 import numpy as np
 
+from leep_jax import scores as scores_lib
 from leep_jax.engine import hosts, programs
 from leep_jax.reports import answer, cautions, plots, scored_source, tables
 from leep_jax.reports.scored_source import ScoredSource
-from leep_jax import scores as scores_lib
 from leep_jax.scores import jackknife, nce
 
 # Scores whose unit is the nat, and whose value for a source that knows nothing
@@ -178,9 +178,8 @@ def _heading(source, name):
   sets = source.kind == "multi_labels"
   what = tables.count(count, "label" if sets else kind)
   if sets:
-    what += (
-      f" (multi-label, {source.targets.sum(axis=1).mean():.1f} on average)"
-    )
+    mean = source.targets.sum(axis=1).mean()
+    what += f" (multi-label, {mean:.1f} on average)"
   return (
     f"{scored_source.dataset_and_split(source.row)}: "
     f"{tables.count(source.row['num_examples'], 'example')}, {what}. "
