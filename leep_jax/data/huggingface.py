@@ -268,7 +268,7 @@ def _labels(full, found, column, ignored, *, real):
   feature = found.features[column]
   # Of a list of labels, the feature is that of one of them.
   of_sets = getattr(getattr(feature, "feature", None), "names", None)
-  sets = label_sets.of_cells(list(values), of_sets)
+  sets = label_sets.of_cells(list(values), names=of_sets)
   if sets is not None:
     label_sets.note(full, sets[0])
     return sets[0], everything, sets[1]

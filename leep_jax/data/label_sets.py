@@ -72,7 +72,7 @@ def of_columns(
 
 
 def of_cells(
-  cells: Sequence[Any], names: Sequence[str] | None = None
+  cells: Sequence[Any], *, names: Sequence[str] | None = None
 ) -> tuple[np.ndarray, tuple[str, ...] | None] | None:
   """Returns sets of labels that are in one column, and the labels' names.
 

@@ -134,10 +134,9 @@ def dummy_label_counts(batch: Batch) -> jax.Array:
 
 
 def first_argmax(values: jax.Array) -> jax.Array:
-  """`argmax` over the last axis by two float maxima, `[B]` of `[B, K]`.
+  """`argmax` over the last axis, 4 times as fast as XLA's own on a CPU.
 
-  XLA's own argmax carries pairs, which a CPU does not vectorise: this one was
-  4 times as fast there.
+  That carries pairs, which a CPU does not vectorise: this is two float maxima.
 
   Example:
     >>> import numpy as np

@@ -86,8 +86,8 @@ def test_lists(tmp_path):
 
 
 def test_numbers_of_names():
-  found, names = label_sets.of_cells([[0, 2], [2]], ["a", "b", "c"])
+  found, names = label_sets.of_cells([[0, 2], [2]], names=["a", "b", "c"])
   assert names == ("a", "b", "c")
   assert found.tolist() == [[1, 0, 1], [0, 0, 1]]
   with pytest.raises(leep_jax.InputError, match=r"'3', .* 3 labels .0 to 2."):
-    label_sets.of_cells([[3]], ["a", "b", "c"])
+    label_sets.of_cells([[3]], names=["a", "b", "c"])
