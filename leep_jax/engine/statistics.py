@@ -134,7 +134,7 @@ def dummy_label_counts(batch: Batch) -> jax.Array:
 
 
 def first_argmax(values: jax.Array) -> jax.Array:
-  """`argmax` over the last axis by two maxima: XLA's is 4 times slower on a CPU.
+  """`argmax` over the last axis by two maxima; XLA's is 4 times slower on CPUs.
 
   Example:
     >>> import numpy as np
