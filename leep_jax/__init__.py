@@ -7,6 +7,7 @@ from leep_jax.models.preprocessing import Preprocessing
 from leep_jax.racing.races import race
 from leep_jax.reports.correlation import correlate
 from leep_jax.scores import SCORES, compute_scores, estimate_scores
+from leep_jax.scores.average_precision import probe_map
 from leep_jax.scores.gbc import gbc
 from leep_jax.scores.h_score import h_score, regularized_h_score
 from leep_jax.scores.head_predictions import (
@@ -14,6 +15,7 @@ from leep_jax.scores.head_predictions import (
   probe_predictions,
 )
 from leep_jax.scores.jackknife import Estimate, paired_difference
+from leep_jax.scores.label_sets import mean_leep, mean_nce
 from leep_jax.scores.leave_one_out import leep_loo, nce_loo
 from leep_jax.scores.leep import EEP, eep_accuracy, leep, leep_bounds
 from leep_jax.scores.logme import logme
@@ -66,6 +68,8 @@ __all__ = [
   "load_dataset",
   "load_source",
   "logme",
+  "mean_leep",
+  "mean_nce",
   "n_leep",
   "nce",
   "nce_loo",
@@ -75,6 +79,7 @@ __all__ = [
   "probe_accuracy",
   "probe_balanced_accuracy",
   "probe_log_loss",
+  "probe_map",
   "probe_mse",
   "probe_predictions",
   "probe_r2",

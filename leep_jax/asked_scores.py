@@ -7,6 +7,10 @@ CLASSIFICATION = (
   "probe_accuracy", "leep", "leep_loo", "nce", "regularized_h_score",
 )  # fmt: skip
 REGRESSION = ("probe_r2", "logme", "lin_mse", "lab_mse")
+MULTI_LABEL = ("probe_map", "mean_leep", "mean_nce", "logme")
+_DEFAULTS = {
+  "labels": CLASSIFICATION, "targets": REGRESSION, "multi_labels": MULTI_LABEL,
+}  # fmt: skip
 
 
 class AskedScores:
@@ -47,22 +51,23 @@ class AskedScores:
     """Returns the scores; the first source's outputs decide for all sources."""
     if self.chosen:
       return self.chosen
-    regression = outputs.has("targets")
-    asked = self._asked or (REGRESSION if regression else CLASSIFICATION)
+    (kind,) = outputs.targets_by_name
+    asked = self._asked or _DEFAULTS[kind]
     fit = [
       name
       for name, score in scores_lib.SCORES.items()
-      if any(outputs.has(kind) for kind in score.target_kinds)
+      if kind in score.target_kinds
     ]
-    kinds = ("real-valued targets", "classes")
-    have, need = kinds if regression else kinds[::-1]
+    have = _words(kind)
     if not {*fit, "all"} & set(asked):
       raise validation.InputError(
-        f"--scores={','.join(asked)} need {need}, but these are {have}"
+        f"--scores={','.join(asked)} need {_needed(asked)}, but these are "
+        f"{have}; they have {', '.join(fit)}"
       )
     if self._rank_by is not None and self._rank_by not in fit:
       raise validation.InputError(
-        f"--rank_by={self._rank_by} needs {need}, but these are {have}"
+        f"--rank_by={self._rank_by} needs {_needed([self._rank_by])}, but "
+        f"these are {have}; they have {', '.join(fit)}"
       )
     chosen = [self._rank_by] if self._rank_by else []
     chosen += [name for name in asked if name != "all"]
@@ -70,3 +75,14 @@ class AskedScores:
       chosen += fit
     self.chosen = list(dict.fromkeys(chosen))
     return self.chosen
+
+
+def _words(kind):
+  words = scores_lib.TARGET_KINDS[kind]
+  return "real-valued targets" if kind == "targets" else words
+
+
+def _needed(names):
+  """What scores are defined for that these targets are not."""
+  kinds = [scores_lib.SCORES[name].target_kinds[0] for name in names]
+  return " or ".join(dict.fromkeys(map(_words, kinds)))

@@ -18,7 +18,6 @@ from collections.abc import Callable
 import functools
 import sys
 import time
-from typing import Any
 
 from absl import flags
 
@@ -27,6 +26,7 @@ from leep_jax import (
   command,
   common_flags,
   data,
+  predictions as predictions_lib,
   progress,
   score_race,
   scores as scores_lib,
@@ -55,8 +55,8 @@ _PREDICTIONS = flags.DEFINE_list(
   "predictions",
   None,
   "Instead of models and data: npz files of outputs, comma-separated, each "
-  "with labels (or, for regression, targets), logits or probs, and optionally "
-  "features.",
+  "with labels (of several labels an example, [n, T] of 0 and 1; for "
+  "regression, targets), logits or probs, and optionally features.",
   flag_values=FLAGS,
 )
 _TARGET = flags.DEFINE_string(
@@ -72,7 +72,8 @@ _SCORES = flags.DEFINE_list(
   "Scores, comma-separated, or all: "
   f"{', '.join(scores_lib.SCORES)}. Default: "
   f"{','.join(asked_scores.CLASSIFICATION)}; for regression "
-  f"{','.join(asked_scores.REGRESSION)}.",
+  f"{','.join(asked_scores.REGRESSION)}; of several labels an example "
+  f"{','.join(asked_scores.MULTI_LABEL)}.",
   flag_values=FLAGS,
 )
 _RANK_BY = flags.DEFINE_string(
@@ -193,7 +194,7 @@ def _score(
     note="; ".join(what.why for what in nothing.values()) or None,
     inputs="images" if dataset is None else dataset.noun,
   )
-  targets = outputs.labels if outputs.targets is None else outputs.targets
+  (targets,) = outputs.targets_by_name.values()
   predictions = None
   if _REPORT.value:
     predictions = page_content.predictions(outputs, nothing)
@@ -300,10 +301,11 @@ def _score_predictions(paths, asked, on_row, on_error):
   for path in paths:
     try:
       scored = _score_file(path, asked)
-      if first is not None and first.targets.ndim != scored.targets.ndim:
+      if first is not None and first.kind != scored.kind:
+        kinds = [scores_lib.TARGET_KINDS[s.kind] for s in (first, scored)]
         raise validation.InputError(
-          f"{first.row['model']} and {path} hold labels (classes) and targets "
-          "(real numbers): their scores do not compare"
+          f"{first.row['model']} and {path} hold {' and '.join(kinds)}: their "
+          "scores do not compare"
         )
     except validation.InputError as e:
       on_error(f"{e}" if path in f"{e}" else f"{path}: {e}")
@@ -319,24 +321,7 @@ def _score_predictions(paths, asked, on_row, on_error):
 
 def _score_file(path, asked):
   """Scores the outputs in a file."""
-  arrays: dict[str, Any] = validation.read_npz(path)
-  if not {"labels", "targets"} & set(arrays):
-    raise validation.InputError(
-      "no array labels (classes) or targets (real numbers); the file has "
-      f"{', '.join(arrays) or 'none'}"
-    )
-  known = ("probs", "logits", "features", "outputs", "labels", "targets")
-  arrays = {key: arrays[key] for key in known if key in arrays}
-  if "labels" in arrays:
-    arrays["labels"] = data.plain_labels(arrays["labels"])
-  if "labels" in arrays and _DATA.ignored():
-    labels = arrays["labels"]
-    kept = data.not_ignored(path, labels, _DATA.ignored())
-    arrays = {
-      key: array[kept] if array.shape[:1] == labels.shape else array
-      for key, array in arrays.items()
-    }
-  outputs = outputs_lib.Outputs.from_arrays(**arrays, name=path)
+  outputs = predictions_lib.read(path, ignored=_DATA.ignored())
   count = progress.Progress(tables.short(path, 30), total=len(outputs))
   return _score(path, asked, None, lambda: outputs, count)
 

@@ -186,7 +186,12 @@ def like(dataset: dataset_lib.Dataset) -> outputs_lib.Outputs:
   """
   if dataset.num_classes:
     return outputs_lib.Outputs.from_arrays(features=[[0.0]], labels=[0])
-  return outputs_lib.Outputs.from_arrays(features=[[0.0]], targets=[0.0])
+  targets = [[0.0]]
+  if dataset.num_labels:
+    return outputs_lib.Outputs.from_arrays(
+      features=[[0.0]], multi_labels=targets
+    )
+  return outputs_lib.Outputs.from_arrays(features=[[0.0]], targets=targets)
 
 
 def run(
@@ -239,6 +244,11 @@ def run(
     >>> report.text()
     'forwarded 100 of 100 images (100 %)'
   """
+  if dataset.num_labels:
+    raise validation.InputError(
+      f"{dataset.name} has sets of labels (multi-label), of which a race draws "
+      "no samples: score it without --race"
+    )
   report.inputs = dataset.noun
   count = _Count(dataset.noun)
   contest = racing.Contest(

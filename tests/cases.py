@@ -14,13 +14,13 @@ SCORES = scores_lib.SCORES
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-  """A row of SCORES with one kind of target, `labels` or `targets`."""
+  """A row of SCORES with one kind of target, a key of TARGET_KINDS."""
 
   name: str
   kind: str = "labels"
 
   def __str__(self):
-    return self.name + " of targets" * (self.kind == "targets")
+    return self.name + f" of {self.kind}" * (self.kind != "labels")
 
   def __call__(self, values, y_true, **options):
     """The score, or None where it is undefined."""
@@ -50,6 +50,8 @@ class Case:
     if SCORES[self.name].needs in ("probs", "outputs"):
       values = oracles.softmax(values)
     y_true = labels if self.kind == "labels" else targets
+    if self.kind == "multi_labels":
+      y_true = (targets > targets.mean(axis=0)).astype(int)
     return values.astype(np.float32), y_true
 
   def near(self, expected, times=1):
@@ -83,3 +85,4 @@ every_score = each(CASES)
 every_score_and_n_leep = each(CASES, slow=())
 every_score_of_labels = each([c for c in CASES if c.kind == "labels"])
 every_score_of_targets = each([c for c in CASES if c.kind == "targets"])
+every_score_of_sets = each([c for c in CASES if c.kind == "multi_labels"])

@@ -13,6 +13,7 @@ import scipy.stats
 import sklearn.covariance
 import sklearn.decomposition
 import sklearn.linear_model
+import sklearn.metrics
 import sklearn.mixture
 
 import leep_jax
@@ -126,11 +127,15 @@ def regularized_h_score(features, labels):
   return (1 - model.shrinkage_) * np.trace(inverse @ between)
 
 
-def logme(features, labels=None, targets=None):
+def logme(features, labels=None, targets=None, multi_labels=None):
   """Evidence from the n x n covariance of the targets, and a search."""
   features = np.asarray(features, np.float64)
   values, vectors = np.linalg.eigh(features @ features.T)
   values = np.clip(values, 0, None)
+  if multi_labels is not None:
+    targets = multi_labels[:, np.ptp(multi_labels, axis=0) > 0]
+    if not targets.size:
+      return None
   if targets is None:
     targets = (labels[:, None] == np.unique(labels)).astype(np.float64)
 
@@ -413,6 +418,36 @@ def probe_mse(features, targets):
   return -((found - targets) ** 2).sum() / len(targets)
 
 
+def over_labels(score, values, multi_labels):
+  """The mean of a score over labels that vary, each as two classes."""
+  found = [score(values, y) for y in multi_labels.T if np.ptp(y)]
+  return np.mean(found) if found else None
+
+
+def mean_leep(probs, multi_labels):
+  return over_labels(leep, probs, multi_labels)
+
+
+def mean_nce(probs, multi_labels):
+  return over_labels(nce, probs, multi_labels)
+
+
+def probe_map(features, multi_labels):
+  if not np.ptp(multi_labels, axis=0).any():
+    return None
+  n, shares = len(multi_labels), multi_labels.mean(axis=0)
+  without = (n * shares - multi_labels) / (n - 1)
+  scores = best_refit(features, multi_labels) + shares - without
+  # Rounding must not rank equal scores.
+  return np.mean(
+    [
+      sklearn.metrics.average_precision_score(y, s.round(9))
+      for y, s in zip(multi_labels.T, scores.T, strict=True)
+      if np.ptp(y)
+    ]
+  )
+
+
 ORACLES = {
   "probe_accuracy": probe_accuracy,
   "probe_log_loss": probe_log_loss,
@@ -433,4 +468,7 @@ ORACLES = {
   "parc": parc,
   "lin_mse": lin_mse,
   "lab_mse": lab_mse,
+  "probe_map": probe_map,
+  "mean_leep": mean_leep,
+  "mean_nce": mean_nce,
 }

@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 
 from leep_jax import validation
-from leep_jax.data import dataset as dataset_lib, images as images_lib
+from leep_jax.data import (
+  dataset as dataset_lib,
+  images as images_lib,
+  label_sets,
+)
 
 # Usual names of arrays in lower case, those that are taken first before others.
 # `np.savez` calls arrays without a name arr_0, arr_1, ...
@@ -149,6 +153,10 @@ def load(
   if is_target:
     labels, names = validation.real_targets(labels), None
     kept = np.arange(len(labels))
+  elif validation.are_label_sets(labels):
+    labels, names = validation.label_sets(labels), None
+    kept = np.arange(len(labels))
+    label_sets.note(path, labels)
   else:
     labels, kept, names = _labels(path, labels, len(images), ignored)
   if len(images) != len(labels):
@@ -158,7 +166,7 @@ def load(
     )
   if len(kept) < len(labels):
     images, labels = images[kept], labels[kept]
-  if not is_target:
+  if labels.ndim == 1:
     # Only now, as labels to ignore, such as -1, would be refused.
     labels = validation.class_labels(labels)
     if names is None:

@@ -35,17 +35,19 @@ class Dataset:
     name: what tables and rows call it.
     split: which part of it this is.
     num_classes: number of target classes, including those that never occur; 0
-      if targets are real numbers.
+      if targets are real numbers or sets of labels.
     indices: `[n]` int64, the examples in use, in order.
     image_shape: `(H, W, C)`; None if images differ in size, and for texts and
       sounds.
     fetch: takes indices and returns their inputs and labels: a sequence of
       `[H, W, C]` arrays (uint8 in 0..255, or floats in [0, 1]), of texts, or of
-      `audio.Sound`, and one of integer labels or real-valued targets. It is
-      called from several threads if images differ in size, and for sounds.
-    class_names: names of the classes, if they are known.
+      `audio.Sound`, and one of integer labels, real-valued targets or sets of
+      labels. It is called from several threads if images differ in size, and
+      for sounds.
+    class_names: names of the classes, or of the labels of sets, if they are
+      known.
     all_labels: labels of all examples, including those not in use, if they are
-      known without reading images.
+      known without reading images. Sets of labels are `[N, T]` booleans here.
     version: of the data, as TFDS states it, or a digest of a file or folder.
     ranges: of a TFDS split, the ranges of examples that it consists of, as
       `(name of the split, first, end)`.
@@ -92,6 +94,13 @@ class Dataset:
 
   def __len__(self) -> int:
     return len(self.indices)
+
+  @property
+  def num_labels(self) -> int:
+    """T, if an example can have any number of T labels; else 0."""
+    labels = self.all_labels
+    sets = labels is not None and labels.dtype == bool and labels.ndim == 2
+    return labels.shape[1] if labels is not None and sets else 0
 
   @property
   def noun(self) -> str:

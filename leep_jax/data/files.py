@@ -30,7 +30,7 @@ def dataset(
     paths: `N` files.
     labels: `[N]` integers, or `[N, T]` real-valued targets.
     shown: what messages call the files.
-    num_classes: 0 if targets are real numbers.
+    num_classes: 0 if targets are real numbers or sets of labels.
     class_names: if they are known.
     split: which part of the data this is.
     inputs: `image` or `audio`.

@@ -16,6 +16,7 @@ from leep_jax.data import (
   dataset as dataset_lib,
   files,
   folders,
+  label_sets,
 )
 
 # Files of `save_to_disk`.
@@ -261,7 +262,14 @@ def _labels(full, found, column, ignored, *, real):
   everything = np.arange(len(found))
   if real:
     return validation.real_targets(list(values)), everything, None, 0
-  names = getattr(found.features[column], "names", None)
+  feature = found.features[column]
+  # Of a list of labels, the feature is that of one of them.
+  of_sets = getattr(getattr(feature, "feature", None), "names", None)
+  sets = label_sets.of_cells(list(values), names=of_sets)
+  if sets is not None:
+    label_sets.note(full, sets[0])
+    return sets[0], everything, sets[1], 0
+  names = getattr(feature, "names", None)
   if names is not None:
     labels = np.asarray(list(values))
     if (labels == -1).all():

@@ -63,7 +63,9 @@ def load_dataset(
     input_column: of a table, the column of files or texts; by default one with
       a usual name, such as `image`, `path`, `file_name`, `text` or `review`.
     label_column: of a table, the column of labels; by default one with a usual
-      name, such as `label`, `class`, `target` or `category`.
+      name, such as `label`, `class`, `target` or `category`. Of examples that
+      can have several labels, a column with lists of them or with `|` or `;`
+      between them, or `a,b,c`: a column of 0 and 1 for each.
     split_column: of a table, the column of splits; by default one called
       `split`, `subset` or `partition`, if there is one.
     group_column: of a table, the column of groups of examples that depend on
@@ -148,6 +150,10 @@ def _load(
   dataset = kind.load(request)
   if not len(dataset):
     raise validation.InputError(f"data set {name} ({dataset.split}) is empty")
+  if dataset.num_labels and request.ignored:
+    raise validation.InputError(
+      f"{name} has sets of labels, but no integer labels to ignore"
+    )
   return dataset
 
 
@@ -188,7 +194,8 @@ def load_pair(
     min_box: as for `load_dataset`.
 
   Raises:
-    InputError: as `load_dataset`; or if both sets share an example or a group.
+    InputError: as `load_dataset`; or if both sets share an example or a group,
+      or examples have sets of labels.
 
   Example:
     >>> from leep_jax import data
@@ -216,13 +223,14 @@ def load_pair(
         "what it was trained on"
       )
     train, test = (
-      _load(name, kind, dataclasses.replace(request, split=part))
+      _of_classes(_load(name, kind, dataclasses.replace(request, split=part)))
       for part in (split, test_split)
     )
     _check_disjoint(train, test)
     train, test = _same_classes(name, train, test)
   else:
     both = _load(name, kind, dataclasses.replace(request, split=split))
+    _of_classes(both)
     positions = splits.holdout(both.labels(), seed=0, clusters=both.clusters)
     part = "" if split in (None, "all", ".") else f"{split} "
     train, test = (
@@ -238,6 +246,17 @@ def load_pair(
   if skip_bad_images:
     train, test = train.without_bad_images(), test.without_bad_images()
   return train, test
+
+
+def _of_classes(dataset):
+  """Returns the data set; sets of labels are refused."""
+  if dataset.num_labels:
+    raise validation.InputError(
+      f"{dataset.name} has {dataset.num_labels} labels, of which an example "
+      "can have any number (multi-label): training and tasks need one class an "
+      "example. Scores of such data are those of python -m leep_jax.score"
+    )
+  return dataset
 
 
 def _same_classes(name, train, test):

@@ -18,6 +18,7 @@ from leep_jax.data import (
   files as files_lib,
   folders,
   images,
+  label_sets,
   table_files,
 )
 
@@ -72,11 +73,14 @@ def load(
   found = files_lib.Finder(table.path)
   inputs, kind, which = _inputs_and_labels(table, found, columns, target)
   chosen, rows = _rows_of_split(table, columns.split, split)
-  raw = table.column(which)
+  raw = table.column(which[0])
   values = [columns_lib.as_text(raw[i]) for i in rows]
   _check_labels(table, rows, values)
+  sets = None if target is not None else _label_sets(table, rows, which, raw)
   if target is not None:
     labels, names, classes = _numbers(table, rows, values), None, 0
+  elif sets is not None:
+    (labels, names), classes = sets, 0
   else:
     labels, kept, names, classes = columns_lib.numbered(path, values, ignored)
     rows = rows[kept]
@@ -147,7 +151,7 @@ def _open(path):
 
 
 def _inputs_and_labels(table, found, columns, target):
-  """Returns the column of inputs, what it holds, and the column of labels."""
+  """Returns the column of inputs, what it holds, and the columns of labels."""
   if columns.labels is not None and target is not None:
     raise validation.InputError(
       f"label_column {columns.labels} and target {target}: choose classes or "
@@ -169,12 +173,14 @@ def _inputs_and_labels(table, found, columns, target):
   if inputs is None:
     raise _no_column(table, "texts or files", ("text", "image"), "input_column")
   asked = target or columns.labels
-  labels = (
-    _usual(table, columns_lib.LABELS) if asked is None else _named(table, asked)
-  )
-  if labels is None:
+  labels = [_usual(table, columns_lib.LABELS)]
+  if asked is not None:
+    several = asked not in table.names and "," in asked and target is None
+    parts = asked.split(",") if several else [asked]
+    labels = [_named(table, part.strip()) for part in parts]
+  if labels[0] is None:
     raise _no_column(table, "labels", columns_lib.LABELS, "label_column")
-  if inputs == labels:
+  if inputs in labels:
     raise validation.InputError(
       f"column {table.names[inputs]!r} of {table.path} cannot be inputs and "
       "labels at once"
@@ -289,6 +295,20 @@ def _check_labels(table, rows, values):
       f"{len(missing):,} of {len(rows):,} rows of {table.path} have no label: "
       f"{table.where(missing)}; remove them, or give them one"
     )
+
+
+def _label_sets(table, rows, columns, first):
+  """Returns sets of labels and their names; None if a row has one class."""
+  if len(columns) > 1:
+    cells = [first, *(table.column(index) for index in columns[1:])]
+    return label_sets.of_columns(
+      [table.names[index] for index in columns],
+      [[column[i] for i in rows] for column in cells],
+    )
+  found = label_sets.of_cells([first[i] for i in rows])
+  if found is not None:
+    label_sets.note(table.path, found[0])
+  return found
 
 
 def _numbers(table, rows, values):

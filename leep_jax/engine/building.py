@@ -17,7 +17,8 @@ from leep_jax import validation
 from leep_jax.engine import row_checks, storage
 
 # What a batch of `from_batches` may hold.
-_FIELDS = ("probs", "logits", "features", "outputs", "labels", "targets")
+_TRUTH = ("labels", "targets", "multi_labels")
+_FIELDS = ("probs", "logits", "features", "outputs", *_TRUTH)
 # Rows of logits whose softmax is taken at a time, in float64.
 _SOFTMAX_ROWS = 4096
 
@@ -27,6 +28,7 @@ def from_arrays(
   name: str,
   labels: ArrayLike | None = None,
   targets: ArrayLike | None = None,
+  multi_labels: ArrayLike | None = None,
   probs: ArrayLike | None = None,
   logits: ArrayLike | None = None,
   features: ArrayLike | None = None,
@@ -47,19 +49,13 @@ def from_arrays(
     >>> made["store"].array("probs").tolist()
     [[0.75, 0.25], [0.5, 0.5]]
   """
-  if labels is None and targets is None:
-    raise validation.InputError(f"{name} has neither labels nor targets")
-  if labels is not None and targets is not None:
-    raise validation.InputError(
-      f"{name} has both labels (classes) and targets (real numbers): pass "
-      "one of them"
-    )
-  if labels is not None:
-    labels = validation.class_labels(labels, num_classes=num_classes)
-    count, what = len(labels), "labels"
-  if targets is not None:
-    targets = validation.real_targets(targets)
-    count, what = len(targets), "targets"
+  truth = _truth(
+    name,
+    num_classes,
+    {"labels": labels, "targets": targets, "multi_labels": multi_labels},
+  )
+  ((what, known),) = truth.items()
+  count = len(known)
   if probs is not None and logits is not None:
     raise validation.InputError(f"{name} has both probs and logits: pass one")
   arrays = {}
@@ -78,11 +74,33 @@ def from_arrays(
     )
   return {
     "store": storage.HostArrays(arrays),
-    "labels": labels,
-    "targets": targets,
+    **truth,
     "num_classes": num_classes,
     "name": name,
   }
+
+
+def _truth(name, num_classes, given):
+  """Returns the labels, targets or sets of labels, whichever there are."""
+  there = [key for key, values in given.items() if values is not None]
+  if not there:
+    raise validation.InputError(f"{name} has neither labels nor targets")
+  if len(there) > 1:
+    words = {
+      "labels": "labels (classes)",
+      "targets": "targets (real numbers)",
+      "multi_labels": "multi_labels (sets of labels)",
+    }
+    both = " and ".join(words[key] for key in there[:2])
+    raise validation.InputError(f"{name} has both {both}: pass one of them")
+  (key,) = there
+  if key == "labels":
+    found = validation.class_labels(given[key], num_classes=num_classes)
+  elif key == "targets":
+    found = validation.real_targets(given[key])
+  else:
+    found = validation.label_sets(given[key])
+  return {key: found}
 
 
 def join_batches(batches: Iterable[Any], *, name: str) -> dict[str, np.ndarray]:
@@ -133,7 +151,7 @@ def _checked_batch(batch: Any, name: str) -> Mapping[str, np.ndarray]:
         "dictionary nor a pair (probs, labels)"
       )
     batch = dict(zip(("probs", "labels"), batch, strict=True))
-  if set(batch) - set(_FIELDS) or not {"labels", "targets"} & set(batch):
+  if set(batch) - set(_FIELDS) or not set(_TRUTH) & set(batch):
     raise validation.InputError(
       f"a batch of {name} has {', '.join(sorted(batch))}; it needs labels "
       "(or targets) and probs or logits or features"
@@ -205,7 +223,7 @@ def write(
   Args:
     directory: of the new folder.
     store: the arrays.
-    targets: arrays `[n, ...]` by their names, `labels` or `targets`.
+    targets: labels or targets by their name, an argument of `Outputs`.
     **known: others of `storage.NewFolder.finish`.
 
   Raises:

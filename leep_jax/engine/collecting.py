@@ -104,7 +104,10 @@ def _targets(parts):
     raise validation.InputError(
       f"batches differ in their number of targets ({validation.reason(e)})"
     ) from e
-  return {"targets" if values.ndim == 2 else "labels": values}
+  if values.ndim == 1:
+    return {"labels": values}
+  # `validation.label_sets` makes booleans.
+  return {"multi_labels" if values.dtype == bool else "targets": values}
 
 
 def _collect_on_disk(source, parts, labels, directory, num_classes):
@@ -119,7 +122,7 @@ def _collect_on_disk(source, parts, labels, directory, num_classes):
         for key, value in arrays.items():
           folder.append(key, storage.on_host(value)[:rows])
       targets = _targets(labels)
-      if "targets" in targets:
+      if "labels" not in targets:
         # `Outputs` gives examples with targets the label 0.
         num_classes = 1
       else:

@@ -45,6 +45,7 @@ def compute_outputs(
   directory: str | os.PathLike[str] | None = None,
   progress: Callable[[int], None] | None = None,
   regression: bool = False,
+  multi_label: bool = False,
   over_hosts: bool = False,
 ) -> outputs_lib.Outputs:
   """Runs a data set once through a source model.
@@ -70,6 +71,8 @@ def compute_outputs(
     progress: called with the number of examples done after each batch.
     regression: whether an iterable pairs images with real-valued targets `[B,
       T]` or `[B]` instead of labels; a `data.Dataset` states it itself.
+    multi_label: whether an iterable pairs images with sets of labels `[B, T]`,
+      0 or 1; a `data.Dataset` states it itself.
     over_hosts: whether the hosts of a job (see `hosts.start`) share a
       `data.Dataset` that all of them can read. Each runs a part of it, and
       scores are those of all examples.
@@ -132,7 +135,7 @@ def compute_outputs(
   if hasattr(dataset, "batches"):
     count = len(dataset)
     # A `Dataset` of real-valued targets has 0 classes.
-    regression = not dataset.num_classes
+    regression, multi_label = not dataset.num_classes, dataset.num_labels > 0
     if num_classes is None:
       num_classes = dataset.num_classes or None
     rows = rows_per_device(source, dataset, batch_size=batch_size)
@@ -141,7 +144,7 @@ def compute_outputs(
     batches = _pairs(dataset)
   outputs = collecting.collect(
     source,
-    _forward_all(source, batches, dtype, regression),
+    _forward_all(source, batches, dtype, _check(regression, multi_label)),
     keep=keep,
     directory=directory,
     count=count,
@@ -219,7 +222,7 @@ def compute_part(
       source,
       batches,
       dtype,
-      not dataset.num_classes,
+      _check(not dataset.num_classes, dataset.num_labels > 0),
       rows=rows,
       check_mode=check_mode,
     ),
@@ -303,8 +306,15 @@ def _default_batch_size(source, dataset):
   return min(rows, -(-len(dataset) // count)) * count
 
 
+def _check(regression, multi_label):
+  """The check of labels or targets of a batch."""
+  if multi_label:
+    return validation.label_sets
+  return validation.real_targets if regression else validation.class_labels
+
+
 def _forward_all(
-  source, batches, dtype, regression, *, rows=0, check_mode=True
+  source, batches, dtype, check, *, rows=0, check_mode=True
 ) -> Iterator[tuple[dict[str, jax.Array], np.ndarray]]:
   """Yields outputs on the devices and their labels, one batch behind.
 
@@ -315,14 +325,13 @@ def _forward_all(
   first = True
   check_logits = output_checks.LogitsCheck(source.name)
   ahead: collections.deque[tuple[Any, np.ndarray]] = collections.deque()
-  check = validation.real_targets if regression else validation.class_labels
   for inputs, labels in batches:
     labels = check(labels)
     inputs = source.preprocessing.checked(inputs)
     if len(inputs) != len(labels):
       raise validation.InputError(
         f"a batch has {len(inputs)} {source.noun} but {len(labels)} "
-        f"{'targets' if regression else 'labels'}"
+        f"{'targets' if check is validation.real_targets else 'labels'}"
       )
     # Shorter batches, such as the last, are padded to the longest so far:
     # another length would be compiled anew.

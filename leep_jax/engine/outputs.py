@@ -43,8 +43,9 @@ class Outputs:
     classes: `[Y]`, the labels that occur, ascending: the rows of sums.
     class_counts: `[Y]`, how many examples each of them has.
     codes: `[n]` int32, the index in `classes` of each example's label.
-    targets: `[n, T]` float64 targets of regression, or None. All labels are 0
-      where there are targets.
+    targets: `[n, T]` float64 targets of regression, or sets of labels as 0 and
+      1, or None. All labels are 0 where there are targets.
+    multi_label: whether targets are sets of labels.
     store: the arrays.
     share: the examples that the store holds: all, or one host's part.
     over_hosts: whether the store holds one host's part.
@@ -59,16 +60,12 @@ class Outputs:
   Example:
     >>> import numpy as np
     >>> import leep_jax
-    >>> from leep_jax.engine import statistics
     >>> outputs = leep_jax.Outputs.from_arrays(
     ...   probs=np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]]),
     ...   labels=[0, 0, 1],
     ... )
     >>> outputs
     Outputs(outputs: probs=(3, 2), 2 classes)
-    >>> print(outputs.sum(statistics.joint).round(2))  # n P(y, z)
-    [[1.7 0.3]
-     [0.3 0.7]]
     >>> round(leep_jax.compute_scores(outputs, names=["leep"])["leep"], 4)
     -0.3853
   """
@@ -79,6 +76,7 @@ class Outputs:
     labels: np.ndarray | None = None,
     *,
     targets: np.ndarray | None = None,
+    multi_labels: np.ndarray | None = None,
     num_classes: int | None = None,
     name: str = "outputs",
     share: slice | None = None,
@@ -90,6 +88,9 @@ class Outputs:
     self.data = data
     self.name = name
     self.without_probs = without_probs
+    self.multi_label = multi_labels is not None
+    if multi_labels is not None:
+      targets = multi_labels.astype(np.float64)
     self.targets = targets
     if targets is not None:
       labels = np.zeros(len(targets), np.int32)
@@ -113,6 +114,7 @@ class Outputs:
     *,
     labels: Any = None,
     targets: Any = None,
+    multi_labels: Any = None,
     probs: Any = None,
     logits: Any = None,
     features: Any = None,
@@ -125,6 +127,8 @@ class Outputs:
     Args:
       labels: `[n]` integers.
       targets: `[n, T]` or `[n]` real numbers, instead of labels: a regression.
+      multi_labels: `[n, T]` of 0 and 1, instead of labels: an example can have
+        any number of T labels.
       probs: `[n, Z]`, rows that sum to 1, or None.
       logits: `[n, Z]` instead of `probs`; their softmax is taken.
       features: `[n, D]`, or None.
@@ -140,6 +144,7 @@ class Outputs:
         name=name,
         labels=labels,
         targets=targets,
+        multi_labels=multi_labels,
         probs=probs,
         logits=logits,
         features=features,
@@ -199,10 +204,12 @@ class Outputs:
 
   @property
   def targets_by_name(self) -> dict[str, np.ndarray]:
-    """The labels or the targets, in a dictionary under that name."""
-    if self.targets is not None:
-      return {"targets": self.targets}
-    return {"labels": self.labels}
+    """Labels, targets or sets of labels, under that argument of `Outputs`."""
+    if self.targets is None:
+      return {"labels": self.labels}
+    if self.multi_label:
+      return {"multi_labels": self.targets > 0}
+    return {"targets": self.targets}
 
   def _refuse_over_hosts(self, what):
     if self.over_hosts:
@@ -218,7 +225,8 @@ class Outputs:
     sizes = ", ".join(f"{k}={self.store.shape(k)}" for k in self.store.keys())
     what = f"{self.num_classes} classes"
     if self.targets is not None:
-      what = f"{self.targets.shape[1]} targets"
+      kind = "labels an example can have" if self.multi_label else "targets"
+      what = f"{self.targets.shape[1]} {kind}"
     return f"Outputs({self.name}: {sizes}, {what})"
 
   @property
@@ -242,12 +250,12 @@ class Outputs:
     return np.concatenate(hosts.gather(rows)) if self.over_hosts else rows
 
   def has(self, field: str) -> bool:
-    """Returns whether there are `probs`, `features`, `labels` or `targets`.
+    """Returns whether there is a field of `from_arrays`.
 
     Args:
-      field: one of these, or `outputs`: a regressor's outputs or `probs`.
+      field: its name. A regressor's `outputs` may be `probs`.
     """
-    if field in ("labels", "targets"):
+    if field in ("labels", "targets", "multi_labels"):
       return field in self.targets_by_name
     if field == "outputs":
       return bool({"outputs", "probs"} & set(self.store.keys()))
@@ -296,8 +304,8 @@ class Outputs:
     part.labels, part.codes = self.labels[rows], self.codes[rows]
     if self.targets is not None:
       part.targets = self.targets[rows]
-      part._memo[1, "target_centre"] = self.target_centre
-    part._memo[1, "feature_centre"] = self.feature_centre
+      part._memo[1, centring.target_centre] = self.target_centre
+    part._memo[1, centring.feature_centre] = self.feature_centre
     part.share = slice(first, end)
     part.groups, part.clusters = 1, None
     return part
@@ -353,18 +361,12 @@ class Outputs:
   @property
   def feature_centre(self) -> tuple[np.ndarray, np.float32]:
     """Shift `[D]` and scale of features, `centring.feature_centre`."""
-    return self.cached(
-      lambda o: centring.feature_centre(o.store, over_hosts=o.over_hosts),
-      key="feature_centre",
-    )
+    return self.cached(centring.feature_centre)
 
   @property
   def target_centre(self) -> tuple[np.ndarray, np.ndarray]:
     """Mean and scale `[T]` of targets, `centring.target_centre`."""
-    return self.cached(
-      lambda o: centring.target_centre(o.targets, name=o.name),
-      key="target_centre",
-    )
+    return self.cached(centring.target_centre)
 
   def feature_chunks(self) -> Iterator[np.ndarray]:
     """Yields the features in order, in chunks `[m, D]` on the host."""

@@ -16,6 +16,7 @@ _EXPECTED = {
   "probe_accuracy": "accuracy",
   "probe_balanced_accuracy": "balanced accuracy",
   "probe_r2": "R^2",
+  "probe_map": "mean average precision",
 }
 # Scores that are a share, and are written as a percentage.
 _SHARES = ("probe_accuracy", "probe_balanced_accuracy")

@@ -131,25 +131,49 @@ def _of_source(model, outputs, dataset, class_names, droppable):
   if outputs.targets is None and len(outputs.classes) == 1:
     yield "All examples have one label: scores say nothing of the source."
   elif outputs.targets is None:
-    few = np.flatnonzero(outputs.class_counts < _FEW)
-    if few.size:
-      each = [
-        str(label) if class_names is None else class_names[label]
-        for label in outputs.classes[few]
-      ]
-      counts = outputs.class_counts[few]
-      if few.size == 1:
-        number = tables.count(int(counts[0]), "example")
-        yield (
-          f"class {each[0]} has {number}: what is said of so small a class is "
-          "chance."
-        )
-      else:
-        yield (
-          f"{few.size} classes have fewer than {_FEW} examples "
-          f"({validation.some(each)}): what is said of so small classes is "
-          "chance."
-        )
+    yield from _small(
+      "class", outputs.classes, outputs.class_counts, class_names
+    )
+  elif outputs.multi_label:
+    yield from _of_sets(outputs, class_names)
+
+
+def _names(labels, names):
+  return [str(label) if names is None else names[label] for label in labels]
+
+
+def _small(what, labels, counts, names) -> Iterator[str]:
+  """On classes or labels of few examples."""
+  few = np.flatnonzero(counts < _FEW)
+  each = _names(labels[few], names)
+  plural = tables.count(2, what).removeprefix("2 ")
+  if few.size == 1:
+    number = tables.count(int(counts[few[0]]), "example")
+    yield (
+      f"{what} {each[0]} has {number}: what is said of so small a {what} is "
+      "chance."
+    )
+  elif few.size:
+    yield (
+      f"{few.size} {plural} have fewer than {_FEW} examples "
+      f"({validation.some(each)}): what is said of so small {plural} is chance."
+    )
+
+
+def _of_sets(outputs, names) -> Iterator[str]:
+  """On labels, of which examples have any number."""
+  counts, n = outputs.targets.sum(axis=0).astype(int), len(outputs)
+  labels = np.arange(len(counts))
+  varies = (counts > 0) & (counts < n)
+  if not varies.all():
+    each = validation.some(_names(labels[~varies], names))
+    yield (
+      f"{np.sum(~varies)} of {tables.count(len(counts), 'label')} never or "
+      f"always occur ({each}): they are left out of means over labels."
+    )
+  # What few examples lack is as rare as what few have.
+  rare = np.minimum(counts, n - counts)
+  yield from _small("label", labels[varies], rare[varies], names)
 
 
 def of_comparison(

@@ -8,7 +8,9 @@ import os
 import textwrap
 
 import jax
+import numpy as np
 
+from leep_jax import scores as scores_lib
 from leep_jax.engine import hosts, programs
 from leep_jax.reports import answer, cautions, plots, scored_source, tables
 from leep_jax.reports.scored_source import ScoredSource
@@ -16,7 +18,7 @@ from leep_jax.scores import jackknife, nce
 
 # Scores whose unit is the nat, and whose value for a source that knows nothing
 # is minus the entropy of the labels.
-_IN_NATS = ("leep", "nce", "n_leep")
+_IN_NATS = ("leep", "nce", "n_leep", "mean_leep", "mean_nce")
 
 
 def best_sources(
@@ -173,10 +175,15 @@ def _heading(source, name):
   count, kind = source.row["num_target_classes"], "class"
   if count is None:
     count, kind = source.targets.shape[1], "target"
+  sets = source.kind == "multi_labels"
+  what = tables.count(count, "label" if sets else kind)
+  if sets:
+    mean = source.targets.sum(axis=1).mean()
+    what += f" (multi-label, {mean:.1f} on average)"
   return (
     f"{scored_source.dataset_and_split(source.row)}: "
-    f"{tables.count(source.row['num_examples'], 'example')}, "
-    f"{tables.count(count, kind)}. Best first by {name}."
+    f"{tables.count(source.row['num_examples'], 'example')}, {what}. "
+    f"Best first by {name}."
   )
 
 
@@ -226,11 +233,18 @@ def _remarks(scored, short) -> Iterator[str]:
 
 def _baseline(source, names) -> Iterator[str]:
   """The range of scores in nats; regression has none."""
-  in_nats = [name for name in _IN_NATS if name in names]
-  if in_nats and source.targets.ndim == 1:
+  in_nats = [
+    name
+    for name in _IN_NATS
+    if name in names and source.kind in scores_lib.SCORES[name].target_kinds
+  ]
+  if in_nats:
     *most, last = in_nats
     those = f"{', '.join(most)} and {last} are" if most else f"{last} is"
-    hardness = -nce.task_hardness(source.targets)
+    tasks = [source.targets]
+    if source.kind == "multi_labels":  # those that vary count
+      tasks = [y for y in source.targets.T if y.any() and not y.all()]
+    hardness = -float(np.mean([nce.task_hardness(y) for y in tasks or [[0]]]))
     yield (
       f"{those} in nats: 0 is perfect, {hardness:z.4f} is a source that knows "
       "nothing."

@@ -21,7 +21,8 @@ class ScoredSource:
     row: what `--output` writes, see `make_row`.
     estimates: by score; None where it is undefined.
     undefined: by score, why it is undefined.
-    targets: `[n]` labels, or `[n, T]` real-valued targets, of the examples.
+    targets: of the examples, `[n]` labels, `[n, T]` real-valued targets, or
+      `[n, T]` booleans, sets of labels.
     cautions: what a reader of these scores must know, one sentence each.
     predictions: of a new head on its features, if they were asked for.
     dataset: that was scored, if there is one.
@@ -44,6 +45,13 @@ class ScoredSource:
   cautions: tuple[str, ...] = ()
   predictions: head_predictions.Judged | None = None
   dataset: data.Dataset | None = None
+
+  @property
+  def kind(self) -> str:
+    """What the targets are, a key of `scores.TARGET_KINDS`."""
+    if self.targets.ndim == 1:
+      return "labels"
+    return "multi_labels" if self.targets.dtype == bool else "targets"
 
   def has_same_targets(self, other: "ScoredSource") -> bool:
     """Tells whether both were scored on the same labels or targets."""
@@ -80,7 +88,7 @@ def make_row(
   Returns:
     Plain numbers and strings. A score `s` has the columns `s`, `s_se`, `s_low`
     and `s_high`: its value, standard error and interval. Rows of other inputs
-    than images have a column `inputs`.
+    than images have a column `inputs`, those of sets of labels `num_labels`.
 
   Example:
     >>> import leep_jax
@@ -95,7 +103,6 @@ def make_row(
     >>> row["model"], row["nce"], row["examples_per_second"]
     ('mine', 0.0, 4.0)
   """
-  regression = outputs.targets is not None
   return {
     "model": model,
     "dataset": dataset,
@@ -103,7 +110,9 @@ def make_row(
     "num_examples": len(outputs),
     "num_source_classes": outputs.num_source_classes,
     "num_features": outputs.num_features,
-    "num_target_classes": None if regression else outputs.num_classes,
+    "num_target_classes": None
+    if outputs.targets is not None
+    else outputs.num_classes,
     **_columns(estimates),
     "note": note,
     "seconds": round(seconds, 3),
@@ -114,7 +123,15 @@ def make_row(
     "devices": programs.all_device_count(),
     "version": version.__version__,
     **({} if inputs == "images" else {"inputs": inputs}),
+    **_labels(outputs),
   }
+
+
+def _labels(outputs):
+  """How many labels an example can have, if it can have several."""
+  if outputs.targets is None or not outputs.multi_label:
+    return {}
+  return {"num_labels": outputs.targets.shape[1]}
 
 
 def _columns(estimates):

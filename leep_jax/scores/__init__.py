@@ -10,19 +10,18 @@ on different target data sets.
 """
 
 from collections.abc import Callable, Iterable
-import contextlib
 import dataclasses
 import functools
 
-import numpy as np
-
 from leep_jax import validation
-from leep_jax.engine import hosts, outputs as outputs_lib, statistics
+from leep_jax.engine import outputs as outputs_lib, statistics
 from leep_jax.engine.batch import Statistic
 from leep_jax.scores import (
+  average_precision as _average_precision,
   gbc as _gbc,
   h_score as _h_score,
   jackknife,
+  label_sets as _label_sets,
   leave_one_out as _leave_one_out,
   leep as _leep,
   logme as _logme,
@@ -34,6 +33,20 @@ from leep_jax.scores import (
   regression as _regression,
   trans_rate as _trans_rate,
 )
+from leep_jax.scores.constant_outputs import Uninformative, uninformative
+
+__all__ = [
+  "SCORES", "TARGET_KINDS", "Score", "Uninformative", "compute_scores",
+  "estimate_row", "estimate_scores", "uninformative",
+]  # fmt: skip
+
+
+# What targets can be, under the argument of `Outputs.from_arrays`.
+TARGET_KINDS = {
+  "labels": "classes",
+  "targets": "real numbers",
+  "multi_labels": "sets of labels",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +60,8 @@ class Score:
       that is a mean of numbers of single examples returns those.
     needs: field that the outputs must have: `probs`, `features`, or `outputs`
       (the numbers that a regressor predicts or, without them, `probs`).
-    target_kinds: kinds of targets for which the score is defined: `labels`
-      (classes), `targets` (real numbers).
+    target_kinds: kinds of targets for which the score is defined, keys of
+      `TARGET_KINDS`.
     first_pass: statistics that the score needs and that depend only on the
       outputs, so that one pass over the outputs sums those of all scores.
 
@@ -57,7 +70,7 @@ class Score:
     >>> leep_jax.SCORES["leep"].needs
     'probs'
     >>> leep_jax.SCORES["logme"].target_kinds
-    ('labels', 'targets')
+    ('labels', 'targets', 'multi_labels')
   """
 
   function: Callable[..., float]
@@ -78,19 +91,12 @@ class Score:
       if self.needs == "probs" and outputs.without_probs:
         return outputs.without_probs
       return f"the source gives no {self.needs}"
-    if not any(outputs.has(kind) for kind in self.target_kinds):
-      if self.target_kinds == ("labels",):
-        return "the targets are real numbers, not classes"
-      return "the targets are classes, not real numbers"
-    return None
+    (kind,) = outputs.targets_by_name
+    if kind in self.target_kinds:
+      return None
+    needed = TARGET_KINDS[self.target_kinds[0]]
+    return f"the targets are {TARGET_KINDS[kind]}, not {needed}"
 
-
-# Z times the variance of the probabilities over examples, summed over source
-# labels. Measured: 1.3 to 47 for trained networks on data of another kind,
-# 0.0003 to 0.04 for a fresh head on trained features, and rounding alone, below
-# 1e-10, for a zeroed one.
-_SMALL_SPREAD = 0.05
-_NO_SPREAD = 1e-9
 
 # In the order in which tables print them. A score without `first_pass` reads
 # the outputs on the host, or needs parameters that an earlier pass estimates.
@@ -144,7 +150,7 @@ SCORES: dict[str, Score] = {
     _logme.logme,
     _logme.logme_parts,
     "features",
-    target_kinds=("labels", "targets"),
+    target_kinds=("labels", "targets", "multi_labels"),
     first_pass=(statistics.moments,),
   ),
   "probe_log_loss": Score(
@@ -201,6 +207,27 @@ SCORES: dict[str, Score] = {
     _regression.lab_mse_parts,
     "outputs",
     target_kinds=("targets",),
+  ),
+  "probe_map": Score(
+    _average_precision.probe_map,
+    _average_precision.map_parts,
+    "features",
+    target_kinds=("multi_labels",),
+    first_pass=(statistics.moments,),
+  ),
+  "mean_leep": Score(
+    _label_sets.mean_leep,
+    _label_sets.mean_leep_parts,
+    "probs",
+    target_kinds=("multi_labels",),
+    first_pass=(_label_sets.label_joint,),
+  ),
+  "mean_nce": Score(
+    _label_sets.mean_nce,
+    _label_sets.mean_nce_parts,
+    "probs",
+    target_kinds=("multi_labels",),
+    first_pass=(_label_sets.label_counts,),
   ),
 }
 
@@ -391,99 +418,3 @@ def estimate_row(
     return jackknife.estimate(parts, sizes, examples=outputs.examples)
   except validation.UndefinedScore as e:
     return str(e)
-
-
-@dataclasses.dataclass(frozen=True)
-class Uninformative:
-  """A field of outputs that does not, or hardly, depend on the example.
-
-  Attributes:
-    why: the finding and its likely cause.
-    constant: whether all examples have the same values, so that scores of the
-      field say nothing about the source.
-
-  Example:
-    >>> from leep_jax import scores
-    >>> scores.Uninformative("its head is zero", constant=True).constant
-    True
-  """
-
-  why: str
-  constant: bool
-
-
-def uninformative(outputs: outputs_lib.Outputs) -> dict[str, Uninformative]:
-  """Finds fields of outputs that do not, or hardly, depend on the example.
-
-  LEEP and NCE of constant probabilities are minus the entropy of the labels, as
-  of a poor source. But they say nothing about the source: most likely its head
-  is untrained, or its inputs have the wrong form.
-
-  Args:
-    outputs: from `compute_outputs` or `Outputs.from_arrays`.
-
-  Returns:
-    The findings, by field (`probs` or `features`). Fields that vary as much as
-    those of trained networks are left out.
-
-  Example:
-    >>> import numpy as np
-    >>> import leep_jax
-    >>> from leep_jax import scores
-    >>> outputs = leep_jax.Outputs.from_arrays(
-    ...   probs=np.full((4, 5), 0.2), labels=[0, 0, 1, 1]
-    ... )
-    >>> scores.uninformative(outputs)["probs"].constant
-    True
-  """
-  found: dict[str, Uninformative | None] = {}
-  for field, judge in (
-    ("probs", _uninformative_probs),
-    ("features", _uninformative_features),
-  ):
-    if len(outputs) > 1 and outputs.has(field):
-      # Invalid values are reported by the scores.
-      with contextlib.suppress(validation.InputError):
-        found[field] = judge(outputs.ungrouped, len(outputs))
-  return {field: what for field, what in found.items() if what is not None}
-
-
-def _uninformative_probs(outputs, count):
-  outputs.check("probs")
-  # Differences from one example, and not the values, are summed: where all rows
-  # are equal, sums are then 0 up to rounding. The row is scaled to sum 1, as
-  # `spread` scales all.
-  row = np.asarray(next(outputs.store.chunks("probs"))[0], np.float64)
-  # All hosts use the row of the first, or their sums would be of different
-  # statistics.
-  row = hosts.gather((row / row.sum()).astype(np.float32))[0]
-  sums = outputs.sum(statistics.spread, row)
-  mean = sums["total"] / count
-  spread = len(mean) * (sums["square"] / count - mean @ mean)
-  if spread >= _SMALL_SPREAD:
-    return None
-  if spread < _NO_SPREAD:
-    return Uninformative(
-      "it gives every example the same probabilities: is its head untrained "
-      "or zeroed, or are its inputs fed wrongly?",
-      constant=True,
-    )
-  return Uninformative(
-    "its probabilities hardly depend on the example: is its head trained, and "
-    "are its inputs fed as it expects?",
-    constant=False,
-  )
-
-
-def _uninformative_features(outputs, count):
-  sums = outputs.sum(statistics.feature_spread)
-  mean, square = sums["total"] / count, sums["square"] / count
-  # A standard deviation of 1e-5 of the values. Rounding of float32 alone is
-  # below 1e-7; features of trained networks vary far more.
-  if np.any(square - mean**2 > 1e-10 * np.maximum(square, 1e-30)):
-    return None
-  return Uninformative(
-    "it gives every example the same features: are its weights zero, or its "
-    "inputs fed wrongly?",
-    constant=True,
-  )

@@ -94,6 +94,27 @@ def _of_one_size(clusters):
     yield order[first[:, None] + np.arange(size)]
 
 
+def mean_shift(values: np.ndarray, clusters: np.ndarray | None) -> np.ndarray:
+  """Returns the mean of all values minus that without each one's cluster.
+
+  Args:
+    values: `[n]`.
+    clusters: `[n]` integers; None if each example is a cluster.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.scores import held_out_clusters
+    >>> held_out_clusters.mean_shift(np.array([1.0, 1.0, 0.0]), None)
+    array([ 0.16666667,  0.16666667, -0.33333333])
+  """
+  n, mean = len(values), values.mean()
+  if clusters is None:
+    return np.asarray((values - mean) / (n - 1))
+  _, code = np.unique(clusters, return_inverse=True)
+  more = np.bincount(code, values - mean)
+  return np.asarray((more / (n - np.bincount(code)))[code])
+
+
 class Shifts:
   """Class shares of all examples minus those of all but a cluster.
 

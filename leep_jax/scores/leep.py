@@ -148,6 +148,7 @@ def parts_of(
   joint: Statistic,
   log_likelihood: Statistic,
   responsibilities: Statistic,
+  tasks: int = 1,
 ) -> jackknife.Parts:
   """Returns LEEP of distributions that the statistics compute.
 
@@ -163,6 +164,8 @@ def parts_of(
     joint: as `statistics.joint`.
     log_likelihood: as `statistics.log_likelihood`.
     responsibilities: as `statistics.responsibilities`.
+    tasks: how many tasks the log-likelihood is summed over. The result is their
+      mean, and tables are `[T, Y, Z]`.
 
   Example:
     N-LEEP is LEEP of a mixture's posterior, see `n_leep.n_leep_parts`. Here the
@@ -184,7 +187,7 @@ def parts_of(
     -0.6931
   """
   joints = outputs.group_sums(joint, *arguments)
-  sizes = outputs.group_counts.sum(axis=1)
+  sizes = tasks * outputs.group_counts.sum(axis=1)
   table = conditional_distribution(joints.sum(axis=0))
   second = (*arguments, table.astype(np.float32))
   # Without the jackknife the [Y, Z] sums of responsibilities are not needed.
@@ -200,7 +203,7 @@ def parts_of(
   used = table > 0
 
   def finalise(sums):
-    mass = sums["joint"].sum(axis=0)
+    mass = sums["joint"].sum(axis=-2, keepdims=True)
     # If a group has all the mass of a source label, subtracting the group
     # leaves rounding instead of 0. Divided by infinity, such a column is 0.
     divisor = np.where(mass > 1e-9 * sums["size"], mass, np.inf)
@@ -354,7 +357,7 @@ def leep_bounds(
 
 
 def conditional_distribution(joint: np.ndarray) -> np.ndarray:
-  """Returns P(y given z) of a joint mass `[Y, Z]`; every column sums to 1.
+  """Returns P(y given z) of a joint mass `[..., Y, Z]`; columns sum to 1.
 
   A source label z without mass gets the distribution of the target labels. It
   has no influence on the data that were counted; on other data, the EEP remains
@@ -368,9 +371,10 @@ def conditional_distribution(joint: np.ndarray) -> np.ndarray:
     [[0.75  0.    0.375]
      [0.25  1.    0.625]]
   """
-  mass = joint.sum(axis=0)
+  mass = joint.sum(axis=-2, keepdims=True)
   # Division by 1 where the quotient is not used: 0 / 0 would warn.
-  prior = joint.sum(axis=1, keepdims=True) / joint.sum()
+  total = joint.sum(axis=(-2, -1), keepdims=True)
+  prior = joint.sum(axis=-1, keepdims=True) / total
   return np.where(mass > 0, joint / np.where(mass > 0, mass, 1), prior)
 
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from leep_jax import validation
 from leep_jax.engine import outputs as outputs_lib, statistics
-from leep_jax.scores import jackknife, moments as moments_lib
+from leep_jax.scores import jackknife, label_sets, moments as moments_lib
 
 # alpha / beta is searched from this many decades below the smallest eigenvalue
 # to as many above the largest: first on a grid, then by golden section search.
@@ -47,6 +47,7 @@ def logme(
   labels: npt.ArrayLike | None,
   *,
   targets: npt.ArrayLike | None = None,
+  multi_labels: npt.ArrayLike | None = None,
   num_classes: int | None = None,
 ) -> float:
   """Log of maximum evidence, in nats per example; higher transfers better.
@@ -54,12 +55,15 @@ def logme(
   LogME = mean over the classes c that occur of max over (alpha, beta) of 1/n
   log p(y_c given F, alpha, beta), where y_c is 1 for examples of class c and 0
   for others. For regression, y_c are the columns of the targets; columns that
-  are 0 for all examples are left out. As in the paper, there is no intercept.
+  are 0 for all examples are left out. For sets of labels, they are the labels,
+  0 or 1, without those that never or always occur. As in the paper, there is no
+  intercept.
 
   Args:
     features: `[n, D]`, the source model's penultimate features.
-    labels: `[n]`, target labels from 0; or None, with `targets`.
+    labels: `[n]`, target labels from 0; or None, with one of the next two.
     targets: `[n, T]` or `[n]` real numbers, for regression instead of labels.
+    multi_labels: `[n, T]` of 0 and 1, sets of labels instead of labels.
     num_classes: Y; by default the largest label plus 1. LogME does not depend
       on it (published code counts absent classes, or divides by zero).
 
@@ -102,6 +106,7 @@ def logme(
         features=features,
         labels=labels,
         targets=targets,
+        multi_labels=multi_labels,
         num_classes=num_classes,
       )
     )
@@ -292,6 +297,8 @@ def _mean_evidence(outputs, values, inside, outside, zero, n):
   # Without a group, a class may have no examples left: its column is then 0 up
   # to rounding, and has no evidence.
   used = energy > 1e-12 * energy.max(initial=0)
+  if outputs.multi_label:
+    used &= label_sets.varying(outputs)
   if not used.any():
     raise validation.UndefinedScore("logme is infinite: all targets are 0")
   exact = used & (outside <= zero)
@@ -299,7 +306,7 @@ def _mean_evidence(outputs, values, inside, outside, zero, n):
   # best beta is then finite, as the prior on the weights explains them.
   if np.any(exact) and len(values) < n:
     which = np.argmax(exact)
-    what = f"target {which}"
+    what = f"{'label' if outputs.multi_label else 'target'} {which}"
     if outputs.targets is None:
       what = f"class {outputs.classes[which]}"
     raise validation.UndefinedScore(

@@ -166,7 +166,8 @@ def negative_conditional_entropy(counts: np.ndarray) -> float:
   """Returns -H(Y given Z) of a table of counts; empty cells count as 0.
 
   Args:
-    counts: `[Y, Z]`.
+    counts: `[Y, Z]`; or `[T, Y, Z]` of T tasks on the same examples, of which
+      the result is the mean.
 
   Example:
     >>> import numpy as np
@@ -175,7 +176,7 @@ def negative_conditional_entropy(counts: np.ndarray) -> float:
     >>> round(nce.negative_conditional_entropy(counts), 4)
     -0.4774
   """
-  mass = np.broadcast_to(counts.sum(axis=0), counts.shape)
+  mass = np.broadcast_to(counts.sum(axis=-2, keepdims=True), counts.shape)
   some = counts > 0
   log = np.log(counts[some] / mass[some])
   # Logarithms that are rounded may sum to a little more than 0.

@@ -52,7 +52,8 @@ class HeldOut:
 
   Attributes:
     predictions: `[m, C]`, of the examples of this host: of one-hot labels in
-      the order of `Outputs.classes`, or of targets in their own unit.
+      the order of `Outputs.classes`, of sets of labels as 0 and 1, or of
+      targets in their own unit.
     penalty: lambda / n.
     errors: `[L]`, the mean squared error of each of `PENALTIES`, summed over
       the columns; those of targets are of standardised ones.

@@ -31,11 +31,17 @@ from leep_jax.validation.errors import (
   unknown,
 )
 from leep_jax.validation.files import check_file, exists, read_npz
-from leep_jax.validation.labels import class_labels, note_unused_classes
+from leep_jax.validation.labels import (
+  are_label_sets,
+  class_labels,
+  label_sets,
+  note_unused_classes,
+)
 
 __all__ = [
   "DataError", "InputError", "InputNote", "LONGEST", "UndefinedScore",
-  "as_array", "at_least_1", "check_file", "class_labels", "exists", "images",
-  "is_real", "nearest", "note", "note_unused_classes", "one_line", "read_npz",
-  "real_targets", "reason", "rows", "some", "unknown",
+  "are_label_sets", "as_array", "at_least_1", "check_file", "class_labels",
+  "exists", "images", "is_real", "label_sets", "nearest", "note",
+  "note_unused_classes", "one_line", "read_npz", "real_targets", "reason",
+  "rows", "some", "unknown",
 ]  # fmt: skip

@@ -56,6 +56,66 @@ def class_labels(
   return array.astype(np.int32)
 
 
+def label_sets(multi_labels: npt.ArrayLike | None) -> np.ndarray:
+  """Returns sets of labels as `[n, T]` booleans.
+
+  Args:
+    multi_labels: `[n, T]` of 0 and 1, whether an example has each of T labels;
+      None is refused.
+
+  Raises:
+    DataError: if there are none, or they are of another shape or have other
+      values.
+
+  Example:
+    >>> from leep_jax import validation
+    >>> validation.label_sets([[0, 1], [1, 1]]).tolist()
+    [[False, True], [True, True]]
+  """
+  array = arrays.as_array("multi_labels", multi_labels)
+  if array.ndim != 2 or not array.shape[1]:
+    raise errors.DataError(
+      f"multi_labels have shape {array.shape}, not [n, T]: one column a label"
+    )
+  if not len(array):
+    raise errors.DataError("there are no examples: multi_labels are empty")
+  if not arrays.is_real(array):
+    raise errors.DataError(f"multi_labels are {array.dtype}, not 0 and 1")
+  odd = (array != 0) & (array != 1)  # NaN too
+  if odd.any():
+    rows = np.count_nonzero(odd.any(axis=1))
+    raise errors.DataError(
+      f"multi_labels contain {float(array[odd][0]):g}, not 0 or 1, in {rows:,} "
+      f"of {len(array):,} examples: does it mark labels that are not known? "
+      "Leave those examples out, or make it 0 or 1"
+    )
+  return array.astype(bool)
+
+
+def are_label_sets(labels: np.ndarray) -> bool:
+  """Tells whether an array of labels holds sets, and not a class an example.
+
+  Args:
+    labels: of any shape and type.
+
+  Example:
+    One label an example is a class: that is not said by columns.
+
+    >>> import numpy as np
+    >>> from leep_jax import validation
+    >>> validation.are_label_sets(np.array([[0, 1, 1], [0, 0, 0]]))
+    True
+    >>> validation.are_label_sets(np.array([[0, 1, 0], [1, 0, 0]]))  # one-hot
+    False
+  """
+  if labels.ndim != 2 or labels.shape[1] < 2 or not len(labels):
+    return False
+  if not arrays.is_real(labels) or not np.all((labels == 0) | (labels == 1)):
+    return False
+  # A row, as `scipy.io.loadmat` makes it of labels.
+  return len(labels) > 1 and not np.all(labels.sum(axis=1) == 1)
+
+
 def note_unused_classes(labels: np.ndarray) -> None:
   """Notes a label that is far above all others, which is hardly a class.
 
@@ -100,9 +160,14 @@ def _cause_of_shape(array):
         ": are they probabilities of the classes? Pass one class an example, "
         "or all as targets= (regression)"
       )
+  if are_label_sets(array):
+    return (
+      ": several labels an example? Pass all as multi_labels=, or one of them, "
+      "labels[:, 0]"
+    )
   return (
-    ": several labels an example? Pass one of them, labels[:, 0], or all as "
-    "targets= (regression)"
+    ": several labels an example? Pass one of them, labels[:, 0], all as "
+    "targets= (regression), or 0 and 1 of each as multi_labels="
   )
 
 

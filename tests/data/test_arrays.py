@@ -212,7 +212,7 @@ ONE_HOT = np.eye(3)[[2, 0, 1]]
 @pytest.mark.parametrize(
   ("labels", "message"),
   [
-    (MULTI, r"several labels .* labels\[:, 0\], or all as targets= .regr"),
+    (MULTI, r"several labels .* all as multi_labels=, or .*labels\[:, 0\]"),
     (MULTI.astype(bool), "several labels"),
     (MULTI * 1.0, "several labels"),
     (np.asarray([[3, 7], [2, 1], [0, 5]]), "several labels"),

@@ -232,6 +232,28 @@ def test_shifts_are_differences_of_shares(rng):
     np.testing.assert_allclose(found.of(np.array([i]))[0], expected, atol=1e-12)
 
 
+def test_sets_of_labels_in_clusters(rng):
+  clusters = np.arange(60) % 12
+  labels = rng.integers(0, 2, (60, 3))
+  features = rng.normal(size=(60, 4)) + labels @ np.eye(3, 4)
+  outputs = leep_jax.Outputs.from_arrays(features=features, multi_labels=labels)
+  alone = leep_jax.estimate_scores(outputs, names=["probe_map"])["probe_map"]
+  outputs = leep_jax.Outputs.from_arrays(features=features, multi_labels=labels)
+  outputs.clusters = clusters
+  found = leep_jax.estimate_scores(outputs, names=["probe_map", "logme"])
+  assert found["probe_map"].value == pytest.approx(alone.value, abs=0.1)
+  assert len(found["probe_map"].deleted) == 12
+  assert len(found["logme"].deleted) == 12
+
+
+def test_mean_shifts_are_differences_of_means(rng):
+  clusters, values = rng.integers(0, 5, 30), rng.integers(0, 2, 30)
+  found = held_out_clusters.mean_shift(values, clusters)
+  for i in range(30):
+    others = values[clusters != clusters[i]]
+    assert found[i] == pytest.approx(values.mean() - others.mean())
+
+
 def test_the_command_says_so(tmp_path, rng, capsys):
   path = patients(tmp_path, rng)
   options = ["--model=fashion_mnist_resnet8", f"--dataset={path}"]

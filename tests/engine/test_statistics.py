@@ -9,7 +9,14 @@ import pytest
 
 import leep_jax
 from leep_jax.engine import statistics
-from leep_jax.scores import gaussian_mixture, gbc, held_out_sums, logme, n_leep
+from leep_jax.scores import (
+  gaussian_mixture,
+  gbc,
+  held_out_sums,
+  label_sets,
+  logme,
+  n_leep,
+)
 
 ALL = [
   function
@@ -18,6 +25,7 @@ ALL = [
     gaussian_mixture,
     gbc,
     held_out_sums,
+    label_sets,
     logme,
     n_leep,
   )
@@ -41,6 +49,10 @@ ARGUMENTS = {
     (*(9 * TABLE,) * 3, jnp.full(4, 0.5), jnp.full(3, 0.3)),
   ),
   held_out_sums.mass_of_the_rest: (TABLE,),
+  **dict.fromkeys(
+    (label_sets.label_log_likelihood, label_sets.label_responsibilities),
+    (jnp.stack([TABLE[:2], 1 - TABLE[:2]], axis=1),),
+  ),
   statistics.whitened_moments: (jnp.arange(3.0), jnp.eye(3)[:, :2]),
   statistics.norm_moments: (jnp.arange(3.0),),
   gbc.class_squares: (

@@ -11,7 +11,11 @@ from leep_jax import scores as scores_lib
 @cases.every_score
 def test_one_example_has_an_answer(score, rng, device_count):
   values, _ = score.example(rng, n=1)
-  y_true = np.array([3]) if score.kind == "labels" else np.array([[3.0, 4.0]])
+  y_true = np.array(
+    {"labels": [3], "targets": [[3.0, 4.0]], "multi_labels": [[1, 0]]}[
+      score.kind
+    ]
+  )
   assert score(values, y_true) == score.near(score.oracle(values, y_true))
 
 

@@ -3,6 +3,7 @@
 import math
 
 import cases
+import numpy as np
 import pytest
 
 import leep_jax
@@ -96,7 +97,24 @@ def test_bad_targets(score, targets, message):
 def test_bad_features(name):
   score = cases.Case(name, scores_lib.SCORES[name].target_kinds[0])
   with pytest.raises(leep_jax.InputError, match="1 of 2 rows hold NaN"):
-    score([[math.nan], [1.0]], [0, 1])
+    score([[math.nan], [1.0]], [[0], [1]] if "multi" in score.kind else [0, 1])
+
+
+@pytest.mark.parametrize(
+  ("sets", "message"),
+  [
+    ([[0, 1], [2, 1]], "contain 2, not 0 or 1, in 1 of 2 examples"),
+    ([[0, math.nan], [-1, 1]], "contain nan, not 0 or 1, in 2 of 2"),
+    ([0, 1], r"shape \(2,\), not \[n, T\]"),
+    (np.zeros((0, 2)), "there are no examples"),
+    ([["a"], ["b"]], "not 0 and 1"),
+    ([[0, 1], [1, 1], [0, 0]], "2 rows, but there are 3 multi_labels"),
+  ],
+)
+@cases.every_score_of_sets
+def test_bad_sets_of_labels(score, sets, message):
+  with pytest.raises(leep_jax.InputError, match=message):
+    score([[0.5, 0.5], [0.5, 0.5]], sets)
 
 
 @pytest.mark.parametrize(

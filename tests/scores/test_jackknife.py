@@ -28,13 +28,14 @@ def example(rng, n=100, width=7, classes=3):
 
 
 def both_outputs(features, labels, rng):
-  """The same examples with labels and with targets."""
+  """The same examples with labels, with targets, and with sets of labels."""
   arrays = {"probs": oracles.softmax(features / 10), "features": features}
   targets = features @ rng.normal(size=(features.shape[1], 2))
   targets = targets + 20 * rng.normal(size=targets.shape)
   return (
     leep_jax.Outputs.from_arrays(**arrays, labels=labels),
     leep_jax.Outputs.from_arrays(**arrays, targets=targets),
+    leep_jax.Outputs.from_arrays(**arrays, multi_labels=targets > 0),
   )
 
 
@@ -118,7 +119,7 @@ EXACT = [
   # Fewer features than examples, also in unequal groups, about as many, more.
   for n, width in [(60, 7), (63, 7), (25, 20), (20, 20), (18, 20)]
   # Probes have an error from single examples, without groups.
-  if name not in ("leep", "leep_loo", "eep_accuracy", "n_leep")
+  if name not in ("leep", "leep_loo", "eep_accuracy", "n_leep", "mean_leep")
   and not name.startswith("probe_")
   and (name != "h_score" or n > width)
   # Principal axes do not matter where all are kept, and no more are lost.
@@ -139,7 +140,8 @@ def test_deleted_values_are_those_of_the_other_examples(
   name, y_true, n, width, rng
 ):
   features, labels = example(rng, n, width)
-  outputs = both_outputs(features, labels, rng)[y_true == "targets"]
+  kinds = list(scores_lib.TARGET_KINDS)
+  outputs = both_outputs(features, labels, rng)[kinds.index(y_true)]
   result = estimate(name, outputs, groups=6)
   assert result.sizes.sum() == n
   # As many examples as features nearly fit a class, which magnifies rounding.
@@ -164,6 +166,21 @@ def test_deleted_gbc_has_the_principal_axes_of_all(rng):
     assert result.deleted[group] == pytest.approx(expected, rel=1e-5)
 
 
+def test_deleted_mean_leep_is_the_mean_of_those_of_labels(rng):
+  features, labels = example(rng)
+  sets = both_outputs(features, labels, rng)[2]
+  probs, found = sets.probs, estimate("mean_leep", sets, groups=6)
+  each = [
+    estimate(
+      "leep",
+      leep_jax.Outputs.from_arrays(probs=probs, labels=y.astype(int)),
+      groups=6,
+    ).deleted
+    for y in sets.targets.T
+  ]
+  np.testing.assert_allclose(found.deleted, np.mean(each, axis=0), atol=1e-6)
+
+
 @pytest.mark.parametrize(("n", "bound"), [(300, 0.1), (4000, 0.02)])
 def test_deleted_leep_is_right_to_second_order(n, bound, rng):
   logits = rng.normal(size=(n, 7))
@@ -182,7 +199,7 @@ def test_deleted_leep_is_right_to_second_order(n, bound, rng):
 
 def test_deleted_eep_accuracy_has_the_table_of_all(rng):
   features, labels = example(rng)
-  outputs, _ = both_outputs(features, labels, rng)
+  outputs, *_ = both_outputs(features, labels, rng)
   right = oracles.eep(outputs.probs, labels).argmax(axis=1) == labels
   right = right.astype(np.float64)
   result = estimate("eep_accuracy", outputs)
@@ -248,7 +265,7 @@ def test_a_group_that_a_score_cannot_miss(rng):
 
 
 def test_one_group_gives_values_alone(rng):
-  outputs, _ = both_outputs(*example(rng), rng)
+  outputs, *_ = both_outputs(*example(rng), rng)
   result = estimate("leep", outputs, groups=1)
   assert result.standard_error is None
   assert result.value == leep_jax.leep(outputs.probs, outputs.labels)

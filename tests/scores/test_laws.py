@@ -112,6 +112,9 @@ LAWS = {
     "permute source",
     "square of the targets' unit",
   },
+  "probe_map": {"0 to 1", "move", "unit", "unit of each feature"},
+  "mean_leep": {"at most 0", "permute source", "duplicate"},
+  "mean_nce": {"at most 0", "permute source", "duplicate"},
 }
 TESTED = set()
 
@@ -119,7 +122,7 @@ TESTED = set()
 def with_law(law, *kinds):
   """Runs a test for all rows that state a law."""
   TESTED.add(law)
-  kinds = kinds or ("labels", "targets")
+  kinds = kinds or tuple(scores_lib.TARGET_KINDS)
   return cases.each(
     [c for c in cases.CASES if law in LAWS[c.name] and c.kind in kinds]
   )
@@ -163,6 +166,22 @@ def test_order_of_targets_does_not_matter(score, rng, device_count):
   values, targets = score.example(rng)
   expected = score(values, targets)
   assert score(values, targets[:, ::-1]) == score.near(expected)
+
+
+@cases.every_score_of_sets
+def test_order_of_labels_does_not_matter(score, rng, device_count):
+  values, sets = score.example(rng)
+  expected = score(values, sets)
+  assert score(values, sets[:, ::-1]) == score.near(expected)
+
+
+@cases.every_score_of_sets
+def test_labels_that_do_not_vary_change_nothing(score, rng, device_count):
+  values, sets = score.example(rng)
+  same = np.ones((len(sets), 1), int)
+  more = np.concatenate([0 * same, sets[:, :1], same, sets[:, 1:]], axis=1)
+  assert score(values, more) == score.near(score(values, sets))
+  assert score(values, np.concatenate([same, 0 * same], axis=1)) is None
 
 
 @cases.every_score_of_targets
@@ -222,7 +241,11 @@ def test_outputs_on_devices_give_the_same(score, size, rng, device_count):
   preprocessing = leep_jax.Preprocessing(mean=(0.0,) * 7, std=(1.0,) * 7)
   source = leep_jax.Source("given", apply, (), preprocessing)
   outputs = leep_jax.compute_outputs(
-    source, pairs, keep="device", regression=score.kind == "targets"
+    source,
+    pairs,
+    keep="device",
+    regression=score.kind == "targets",
+    multi_label=score.kind == "multi_labels",
   )
   value = jackknife.value(scores_lib.SCORES[score.name].parts(outputs))
   # A softmax of logarithms rounds once more.

@@ -5,9 +5,16 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
+import sklearn.metrics
 
 import leep_jax
-from leep_jax.scores import jackknife, per_example, probe
+from leep_jax.scores import (
+  average_precision,
+  jackknife,
+  per_example,
+  probe,
+  ridge,
+)
 
 
 def proportion(correct):
@@ -125,7 +132,9 @@ def outputs_of(rng, n=300, kind="labels"):
   labels = rng.choice(3, n, p=[0.6, 0.25, 0.15])
   features = rng.normal(size=(3, 5))[labels] + rng.normal(size=(n, 5))
   targets = features[:, :2] + rng.normal(size=(n, 2))
-  known = labels if kind == "labels" else targets
+  known = {
+    "labels": labels, "targets": targets, "multi_labels": targets > 0,
+  }[kind]  # fmt: skip
   return leep_jax.Outputs.from_arrays(features=features, **{kind: known})
 
 
@@ -135,6 +144,7 @@ PROBES = [
   ("probe_balanced_accuracy", "labels"),
   ("probe_r2", "targets"),
   ("probe_mse", "targets"),
+  ("probe_map", "multi_labels"),
 ]
 
 
@@ -201,6 +211,35 @@ def test_error_of_r2(rng):
   assert found.standard_error == pytest.approx(
     expected.standard_error, rel=0.03
   )
+
+
+def test_error_of_mean_average_precision(rng):
+  outputs = outputs_of(rng, kind="multi_labels")
+  there = outputs.targets
+  predictions = ridge.held_out(outputs).predictions
+  predictions = predictions + (there - there.mean(axis=0)) / 299
+
+  def mean_ap(kept):
+    return sklearn.metrics.average_precision_score(
+      there[kept], predictions[kept], average="macro"
+    )
+
+  expected = leave_one_out_error(mean_ap, 300)
+  found = average_precision.map_parts(outputs).estimate()
+  assert found.value == pytest.approx(expected.value)
+  assert found.standard_error == pytest.approx(
+    expected.standard_error, rel=0.03
+  )
+
+
+def test_a_perfect_source_is_not_certain():
+  features = np.repeat([[0.0], [1.0]], 20, axis=0)
+  found = leep_jax.estimate_scores(
+    leep_jax.Outputs.from_arrays(features=features, multi_labels=features),
+    names=["probe_map"],
+  )["probe_map"]
+  assert found.value == 1
+  assert found.standard_error > 0
 
 
 def test_a_better_source_is_told_apart(rng):
