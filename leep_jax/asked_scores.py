@@ -16,10 +16,6 @@ _DEFAULTS = {
 class AskedScores:
   """The scores that were asked for; `all` and the default depend on the data.
 
-  Attributes:
-    chosen: their names, first the one that ranks; empty before the first source
-      has outputs.
-
   Example:
     >>> import leep_jax
     >>> from leep_jax import asked_scores
@@ -45,13 +41,21 @@ class AskedScores:
       raise validation.unknown("score", rank_by, scores_lib.SCORES)
     self._asked = asked
     self._rank_by = rank_by
-    self.chosen: list[str] = []
 
   def names(self, outputs: outputs_lib.Outputs) -> list[str]:
-    """Returns the scores; the first source's outputs decide for all sources."""
-    if self.chosen:
-      return self.chosen
+    """Returns the scores of a source's outputs, first the one that ranks."""
     (kind,) = outputs.targets_by_name
+    return self.of(kind)
+
+  def of(self, kind: str) -> list[str]:
+    """Returns the scores of one kind of targets, first the one that ranks.
+
+    Args:
+      kind: a key of `scores.TARGET_KINDS`.
+
+    Raises:
+      InputError: if those that were asked for are not defined for it.
+    """
     asked = self._asked or _DEFAULTS[kind]
     fit = [
       name
@@ -73,8 +77,7 @@ class AskedScores:
     chosen += [name for name in asked if name != "all"]
     if "all" in asked:
       chosen += fit
-    self.chosen = list(dict.fromkeys(chosen))
-    return self.chosen
+    return list(dict.fromkeys(chosen))
 
 
 def _words(kind):

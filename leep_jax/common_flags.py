@@ -5,7 +5,7 @@ from typing import Any
 from absl import flags
 
 from leep_jax import data, progress, validation
-from leep_jax.data import duplicates
+from leep_jax.data import duplicates, names as data_names
 from leep_jax.engine import hosts
 
 
@@ -40,8 +40,9 @@ class DataFlags:
     self._dataset = flags.DEFINE_string(
       "dataset",
       "digits",
-      "Target data: a TFDS name, digits, folder:DIR (one sub-folder of images, "
-      "or of sounds, per class), csv:FILE (a text or the name of a file, and "
+      "Target data (scores take several, comma-separated): a TFDS name, "
+      "digits, folder:DIR (one sub-folder of images, or of sounds, per class), "
+      "csv:FILE (a text or the name of a file, and "
       "its label, in each row; also .tsv, .jsonl and .parquet), hf:NAME (of "
       "the Hugging Face hub, or a folder saved by datasets), wds:SHARDS "
       "(WebDataset), coco:PATH (boxes of COCO's JSON, each cut out), masks:DIR "
@@ -141,21 +142,45 @@ class DataFlags:
         f"--ignore_label={','.join(asked)} must be integers"
       ) from e
 
-  def load(self, *, target: str | None = None) -> data.Dataset:
+  def load(self) -> data.Dataset:
     """Returns the data set.
+
+    Raises:
+      InputError: as `data.load_dataset`; or if there are several.
+    """
+    return self._load(self._only(), None)
+
+  def _only(self):
+    (name,) = self._names(most=1)
+    return name
+
+  def _names(self, most):
+    names = data_names.several(self._dataset.value)
+    if most is not None and len(names) > most:
+      raise validation.InputError(
+        f"--dataset names {len(names)} data sets ({validation.some(names)}), "
+        "but this takes one at a time"
+      )
+    return names
+
+  def load_all(
+    self, *, target: str | None = None, most: int | None = None
+  ) -> list[data.Dataset]:
+    """Returns all data sets that `--dataset` names.
 
     Args:
       target: name of real-valued targets.
+      most: how many there may be.
 
     Raises:
-      InputError: as `data.load_dataset`.
+      InputError: as `data.load_dataset`; or if there are more.
     """
-    with progress.step(f"{self._dataset.value}: loading"):
+    return [self._load(name, target) for name in self._names(most)]
+
+  def _load(self, name, target):
+    with progress.step(f"{name}: loading"):
       dataset = data.load_dataset(
-        self._dataset.value,
-        limit=self._limit.value,
-        target=target,
-        **self._options(),
+        name, limit=self._limit.value, target=target, **self._options()
       )
     return self._without_copies(dataset)
 
@@ -168,7 +193,7 @@ class DataFlags:
     """The data set without duplicates, if they are to be left out."""
     if not self._drop_duplicates.value:
       return dataset
-    with progress.step(f"{self._dataset.value}: searching for copies"):
+    with progress.step(f"{dataset.name}: searching for copies"):
       groups = duplicates.find(dataset)
     return duplicates.drop(dataset, groups).dataset
 
@@ -229,9 +254,10 @@ class PairFlags(DataFlags):
     Raises:
       InputError: as `data.load_pair`.
     """
-    with progress.step(f"{self._dataset.value}: loading"):
+    name = self._only()
+    with progress.step(f"{name}: loading"):
       train, test = data.load_pair(
-        self._dataset.value,
+        name,
         test_split=self._test_split.value,
         limit=self._limit.value,
         test_limit=self._test_limit.value,

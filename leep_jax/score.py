@@ -3,6 +3,7 @@ r"""Ranks source models for a target data set, from one forward pass each.
     python -m leep_jax.score
     python -m leep_jax.score --model=resnet20@FILE.safetensors \
       --dataset=cifar100 --split=test --data_dir=DIR --output=scores.jsonl
+    python -m leep_jax.score --dataset=digits,folder:photos --plot=map.png
     python -m leep_jax.score --predictions=a.npz,b.npz
     srun python -m leep_jax.score --distributed  # all processes, one job
 
@@ -43,6 +44,7 @@ from leep_jax.reports import (
   score_report,
   scored_source,
   tables,
+  target_table,
 )
 from leep_jax.scores import jackknife
 
@@ -107,11 +109,19 @@ _OUTPUT = flags.DEFINE_string(
   "File for one row per source, .jsonl or .csv; replaced.",
   flag_values=FLAGS,
 )
+_MATRIX = flags.DEFINE_string(
+  "matrix",
+  None,
+  "File for the score that ranks, a row for each source and a column for each "
+  "data set, .csv or .jsonl; replaced.",
+  flag_values=FLAGS,
+)
 _PLOT = flags.DEFINE_string(
   "plot",
   None,
   "File for a chart of the ranking with its intervals (of expected accuracy "
-  "against speed, if probe_accuracy ranks), .png, .pdf or .svg; replaced.",
+  "against speed, if probe_accuracy ranks; of several data sets, a heat map), "
+  ".png, .pdf or .svg; replaced.",
   flag_values=FLAGS,
 )
 _REPORT = flags.DEFINE_string(
@@ -124,22 +134,6 @@ _REPORT = flags.DEFINE_string(
 )
 _RACING = score_race.RaceFlags(FLAGS)
 _HOSTS = common_flags.HostFlags(FLAGS)
-
-
-def _meaningless(estimates, outputs, nothing):
-  """Scores whose number says nothing of the source, and why.
-
-  It would rank as that of a poor, or of a good source.
-  """
-  found = []
-  for score in estimates:
-    what = nothing.get(scores_lib.SCORES[score].needs)
-    why = cautions.saturated(score, outputs)
-    if what is not None and what.constant:
-      why = what.why
-    if why is not None:
-      found.append((score, why))
-  return found
 
 
 def _score(
@@ -174,7 +168,7 @@ def _score(
       on_score=count.scoring,
       on_undefined=undefined.__setitem__,
     )
-    for score, why in _meaningless(estimates, outputs, nothing):
+    for score, why in cautions.meaningless(estimates, outputs, nothing):
       estimates[score], undefined[score] = None, why
   finally:
     count.clear()
@@ -215,55 +209,60 @@ def _score(
   )
 
 
-def _score_models(models, overrides, asked, dataset, on_row, on_error):
-  """Scores each source on a data set, going on after one that fails."""
+def _score_models(models, overrides, asked, datasets, on_row, on_error):
+  """Scores each source on the data sets, going on after one that fails."""
+  usable = list(datasets)
   for name in models:
-    try:
-      source = hosts.agree(
-        functools.partial(command.load_source, name, overrides=overrides)
-      )
-      mine = hosts.share(len(dataset))
-      count = progress.Progress(
-        tables.short(name, 30),
-        total=mine.stop - mine.start,
-        unit=dataset.noun,
-      )
-      meter = progress.Meter(count)
-      compute = functools.partial(
-        forward.compute_outputs,
-        source,
-        dataset,
-        batch_size=_BATCH_SIZE.value,
-        dtype=_DTYPE.value,
-        progress=meter,
-        over_hosts=True,
-      )
-      scored = _score(
-        name,
-        asked,
-        dataset,
-        compute,
-        count,
-        num_parameters=source.num_parameters,
-        meter=meter,
-      )
-    except validation.DataError as e:
-      # Every other source would meet the same mistake in the data.
-      on_error(f"{e}")
-      return
-    except validation.InputError as e:
-      on_error(f"{e}" if name in f"{e}" else f"{name}: {e}")
-    except hosts.LostHost:
-      raise
-    except Exception as e:
-      # Such as out of memory: smaller sources can still be scored.
-      failure = f"{name} failed: {type(e).__name__}: {validation.reason(e)}"
-      # Other hosts know nothing of it and would wait for this one.
-      if hosts.count() > 1:
-        raise hosts.LostHost(failure) from e
-      on_error(failure)
-    else:
-      on_row(scored)
+    load = functools.partial(command.load_source, name, overrides=overrides)
+    source = None
+    for dataset in list(usable):
+      try:
+        source = source or hosts.agree(load)
+        on_row(_score_model(name, source, asked, dataset))
+      except validation.DataError as e:
+        # Every other source would meet the same mistake in the data.
+        on_error(f"{e}")
+        usable.remove(dataset)
+        continue
+      except validation.InputError as e:
+        on_error(f"{e}" if name in f"{e}" else f"{name}: {e}")
+      except hosts.LostHost:
+        raise
+      except Exception as e:
+        # Such as out of memory: smaller sources can still be scored.
+        failure = f"{name} failed: {type(e).__name__}: {validation.reason(e)}"
+        # Other hosts know nothing of it and would wait for this one.
+        if hosts.count() > 1:
+          raise hosts.LostHost(failure) from e
+        on_error(failure)
+      if source is None:
+        break
+
+
+def _score_model(name, source, asked, dataset):
+  mine = hosts.share(len(dataset))
+  count = progress.Progress(
+    tables.short(name, 30), total=mine.stop - mine.start, unit=dataset.noun
+  )
+  meter = progress.Meter(count)
+  compute = functools.partial(
+    forward.compute_outputs,
+    source,
+    dataset,
+    batch_size=_BATCH_SIZE.value,
+    dtype=_DTYPE.value,
+    progress=meter,
+    over_hosts=True,
+  )
+  return _score(
+    name,
+    asked,
+    dataset,
+    compute,
+    count,
+    num_parameters=source.num_parameters,
+    meter=meter,
+  )
 
 
 def _race_models(models, overrides, asked, dataset, race, on_row, on_error):
@@ -339,6 +338,8 @@ def _check_files() -> None:
   """Refuses files that could not be written at the end."""
   if _OUTPUT.value is not None:
     results.check_output(_OUTPUT.value)
+  if _MATRIX.value is not None:
+    results.check_output(_MATRIX.value)
   if _PLOT.value is not None:
     plots.check_plot(_PLOT.value)
   if _REPORT.value is not None:
@@ -377,13 +378,17 @@ def _score_all(
     else:
       models = _SOURCES.names()
       overrides = _SOURCES.overrides()
-      dataset = hosts.agree(lambda: _DATA.load(target=_TARGET.value))
-      _SOURCES.check_default(dataset)
-      work = (models, overrides, asked, dataset)
+      most = 1 if race is not None or _REPORT.value else None
+      datasets = hosts.agree(
+        lambda: _DATA.load_all(target=_TARGET.value, most=most)
+      )
+      for dataset in datasets:
+        _SOURCES.check_default(dataset)
+      work = (models, overrides, asked)
       if race is not None:
-        _race_models(*work, race, scored.append, note)
+        _race_models(*work, datasets[0], race, scored.append, note)
       else:
-        _score_models(*work, scored.append, note)
+        _score_models(*work, datasets, scored.append, note)
   except KeyboardInterrupt:
     print("\ninterrupted", file=sys.stderr)
     return 130
@@ -393,27 +398,34 @@ def _score_all(
   return 2 if failed else 0
 
 
-def _write(scored, names, status, race):
+def _write(scored, asked, status, race):
   """Writes the files and prints the table, on the first host."""
-  first = names[0]
-  names = score_report.ranked_first(scored, names)
-  if _RANK_BY.value and names[0] != first and hosts.index() == 0:
-    progress.write(f"note: no source has {first}: {names[0]} ranks instead")
-  best = score_report.best_sources(scored, names)
+  found = target_table.targets(scored, asked.of)
+  for target in found:
+    first = asked.of(target.scored[0].kind)[0]
+    if _RANK_BY.value and target.rank_by != first and hosts.index() == 0:
+      progress.write(
+        f"note: no source has {first}: {target.rank_by} ranks instead"
+      )
+  one = found[0] if len(found) == 1 else None
 
   def write():
     if _OUTPUT.value:
       rows = [source.row for source in scored]
       results.write_rows(_OUTPUT.value, rows + (race.rows if race else []))
-    if _PLOT.value:
-      score_report.draw(scored, names, best, path=_PLOT.value)
-    if _REPORT.value:
+    if _MATRIX.value:
+      target_table.write_matrix(found, _MATRIX.value)
+    if _PLOT.value and one:
+      score_report.draw(one.scored, one.names, one.best, path=_PLOT.value)
+    elif _PLOT.value:
+      target_table.draw(found, _PLOT.value)
+    if _REPORT.value and one:
       count = progress.Progress("searching for copies", unit="examples")
       page_content.write(
         _REPORT.value,
         scored,
-        names,
-        best=best,
+        one.names,
+        best=one.best,
         command=command.line("leep_jax.score", FLAGS),
         search=status in (0, 2),
         progress=count,
@@ -426,7 +438,10 @@ def _write(scored, names, status, race):
   elif hosts.index() == 0:  # no collective: other hosts may have died
     write()
   if hosts.index() == 0:
-    _print(score_report.format_report(scored, names, best))
+    if one:
+      _print(score_report.format_report(scored, one.names, one.best))
+    else:
+      _print(target_table.format_report(found))
     if race is not None:
       _print(race.text())
 
@@ -447,7 +462,7 @@ def _run() -> int:
   scored: list[scored_source.ScoredSource] = []
   status = _score_all(asked, scored, race)
   if scored:
-    _write(scored, asked.chosen, status, race)
+    _write(scored, asked, status, race)
   return status
 
 

@@ -22,6 +22,33 @@ _FOLDER = "one sub-folder of images per class, folder:DIR"
 _ARRAYS = "arrays images and labels, npz:FILE"
 
 
+def several(text: str) -> list[str]:
+  """Returns the names of data sets that commas separate, each once.
+
+  Commas in braces, as in `wds:{a,b}.tar`, and in a path that is there belong to
+  a name.
+
+  Args:
+    text: what the user wrote.
+
+  Raises:
+    InputError: if a name is empty.
+
+  Example:
+    >>> from leep_jax.data import names
+    >>> names.several("digits,wds:{a,b}.tar")
+    ['digits', 'wds:{a,b}.tar']
+  """
+  prefix, _, path = text.partition(":")
+  whole = text if "," in prefix else path or text
+  if "," not in text or os.path.exists(os.path.expanduser(whole)):
+    return [text]
+  found = [part.strip() for part in re.split(r",(?![^{}]*\})", text)]
+  if not all(found):
+    raise validation.InputError(f"--dataset={text} has an empty name")
+  return list(dict.fromkeys(found))
+
+
 def check(name: str, kinds: Mapping[str, str], known: Sequence[str]) -> None:
   """Refuses what cannot be the name of a TFDS data set.
 

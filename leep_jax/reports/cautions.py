@@ -4,12 +4,12 @@ Some cautions are about one source on these examples (`of_source`), others about
 comparing several (`of_comparison`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 import hashlib
 
 import numpy as np
 
-from leep_jax import validation
+from leep_jax import scores as scores_lib, validation
 from leep_jax.engine import outputs as outputs_lib
 from leep_jax.reports import tables
 from leep_jax.reports.scored_source import ScoredSource
@@ -78,6 +78,42 @@ def saturated(score: str, outputs: outputs_lib.Outputs) -> str | None:
     f"with no more examples ({len(outputs):,}) than features ({width:,}) it is "
     "the same number for every source; regularized_h_score is not"
   )
+
+
+def meaningless(
+  names: Iterable[str],
+  outputs: outputs_lib.Outputs,
+  nothing: Mapping[str, scores_lib.Uninformative],
+) -> list[tuple[str, str]]:
+  """Returns scores whose number says nothing of the source, and why.
+
+  It would rank as that of a poor, or of a good source.
+
+  Args:
+    names: of scores.
+    outputs: of the source.
+    nothing: as `scores.uninformative` returns it.
+
+  Example:
+    >>> import numpy as np
+    >>> import leep_jax
+    >>> from leep_jax import scores
+    >>> from leep_jax.reports import cautions
+    >>> outputs = leep_jax.Outputs.from_arrays(
+    ...   features=np.ones((4, 2)), labels=[0, 1, 0, 1])
+    >>> nothing = scores.uninformative(outputs)
+    >>> [s for s, _ in cautions.meaningless(["logme"], outputs, nothing)]
+    ['logme']
+  """
+  found = []
+  for score in names:
+    what = nothing.get(scores_lib.SCORES[score].needs)
+    why = saturated(score, outputs)
+    if what is not None and what.constant:
+      why = what.why
+    if why is not None:
+      found.append((score, why))
+  return found
 
 
 def of_source(

@@ -3,9 +3,10 @@
 `python -m leep_jax.score` computes the scores; this module writes about them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 import os
 import textwrap
+from typing import Any
 
 import jax
 import numpy as np
@@ -88,7 +89,6 @@ def format_report(
     ...
   """
   rows = [source.row for source in scored]
-  short = tables.short_names([row["model"] for row in rows])
   names = shown(scored, names)
   lines = [
     _heading(scored[0], names[0]),
@@ -98,11 +98,10 @@ def format_report(
       rows, list(names), marks=None if best is None else dict(best)
     ),
     "",
-    *map(_wrapped, _legend(scored, best)),
-    *map(_wrapped, _remarks(scored, short)),
-    *map(_wrapped, cautions.of_comparison(scored, names)),
-    *map(_wrapped, _baseline(scored[0], names)),
-    _cost(rows),
+    *wrapped(legend(scored, best)),
+    *wrapped(remarks(scored, names)),
+    *wrapped(_baseline(scored[0], names)),
+    cost(rows),
   ]
   return "\n".join(lines)
 
@@ -163,11 +162,27 @@ def shown(scored: Sequence[ScoredSource], names: Sequence[str]) -> list[str]:
 
 def _paragraph(sentences):
   """Lines of the answer, and an empty line below."""
-  return [*map(_wrapped, sentences), ""] if sentences else []
+  return [*wrapped(sentences), ""] if sentences else []
 
 
-def _wrapped(text):
-  return "\n".join(textwrap.wrap(text, tables.WIDTH, subsequent_indent="  "))
+def wrapped(texts: Iterable[str]) -> list[str]:
+  """Returns lines of at most 80 columns; later lines of a text are indented.
+
+  Args:
+    texts: without line breaks.
+
+  Example:
+    >>> from leep_jax.reports import score_report
+    >>> for line in score_report.wrapped([f"{'-' * 70} two words"]):
+    ...   print(line)
+    ---------------------------------------------------------------------- two
+      words
+  """
+  return [
+    line
+    for text in texts
+    for line in textwrap.wrap(text, tables.WIDTH, subsequent_indent="  ")
+  ]
 
 
 def _heading(source, name):
@@ -187,8 +202,22 @@ def _heading(source, name):
   )
 
 
-def _legend(scored, best) -> Iterator[str]:
-  """What the signs in the table mean, if they occur."""
+def legend(
+  scored: Sequence[ScoredSource], best: Mapping[str, list[bool]] | None
+) -> Iterator[str]:
+  """Yields what the signs in the table mean, if they occur.
+
+  Args:
+    scored: the sources.
+    best: see `best_sources`.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.reports import score_report, scored_source
+    >>> alone = scored_source.ScoredSource({}, {}, {}, np.array([0, 1]))
+    >>> list(score_report.legend([alone], None))
+    []
+  """
   sizes = {
     len(e.deleted) for s in scored for e in s.estimates.values() if e
   } - {0}
@@ -217,8 +246,26 @@ def _legend(scored, best) -> Iterator[str]:
     yield "± is one standard error, from the variation over examples."
 
 
-def _remarks(scored, short) -> Iterator[str]:
-  """Notes on sources, then why scores are missing."""
+def remarks(
+  scored: Sequence[ScoredSource], names: Sequence[str]
+) -> Iterator[str]:
+  """Yields notes on sources, why scores are missing, and cautions.
+
+  Args:
+    scored: the sources.
+    names: of the scores that are shown.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.reports import score_report, scored_source
+    >>> source = scored_source.ScoredSource(
+    ...   {"model": "mine", "note": None, "num_source_classes": None,
+    ...    "leep": None}, {"leep": None},
+    ...   {"leep": "there are no probs"}, np.array([0, 1]))
+    >>> list(score_report.remarks([source], ["leep"]))
+    ['mine has no leep: there are no probs.']
+  """
+  short = tables.short_names([source.row["model"] for source in scored])
   # Scores that are missing for one reason are named in one line.
   missing: dict[tuple[str, str], list[str]] = {}
   for model, source in zip(short, scored, strict=True):
@@ -226,9 +273,10 @@ def _remarks(scored, short) -> Iterator[str]:
       missing.setdefault((model, why), []).append(name)
     if source.row["note"] not in (None, *source.undefined.values()):
       yield f"{model}: {source.row['note']}"
-  for (model, why), names in missing.items():
+  for (model, why), missed in missing.items():
     stop = "" if why.endswith("?") else "."
-    yield f"{model} has no {', '.join(names)}: {why}{stop}"
+    yield f"{model} has no {', '.join(missed)}: {why}{stop}"
+  yield from cautions.of_comparison(scored, names)
 
 
 def _baseline(source, names) -> Iterator[str]:
@@ -251,8 +299,17 @@ def _baseline(source, names) -> Iterator[str]:
     )
 
 
-def _cost(rows):
-  """Devices and seconds of the whole command."""
+def cost(rows: Sequence[Mapping[str, Any]]) -> str:
+  """Returns devices and seconds of the whole command.
+
+  Args:
+    rows: of all sources.
+
+  Example:
+    >>> from leep_jax.reports import score_report
+    >>> score_report.cost([{"devices": 8, "seconds": 2.5}])
+    '8 cpu devices; 2.5 s, and ... s of compilation.'
+  """
   count, processes = rows[0]["devices"], ""
   if hosts.count() > 1:
     processes = f" of {hosts.count()} processes"
@@ -286,10 +343,9 @@ def page_lines(
     >>> score_report.page_lines([scored], ["nce"], None)
     (['two: 2 examples, 2 classes. Best first by nce.'], [])
   """
-  short = tables.short_names([source.row["model"] for source in scored])
-  remarks = [*_remarks(scored, short), *cautions.of_comparison(scored, names)]
   sentences = answer.sentences(scored, names[0], best)
-  return sentences or [_heading(scored[0], names[0])], remarks
+  known = list(remarks(scored, names))
+  return sentences or [_heading(scored[0], names[0])], known
 
 
 def draw(

@@ -145,41 +145,85 @@ def format_table(
   """
   order = best_first([row[names[0]] for row in rows])
   ranked = [rows[i] for i in order]
-  ranks = [str(i + 1) for i in range(len(rows))]
-  models = ["model", *short_names([row["model"] for row in ranked])]
-  left = [max(map(len, ranks)), max(map(len, models))]
-  columns = []
-  for name in names:
-    shown = cells(
-      [row[name] for row in ranked], [row.get(f"{name}_se") for row in ranked]
+  columns = [
+    column(
+      name,
+      [row[name] for row in ranked],
+      [row.get(f"{name}_se") for row in ranked],
+      marks=[marks[name][i] for i in order]
+      if marks and name in marks
+      else None,
     )
-    if marks and name in marks:
-      # A space where there is none, so that numbers stay aligned.
-      stars = ["*" if marks[name][i] else " " for i in order]
-      shown = [cell + star for cell, star in zip(shown, stars, strict=True)]
-      columns.append([f"{name} ", *shown])
-    else:
-      columns.append([name, *shown])
+    for name in names
+  ]
   rates = [f"{row['examples_per_second']:,.0f}" for row in ranked]
   columns.append([f"{examples(ranked[0])}/s", *rates])
   sizes = [row.get("num_parameters") for row in ranked]
   if any(sizes):
     columns.append(["parameters", *map(millions, sizes)])
-  blocks: list[list[list[str]]] = []
+  return blocks([row["model"] for row in ranked], columns)
+
+
+def column(
+  name: str,
+  values: Sequence[float | None],
+  errors: Sequence[float | None],
+  *,
+  marks: Sequence[bool] | None = None,
+) -> list[str]:
+  """Returns a column: its name, and `value ± error` with asterisks.
+
+  Args:
+    name: of the column.
+    values: numbers, or None where there is none.
+    errors: their standard errors, or None.
+    marks: which of them get an asterisk.
+
+  Example:
+    >>> from leep_jax.reports import tables
+    >>> tables.column("leep", [-0.5, -0.7], [0.02, 0.02], marks=[True, False])
+    ['leep ', '-0.500 ± 0.020*', '-0.700 ± 0.020 ']
+  """
+  shown = cells(values, errors)
+  if marks is None:
+    return [name, *shown]
+  # A space where there is none, so that numbers stay aligned.
+  stars = ["*" if mark else " " for mark in marks]
+  return [f"{name} ", *(a + b for a, b in zip(shown, stars, strict=True))]
+
+
+def blocks(models: Sequence[str], columns: Sequence[Sequence[str]]) -> str:
+  """Lays out a ranked table; columns that do not fit go into blocks below.
+
+  Args:
+    models: names of sources, best first.
+    columns: each with its name, and a cell for every model.
+
+  Example:
+    >>> from leep_jax.reports import tables
+    >>> print(tables.blocks(["a", "b"], [["leep", "-0.5", "-0.7"]]))
+       model  leep
+    1  a      -0.5
+    2  b      -0.7
+  """
+  ranks = [str(i + 1) for i in range(len(models))]
+  models = ["model", *short_names(models)]
+  left = [max(map(len, ranks)), max(map(len, models))]
+  found: list[list[list[str]]] = []
   # Full, so that the first column starts a block.
   used = WIDTH
-  for column in columns:
-    width = max(map(len, column)) + 2
+  for cells_of in columns:
+    width = max(map(len, cells_of)) + 2
     if used + width > WIDTH:
-      blocks.append([])
+      found.append([])
       used = sum(left) + 2
-    blocks[-1].append([cell.rjust(width) for cell in column])
+    found[-1].append([cell.rjust(width) for cell in cells_of])
     used += width
   lines = []
-  for block in blocks:
+  for block in found:
     lines.append("")
     for i, (rank, model) in enumerate(zip(["", *ranks], models, strict=True)):
-      scores = "".join(column[i] for column in block)
+      scores = "".join(cells_of[i] for cells_of in block)
       line = f"{rank:>{left[0]}}  {model:<{left[1]}}{scores}"
       lines.append(line.rstrip())
   return "\n".join(lines[1:])

@@ -1,4 +1,4 @@
-"""Square matrices of tasks as heat maps."""
+"""Matrices of sources and targets as heat maps."""
 
 from collections.abc import Sequence
 import os
@@ -17,18 +17,21 @@ def matrix(
   title: str,
   label: str,
   path: str | os.PathLike[str],
+  targets: Sequence[str] | None = None,
   side: npt.ArrayLike | None = None,
   side_label: str = "hardness",
 ) -> None:
-  """Draws a square matrix of tasks as a heat map, with numbers if it is small.
+  """Draws a matrix as a heat map, with numbers if it is small.
 
   Args:
-    values: `[A, A]`, rows are sources and columns are targets.
-    names: of the A tasks; long ones are cut in the middle.
+    values: `[A, B]`, rows are sources and columns are targets; NaN where there
+      is no value.
+    names: of the A sources; long ones are cut in the middle.
     title: of the figure.
     label: name of the values, for the colour bar.
     path: file to write, `.png`, `.pdf` or `.svg`; replaced.
-    side: `[A]`, one number of each target, drawn as a bar above its column.
+    targets: names of the B targets, if they are not those of the sources.
+    side: `[B]`, one number of each target, drawn as a bar above its column.
     side_label: name of that number.
 
   Raises:
@@ -50,14 +53,16 @@ def matrix(
   if not names:
     raise validation.InputError("there are no tasks to draw")
   values = np.asarray(values, float)
-  count = len(names)
+  rows = [style.fit_name(name, 32) for name in names]
+  columns = [style.fit_name(name, 32) for name in targets or names]
+  count = max(len(rows), len(columns))
   few = count <= 12  # numbers of 12 points fit into their cells
-  short = [style.fit_name(name, 32) for name in names]
-  room = 1.2 + 0.08 * max(map(len, short))
-  cells = min(max(count * (0.62 if few else 0.24), 3.6), 40)  # inches
+  left, below = (1.2 + 0.08 * max(map(len, n)) for n in (rows, columns))
+  each = 0.62 if few else 0.24  # inches
+  wide, cells = (min(max(len(n) * each, 3.6), 40) for n in (columns, rows))
   bars = 0.0 if side is None else 1.1
   figure = style.make_figure(
-    cells + room + 1.2, cells + room + bars + 0.4, title
+    wide + left + 1.2, cells + below + bars + 0.4, title
   )
   grid = figure.add_gridspec(
     1 if side is None else 2,
@@ -74,10 +79,9 @@ def matrix(
   bar = figure.colorbar(image, ax=axes, pad=0.02, fraction=0.04, aspect=25)
   bar.set_label(label, fontsize=12)
   bar.ax.tick_params(labelsize=11)
-  size = 12 if few else min(9, 50 * cells / count)
-  black = ["black"] * count
-  style.label_ticks(axes.yaxis, short, black, size)
-  style.label_ticks(axes.xaxis, short, black, size)
+  size = 12 if few else min(9, 50 * max(cells, wide) / count)
+  style.label_ticks(axes.yaxis, rows, ["black"] * len(rows), size)
+  style.label_ticks(axes.xaxis, columns, ["black"] * len(columns), size)
   for text in axes.get_xticklabels():
     text.set(rotation=90)
     if few:
