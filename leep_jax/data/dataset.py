@@ -1,5 +1,6 @@
 """Data sets: examples by index, in batches that are read ahead."""
 
+import collections
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
 import dataclasses
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from leep_jax import validation
+from leep_jax.data import jpeg
 
 # Batches that are ready while one is in use. Two even out batches that take
 # longer, such as those of large photos; more would only take memory.
@@ -43,6 +45,7 @@ class Dataset:
       `[H, W, C]` arrays (uint8 in 0..255, or floats in [0, 1]), of texts, or of
       `audio.Sound`, and one of integer labels or real-valued targets. It is
       called from several threads if images differ in size, and for sounds.
+      Where `reduces` is true, it also takes `wanted`, see `batches`.
     class_names: names of the classes, if they are known.
     all_labels: labels of all examples, including those not in use, if they are
       known without reading images.
@@ -55,6 +58,8 @@ class Dataset:
     inputs: what an example is, a key of `INPUTS`.
     seconds: length of the longest sound, including those not in use; 0 of
       images and texts.
+    reduces: whether photos that are far larger than wanted are decoded at a
+      part of their size.
 
   Example:
     >>> import numpy as np
@@ -73,7 +78,7 @@ class Dataset:
   num_classes: int
   indices: np.ndarray
   image_shape: tuple[int, int, int] | None
-  fetch: Callable[[np.ndarray], tuple[Sequence[Any], Any]]
+  fetch: Callable[..., tuple[Sequence[Any], Any]]
   class_names: tuple[str, ...] | None = None
   all_labels: np.ndarray | None = None
   version: str = ""
@@ -82,6 +87,7 @@ class Dataset:
   files: Sequence[str] | None = None
   inputs: str = "image"
   seconds: float = 0.0
+  reduces: bool = False
 
   def __len__(self) -> int:
     return len(self.indices)
@@ -90,6 +96,11 @@ class Dataset:
   def noun(self) -> str:
     """What several inputs are called: images, texts or sounds."""
     return INPUTS[self.inputs]
+
+  @property
+  def read_version(self) -> str:
+    """The version, and how it is read if that changes inputs a little."""
+    return f"{self.version} reduced" if self.reduces else self.version
 
   def name_of(self, position: int) -> str:
     """Returns the name of an example's file, or its number.
@@ -127,6 +138,7 @@ class Dataset:
     *,
     fit: Callable[[Any], np.ndarray] | None = None,
     stack: Callable[[Sequence[Any]], np.ndarray] | None = None,
+    wanted: jpeg.Wanted | None = None,
   ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields `(inputs [B, ...], labels [B])`; the last may be shorter.
 
@@ -142,6 +154,9 @@ class Dataset:
         are divided by 255.
       stack: makes one array of the inputs of a batch; by default images `[B, H,
         W, C]`, or texts `[B]` of dtype object.
+      wanted: takes the height and the width of an image, and returns those that
+        `fit` resizes it to. If the data set `reduces`, `fit` gets a
+        `jpeg.Reduced` of a photo that is far larger.
 
     Raises:
       InputError: if inputs differ in size and `fit` is None.
@@ -149,20 +164,30 @@ class Dataset:
     """
     pool = futures.ThreadPoolExecutor(os.cpu_count())
     fetch = self.fetch
+    fitted = self.image_shape is None and self.inputs != "text"
     stack = stack or (_objects if self.inputs == "text" else np.stack)
-    if self.image_shape is None and self.inputs != "text":
-      if fit is None:
-        raise validation.InputError(
-          f"{self.noun} of {self.name} differ in size, and the source names no "
-          "size to bring them to"
-        )
-      fetch = functools.partial(_fetch_fitted, fetch, fit, pool)
+    if fitted and fit is None:
+      raise validation.InputError(
+        f"{self.noun} of {self.name} differ in size, and the source names no "
+        "size to bring them to"
+      )
+    if fitted and wanted is not None and self.reduces:
+      fetch = functools.partial(fetch, wanted=wanted)
 
-    def read(start):
-      inputs, labels = fetch(self.indices[start : start + batch_size])
-      return stack(inputs), np.asarray(labels)
+    def begin(start):
+      indices = self.indices[start : start + batch_size]
+      if fitted:
+        found = _fetch_fitted(fetch, fit, pool, indices)
+      else:
+        found = functools.partial(fetch, indices)
 
-    ready = _ahead(read, range(0, len(self), batch_size), pool)
+      def end():
+        inputs, labels = found()
+        return stack(inputs), np.asarray(labels)
+
+      return end
+
+    ready = _ahead(begin, range(0, len(self), batch_size), pool)
     return self._naming_all_bad(ready)
 
   def _naming_all_bad(
@@ -257,7 +282,7 @@ class Dataset:
       known: np.ndarray = self.all_labels[self.indices]
       return known
     read = _ahead(
-      lambda start: self.fetch(self.indices[start : start + 1000])[1],
+      lambda start: lambda: self.fetch(self.indices[start : start + 1000])[1],
       range(0, len(self), 1000),
       # Only because `_ahead` shuts a pool down: labels are read by its own
       # thread.
@@ -266,17 +291,21 @@ class Dataset:
     return np.concatenate(list(read))
 
   def load(
-    self, *, fit: Callable[[Any], np.ndarray] | None = None
+    self,
+    *,
+    fit: Callable[[Any], np.ndarray] | None = None,
+    wanted: jpeg.Wanted | None = None,
   ) -> tuple[np.ndarray, np.ndarray]:
     """Returns all `(inputs [n, ...], labels [n])` in memory.
 
     Args:
       fit: as for `batches`.
+      wanted: as for `batches`.
 
     Raises:
       InputError: as `batches` does.
     """
-    inputs, labels = zip(*self.batches(1024, fit=fit), strict=True)
+    inputs, labels = zip(*self.batches(1024, fit=fit, wanted=wanted), strict=True)
     return np.concatenate(inputs), np.concatenate(labels)
 
 
@@ -288,27 +317,37 @@ def _objects(inputs):
 
 
 def _fetch_fitted(fetch, fit, pool, indices):
-  """Fetches inputs one by one, in threads, and fits each immediately."""
+  """Fetches inputs one by one, in threads, and fits each immediately.
+
+  Returns:
+    A function that waits for them, and returns inputs and labels.
+  """
 
   def one(index):
     (image,), (label,) = fetch(np.asarray([index]))
     return fit(image), label
 
-  images, labels = map(list, zip(*pool.map(one, indices), strict=True))
-  # `Preprocessing.fit` returns uint8, but floats for images that it enlarges: a
-  # batch has one dtype.
-  if any(image.dtype != np.uint8 for image in images):
-    images = [
-      image / np.float32(255) if image.dtype == np.uint8 else image
-      for image in images
-    ]
-  return images, labels
+  fetched = pool.map(one, indices)
+
+  def end():
+    images, labels = map(list, zip(*fetched, strict=True))
+    # `Preprocessing.fit` returns uint8, but floats for images that it enlarges:
+    # a batch has one dtype.
+    if any(image.dtype != np.uint8 for image in images):
+      images = [
+        image / np.float32(255) if image.dtype == np.uint8 else image
+        for image in images
+      ]
+    return images, labels
+
+  return end
 
 
-def _ahead(read, starts, pool) -> Iterator[Any]:
-  """Yields `read(start)` of each start; a thread reads a few of them ahead.
+def _ahead(begin, starts, pool) -> Iterator[Any]:
+  """Yields `begin(start)()` of each start; a thread reads a few of them ahead.
 
-  When the iterator ends, work of `read` that waits in the pool is cancelled.
+  Each is begun before one waits for the one before, so that the pool never
+  waits for work. When the iterator ends, work that waits in it is cancelled.
   """
   ready: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(
     _READ_AHEAD
@@ -324,11 +363,16 @@ def _ahead(read, starts, pool) -> Iterator[Any]:
         continue
 
   def work():
+    begun: collections.deque[Callable[[], Any]] = collections.deque()
     try:
       for start in starts:
         if stop.is_set():
           return
-        put((read(start), None))
+        begun.append(begin(start))
+        if len(begun) > 1:
+          put((begun.popleft()(), None))
+      for end in begun:
+        put((end(), None))
       put((None, None))
     except BaseException as e:  # the consumer raises it, in its own thread
       put((None, e))
