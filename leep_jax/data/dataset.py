@@ -78,7 +78,7 @@ class Dataset:
   num_classes: int
   indices: np.ndarray
   image_shape: tuple[int, int, int] | None
-  fetch: Callable[..., tuple[Sequence[Any], Any]]
+  fetch: Callable[..., tuple[Any, Any]]
   class_names: tuple[str, ...] | None = None
   all_labels: np.ndarray | None = None
   version: str = ""
@@ -305,7 +305,9 @@ class Dataset:
     Raises:
       InputError: as `batches` does.
     """
-    inputs, labels = zip(*self.batches(1024, fit=fit, wanted=wanted), strict=True)
+    inputs, labels = zip(
+      *self.batches(1024, fit=fit, wanted=wanted), strict=True
+    )
     return np.concatenate(inputs), np.concatenate(labels)
 
 

@@ -11,10 +11,9 @@ import struct
 
 import numpy as np
 
-# How many pixels must be left for each one wanted, in both directions. With
-# fewer, the blocks' borders would show. `experiments/results/reading.md` has
-# what other values cost and gain.
-SPARE = 2.0
+# How many pixels must be left for each one wanted, in both directions.
+# `experiments/results/reduction.md` has what other values change.
+SPARE = 2.5
 # Takes the height and the width of a photo, and returns the wanted ones.
 Wanted = Callable[[int, int], tuple[int, int]]
 # Baseline, extended and progressive frames, which libjpeg can reduce.
@@ -76,7 +75,8 @@ def is_complete(content: bytes) -> bool:
     >>> from leep_jax.data import jpeg
     >>> file = io.BytesIO()
     >>> PIL.Image.new("RGB", (8, 8)).save(file, "JPEG")
-    >>> jpeg.is_complete(file.getvalue()), jpeg.is_complete(file.getvalue()[:-9])
+    >>> content = file.getvalue()
+    >>> jpeg.is_complete(content), jpeg.is_complete(content[:-9])
     (True, False)
   """
   # The mark is searched for after the headers, which may contain a preview

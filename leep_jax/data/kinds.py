@@ -30,7 +30,7 @@ class Request:
     ignored: labels of examples that are left out.
     columns: of a table, the names of columns that the user named.
     skips_bad: see `load_dataset`, `skip_bad_images`.
-    exact: see `load_dataset`, `exact_decoding`.
+    fast: see `load_dataset`, `fast_decoding`.
 
   Example:
     >>> from leep_jax.data import kinds
@@ -45,7 +45,7 @@ class Request:
   ignored: Sequence[int] = ()
   columns: columns_lib.Columns = columns_lib.UNNAMED
   skips_bad: bool = False
-  exact: bool = False
+  fast: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

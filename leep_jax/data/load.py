@@ -24,7 +24,7 @@ def load_dataset(
   target: str | None = None,
   ignore_label: int | Sequence[int] | None = None,
   skip_bad_images: bool = False,
-  exact_decoding: bool = False,
+  fast_decoding: bool = False,
   input_column: str | None = None,
   label_column: str | None = None,
   split_column: str | None = None,
@@ -57,11 +57,10 @@ def load_dataset(
       note. All images are then read an additional time to find them. Otherwise,
       the first such image raises an error that names all of them. The same of
       sounds.
-    exact_decoding: whether photos are decoded at their whole size. Otherwise, a
-      JPEG with at least twice the height and width that a source resizes images
-      to is decoded at a half, a quarter or an eighth of its size, as long as
-      there are still twice as many pixels. That is faster, and changes what a
-      source sees by less than a level of 255 on average (see `data.jpeg`).
+    fast_decoding: whether JPEGs that are far larger than a source needs are
+      decoded at a half, a quarter or an eighth of their size. That is about
+      twice as fast, and changes images and scores a little: `jpeg.decode`
+      states by how much.
     input_column: of a table, the column of files or texts; by default one with
       a usual name, such as `image`, `path`, `file_name`, `text` or `review`.
     label_column: of a table, the column of labels; by default one with a usual
@@ -91,7 +90,7 @@ def load_dataset(
     _ignored(ignore_label),
     columns_lib.Columns(input_column, label_column, split_column),
     skip_bad_images,
-    exact_decoding,
+    fast_decoding,
   )
   dataset = _load(name, kind, request)
   if limit is not None:
@@ -139,9 +138,8 @@ def _load(
   dataset = kind.load(request)
   if not len(dataset):
     raise validation.InputError(f"data set {name} ({dataset.split}) is empty")
-  if request.exact:
-    return dataclasses.replace(dataset, reduces=False)
-  return dataset
+  reduces = dataset.reduces and request.fast
+  return dataclasses.replace(dataset, reduces=reduces)
 
 
 def load_pair(
@@ -154,7 +152,7 @@ def load_pair(
   test_limit: int | None = None,
   ignore_label: int | Sequence[int] | None = None,
   skip_bad_images: bool = False,
-  exact_decoding: bool = False,
+  fast_decoding: bool = False,
   input_column: str | None = None,
   label_column: str | None = None,
   split_column: str | None = None,
@@ -173,7 +171,7 @@ def load_pair(
     test_limit: number of test examples.
     ignore_label: as for `load_dataset`.
     skip_bad_images: as for `load_dataset`, of both sets.
-    exact_decoding: as for `load_dataset`.
+    fast_decoding: as for `load_dataset`.
     input_column: as for `load_dataset`.
     label_column: as for `load_dataset`.
     split_column: as for `load_dataset`.
@@ -195,7 +193,7 @@ def load_pair(
     ignored=_ignored(ignore_label),
     columns=columns_lib.Columns(input_column, label_column, split_column),
     skips_bad=skip_bad_images,
-    exact=exact_decoding,
+    fast=fast_decoding,
   )
   split, test_split = kind.pair(request, test_split)
   if test_split is not None:

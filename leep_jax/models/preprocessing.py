@@ -154,8 +154,8 @@ class Preprocessing:
     # Images of different sizes cannot be stacked: they are resized when read.
     if dataset.image_shape is None and self.image_size is not None:
       options: dict[str, Any] = {"fit": self.fit}
-      # That filter takes single pixels, which a smaller image does not have.
-      if self.interpolation != "nearest":
+      # Those filters take whole pixels, which are others in a smaller image.
+      if self.interpolation not in ("nearest", "box"):
         options["wanted"] = self.resized
       return options, self.fitted
     return {}, self
@@ -351,22 +351,22 @@ class Preprocessing:
     Raises:
       InputError: if `image_size` is None, or the image is not as above.
     """
-    sides, size, box = self._known_sides(), None, None
-    if isinstance(image, jpeg.Reduced):
-      image, size, box = image.pixels, image.size, image.box
+    sides = self._known_sides()
+    reduced = image if isinstance(image, jpeg.Reduced) else None
+    image = reduced.pixels if reduced else np.asarray(image)
     if image.ndim != 3 or image.dtype != np.uint8 or not image.size:
       raise validation.InputError(
         f"an image is {image.dtype} of shape {image.shape}, not uint8 of "
         "shape [H, W, C]"
       )
-    size = size or image.shape[:2]
+    size = reduced.size if reduced else image.shape[:2]
     new_size, kept, border = self._geometry(sides, *size)
     enlarged = new_size != size and not _shrinks(size, new_size)
     resized = functools.partial(
       _resized,
       size=new_size,
       kept=kept,
-      box=box or (0, 0, *image.shape[1::-1]),
+      box=reduced.box if reduced else (0, 0, *size[::-1]),
       interpolation=self.interpolation,
     )
     if image.shape[2] == 3 and not enlarged:
