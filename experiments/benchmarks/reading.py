@@ -5,7 +5,7 @@
 Purpose: how many photos a second are read, decoded, resized to 256, cropped to
 224 and put into batches? `DIR` is a folder of small photos with a sub-folder
 per class; a folder of large ones is made of them
-(`experiments.benchmarks.reduction`). The others are `ImageFolder` with a
+(`experiments.benchmarks.mosaics`). The others are `ImageFolder` with a
 `DataLoader` of torchvision and PyTorch, and a TFDS data set of the same files
 in `array_record`: TFDS decodes its photos (by OpenCV) but does not resize them
 without TensorFlow, so one row is of decoding alone, and in the others the same
@@ -15,11 +15,12 @@ Batches of leep_jax are uint8, which the device makes floats of; those of
 `ToTensor` are float32. All read the same files, whose content the system has in
 memory after the first turn.
 
-Cost: six minutes on two CPU cores. Times are medians of interleaved
+Cost: two minutes on two CPU cores. Times are medians of interleaved
 repetitions. It needs torch and torchvision (`pip install 'leep_jax[torch]'`).
 What came out is in `experiments/results/reading.md`.
 """
 
+import contextlib
 import io
 import os
 import pathlib
@@ -29,13 +30,13 @@ import warnings
 from absl import app, flags
 import tensorflow_datasets as tfds
 
-from experiments.benchmarks import reduction, timing
+from experiments.benchmarks import mosaics, timing
 import leep_jax
 
 _PHOTOS = flags.DEFINE_string(
   "photos", None, "Folder of photos.", required=True
 )
-_REPEATS = flags.DEFINE_integer("repeats", 5, "Repetitions of each timing.")
+_REPEATS = flags.DEFINE_integer("repeats", 3, "Repetitions of each timing.")
 _SIZE = (2000, 3000)
 _LARGE = 32  # photos
 _BATCH = 32
@@ -111,14 +112,15 @@ def tfds_source(folder: str, directory: str):
   """Returns the same photos as TFDS reads them."""
   Photos.folder = folder
   builder = Photos(data_dir=directory, file_format="array_record")
-  builder.download_and_prepare(
-    download_config=tfds.download.DownloadConfig(try_download_gcs=False)
-  )
+  with contextlib.redirect_stdout(io.StringIO()):  # it says what it does
+    builder.download_and_prepare(
+      download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+    )
   return builder.as_data_source("train")
 
 
 def readers(folder: str, directory: str):
-  """Returns functions that read all photos once, by their names in the table."""
+  """Returns the number of photos, and functions that read all, by name."""
   import torch
 
   library = torchvision()
@@ -189,7 +191,7 @@ def main(argv):
   with tempfile.TemporaryDirectory() as directory:
     measure("as they are", folder, f"{directory}/small")
     large = pathlib.Path(directory) / "large"
-    contents = reduction.large_photos(folder, _LARGE, _SIZE)
+    contents = mosaics.large_photos(folder, _LARGE, _SIZE)
     for i, content in enumerate(contents):
       path = large / "ab"[i % 2] / f"{i}.jpg"
       path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,20 +15,18 @@ put together from 5 x 5 of a class, at their full detail, with the models of
 `--model`. Resized images are of larger ones, put together in the same way,
 resized to the largest size that each reduction allows: the worst case.
 
-Cost: five minutes on two CPU cores with two folders of 450 photos and three
+Cost: eight minutes on two CPU cores with two folders of 450 photos and three
 models. What came out is in `experiments/results/reduction.md`.
 """
 
 import contextlib
-import io
 import pathlib
 import tempfile
 
 from absl import app, flags
 import numpy as np
-import PIL.Image
 
-from experiments.benchmarks import timing
+from experiments.benchmarks import mosaics, timing
 import leep_jax
 from leep_jax.data import images, jpeg
 from leep_jax.models import preprocessing
@@ -39,43 +37,6 @@ _MODEL = flags.DEFINE_list("model", [], "Sources for the larger photos.")
 _SPARES = (1.5, 2.0, 2.5, 4.0)
 _SIZE = (2000, 3000)  # of the photos whose resized images are compared
 _SCORES = ("leep", "probe_accuracy")
-QUALITY = 90
-
-
-def mosaic(photos, count, rng) -> np.ndarray:
-  """Returns one photo of `count = (rows, columns)` others, drawn at random."""
-  rows, columns = count
-  chosen = rng.choice(len(photos), rows * columns, rows * columns > len(photos))
-  parts = [photos[i] for i in chosen]
-  # Those of the smallest, so that all are whole pixels.
-  height, width = (min(part.shape[axis] for part in parts) for axis in (0, 1))
-  parts = [part[:height, :width] for part in parts]
-  return np.concatenate(
-    [
-      np.concatenate(parts[row * columns : (row + 1) * columns], axis=1)
-      for row in range(rows)
-    ]
-  )
-
-
-def jpeg_of(pixels: np.ndarray) -> bytes:
-  """Returns pixels as the content of a JPEG."""
-  content = io.BytesIO()
-  PIL.Image.fromarray(pixels).save(content, "JPEG", quality=QUALITY)
-  return content.getvalue()
-
-
-def large_photos(folder, count: int, size: tuple[int, int]) -> list[bytes]:
-  """Returns JPEGs of one size, each put together from photos of a folder."""
-  paths = sorted(pathlib.Path(folder).rglob("*.jpg"))
-  photos = [np.asarray(images.read(path)) for path in paths]
-  least = (min(photo.shape[axis] for photo in photos) for axis in (0, 1))
-  tiles = tuple(-(-a // b) for a, b in zip(size, least, strict=True))
-  rng = np.random.default_rng(0)
-  return [
-    jpeg_of(mosaic(photos, tiles, rng)[: size[0], : size[1]])
-    for _ in range(count)
-  ]
 
 
 @contextlib.contextmanager
@@ -189,18 +150,20 @@ def write_mosaics(folder: str, directory: pathlib.Path) -> None:
     (directory / inner.name).mkdir(parents=True)
     for i in range(len(photos)):
       path = directory / inner.name / f"{i}.jpg"
-      path.write_bytes(jpeg_of(mosaic(photos, (5, 5), rng)))
+      path.write_bytes(mosaics.jpeg_of(mosaics.mosaic(photos, (5, 5), rng)))
 
 
 def main(argv):
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
   timing.versions()
-  contents = [c for f in _PHOTOS.value for c in large_photos(f, 4, _SIZE)]
+  contents = [
+    c for f in _PHOTOS.value for c in mosaics.large_photos(f, 4, _SIZE)
+  ]
   print(
     f"Differences of resized images in levels of 0..255, of {len(contents)} "
-    f"photos of {_SIZE[1]} x {_SIZE[0]} (JPEG, quality {QUALITY}), to the size "
-    "at which just so many pixels are to spare in both directions:\n"
+    f"photos of {_SIZE[1]} x {_SIZE[0]} (JPEG, quality {mosaics.QUALITY}), to "
+    "the size at which just so many pixels are to spare in both directions:\n"
   )
   levels(contents)
   print(
