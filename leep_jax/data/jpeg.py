@@ -112,7 +112,7 @@ def decode(content: bytes, wanted: Wanted) -> Reduced | None:
     >>> from leep_jax.data import jpeg
     >>> file = io.BytesIO()
     >>> PIL.Image.new("RGB", (90, 64)).save(file, "JPEG")
-    >>> found = jpeg.decode(file.getvalue(), lambda height, width: (16, 20))
+    >>> found = jpeg.decode(file.getvalue(), lambda height, width: (12, 16))
     >>> found.pixels.shape, found.size, found.box
     ((32, 45, 3), (64, 90), (0.0, 0.0, 45.0, 32.0))
   """
