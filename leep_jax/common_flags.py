@@ -110,6 +110,13 @@ class DataFlags:
       "read once to find them.",
       flag_values=defined,
     )
+    self._fast_decoding = flags.DEFINE_boolean(
+      "fast_decoding",
+      False,
+      "Decode JPEGs that are far larger than a source needs at a part of their "
+      "size: faster, and scores change by a part of their standard errors.",
+      flag_values=defined,
+    )
     self._skip_bad_images = flags.DEFINE_boolean(
       "skip_bad_images",
       False,
@@ -123,9 +130,9 @@ class DataFlags:
     """All flags but `--ignore_label`, which chooses labels, not inputs."""
     return (
       self._dataset, self._split, self._data_dir, self._limit,
-      self._skip_bad_images, self._drop_duplicates, self._input_column,
-      self._label_column, self._split_column, self._group_column,
-      self._min_box,
+      self._skip_bad_images, self._fast_decoding, self._drop_duplicates,
+      self._input_column, self._label_column, self._split_column,
+      self._group_column, self._min_box,
     )  # fmt: skip
 
   def ignored(self) -> tuple[int, ...]:
@@ -203,6 +210,7 @@ class DataFlags:
       "data_dir": self._data_dir.value,
       "ignore_label": self.ignored() or None,
       "skip_bad_images": self._skip_bad_images.value,
+      "fast_decoding": self._fast_decoding.value,
       "input_column": self._input_column.value,
       "label_column": self._label_column.value,
       "split_column": self._split_column.value,

@@ -67,13 +67,13 @@ class Crops:
 
 def _read(path, size, name):
   """An image of a size: turned as its EXIF says, or as it is stored."""
-  image = images.read(path, name=name)
+  image = np.asarray(images.read(path, name=name))
   height, width = size
   if image.shape[:2] == (height, width):
     return image
   if image.shape[:2] == (width, height):
     # The annotations are of the image as it is stored.
-    image = images.read(path, name=name, turned=False)
+    image = np.asarray(images.read(path, name=name, turned=False))
     if image.shape[:2] == (height, width):
       return image
   raise validation.DataError(

@@ -1,5 +1,6 @@
 """Data sets: examples by index, in batches that are read ahead."""
 
+import collections
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
 import dataclasses
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from leep_jax import validation
+from leep_jax.data import jpeg
 
 # Batches that are ready while one is in use. Two even out batches that take
 # longer, such as those of large photos; more would only take memory.
@@ -43,7 +45,8 @@ class Dataset:
       `[H, W, C]` arrays (uint8 in 0..255, or floats in [0, 1]), of texts, or of
       `audio.Sound`, and one of integer labels, real-valued targets or sets of
       labels. It is called from several threads if images differ in size, and
-      for sounds.
+      for sounds. Where `reduces` is true, it also takes `wanted`, see
+      `batches`.
     class_names: names of the classes, or of the labels of sets, if they are
       known.
     all_labels: labels of all examples, including those not in use, if they are
@@ -62,6 +65,8 @@ class Dataset:
     groups: of all examples, including those not in use, the names of the groups
       that they belong to, if some depend on each other, such as photos of one
       patient. Without them, parts of one file are a group.
+    reduces: whether photos that are far larger than wanted are decoded at a
+      part of their size.
 
   Example:
     >>> import numpy as np
@@ -80,7 +85,7 @@ class Dataset:
   num_classes: int
   indices: np.ndarray
   image_shape: tuple[int, int, int] | None
-  fetch: Callable[[np.ndarray], tuple[Sequence[Any], Any]]
+  fetch: Callable[..., tuple[Any, Any]]
   class_names: tuple[str, ...] | None = None
   all_labels: np.ndarray | None = None
   version: str = ""
@@ -91,6 +96,7 @@ class Dataset:
   part_of: np.ndarray | None = None
   seconds: float = 0.0
   groups: np.ndarray | None = None
+  reduces: bool = False
 
   def __len__(self) -> int:
     return len(self.indices)
@@ -114,6 +120,11 @@ class Dataset:
     if known is None:
       return None
     return np.unique(known[self.indices], return_inverse=True)[1]
+
+  @property
+  def read_version(self) -> str:
+    """The version, and how it is read if that changes inputs a little."""
+    return f"{self.version} reduced" if self.reduces else self.version
 
   def name_of(self, position: int) -> str:
     """Returns the name of an example's file, or its number.
@@ -151,6 +162,7 @@ class Dataset:
     *,
     fit: Callable[[Any], np.ndarray] | None = None,
     stack: Callable[[Sequence[Any]], np.ndarray] | None = None,
+    wanted: jpeg.Wanted | None = None,
   ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields `(inputs [B, ...], labels [B])`; the last may be shorter.
 
@@ -166,6 +178,9 @@ class Dataset:
         are divided by 255.
       stack: makes one array of the inputs of a batch; by default images `[B, H,
         W, C]`, or texts `[B]` of dtype object.
+      wanted: takes the height and the width of an image, and returns those that
+        `fit` resizes it to. If the data set `reduces`, `fit` gets a
+        `jpeg.Reduced` of a photo that is far larger.
 
     Raises:
       InputError: if inputs differ in size and `fit` is None.
@@ -173,20 +188,30 @@ class Dataset:
     """
     pool = futures.ThreadPoolExecutor(os.cpu_count())
     fetch = self.fetch
+    fitted = self.image_shape is None and self.inputs != "text"
     stack = stack or (_objects if self.inputs == "text" else np.stack)
-    if self.image_shape is None and self.inputs != "text":
-      if fit is None:
-        raise validation.InputError(
-          f"{self.noun} of {self.name} differ in size, and the source names no "
-          "size to bring them to"
-        )
-      fetch = functools.partial(self._fetch_fitted, fit, pool)
+    if fitted and fit is None:
+      raise validation.InputError(
+        f"{self.noun} of {self.name} differ in size, and the source names no "
+        "size to bring them to"
+      )
+    if fitted and wanted is not None and self.reduces:
+      fetch = functools.partial(fetch, wanted=wanted)
 
-    def read(start):
-      inputs, labels = fetch(self.indices[start : start + batch_size])
-      return stack(inputs), np.asarray(labels)
+    def begin(start):
+      indices = self.indices[start : start + batch_size]
+      if fitted:
+        found = self._fetch_fitted(fetch, fit, pool, indices)
+      else:
+        found = functools.partial(fetch, indices)
 
-    ready = _ahead(read, range(0, len(self), batch_size), pool)
+      def end():
+        inputs, labels = found()
+        return stack(inputs), np.asarray(labels)
+
+      return end
+
+    ready = _ahead(begin, range(0, len(self), batch_size), pool)
     return self._naming_all_bad(ready)
 
   def _naming_all_bad(
@@ -252,24 +277,33 @@ class Dataset:
       starts = np.flatnonzero(np.diff(self.part_of[indices], prepend=-1))
     return [run.tolist() for run in np.split(positions, starts[1:])]
 
-  def _fetch_fitted(self, fit, pool, indices):
-    """Fetches inputs in threads, and fits each immediately."""
+  def _fetch_fitted(self, fetch, fit, pool, indices):
+    """Fetches inputs in threads, and fits each immediately.
+
+    Returns:
+      A function that waits for them, and returns inputs and labels.
+    """
 
     def one(positions):
-      inputs, labels = self.fetch(indices[positions])
+      inputs, labels = fetch(indices[positions])
       return [fit(each) for each in inputs], labels
 
-    parts = list(pool.map(one, self._runs(indices)))
-    images = [image for part, _ in parts for image in part]
-    labels = [label for _, part in parts for label in part]
-    # `Preprocessing.fit` returns uint8, but floats for images that it enlarges:
-    # a batch has one dtype.
-    if any(image.dtype != np.uint8 for image in images):
-      images = [
-        image / np.float32(255) if image.dtype == np.uint8 else image
-        for image in images
-      ]
-    return images, labels
+    fetched = pool.map(one, self._runs(indices))
+
+    def end():
+      parts = list(fetched)
+      images = [image for part, _ in parts for image in part]
+      labels = [label for _, part in parts for label in part]
+      # `Preprocessing.fit` returns uint8, but floats for images that it
+      # enlarges: a batch has one dtype.
+      if any(image.dtype != np.uint8 for image in images):
+        images = [
+          image / np.float32(255) if image.dtype == np.uint8 else image
+          for image in images
+        ]
+      return images, labels
+
+    return end
 
   def unreadable(self) -> dict[int, str]:
     """Returns why inputs cannot be read, by their positions; all are read."""
@@ -308,7 +342,7 @@ class Dataset:
       known: np.ndarray = self.all_labels[self.indices]
       return known
     read = _ahead(
-      lambda start: self.fetch(self.indices[start : start + 1000])[1],
+      lambda start: lambda: self.fetch(self.indices[start : start + 1000])[1],
       range(0, len(self), 1000),
       # Only because `_ahead` shuts a pool down: labels are read by its own
       # thread.
@@ -317,17 +351,23 @@ class Dataset:
     return np.concatenate(list(read))
 
   def load(
-    self, *, fit: Callable[[Any], np.ndarray] | None = None
+    self,
+    *,
+    fit: Callable[[Any], np.ndarray] | None = None,
+    wanted: jpeg.Wanted | None = None,
   ) -> tuple[np.ndarray, np.ndarray]:
     """Returns all `(inputs [n, ...], labels [n])` in memory.
 
     Args:
       fit: as for `batches`.
+      wanted: as for `batches`.
 
     Raises:
       InputError: as `batches` does.
     """
-    inputs, labels = zip(*self.batches(1024, fit=fit), strict=True)
+    inputs, labels = zip(
+      *self.batches(1024, fit=fit, wanted=wanted), strict=True
+    )
     return np.concatenate(inputs), np.concatenate(labels)
 
 
@@ -338,10 +378,11 @@ def _objects(inputs):
   return found
 
 
-def _ahead(read, starts, pool) -> Iterator[Any]:
-  """Yields `read(start)` of each start; a thread reads a few of them ahead.
+def _ahead(begin, starts, pool) -> Iterator[Any]:
+  """Yields `begin(start)()` of each start; a thread reads a few of them ahead.
 
-  When the iterator ends, work of `read` that waits in the pool is cancelled.
+  Each is begun before one waits for the one before, so that the pool never
+  waits for work. When the iterator ends, work that waits in it is cancelled.
   """
   ready: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(
     _READ_AHEAD
@@ -357,11 +398,16 @@ def _ahead(read, starts, pool) -> Iterator[Any]:
         continue
 
   def work():
+    begun: collections.deque[Callable[[], Any]] = collections.deque()
     try:
       for start in starts:
         if stop.is_set():
           return
-        put((read(start), None))
+        begun.append(begin(start))
+        if len(begun) > 1:
+          put((begun.popleft()(), None))
+      for end in begun:
+        put((end(), None))
       put((None, None))
     except BaseException as e:  # the consumer raises it, in its own thread
       put((None, e))

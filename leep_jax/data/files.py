@@ -63,8 +63,8 @@ def dataset(
     num_classes=num_classes,
     indices=np.arange(len(paths)),
     image_shape=None,
-    fetch=lambda indices: (
-      [read(paths[i], name=shown[i]) for i in indices],
+    fetch=lambda indices, **how: (
+      [read(paths[i], name=shown[i], **how) for i in indices],
       labels[indices],
     ),
     class_names=class_names,
@@ -79,6 +79,7 @@ def dataset(
     files=shown,
     inputs=inputs,
     groups=groups,
+    reduces=inputs == "image",
     seconds=seconds,
   )
 

@@ -76,13 +76,17 @@ def load(
     groups=_groups(full, found, columns.groups, kept),
     indices=np.arange(len(kept)),
     image_shape=None,
-    fetch=lambda indices: ([read(int(i)) for i in indices], labels[indices]),
+    fetch=lambda indices, **how: (
+      [read(int(i), **how) for i in indices],
+      labels[indices],
+    ),
     class_names=names,
     all_labels=labels,
     version=dataset_lib.digest(
       (found._fingerprint, inputs, labels.tobytes(), kept.tobytes())
     ),
     inputs=kind,
+    reduces=kind == "image",
     seconds=_seconds(read, len(kept)) if kind == "audio" else 0.0,
   )
 
@@ -304,7 +308,7 @@ def _undecoded(found, column, kind):
 
 
 def _reader(full, rows, column, kind):
-  def read(index):
+  def read(index, **how):
     value = rows[index][column]
     if kind == "text":
       return "" if value is None else value
@@ -312,8 +316,8 @@ def _reader(full, rows, column, kind):
     if value is None:
       raise validation.DataError(f"cannot read {name}: it is empty")
     if value.get("bytes") is not None:
-      return files.decoder(kind)(value["bytes"], name=name)
-    return files.reader(kind)(value["path"], name=name)
+      return files.decoder(kind)(value["bytes"], name=name, **how)
+    return files.reader(kind)(value["path"], name=name, **how)
 
   return read
 

@@ -11,6 +11,7 @@ import warnings
 import numpy as np
 
 from leep_jax import file_kinds, validation
+from leep_jax.data import jpeg
 
 SUFFIXES = frozenset({
   ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib",
@@ -71,7 +72,8 @@ def read(
   *,
   name: str | None = None,
   turned: bool = True,
-) -> np.ndarray:
+  wanted: jpeg.Wanted | None = None,
+) -> np.ndarray | jpeg.Reduced:
   """Returns the image of a file, `[H, W, 3]` uint8.
 
   It is rotated as its EXIF orientation says, which torchvision's loader does
@@ -82,6 +84,8 @@ def read(
     path: of the file.
     name: what error messages call it; by default, its path.
     turned: whether the EXIF orientation is followed.
+    wanted: to which size the image will be resized, see `jpeg.decode`: JPEGs
+      that are far larger are decoded at a part of their size.
 
   Raises:
     DataError: if it cannot be read, is no image, or ends too early.
@@ -109,16 +113,23 @@ def read(
     if os.path.islink(path) and not os.path.exists(path):
       why += ": a broken link?"
     raise validation.DataError(f"cannot read {name}: {why}") from e
-  return decode(content, name=name, turned=turned)
+  return decode(content, name=name, turned=turned, wanted=wanted)
 
 
-def decode(content: bytes, *, name: str, turned: bool = True) -> np.ndarray:
+def decode(
+  content: bytes,
+  *,
+  name: str,
+  turned: bool = True,
+  wanted: jpeg.Wanted | None = None,
+) -> np.ndarray | jpeg.Reduced:
   """Returns the image that the content of a file is of, as `read` does.
 
   Args:
     content: of the file.
     name: what error messages call it.
     turned: whether the EXIF orientation is followed.
+    wanted: as for `read`.
 
   Raises:
     DataError: if it is no image, or ends too early.
@@ -133,7 +144,7 @@ def decode(content: bytes, *, name: str, turned: bool = True) -> np.ndarray:
     cannot decode row 3: it is empty
   """
   try:
-    return _decode(content, turned)
+    return _decode(content, turned, wanted)
   except _Bad as e:
     raise validation.DataError(f"cannot decode {name}: {e}") from None
 
@@ -142,13 +153,15 @@ class _Bad(Exception):
   """The reason why a file cannot be used as an image."""
 
 
-def _decode(content: bytes, turned: bool) -> np.ndarray:
+def _decode(content, turned, wanted) -> np.ndarray | jpeg.Reduced:
   """Decodes an image: by OpenCV if it can, as it is three times as fast."""
   if not content:
     raise _Bad("it is empty")
   # OpenCV returns what there is of a file cut short, with the rest in grey.
   if not _is_complete(content):
     return _decode_with_pillow(content, turned)
+  if wanted is not None and (reduced := jpeg.decode(content, wanted)):
+    return reduced
   if content.startswith(_TIFF):  # may have numbers of any type
     stored = _decode_with_opencv(content, unchanged=True)
     if stored is not None and stored.dtype not in (np.uint8, np.uint16):
@@ -232,15 +245,7 @@ def _is_complete(content):
     # The type of the last chunk and its checksum, 4 bytes each.
     return 0 <= content.rfind(b"IEND") <= len(content) - 8
   if content.startswith(b"\xff\xd8"):
-    # The end is searched for after the headers, which may contain a preview
-    # with an end mark of its own. A header has a mark of 2 bytes and its
-    # length; after the mark 0xda come the pixels.
-    at = 2
-    while (
-      content[at : at + 1] == b"\xff" and content[at + 1 : at + 2] != b"\xda"
-    ):
-      at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
-    return content.find(b"\xff\xd9", at) >= 0
+    return jpeg.is_complete(content)
   return True
 
 

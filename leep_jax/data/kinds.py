@@ -34,6 +34,7 @@ class Request:
     columns: of a table, the names of columns that the user named.
     skips_bad: see `load_dataset`, `skip_bad_images`.
     min_box: see `load_dataset`.
+    fast: see `load_dataset`, `fast_decoding`.
 
   Example:
     >>> from leep_jax.data import kinds
@@ -49,6 +50,7 @@ class Request:
   columns: columns_lib.Columns = columns_lib.UNNAMED
   skips_bad: bool = False
   min_box: int | None = None
+  fast: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -110,14 +110,15 @@ def load(
     groups=groups,
     indices=np.arange(len(members)),
     image_shape=None,
-    fetch=lambda indices: (
-      [read(members[i], shown[i]) for i in indices],
+    fetch=lambda indices, **how: (
+      [read(members[i], shown[i], **how) for i in indices],
       numbers[indices],
     ),
     class_names=names,
     all_labels=numbers,
     version=dataset_lib.digest((*map(files.stamp, paths), numbers.tobytes())),
     inputs=kind,
+    reduces=kind == "image",
     seconds=_seconds(read, members, shown) if kind == "audio" else 0.0,
   )
 
@@ -280,11 +281,11 @@ def _content(paths, member):
 
 
 def _reader(paths, kind):
-  def read(member: _Member, name: str) -> Any:
+  def read(member: _Member, name: str, **how: Any) -> Any:
     content = _content(paths, member)
     if kind == "text":
       return content.decode("utf-8", "replace").strip()
-    return files.decoder(kind)(content, name=name)
+    return files.decoder(kind)(content, name=name, **how)
 
   return read
 

@@ -372,13 +372,14 @@ def _of_contents(name, table, rows, cells, labels, about, kind):
     name=name,
     indices=np.arange(len(contents)),
     image_shape=None,
-    fetch=lambda indices: (
-      [decode(contents[i], name=shown[i]) for i in indices],
+    fetch=lambda indices, **how: (
+      [decode(contents[i], name=shown[i], **how) for i in indices],
       labels[indices],
     ),
     all_labels=labels,
     version=dataset_lib.digest((*contents, labels.tobytes())),
     inputs=kind,
+    reduces=kind == "image",
     seconds=seconds,
     **about,
   )

@@ -250,7 +250,7 @@ class Cache:
       "model": model.name,
       "source": source_digest(model),
       "dataset": dataset.name,
-      "data_version": dataset.version,
+      "data_version": dataset.read_version,
       "split": dataset.split,
       "examples": [len(indices), zlib.crc32(indices.tobytes())],
       "dtype": dtype,

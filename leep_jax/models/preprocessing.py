@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import dataclasses
+import functools
 import math
 from typing import Any, ClassVar
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from leep_jax import validation
-from leep_jax.data import dataset as dataset_lib
+from leep_jax.data import dataset as dataset_lib, jpeg
 from leep_jax.models import resize
 
 # Sides with which a network is traced that takes images of any size.
@@ -152,7 +153,11 @@ class Preprocessing:
     """Returns options of `Dataset.batches`, and what is left to do then."""
     # Images of different sizes cannot be stacked: they are resized when read.
     if dataset.image_shape is None and self.image_size is not None:
-      return {"fit": self.fit}, self.fitted
+      options: dict[str, Any] = {"fit": self.fit}
+      # Those filters take whole pixels, which are others in a smaller image.
+      if self.interpolation not in ("nearest", "box"):
+        options["wanted"] = self.resized
+      return options, self.fitted
     return {}, self
 
   def checked(self, batch: Any) -> np.ndarray:
@@ -271,9 +276,9 @@ class Preprocessing:
       shorter = min(height, width)
       size = tuple(int(size[0] * x / shorter) for x in (height, width))
     elif self.crop_mode != "squash":
-      # To the nearest pixel, as in timm.
+      # To the nearest pixel, as in timm; of a thin image, at least one.
       by = (max if self.crop_mode == "border" else min)(ratios)
-      size = round(height / by), round(width / by)
+      size = max(round(height / by), 1), max(round(width / by), 1)
     origin = _ORIGINS[self.crop_origin]
     kept, border = [], []
     for length, side in zip(size, sides, strict=True):
@@ -304,14 +309,40 @@ class Preprocessing:
     ]
     return numpy.stack(planes, axis=-1)
 
-  def fit(self, image: np.ndarray) -> np.ndarray:
+  def resized(self, height: int, width: int) -> tuple[int, int]:
+    """Returns the size that `fit` brings an image to before it is cropped.
+
+    Args:
+      height: of the image.
+      width: of the image.
+
+    Raises:
+      InputError: if `image_size` is None.
+
+    Example:
+      >>> import leep_jax
+      >>> leep_jax.Preprocessing(image_size=224, crop=0.875).resized(3000, 4000)
+      (256, 341)
+    """
+    size, *_ = self._geometry(self._known_sides(), height, width)
+    return int(size[0]), int(size[1])
+
+  def _known_sides(self):
+    if self.sides is None:
+      raise validation.InputError(
+        "image_size is None: which size should the image be brought to?"
+      )
+    return self.sides
+
+  def fit(self, image: np.ndarray | jpeg.Reduced) -> np.ndarray:
     """Resizes and crops one image on the host, with Pillow.
 
     Images of a folder differ in size: they cannot be stacked for the device
     before they are resized. The result is rounded where it would be there.
 
     Args:
-      image: `[H, W, C]` uint8 of any size.
+      image: `[H, W, C]` uint8 of any size, or a photo that was decoded at a
+        part of it: the result is nearly that of the whole photo.
 
     Returns:
       `[height, width, C]`, for `fitted`: float32 in [0, 1] if the image is
@@ -320,33 +351,24 @@ class Preprocessing:
     Raises:
       InputError: if `image_size` is None, or the image is not as above.
     """
-    import PIL.Image
-
-    if self.sides is None:
-      raise validation.InputError(
-        "image_size is None: which size should the image be brought to?"
-      )
+    sides = self._known_sides()
+    reduced = image if isinstance(image, jpeg.Reduced) else None
+    image = reduced.pixels if reduced else np.asarray(image)
     if image.ndim != 3 or image.dtype != np.uint8 or not image.size:
       raise validation.InputError(
         f"an image is {image.dtype} of shape {image.shape}, not uint8 of "
         "shape [H, W, C]"
       )
-    size = image.shape[:2]
-    new_size, kept, border = self._geometry(self.sides, *size)
+    size = reduced.size if reduced else image.shape[:2]
+    new_size, kept, border = self._geometry(sides, *size)
     enlarged = new_size != size and not _shrinks(size, new_size)
-    how = PIL.Image.Resampling[self.interpolation.upper()]
-
-    def resized(part: np.ndarray) -> np.ndarray:
-      # Width first, as Pillow did when published networks were evaluated. From
-      # version 13 on it begins with the height of tall images.
-      for height in (size[0], new_size[0]):
-        picture = PIL.Image.fromarray(part)
-        part = np.asarray(picture.resize((new_size[1], height), how))
-        # Pillow clips 8 bits, but not floats, which overshoot too.
-        part = part.clip(0, 255)
-      # A copy: a slice would keep the whole resized image in memory.
-      return part[*kept].copy()
-
+    resized = functools.partial(
+      _resized,
+      size=new_size,
+      kept=kept,
+      box=reduced.box if reduced else (0, 0, *size[::-1]),
+      interpolation=self.interpolation,
+    )
     if image.shape[2] == 3 and not enlarged:
       return self._framed(np, resized(image), border, 255)
     # Channel by channel: Pillow takes a second or fourth channel for alpha, and
@@ -370,6 +392,54 @@ def _size(size):
     )
   height, width = (int(validation.at_least_1("image_size", x)) for x in size)
   return height if height == width else (height, width)
+
+
+def _resized(part, *, size, kept, box, interpolation):
+  """Resizes a part of an image, of uint8 or floats, with Pillow.
+
+  Width first, as Pillow did when published networks were evaluated. From
+  version 13 on it begins with the height of tall images.
+
+  Args:
+    part: `[H, W, 3]` or `[H, W]`.
+    size: the new height and width.
+    kept: the rows and the columns that are wanted of those.
+    box: where the image lies in `part`: left, upper, right, lower.
+    interpolation: name of the filter.
+  """
+  import PIL.Image
+
+  rows, columns = kept
+  if size == part.shape[:2]:
+    return part[rows, columns].copy()
+  how = PIL.Image.Resampling[interpolation.upper()]
+  left, upper, right, lower = box
+  # Rows that no row that is kept is made of are not resized. Two more than
+  # needed make up for rounding.
+  scale = (lower - upper) / size[0]
+  reach = resize.INTERPOLATIONS[interpolation][1] * max(scale, 1) + 2
+  first = max(int(upper + rows.start * scale - reach), 0)
+  used = part[first : math.ceil(upper + rows.stop * scale + reach)]
+  narrow = _clipped(
+    PIL.Image.fromarray(used).resize(
+      (size[1], len(used)), how, box=(left, 0, right, len(used))
+    )
+  )[:, columns]
+  # The others stay, so that Pillow's weights are those of the whole height.
+  whole = np.zeros((len(part), *narrow.shape[1:]), part.dtype)
+  whole[first : first + len(used)] = narrow
+  width = whole.shape[1]
+  short = PIL.Image.fromarray(whole).resize(
+    (width, size[0]), how, box=(0, upper, width, lower)
+  )
+  # A copy: a slice would keep the whole resized image in memory.
+  return _clipped(short)[rows].copy()
+
+
+def _clipped(picture):
+  """Pillow clips 8 bits, but not floats, which overshoot too."""
+  found = np.asarray(picture)
+  return found if found.dtype == np.uint8 else found.clip(0, 255)
 
 
 def _shrinks(size, new_size):

@@ -55,7 +55,7 @@ class Target:
     """Returns the columns of rows that describe the data."""
     return {
       "dataset": self.train.name,
-      "data_version": self.train.version,
+      "data_version": self.train.read_version,
       "split": self.train.split,
       "test_split": self.test.split,
       "train_set": len(self.train),

@@ -95,7 +95,11 @@ def test_an_error_of_one_image_ends_the_iteration():
 def test_reading_runs_ahead_but_bounded():
   reads = []
   pool = futures.ThreadPoolExecutor()
-  source = dataset_lib._ahead(lambda i: reads.append(i) or i, range(100), pool)
+
+  def begin(i):
+    return lambda: reads.append(i) or i
+
+  source = dataset_lib._ahead(begin, range(100), pool)
   assert next(source) == 0
   while len(reads) < 3:
     time.sleep(0.01)
@@ -107,8 +111,11 @@ def test_reading_runs_ahead_but_bounded():
 
 
 def test_errors_while_reading_reach_the_caller():
-  def read(i):
+  def read():
     raise OSError("disk gone")
 
+  def begin(i):
+    return read
+
   with pytest.raises(OSError, match="disk gone"):
-    next(dataset_lib._ahead(read, range(3), futures.ThreadPoolExecutor()))
+    next(dataset_lib._ahead(begin, range(3), futures.ThreadPoolExecutor()))

@@ -7,6 +7,7 @@ import pathlib
 
 import networks
 import numpy as np
+import PIL.Image
 import pytest
 
 import leep_jax
@@ -234,3 +235,21 @@ def test_digests_of_bundled_sources_are_those_of_committed_rows():
   assert len(found) == 4
   for name, digests in found.items():
     assert digests == {cache.source_digest(leep_jax.load_source(name))}
+
+
+def test_photos_decoded_at_a_part_of_their_size_are_other_work(tmp_path, calls):
+  for label in "ab":
+    (tmp_path / "photos" / label).mkdir(parents=True)
+    pixels = np.full((400, 500, 3), ord(label), np.uint8)
+    PIL.Image.fromarray(pixels).save(tmp_path / "photos" / label / "1.jpg")
+  source = leep_jax.Source(
+    "colours",
+    lambda state, images: images.mean(axis=(1, 2)) @ state,
+    np.eye(3, dtype=np.float32),
+    preprocessing=leep_jax.Preprocessing(image_size=8),
+  )
+  kept = cache.Cache(tmp_path / "cache")
+  name = f"folder:{tmp_path / 'photos'}"
+  for fast in (False, True, False, True):
+    kept.outputs(source, data.load_dataset(name, fast_decoding=fast))
+  assert len(calls) == 2

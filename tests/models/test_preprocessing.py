@@ -356,3 +356,12 @@ def test_images_that_cannot_be_fitted():
 def test_any_range():
   assert leep_jax.Preprocessing(mean=[0, 0, 0], std=[1, 1, 1]).takes_any_range
   assert not preprocessing().takes_any_range
+
+
+@pytest.mark.parametrize("shape", [(1, 500, 3), (500, 1, 3)])
+@pytest.mark.parametrize("mode", ["center", "squash", "border"])
+def test_thin_images_keep_a_pixel(shape, mode):
+  fitted = leep_jax.Preprocessing(image_size=32, crop_mode=mode).fit(
+    np.full(shape, 9, np.uint8)
+  )
+  assert fitted.shape == (32, 32, 3)
