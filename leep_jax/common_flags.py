@@ -5,7 +5,7 @@ from typing import Any
 from absl import flags
 
 from leep_jax import data, progress, validation
-from leep_jax.data import duplicates, names as data_names
+from leep_jax.data import duplicates, load, names as data_names
 from leep_jax.engine import hosts
 
 
@@ -156,6 +156,25 @@ class DataFlags:
       InputError: as `data.load_dataset`; or if there are several.
     """
     return self._load(self._only(), None)
+
+  def load_test(self, dataset: data.Dataset) -> data.Dataset | None:
+    """Returns the test set beside a training set, or None if there is none.
+
+    Args:
+      dataset: what `load` returned.
+
+    Raises:
+      InputError: as `data.load_dataset`.
+    """
+    name, options = self._only(), self._options()
+    other = load.other_split(
+      name, dataset, split_column=options["split_column"]
+    )
+    if other is None:
+      return None
+    return data.load_dataset(
+      name, limit=self._limit.value, **{**options, "split": other}
+    )
 
   def _only(self):
     (name,) = self._names(most=1)

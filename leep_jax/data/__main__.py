@@ -4,7 +4,8 @@
 
 Prints the classes with their sizes, sizes of images, copies and near copies
 with the classes that they are in, and images that are tiny, grey among others
-in colour, or cannot be read. `--sheet` draws a few images of each class as a
+in colour, or cannot be read. If there is a test set beside, images that are in
+both are named. `--sheet` draws a few images of each class as a
 network sees them, so that a wrong crop or order of channels shows. Exit status
 0; 2 for an error in the input, 130 when interrupted.
 """
@@ -52,7 +53,7 @@ def _run() -> int:
       kept = np.delete(dataset.indices, list(bad))
       dataset = dataclasses.replace(dataset, indices=kept)
       found = inspection.inspect(dataset)
-  print("\n".join(_lines(dataset, found, bad)))
+  print("\n".join([*_lines(dataset, found, bad), *_across(dataset, found)]))
   if _SHEET.value is not None:
     _draw(dataset, _SHEET.value)
   return 0
@@ -80,6 +81,33 @@ def _lines(dataset, found, bad):
   yield from _groups(dataset, found.copies, "equal")
   if dataset.inputs == "image":
     yield from _groups(dataset, found.near, "nearly equal")
+
+
+def _across(dataset, found):
+  """Lines on inputs that are in the test set too."""
+  try:
+    test = _DATA.load_test(dataset)
+    if test is None:
+      return
+    with progress.step(f"{test.name} ({test.split}): reading"):
+      of_test = inspection.inspect(test)
+  except validation.InputError as e:
+    # What is said of the training set holds all the same.
+    yield f"the test set was not compared: {e}"
+    return
+  equal, near = inspection.across(found, of_test)
+  for groups, what in ((equal, "equal"), (near, "nearly equal")):
+    if not groups:
+      yield f"no {test.noun} of {test.split} are {what} to others here"
+      continue
+    count = sum(len(there) for _, there in groups)
+    yield (
+      f"{count:,} of {len(test):,} {test.noun} of {test.split} are {what} to "
+      "others here: a head would be tested on what it was trained on"
+    )
+    for here, there in groups[:3]:
+      pair = dataset.name_of(int(here[0])), test.name_of(int(there[0]))
+      yield "  " + " = ".join(pair)
 
 
 def _classes(dataset, found):

@@ -52,14 +52,37 @@ def find(
     >>> [group.tolist() for group in duplicates.find(dataset)]
     [[0, 2], [1, 4]]
   """
-  digests = np.zeros((len(dataset), _DIGEST), np.uint8)
+  return groups_of(digests(dataset, progress=progress))
+
+
+def digests(
+  dataset: dataset_lib.Dataset,
+  *,
+  progress: Callable[[int], None] | None = None,
+) -> np.ndarray:
+  """Returns the digests of all inputs, `[n, 16]` bytes.
+
+  Args:
+    dataset: to read.
+    progress: as for `find`.
+
+  Raises:
+    DataError: if an input cannot be read.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax.data import duplicates
+    >>> duplicates.digests(leep_jax.load_dataset("digits", limit=5)).shape
+    (5, 16)
+  """
+  found = np.zeros((len(dataset), _DIGEST), np.uint8)
   done = 0
-  for found in _digests(dataset):
-    digests[done : done + len(found)] = found
-    done += len(found)
+  for rows in _digests(dataset):
+    found[done : done + len(rows)] = rows
+    done += len(rows)
     if progress is not None:
       progress(done)
-  return groups_of(digests)
+  return found
 
 
 def groups_of(digests: np.ndarray) -> list[np.ndarray]:

@@ -32,6 +32,9 @@ class Inspection:
     copies: groups of equal inputs.
     near: groups of images that look alike but are not equal; copies have one
       example in them.
+    digests: `[n, 16]` bytes, equal for equal inputs.
+    looks: of images, the hashes `[n]` and means `[n, 72]` of what they look
+      like.
 
   Example:
     >>> import numpy as np
@@ -52,6 +55,8 @@ class Inspection:
   grey: np.ndarray
   copies: Sequence[np.ndarray]
   near: Sequence[np.ndarray]
+  digests: np.ndarray
+  looks: tuple[np.ndarray, np.ndarray] | None = None
 
   @property
   def tiny(self) -> np.ndarray:
@@ -91,9 +96,10 @@ def inspect(
   labels = dataset.labels()
   counts = np.bincount(labels, minlength=dataset.num_classes)
   if dataset.inputs != "image":
-    copies = duplicates.find(dataset, progress=progress)
+    digests = duplicates.digests(dataset, progress=progress)
+    copies = duplicates.groups_of(digests)
     none = np.zeros(0, int)
-    return Inspection(counts, none.reshape(0, 2), none, copies, ())
+    return Inspection(counts, none.reshape(0, 2), none, copies, (), digests)
   rows = []
   for batch in _descriptions(dataset):
     rows.append(batch)
@@ -102,10 +108,59 @@ def inspect(
   found = np.concatenate(rows)
   sizes = found[:, :8].copy().view(np.int32)
   hashes = found[:, 9:17].copy().view(np.uint64)[:, 0]
-  means, digests = found[:, 17:89], found[:, 89:]
+  means, digests = found[:, 17:89].astype(np.int16), found[:, 89:]
   copies = duplicates.groups_of(digests)
-  near = _near(hashes, means.astype(np.int16), copies)
-  return Inspection(counts, sizes, np.flatnonzero(found[:, 8]), copies, near)
+  return Inspection(
+    counts,
+    sizes,
+    np.flatnonzero(found[:, 8]),
+    copies,
+    _near(hashes, means, copies),
+    digests,
+    (hashes, means),
+  )
+
+
+# Positions in a first data set, and those in a second.
+Shared = list[tuple[np.ndarray, np.ndarray]]
+
+
+def across(first: Inspection, second: Inspection) -> tuple[Shared, Shared]:
+  """Returns inputs of one data set that are in another, such as a test set.
+
+  Args:
+    first: what was found in one data set.
+    second: what was found in the other.
+
+  Returns:
+    Groups of equal inputs, and groups of images that look alike. Each has
+    examples of both data sets.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax import data
+    >>> from leep_jax.data import inspection
+    >>> def found(*levels):
+    ...   return inspection.inspect(data.from_examples(
+    ...     [(np.full((8, 8, 3), x, np.uint8), "cat") for x in levels]))
+    >>> equal, near = inspection.across(found(1, 2), found(3, 2))
+    >>> [(a.tolist(), b.tolist()) for a, b in equal], near
+    ([([1], [1])], [])
+  """
+  count = len(first.digests)
+
+  def shared(groups):
+    parts = [(g[g < count], g[g >= count] - count) for g in groups]
+    return [(a, b) for a, b in parts if len(a) and len(b)]
+
+  copies = duplicates.groups_of(np.concatenate([first.digests, second.digests]))
+  near: list[np.ndarray] = []
+  if first.looks is not None and second.looks is not None:
+    hashes, means = map(
+      np.concatenate, zip(first.looks, second.looks, strict=True)
+    )
+    near = _near(hashes, means, copies)
+  return shared(copies), shared(near)
 
 
 def _descriptions(dataset) -> Iterator[np.ndarray]:

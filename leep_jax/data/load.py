@@ -259,6 +259,35 @@ def load_pair(
   return train, test
 
 
+def other_split(
+  name: str, dataset: dataset_lib.Dataset, *, split_column: str | None = None
+) -> str | None:
+  """Returns the name of the test split that belongs to a training set.
+
+  Args:
+    name: as for `load_dataset`.
+    dataset: what `load_dataset` returned for it.
+    split_column: as for `load_dataset`.
+
+  Returns:
+    The split, or None if there is none.
+
+  Raises:
+    InputError: as `load_dataset`.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax.data import load
+    >>> print(load.other_split("digits", leep_jax.load_dataset("digits")))
+    None
+  """
+  kind, path = kinds.of(name)
+  columns = columns_lib.Columns(split=split_column)
+  request = kinds.Request(path, dataset.split, columns=columns)
+  _, test = kind.pair(request, None)
+  return None if test == dataset.split else test
+
+
 def _of_classes(dataset):
   """Returns the data set; sets of labels are refused."""
   if dataset.num_labels:

@@ -66,6 +66,33 @@ def test_what_is_wrong(capsys, folder):
     assert line in printed
 
 
+def test_copies_in_the_test_set(capsys, tmp_path):
+  for split, first in (("train", 0), ("test", 4)):
+    for i, name in enumerate(["cat", "dog"]):
+      (tmp_path / split / name).mkdir(parents=True)
+      for j in range(first, first + 4):
+        photo(10 * i + j).save(tmp_path / split / name / f"{j}.png")
+  status, printed, _ = run(capsys, tmp_path, "--split=train")
+  assert status == 0
+  assert "no images of test are equal to others here" in printed
+  photo(12).save(tmp_path / "test" / "cat" / "copy.bmp")
+  photo(2).resize((60, 45)).save(tmp_path / "test" / "cat" / "near.jpg")
+  status, printed, _ = run(capsys, tmp_path, "--split=train")
+  assert status == 0
+  for line in (
+    "8 images of 2 classes",
+    "no images are equal to others\n",
+    "1 of 10 images of test are equal to others here: a head would be tested",
+    "  dog/2.png = cat/copy.bmp",
+    "1 of 10 images of test are nearly equal to others here",
+    "  cat/2.png = cat/near.jpg",
+  ):
+    assert line in printed
+  # A test set is not compared with another.
+  status, printed, _ = run(capsys, tmp_path, "--split=test")
+  assert "others here" not in printed
+
+
 @pytest.mark.parametrize("options", [[], ["--model=cifar10_resnet14"]])
 def test_a_sheet(capsys, folder, tmp_path, options):
   path = tmp_path / "sheet.png"
