@@ -95,6 +95,13 @@ class DataFlags:
       "is on both sides of a split.",
       flag_values=defined,
     )
+    self._streaming = flags.DEFINE_boolean(
+      "streaming",
+      False,
+      "Of hf:NAME, read --limit examples of the beginning, without downloading "
+      "all.",
+      flag_values=defined,
+    )
     self._min_box = flags.DEFINE_integer(
       "min_box",
       None,
@@ -132,7 +139,7 @@ class DataFlags:
       self._dataset, self._split, self._data_dir, self._limit,
       self._skip_bad_images, self._fast_decoding, self._drop_duplicates,
       self._input_column, self._label_column, self._split_column,
-      self._group_column, self._min_box,
+      self._group_column, self._min_box, self._streaming,
     )  # fmt: skip
 
   def ignored(self) -> tuple[int, ...]:
@@ -206,7 +213,11 @@ class DataFlags:
   def _load(self, name, target):
     with progress.step(f"{name}: loading"):
       dataset = data.load_dataset(
-        name, limit=self._limit.value, target=target, **self._options()
+        name,
+        limit=self._limit.value,
+        target=target,
+        streaming=self._streaming.value,
+        **self._options(),
       )
     return self._without_copies(dataset)
 

@@ -21,6 +21,8 @@ from leep_jax.data import (
 
 # Files of `save_to_disk`.
 _SAVED = ("dataset_dict.json", "state.json")
+# Examples among which streamed ones are shuffled, as sets are often sorted.
+_BUFFER = 10_000
 
 
 def load(
@@ -30,6 +32,7 @@ def load(
   target: str | None = None,
   ignored: Sequence[int] = (),
   columns: columns_lib.Columns = columns_lib.UNNAMED,
+  first: int | None = None,
 ) -> dataset_lib.Dataset:
   """Opens a data set of the library `datasets`, memory-mapped.
 
@@ -42,6 +45,8 @@ def load(
     target: name of a column of real numbers, instead of labels.
     ignored: labels of examples that are left out.
     columns: names of the columns.
+    first: stream instead of downloading all: so many examples are read into
+      memory, from the beginning, shuffled a buffer at a time.
 
   Raises:
     InputError: if `datasets` is missing or cannot load it, or there are no
@@ -57,7 +62,10 @@ def load(
     hf: has no path: write hf:OWNER/NAME or hf:DIR
   """
   full = f"hf:{name}"
-  chosen, found = _open(name, split)
+  if first is None:
+    chosen, found = _open(name, split)
+  else:
+    chosen, found = _stream(name, split, first)
   inputs, kind = _inputs(full, found, columns.inputs)
   labels_column = _labels_column(full, found, target or columns.labels)
   if inputs == labels_column:
@@ -83,7 +91,13 @@ def load(
     class_names=names,
     all_labels=labels,
     version=dataset_lib.digest(
-      (found._fingerprint, inputs, labels.tobytes(), kept.tobytes())
+      (
+        # That of examples in memory is drawn anew each time.
+        found._fingerprint if first is None else _content(column),
+        inputs,
+        labels.tobytes(),
+        kept.tobytes(),
+      )
     ),
     inputs=kind,
     reduces=kind == "image",
@@ -193,6 +207,31 @@ def _open(name, split):
   return split, found[split]
 
 
+def _stream(name, split, first):
+  """Returns the name of the split, and some of its examples."""
+  datasets = _library()
+  path, config = _parts(name)
+  if os.path.isdir(path) and _saved(path):
+    raise validation.InputError(
+      f"hf:{name} is on this disk, where nothing needs to be streamed"
+    )
+  split = split or "train"
+  stream = _called(
+    name, datasets.load_dataset, path, config, split=split, streaming=True
+  )
+
+  def examples():
+    rows = stream.shuffle(seed=0, buffer_size=_BUFFER).take(first)
+    # Files stay as they are: decoded, photos would not fit into memory.
+    return list(rows if stream.features is None else rows.decode(False))
+
+  features = stream.features
+  rows = _called(name, examples)
+  if features is None:  # of a format that states none
+    return split, datasets.Dataset.from_list(rows)
+  return split, datasets.Dataset.from_list(rows, features=features)
+
+
 def _inputs(full, found, asked):
   """The name of the column of inputs, and what they are."""
   kinds = {name: _kind(value) for name, value in found.features.items()}
@@ -294,6 +333,12 @@ def _groups(full, found, column, kept):
     raise _no_column(full, list(found.features), "groups", column)
   values = found.with_format(None)[column]
   return columns_lib.group_names(full, column, [values[int(i)] for i in kept])
+
+
+def _content(rows):
+  """A digest of all values."""
+  batches = rows.data.table.to_batches()
+  return dataset_lib.digest(b.serialize().to_pybytes() for b in batches)
 
 
 def _undecoded(found, column, kind):

@@ -35,6 +35,7 @@ class Request:
     skips_bad: see `load_dataset`, `skip_bad_images`.
     min_box: see `load_dataset`.
     fast: see `load_dataset`, `fast_decoding`.
+    streamed: how many examples are streamed, if they are.
 
   Example:
     >>> from leep_jax.data import kinds
@@ -51,6 +52,7 @@ class Request:
   skips_bad: bool = False
   min_box: int | None = None
   fast: bool = False
+  streamed: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Kind:
     has_integers: whether labels are integers, of which some can be ignored.
     in_data_dir: whether data sets are looked for in `data_dir`.
     has_columns: whether inputs and labels are columns with names.
+    can_stream: whether some examples can be read without all.
     has_boxes: whether examples are parts of images, with a smallest size.
     suffixes: of files that are of this kind, whether the name says so or not.
 
@@ -87,6 +90,7 @@ class Kind:
   in_data_dir: bool = False
   has_columns: bool = False
   has_boxes: bool = False
+  can_stream: bool = False
   suffixes: tuple[str, ...] = ()
 
 
@@ -167,6 +171,7 @@ KINDS: dict[str, Kind] = {
       target=request.target,
       ignored=request.ignored,
       columns=request.columns,
+      first=request.streamed,
     ),
     lambda request, test_split: huggingface.pair(
       request.path, request.split, test_split
@@ -174,6 +179,7 @@ KINDS: dict[str, Kind] = {
     has_targets=True,
     has_integers=True,
     has_columns=True,
+    can_stream=True,
   ),
   "wds": Kind(
     "wds:SHARDS",

@@ -30,6 +30,7 @@ def load_dataset(
   split_column: str | None = None,
   group_column: str | None = None,
   min_box: int | None = None,
+  streaming: bool = False,
 ) -> dataset_lib.Dataset:
   """Opens a labelled data set of images, texts or sounds by name.
 
@@ -78,6 +79,8 @@ def load_dataset(
       of groups, not of examples.
     min_box: of boxes and masks, the shortest side in pixels that is used, see
       `data.coco` and `data.masks` (default 16).
+    streaming: of a Hugging Face data set, read `limit` examples without
+      downloading all: those of the beginning, which are shuffled a little.
 
   Returns:
     The data set. Images and sounds are read later, batch by batch.
@@ -103,12 +106,25 @@ def load_dataset(
     skip_bad_images,
     min_box,
     fast_decoding,
+    _streamed(name, kind, limit) if streaming else None,
   )
   dataset = _load(name, kind, request)
   if limit is not None:
     dataset = dataset.take(limit)
   # After `limit`, as it reads all images that are left.
   return dataset.without_bad_images() if skip_bad_images else dataset
+
+
+def _streamed(name, kind, limit):
+  if not kind.can_stream:
+    raise validation.InputError(
+      f"streaming is for {kinds.having('can_stream')}, not for {name}"
+    )
+  if limit is None:
+    raise validation.InputError(
+      f"streaming {name} needs a limit: how many examples to read"
+    )
+  return validation.at_least_1("limit", limit)
 
 
 def _ignored(labels):

@@ -180,3 +180,47 @@ def test_what_datasets_raises_is_one_line(monkeypatch):
   with pytest.raises(leep_jax.InputError, match="is there no connection") as e:
     leep_jax.load_dataset("hf:owner/name")
   assert "\n" not in str(e.value)
+
+
+def test_streaming(tmp_path):
+  rows = "".join(f"text {i},{'ab'[i % 2]}\n" for i in range(50))
+  (tmp_path / "data").mkdir()
+  (tmp_path / "data" / "train.csv").write_text(f"text,label\n{rows}")
+  name = f"hf:{tmp_path / 'data'}"
+  dataset = leep_jax.load_dataset(name, limit=20, streaming=True)
+  assert (len(dataset), dataset.class_names) == (20, ("a", "b"))
+  texts, labels = dataset.fetch(dataset.indices)
+  numbers = [int(text.split()[1]) for text in texts]
+  assert [n % 2 for n in numbers] == labels.tolist()
+  assert sorted(numbers) != list(range(20))  # shuffled in a buffer
+  # The same examples each time, so that outputs are found in the cache.
+  again = leep_jax.load_dataset(name, limit=20, streaming=True)
+  assert again.version == dataset.version
+  fewer = leep_jax.load_dataset(name, limit=10, streaming=True)
+  assert fewer.version != dataset.version
+
+
+def test_streaming_of_photos_keeps_files(tmp_path):
+  folder = tmp_path / "photos" / "train"
+  for i in range(6):
+    (folder / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+    photo(20 * i).save(folder / "ab"[i % 2] / f"{i}.png")
+  dataset = leep_jax.load_dataset(
+    f"hf:{tmp_path / 'photos'}", limit=4, streaming=True
+  )
+  assert dataset.class_names == ("a", "b")
+  pixels = first_pixels(dataset)
+  labels = dataset.labels().tolist()
+  assert [p // 20 % 2 for p in pixels] == labels
+
+
+def test_what_cannot_be_streamed(tmp_path):
+  with pytest.raises(leep_jax.InputError, match="needs a limit"):
+    leep_jax.load_dataset(f"hf:{tmp_path}", streaming=True)
+  with pytest.raises(
+    leep_jax.InputError, match="streaming is for data sets of"
+  ):
+    leep_jax.load_dataset("digits", limit=5, streaming=True)
+  name = saved(tmp_path / "a", {"text": ["a", "b"], "label": [0, 1]})
+  with pytest.raises(leep_jax.InputError, match="nothing needs to be streamed"):
+    leep_jax.load_dataset(name, limit=1, streaming=True)
