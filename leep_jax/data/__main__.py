@@ -62,12 +62,15 @@ def _run() -> int:
 def _lines(dataset, found, bad):
   """The report, a line for each fact."""
   n, noun = len(dataset), dataset.noun
-  used = found.counts[found.counts > 0]
-  yield (
-    f"{dataset.name} ({dataset.split}): {n:,} {noun} of "
-    f"{tables.count(len(used), 'class')}"
-  )
-  yield from _classes(dataset, found)
+  used = int((found.counts > 0).sum())
+  of = tables.count(used, "class")
+  if dataset.num_labels:
+    of = f"{tables.count(used, 'label')}, of which an example can have several"
+  elif not dataset.num_classes:
+    of = "real-valued targets"
+  yield f"{dataset.name} ({dataset.split}): {n:,} {noun} of {of}"
+  if len(found.counts):
+    yield from _classes(dataset, found)
   if len(found.sizes):
     high, wide = map(_range, found.sizes.T)
     yield f"pixels: {high} high, {wide} wide"
@@ -111,7 +114,7 @@ def _across(dataset, found):
 
 
 def _classes(dataset, found):
-  names = dataset.class_names or tuple(map(str, range(dataset.num_classes)))
+  names = dataset.class_names or tuple(map(str, range(len(found.counts))))
   order = np.argsort(-found.counts, kind="stable")
   shown = order if len(order) <= _CLASSES else order[: _CLASSES // 2]
   width = max(len(names[i]) for i in shown)
@@ -124,7 +127,7 @@ def _classes(dataset, found):
       f"with {found.counts[last]:,}"
     )
   used = found.counts[found.counts > 0]
-  if used.max() >= 2 * used.min():
+  if len(used) and used.max() >= 2 * used.min():
     yield (
       f"classes differ in size: the largest has {used.max() / used.min():.1f} "
       "times the examples of the smallest"
@@ -149,7 +152,7 @@ def _groups(dataset, groups, what):
     yield f"no {dataset.noun} are {what} to others"
     return
   labels = dataset.labels()
-  across = [g for g in groups if len(np.unique(labels[g])) > 1]
+  across = [g for g in groups if len(np.unique(labels[g], axis=0)) > 1]
   count = sum(map(len, groups))
   yield (
     f"{count:,} of {len(dataset):,} {dataset.noun} are {what} to others, in "
@@ -173,10 +176,8 @@ def _draw(dataset, path):
     preprocessing = catalog.load_source(_MODEL.value).preprocessing
   if not isinstance(preprocessing, Preprocessing):
     raise validation.InputError(f"{_MODEL.value} takes no images")
-  labels = dataset.labels()
   rows = []
-  for label in np.unique(labels)[:_CLASSES]:
-    positions = np.flatnonzero(labels == label)[:_IMAGES]
+  for positions in _of_each_class(dataset):
     images, _ = dataset.fetch(dataset.indices[positions])
     rows.append([_seen(preprocessing, image) for image in images])
   height, width = rows[0][0].shape[:2]
@@ -196,6 +197,20 @@ def _draw(dataset, path):
   names = dataset.class_names
   shown = f": {', '.join(names[:_CLASSES])}" if names else ""
   print(f"{path}: {len(rows)} rows of classes{shown}")
+
+
+def _of_each_class(dataset):
+  """The first examples of the first classes, or labels of sets."""
+  labels = dataset.labels()
+  if dataset.num_labels:
+    members = list(labels.T)
+  elif dataset.num_classes:
+    members = [labels == label for label in np.unique(labels)]
+  else:  # the lowest, and the highest
+    order = np.argsort(labels[:, 0], kind="stable")
+    return [order[:_IMAGES], order[-_IMAGES:]]
+  found = [np.flatnonzero(of)[:_IMAGES] for of in members[:_CLASSES]]
+  return [positions for positions in found if len(positions)]
 
 
 def _seen(preprocessing, image):

@@ -5,7 +5,6 @@ import dataclasses
 
 import numpy as np
 
-from leep_jax import validation
 from leep_jax.data import dataset as dataset_lib, duplicates
 
 # Images whose shorter side has fewer pixels are called tiny.
@@ -26,7 +25,8 @@ class Inspection:
   """What was found in a data set. Examples are positions in it.
 
   Attributes:
-    counts: `[Y]`, how many examples each class has.
+    counts: `[Y]`, how many examples each class, or label of sets, has; empty
+      if targets are real numbers.
     sizes: `[n, 2]`, height and width of each image; empty of texts and sounds.
     grey: images without colour.
     copies: groups of equal inputs.
@@ -82,7 +82,6 @@ def inspect(
 
   Raises:
     DataError: if an input cannot be read.
-    InputError: if targets are real numbers.
 
   Example:
     >>> import leep_jax
@@ -91,10 +90,13 @@ def inspect(
     >>> int(found.counts.sum()), len(found.grey), len(found.copies)
     (50, 50, 0)
   """
-  if not dataset.num_classes:
-    raise validation.InputError(f"{dataset.name} has no classes to look at")
   labels = dataset.labels()
-  counts = np.bincount(labels, minlength=dataset.num_classes)
+  if dataset.num_classes:
+    counts = np.bincount(labels, minlength=dataset.num_classes)
+  elif dataset.num_labels:
+    counts = labels.sum(axis=0)
+  else:
+    counts = np.zeros(0, int)
   if dataset.inputs != "image":
     digests = duplicates.digests(dataset, progress=progress)
     copies = duplicates.groups_of(digests)

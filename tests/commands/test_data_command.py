@@ -115,3 +115,30 @@ def test_mistakes(capsys, folder, tmp_path):
   assert "2 of 3 texts are equal to others" in capsys.readouterr().out
   assert data_main.main([*command, f"--sheet={tmp_path}/a.png"]) == 2
   assert "draws images, but csv:" in capsys.readouterr().err
+
+
+def test_sets_of_labels_and_numbers(capsys, tmp_path, rng):
+  images = rng.integers(0, 256, (12, 40, 40, 3), dtype=np.uint8)
+  images[5] = images[2]
+  labels = np.zeros((12, 3), int)
+  labels[:6, 0] = labels[3:10, 1] = 1
+  np.savez(tmp_path / "sets.npz", images=images, labels=labels)
+  sheet = tmp_path / "sheet.png"
+  status = data_main.main([
+    "data", f"--dataset=npz:{tmp_path}/sets.npz", f"--sheet={sheet}",
+  ])  # fmt: skip
+  printed = capsys.readouterr().out
+  assert status == 0
+  assert (
+    "12 images of 2 labels, of which an example can have several" in printed
+  )
+  assert "  1  7\n  0  6\n  2  0\n" in printed
+  assert "2 of 12 images are equal to others, in 1 group, 1 of them" in printed
+  with PIL.Image.open(sheet) as drawn:
+    assert drawn.size == (6 * 228, 2 * 228)
+  np.savez(tmp_path / "numbers.npz", images=images, targets=np.arange(12.0))
+  status = data_main.main([
+    "data", f"--dataset=npz:{tmp_path}/numbers.npz", f"--sheet={sheet}",
+  ])  # fmt: skip
+  assert status == 0
+  assert "12 images of real-valued targets" in capsys.readouterr().out
