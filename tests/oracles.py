@@ -441,7 +441,7 @@ def probe_map(features, multi_labels):
   # Rounding must not rank equal scores.
   return np.mean(
     [
-      sklearn.metrics.average_precision_score(y, s.round(9))
+      sklearn.metrics.average_precision_score(y, s.round(6))
       for y, s in zip(multi_labels.T, scores.T, strict=True)
       if np.ptp(y)
     ]

@@ -104,6 +104,11 @@ class Numbered(NamedTuple):
     kept: `[m]`, their indices.
     names: of the classes, or None if all labels are integers.
     classes: how many there are.
+
+  Example:
+    >>> from leep_jax.data import columns
+    >>> columns.numbered("mine", ["1", "0", "1"], ()).classes
+    2
   """
 
   labels: np.ndarray

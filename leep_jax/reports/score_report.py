@@ -226,8 +226,10 @@ def legend(
       "* best of its column, or not told apart from it (paired differences, "
       f"{jackknife.LEVEL:.0%})."
     )
+  if not sizes:
+    return
   dataset = scored[0].dataset
-  if sizes and dataset is not None and dataset.clusters is not None:
+  if dataset is not None and dataset.clusters is not None:
     held_out = [f"{n}_loo" for n in ("leep", "nce")]
     held_out = [n for n in held_out if any(n in s.estimates for s in scored)]
     yield (
@@ -242,7 +244,7 @@ def legend(
     yield f"± is one standard error, from {max(groups)} groups of examples" + (
       " (of probe scores, from examples)." if len(sizes) > 1 else "."
     )
-  elif sizes:
+  else:
     yield "± is one standard error, from the variation over examples."
 
 

@@ -34,7 +34,7 @@ class Target:
 
   Example:
     >>> from leep_jax.reports import target_table
-    >>> target_table.Target("digits (all)", [], ["leep"], None).rank_by
+    >>> target_table.Target("digits", [], ["leep"], None).rank_by
     'leep'
   """
 
@@ -77,7 +77,7 @@ def targets(
     ...      "leep_se": None}, {}, {}, np.zeros(2, int))
     ...   for d in ("a", "b")]
     >>> [t.name for t in target_table.targets(scored, lambda kind: ["leep"])]
-    ['a (all)', 'b (all)']
+    ['a', 'b']
   """
   by_name: dict[str, list[ScoredSource]] = {}
   for source in scored:
@@ -127,25 +127,30 @@ def format_report(found: Sequence[Target]) -> str:
     found: as `targets` returns them.
 
   Example:
-    >>> import numpy as np
+    >>> import leep_jax
     >>> from leep_jax.reports import scored_source, target_table
-    >>> scored = [
-    ...   scored_source.ScoredSource(
-    ...     {"model": m, "dataset": d, "split": "all", "leep": value,
-    ...      "leep_se": None}, {"leep": None}, {}, np.zeros(2, int))
-    ...   for m, d, value in (
-    ...     ("x", "a", -1.0), ("x", "b", -0.5), ("y", "a", -2.0),
-    ...     ("y", "b", -0.7))]
-    >>> found = target_table.targets(scored, lambda kind: ["leep"])
+    >>> def scored(model, dataset, probs):
+    ...   outputs = leep_jax.Outputs.from_arrays(probs=probs, labels=[0, 1])
+    ...   estimates = leep_jax.estimate_scores(
+    ...     outputs, names=["leep"], groups=1)
+    ...   row = scored_source.make_row(
+    ...     model, outputs, estimates, dataset=dataset, split="all", seconds=1)
+    ...   return scored_source.ScoredSource(
+    ...     row, estimates, {}, outputs.labels)
+    >>> good, poor = [[0.9, 0.1], [0.1, 0.9]], [[0.6, 0.4], [0.4, 0.6]]
+    >>> found = target_table.targets(
+    ...   [scored("x", "a", good), scored("y", "a", poor),
+    ...    scored("x", "b", good), scored("y", "b", good)],
+    ...   lambda kind: ["leep"])
     >>> print(target_table.format_report(found))
     2 sources on 2 data sets, by leep. Best first by mean rank.
     <BLANKLINE>
        model        a        b  mean rank
-    1  x      -1.0000  -0.5000        1.0
-    2  y      -2.0000  -0.7000        2.0
+    1  x      -0.1985  -0.1985        1.0
+    2  y      -0.6539  -0.1985        2.0
     <BLANKLINE>
-    a: Best by leep: x (-1.0000).
-    b: Best by leep: x (-0.5000).
+    a: Best by leep: x (-0.1985).
+    b: Best by leep: x (-0.1985).
     ...
   """
   models, mean = _models(found)
@@ -221,7 +226,7 @@ def write_matrix(found: Sequence[Target], path: str | os.PathLike[str]) -> None:
     ...   path = pathlib.Path(folder) / "matrix.csv"
     ...   target_table.write_matrix(found, path)
     ...   print(path.read_text().replace("\\r", ""))
-    model,a (all),a (all)_se,mean_rank
+    model,a,a_se,mean_rank
     x,-1.0,0.5,1.0
     <BLANKLINE>
   """

@@ -66,10 +66,11 @@ def rest(
     >>> import numpy as np
     >>> from leep_jax.scores import held_out_clusters
     >>> targets = np.array([[1.0], [3.0], [7.0], [9.0]])
-    >>> held_out_clusters.rest(
+    >>> rest = held_out_clusters.rest(
     ...   targets - 5.0, np.zeros((4, 1)), np.zeros(1), np.array([0, 0, 1, 1])
-    ... ).tolist()
-    [[-7.0], [-5.0], [5.0], [7.0]]
+    ... )
+    >>> print(rest.round(6).T)
+    [[-7. -5.  5.  7.]]
   """
   n = len(residuals)
   found = np.empty(residuals.shape)

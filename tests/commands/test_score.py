@@ -143,7 +143,10 @@ def test_models_on_a_data_set(capsys, tmp_path):
     (["--data_dir=."], "data_dir is for TFDS data sets, not for digits"),
     (["--output="], "must end in .jsonl"),
     (["--model=sys:exit"], "cannot make a source with sys:exit: SystemExit"),
-    (["--predictions=unlabelled.npz"], "no array labels (classes) or targets"),
+    (
+      ["--predictions=unlabelled.npz"],
+      "no array labels (classes, or [n, T] of 0",
+    ),
     (["--predictions=both.npz"], "both labels (classes) and targets"),
     (["--groups=0"], "groups is 0"),
     (["--plot=chart.bmp"], "plot chart.bmp must end in .png, .pdf or .svg"),
@@ -455,7 +458,7 @@ def test_regression(capsys, predictions, rng):
   assert "--scores=leep need classes, but these are real-valued targets" in err
   status, out, err = run(capsys, "--predictions=better.npz,real.npz")
   assert status == 2
-  assert "better.npz and real.npz hold labels (classes) and targets" in err
+  assert "better.npz and real.npz hold classes and real numbers" in err
   assert "60 examples, 3 classes" in out
 
 
