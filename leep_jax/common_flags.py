@@ -164,6 +164,17 @@ class DataFlags:
     """
     return self._load(self._only(), None)
 
+  def load_training(self) -> data.Dataset:
+    """Returns the data set; of several splits, by default that for training.
+
+    Raises:
+      InputError: as `load`.
+    """
+    name, split = self._only(), self._split.value
+    if split is None:
+      split = load.training_split(name, split_column=self._split_column.value)
+    return self._load(name, None, split=split)
+
   def load_test(self, dataset: data.Dataset) -> data.Dataset | None:
     """Returns the test set beside a training set, or None if there is none.
 
@@ -210,14 +221,14 @@ class DataFlags:
     """
     return [self._load(name, target) for name in self._names(most)]
 
-  def _load(self, name, target):
+  def _load(self, name, target, *, split=None):
     with progress.step(f"{name}: loading"):
       dataset = data.load_dataset(
         name,
         limit=self._limit.value,
         target=target,
         streaming=self._streaming.value,
-        **self._options(),
+        **{**self._options(), "split": split or self._split.value},
       )
     return self._without_copies(dataset)
 

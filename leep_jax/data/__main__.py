@@ -1,6 +1,7 @@
 """Says what may be wrong with labelled data, before anything is scored.
 
-    python -m leep_jax.data --dataset=folder:photos [--sheet=sheet.png]
+    python -m leep_jax.data photos [--sheet=sheet.png]
+    python -m leep_jax.data --dataset=csv:train.csv
 
 Prints the classes with their sizes, sizes of images, copies and near copies
 with the classes that they are in, and images that are tiny, grey among others
@@ -10,7 +11,10 @@ network sees them, so that a wrong crop or order of channels shows. Exit status
 0; 2 for an error in the input, 130 when interrupted.
 """
 
+from collections.abc import Iterable
 import dataclasses
+import itertools
+import os
 import sys
 from typing import Any
 
@@ -41,7 +45,7 @@ _USUAL = Preprocessing(image_size=224, crop=0.875)
 
 
 def _run() -> int:
-  dataset = _DATA.load()
+  dataset = _DATA.load_training()
   bad: dict[int, str] = {}
   with progress.step(f"{dataset.name}: reading"):
     try:
@@ -165,8 +169,6 @@ def _groups(dataset, groups, what):
 
 def _draw(dataset, path):
   """Draws the first images of each class, prepared as for a network."""
-  import PIL.Image
-
   if dataset.inputs != "image":
     raise validation.InputError(
       f"--sheet draws images, but {dataset.name} has {dataset.noun}"
@@ -176,41 +178,61 @@ def _draw(dataset, path):
     preprocessing = catalog.load_source(_MODEL.value).preprocessing
   if not isinstance(preprocessing, Preprocessing):
     raise validation.InputError(f"{_MODEL.value} takes no images")
-  rows = []
-  for positions in _of_each_class(dataset):
+  rows: dict[str, list[np.ndarray]] = {}
+  for name, positions in _of_each_class(dataset):
     images, _ = dataset.fetch(dataset.indices[positions])
-    rows.append([_seen(preprocessing, image) for image in images])
-  height, width = rows[0][0].shape[:2]
-  sheet = np.full(
-    (len(rows) * (height + _GAP), _IMAGES * (width + _GAP), 3), 255, np.uint8
-  )
-  for i, row in enumerate(rows):
-    for j, image in enumerate(row):
-      top, left = i * (height + _GAP), j * (width + _GAP)
-      sheet[top : top + height, left : left + width] = image
+    rows[name] = [_seen(preprocessing, image) for image in images]
   try:
-    PIL.Image.fromarray(sheet).save(path)
+    _sheet(rows).save(path)
   except (OSError, ValueError) as e:
     raise validation.InputError(
       f"cannot write {path}: {validation.reason(e)}"
     ) from e
-  names = dataset.class_names
-  shown = f": {', '.join(names[:_CLASSES])}" if names else ""
-  print(f"{path}: {len(rows)} rows of classes{shown}")
+  print(f"{path}: {len(rows)} rows of classes: {', '.join(rows)}")
+
+
+def _sheet(rows):
+  """A picture with a row of images for each class, its name at the left."""
+  import PIL.Image
+  import PIL.ImageDraw
+  import PIL.ImageFont
+
+  font = PIL.ImageFont.load_default(size=14)
+  room = _GAP + round(max(map(font.getlength, rows))) + _GAP
+  height, width = next(iter(rows.values()))[0].shape[:2]
+  step = max(height, 16) + _GAP  # a line of text has 16 pixels
+  size = room + _IMAGES * (width + _GAP), len(rows) * step
+  sheet = PIL.Image.new("RGB", size, "white")
+  draw = PIL.ImageDraw.Draw(sheet)
+  for i, (name, images) in enumerate(rows.items()):
+    middle = i * step + height // 2
+    draw.text((_GAP, middle), name, fill="black", font=font, anchor="lm")
+    for j, image in enumerate(images):
+      place = room + j * (width + _GAP), i * step
+      sheet.paste(PIL.Image.fromarray(np.array(image)), place)
+  return sheet
 
 
 def _of_each_class(dataset):
-  """The first examples of the first classes, or labels of sets."""
+  """Yields names of classes, or labels of sets, and some examples of each."""
   labels = dataset.labels()
-  if dataset.num_labels:
-    members = list(labels.T)
-  elif dataset.num_classes:
-    members = [labels == label for label in np.unique(labels)]
-  else:  # the lowest, and the highest
+  if not dataset.num_classes and not dataset.num_labels:
     order = np.argsort(labels[:, 0], kind="stable")
-    return [order[:_IMAGES], order[-_IMAGES:]]
-  found = [np.flatnonzero(of)[:_IMAGES] for of in members[:_CLASSES]]
-  return [positions for positions in found if len(positions)]
+    yield "lowest", order[:_IMAGES]
+    yield "highest", order[-_IMAGES:]
+    return
+  members: Iterable[tuple[int, np.ndarray]]
+  if dataset.num_labels:
+    members = enumerate(labels.T)
+  else:
+    members = ((label, labels == label) for label in np.unique(labels))
+  for label, there in itertools.islice(members, _CLASSES):
+    every = np.flatnonzero(there)
+    # From all of a class: neighbours are often alike.
+    some = np.unique(np.linspace(0, len(every) - 1, _IMAGES).astype(int))
+    if len(every):
+      names = dataset.class_names
+      yield names[label] if names else f"{label}", every[some]
 
 
 def _seen(preprocessing, image):
@@ -229,7 +251,7 @@ def main(argv: list[str]) -> int:
   """Runs the command; returns its exit status.
 
   Args:
-    argv: the program's name and its flags.
+    argv: the program's name, perhaps the data set, and flags.
 
   Example:
     >>> from leep_jax.data import __main__ as data_main
@@ -239,6 +261,9 @@ def main(argv: list[str]) -> int:
     >>> status
     0
   """
+  if len(argv) > 1 and not argv[1].startswith("-"):
+    named = f"folder:{argv[1]}" if os.path.isdir(argv[1]) else argv[1]
+    argv = [argv[0], f"--dataset={named}", *argv[2:]]
   return command.main(argv, FLAGS, __doc__ or "", _run)
 
 

@@ -1,6 +1,7 @@
 """Columns of tables: their usual names, and labels as they are written."""
 
 from collections.abc import Sequence
+import math
 import re
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ LABELS = (
   "label", "labels", "class", "target", "category", "sentiment", "intent",
   "emotion", "topic", "y", "class_name", "label_name", "species", "diagnosis",
 )  # fmt: skip
+_REAL = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?")
 _INTEGER = re.compile(r"[+-]?\d{1,18}")
 
 
@@ -43,6 +45,27 @@ class Columns(NamedTuple):
 
 
 UNNAMED = Columns()
+
+
+def check_one_kind(columns: Columns, target: str | None) -> None:
+  """Refuses a column of labels and one of targets at once.
+
+  Args:
+    columns: that the user named.
+    target: name of a column of real-valued targets.
+
+  Raises:
+    InputError: if both are named.
+
+  Example:
+    >>> from leep_jax.data import columns
+    >>> columns.check_one_kind(columns.Columns(labels="species"), None)
+  """
+  if columns.labels is not None and target is not None:
+    raise validation.InputError(
+      f"label_column {columns.labels} and target {target}: choose classes or "
+      "real-valued targets"
+    )
 
 
 def usual_text(names: Sequence[str]) -> str | None:
@@ -89,7 +112,7 @@ def as_text(value: Any) -> str:
     >>> columns.as_text(2.0), columns.as_text(" cat"), columns.as_text(None)
     ('2', 'cat', '')
   """
-  if value is None:
+  if value is None or (isinstance(value, float) and math.isnan(value)):
     return ""
   if isinstance(value, float) and value.is_integer():
     return str(int(value))
@@ -128,7 +151,7 @@ def numbered(
     ignored: labels of examples that are left out.
 
   Raises:
-    InputError: if integers are negative or too large.
+    InputError: if labels are lists, or integers are negative or too large.
 
   Example:
     >>> from leep_jax.data import columns
@@ -137,6 +160,12 @@ def numbered(
     >>> columns.numbered("mine", ["dog", "cat"], ()).names
     ('cat', 'dog')
   """
+  listed = next((v for v in values if v[:1] == "[" and v[-1:] == "]"), None)
+  if listed is not None:
+    raise validation.InputError(
+      f"labels of {name} are lists, such as {listed[:40]}: sets of labels come "
+      "from tables, npz files and Hugging Face data sets"
+    )
   names = None
   if all(_INTEGER.fullmatch(value) for value in values):
     labels = np.asarray(list(map(int, values)))
@@ -147,9 +176,35 @@ def numbered(
   labels = validation.class_labels(labels[kept])
   if names is None:
     validation.note_unused_classes(labels)
+  else:
+    _note_odd_names(name, names, len(labels))
   return Numbered(
     labels, kept, names, len(names) if names else int(labels.max()) + 1
   )
+
+
+def _note_odd_names(name, names, count):
+  """Notes classes that may be no classes, or one."""
+  by_key: dict[str, list[str]] = {}
+  for each in names:
+    by_key.setdefault(" ".join(each.casefold().split()), []).append(each)
+  alike = [" = ".join(map(repr, some)) for some in by_key.values() if some[1:]]
+  if alike:
+    validation.note(
+      f"classes of {name} differ only in case or spaces, and are kept apart: "
+      f"{validation.some(alike)}"
+    )
+  numbers = [each for each in names if _REAL.fullmatch(each)]
+  if len(numbers) > max(len(names) / 2, 10):
+    validation.note(
+      f"{len(numbers):,} labels of {name} are numbers, such as {numbers[0]}, "
+      "and taken as classes: for real-valued targets, name their column by "
+      "--target"
+    )
+  elif len(names) == count > 10:
+    validation.note(
+      f"each of the {count:,} labels of {name} occurs once: are they labels?"
+    )
 
 
 def group_names(name: str, column: str, values: Sequence[Any]) -> np.ndarray:

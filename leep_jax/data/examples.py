@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from leep_jax import validation
-from leep_jax.data import audio, columns, dataset as dataset_lib
+from leep_jax.data import audio, columns, dataset as dataset_lib, images
 
 # Usual keys of an example that is a mapping.
 _INPUTS = ("image", "img", "audio", "text", "sentence", "x", "input")
@@ -132,7 +132,7 @@ def _input(name, kind, value):
     samples, rate = value
     return audio.Sound(np.asarray(samples, np.float32), int(rate))
   if hasattr(value, "convert"):  # Pillow's
-    return np.asarray(value.convert("RGB"))
+    return images.from_pillow(value)
   image = np.asarray(value)
   return image[..., None] if image.ndim == 2 else image
 
@@ -151,7 +151,20 @@ def _shape(name, items, keys, *, every):
 def _labels(name, values, names):
   if names is not None:
     return validation.class_labels(values, num_classes=len(names)), names
+  for i, value in enumerate(values):
+    if np.ndim(value):
+      raise validation.InputError(
+        f"the label of example {i} of {name} is {value!r}, but must be one "
+        "class: sets of labels come from npz files and tables, or "
+        "Outputs.from_arrays(multi_labels=...)"
+      )
   text = [columns.as_text(value) for value in values]
+  missing = [i for i, value in enumerate(text) if not value]
+  if missing:
+    raise validation.DataError(
+      f"{len(missing):,} of {len(text):,} examples of {name} have no label: "
+      f"examples {validation.some(missing)}"
+    )
   found = columns.numbered(name, text, ())
   return found.labels, found.names
 

@@ -1,8 +1,10 @@
 """Files of images or sounds: where they are, and data sets of them."""
 
+import collections
 from collections.abc import Callable, Sequence
 import functools
 import os
+import re
 from typing import Any
 
 import numpy as np
@@ -171,19 +173,34 @@ class Finder:
     found = [os.path.normpath(os.path.join(self.folder, b)) for b in beside]
     self._places = [self.folder, *filter(os.path.isdir, found)]
 
-  def path(self, value: str) -> str | None:
+  def path(self, value: str, *, moved: bool = False) -> str | None:
     """Returns the path of a file, or None if it is not there.
 
     Args:
       value: a path, or the name of a file, for a search also without suffix.
+        A search keeps to the folder that a path names: another one may have
+        files of the same names, but of another class.
+      moved: whether a path that begins at a root, as of another computer, may
+        be found in any folder.
     """
-    for place in self._places:
-      path = os.path.join(place, os.path.expanduser(value))
-      if os.path.isfile(path):
-        return path
-    found = self._below.get(os.path.basename(value))
-    self.searched |= found is not None
-    return found
+    for name in (value, value.replace("\\", "/")):  # as Windows writes it
+      for place in self._places:
+        path = os.path.join(place, os.path.expanduser(name))
+        if os.path.isfile(path):
+          return path
+    *folders, base = value.replace("\\", "/").split("/")
+    found = self._below.get(base, [])
+    anywhere = moved and re.match(r"/|[A-Za-z]:", value.replace("\\", "/"))
+    if folders and folders[-1] not in ("", ".") and not anywhere:
+      found = [
+        path
+        for path in found
+        if os.path.basename(os.path.dirname(path)) == folders[-1]
+      ]
+    if len(found) != 1 or "://" in value:
+      return None
+    self.searched = True
+    return found[0]
 
   def paths(
     self,
@@ -203,12 +220,19 @@ class Finder:
     Raises:
       DataError: if files are not there.
     """
-    paths = [self.path(value) for value in values]
+    bases = [re.split(r"[/\\]", value)[-1] for value in values]
+    times = collections.Counter(bases)
+    paths = [
+      self.path(value, moved=times[base] == 1)
+      for value, base in zip(values, bases, strict=True)
+    ]
     missing = [i for i, path in enumerate(paths) if path is None]
     if missing and not (skips_bad and len(missing) < len(paths)):
-      names = validation.some(values[i] for i in missing)
+      names = validation.some(values[i] or "(empty)" for i in missing)
       advice = "write them relative to that folder"
-      if len(missing) < len(paths):
+      if all("://" in values[i] for i in missing):
+        advice = "they are addresses: download the files"
+      elif len(missing) < len(paths):
         advice = "add them, or leave them out with --skip_bad_images"
       places = f" ({where(missing)})" if where is not None else ""
       raise validation.DataError(
@@ -226,13 +250,13 @@ class Finder:
     ]
 
   @functools.cached_property
-  def _below(self) -> dict[str, str | None]:
-    """Files by name, with and without suffix, of which there is one."""
-    found: dict[str, str | None] = {}
+  def _below(self) -> dict[str, list[str]]:
+    """Files by name, with and without suffix."""
+    found: dict[str, list[str]] = {}
     for where, _, names in os.walk(self._root):
       for name in names:
         stem, suffix = os.path.splitext(name)
         usable = suffix.lower() in audio.SUFFIXES | images.SUFFIXES
         for key in (name, stem) if usable else (name,):
-          found[key] = None if key in found else os.path.join(where, name)
+          found.setdefault(key, []).append(os.path.join(where, name))
     return found

@@ -62,6 +62,7 @@ def load(
     hf: has no path: write hf:OWNER/NAME or hf:DIR
   """
   full = f"hf:{name}"
+  columns_lib.check_one_kind(columns, target)
   if first is None:
     chosen, found = _open(name, split)
   else:

@@ -218,10 +218,7 @@ def _decode_with_pillow(content: bytes, turned: bool) -> np.ndarray:
         raise _Bad(_of_type(content, what))
       # OpenCV turns images as their EXIF says, so these are turned, too.
       image = PIL.ImageOps.exif_transpose(opened) if turned else opened
-      if image.mode.startswith("I;16"):
-        grey = (np.asarray(image) >> 8).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
-      return np.array(image.convert("RGB"))
+      return from_pillow(image)
   except _Bad:
     raise
   except Exception as e:  # Pillow's decoders raise many types
@@ -231,6 +228,26 @@ def _decode_with_pillow(content: bytes, turned: bool) -> np.ndarray:
     elif "cannot identify" in text:
       text = "is it an image?"
     raise _Bad(text) from None
+
+
+def from_pillow(image: Any) -> np.ndarray:
+  """Returns an image of Pillow as `[H, W, 3]` uint8; 16 bits are scaled to 8.
+
+  Args:
+    image: of Pillow.
+
+  Example:
+    >>> import numpy as np
+    >>> import PIL.Image
+    >>> from leep_jax.data import images
+    >>> grey = PIL.Image.fromarray(np.full((1, 1), 512, np.uint16))
+    >>> images.from_pillow(grey).tolist()
+    [[[2, 2, 2]]]
+  """
+  if image.mode.startswith("I;16"):
+    grey = (np.asarray(image) >> 8).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+  return np.array(image.convert("RGB"))
 
 
 def _of_type(content, dtype):

@@ -202,14 +202,7 @@ def _near(hashes, means, copies):
   bits = np.bitwise_count(hashes)
   taking &= (bits >= _LEAST_BITS) & (bits <= 64 - _LEAST_BITS)
   positions = np.flatnonzero(taking)
-  parent = {int(p): int(p) for p in positions}
-
-  def root(p):
-    while parent[p] != p:
-      parent[p] = parent[parent[p]]
-      p = parent[p]
-    return p
-
+  group_of = np.arange(len(hashes))
   # Of four parts of two hashes that differ in three bits, one is equal.
   parts = hashes[positions, None] >> np.arange(0, 64, 16, dtype=np.uint64)
   for column in (parts & np.uint64(0xFFFF)).T:
@@ -217,14 +210,14 @@ def _near(hashes, means, copies):
     ends = np.flatnonzero(np.diff(column[order])) + 1
     for group in np.split(positions[order], ends):
       for i, one in enumerate(group[:-1]):
+        # Frames of a video would be compared all with all.
         others = group[i + 1 :]
+        others = others[group_of[others] != group_of[one]]
         apart = np.bitwise_count(hashes[one] ^ hashes[others])
         others = others[apart <= NEAR_BITS]
         levels = np.abs(means[others] - means[one]).mean(axis=1)
-        for other in others[levels <= NEAR_LEVELS]:
-          parent[root(int(other))] = root(int(one))
-  found: dict[int, list[int]] = {}
-  for p in parent:
-    found.setdefault(root(p), []).append(p)
-  groups = [np.sort(g) for g in found.values() if len(g) > 1]
-  return sorted(groups, key=lambda group: group[0])
+        near = np.unique(group_of[others[levels <= NEAR_LEVELS]])
+        if len(near):
+          group_of[np.isin(group_of, near)] = group_of[one]
+  found = duplicates.groups_of(group_of[positions, None])
+  return [positions[group] for group in found]

@@ -139,6 +139,12 @@ def _listed(cell):
 def _separated(cells):
   """Lists of the labels in texts; None if texts are single labels."""
   texts = [cell if isinstance(cell, str) else "" for cell in cells]
+  if all(text[:1] == "[" and text[-1:] == "]" for text in texts):
+    # As pandas writes lists to csv, and NumPy arrays.
+    items = [re.findall(r"[^\s,'\"\[\]][^,'\"\[\]]*", t) for t in texts]
+    if not any("," in text for text in texts):
+      items = [" ".join(each).split() for each in items]
+    return [[part.strip() for part in each] for each in items]
   for separator in _SEPARATORS:
     if not any(separator in text for text in texts):
       continue

@@ -304,6 +304,26 @@ def other_split(
   return None if test == dataset.split else test
 
 
+def training_split(name: str, *, split_column: str | None = None) -> str | None:
+  """Returns the name of the split for training, or None if there are none.
+
+  Args:
+    name: as for `load_dataset`.
+    split_column: as for `load_dataset`.
+
+  Raises:
+    InputError: as `load_dataset`.
+
+  Example:
+    >>> from leep_jax.data import load
+    >>> print(load.training_split("digits"))
+    None
+  """
+  kind, path = kinds.of(name)
+  columns = columns_lib.Columns(split=split_column)
+  return kind.pair(kinds.Request(path, columns=columns), None)[0]
+
+
 def _of_classes(dataset):
   """Returns the data set; sets of labels are refused."""
   if dataset.num_labels:

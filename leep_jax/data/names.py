@@ -131,6 +131,11 @@ def unknown(
     text = _of_table(name, kinds)
   elif suffix in (".npz", ".npy") and "npz" in kinds:
     text = f"{name} is a file's name: write npz:{name}"
+  elif suffix == ".tar" and "wds" in kinds:
+    text = (
+      f"{name} is an archive: write wds:{name} if it is a shard of WebDataset, "
+      "or unpack it"
+    )
   elif suffix in _ARCHIVES:
     text = f"{name} is an archive: unpack it, and write {_forms(kinds)}"
   elif suffix in _OTHER_FILES or validation.exists(path, "file"):
@@ -149,6 +154,9 @@ def _forms(kinds):
 
 
 def _of_folder(name, path, kinds):
+  saved = ("dataset_dict.json", "state.json")  # of datasets.save_to_disk
+  if "hf" in kinds and any(file in saved for file in _listed(path)):
+    return f"{name} is a folder that datasets saved: write hf:{name}"
   if validation.exists(os.path.join(path, "dataset_info.json"), "file") or any(
     validation.exists(os.path.join(path, version, "dataset_info.json"), "file")
     for version in _listed(path)

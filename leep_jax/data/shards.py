@@ -126,6 +126,8 @@ def load(
 def expand(pattern: str) -> list[str]:
   """Returns the files that a pattern names, sorted where `*` finds them.
 
+  Of a folder, those are its `.tar` files.
+
   Args:
     pattern: as `load` takes it.
 
@@ -146,6 +148,8 @@ def expand(pattern: str) -> list[str]:
   named = list(_braces(os.path.expanduser(pattern)))
   found: list[str] = []
   for path in named:
+    if os.path.isdir(path):
+      path = os.path.join(glob.escape(path), "*.tar")
     found += sorted(glob.glob(path)) if glob.has_magic(path) else [path]
   missing = [path for path in found if not os.path.isfile(path)]
   if missing or not found:

@@ -16,7 +16,7 @@ from typing import Any
 
 from leep_jax import validation
 
-_SEPARATORS = ",;\t"
+_SEPARATORS = ",;\t|"
 # Of a field; by default the csv module refuses texts above 128 KiB.
 _LONGEST_FIELD = min(sys.maxsize, (1 << 31) - 1)
 
@@ -69,7 +69,7 @@ def read(path: str) -> Table:
   Args:
     path: of a file: `.parquet`; `.jsonl`, `.ndjson` or `.json`, an object a
       row; any other is csv, whose first row names the columns, separated by the
-      comma, semicolon or tab of which that row has most.
+      comma, semicolon, tab or | of which that row has most.
 
   Raises:
     InputError: if it cannot be read, or has no rows.
@@ -122,6 +122,26 @@ def _read_parquet(path):
   return Table(path, names, column, range(1, count + 1), "row")
 
 
+def _refuse_other_json(path, text):
+  """Refuses one object that is no row: of COCO, or with columns as keys."""
+  try:
+    whole = json.loads(text) if text.lstrip()[:1] == "{" else None
+  except ValueError:
+    return
+  if not isinstance(whole, dict):
+    return
+  if {"images", "annotations"} <= set(whole):
+    raise validation.InputError(
+      f"{path} has boxes in COCO's form: write coco:{path}"
+    )
+  values = list(whole.values())
+  if values and all(isinstance(value, dict | list) for value in values):
+    raise validation.InputError(
+      f"{path} is one object with a list for each column, not an object a row: "
+      'write it again, with pandas by to_json(orient="records")'
+    )
+
+
 def _read_json(path):
   """JSON lines, or one list of objects."""
   try:
@@ -131,6 +151,7 @@ def _read_json(path):
     raise validation.InputError(
       f"cannot read {path} as UTF-8 ({validation.reason(e)})"
     ) from e
+  _refuse_other_json(path, text)
   rows: list[tuple[int, dict[str, Any]]] = []
   bad = []
   if text.lstrip().startswith("["):
@@ -186,9 +207,11 @@ def _read_csv(path):
         file.seek(0)
         rows = list(_rows(path, file, separator, csv.QUOTE_NONE))
   except UnicodeDecodeError as e:
+    with open(path, "rb") as binary:
+      packed = binary.read(2) == b"\x1f\x8b"
+    advice = "it is packed by gzip, unpack it" if packed else "save it so"
     raise validation.InputError(
-      f"cannot read {path} as UTF-8 ({validation.reason(e)}): save it in that "
-      "encoding"
+      f"cannot read {path} as UTF-8 ({validation.reason(e)}): {advice}"
     ) from e
   except (OSError, csv.Error) as e:
     raise validation.InputError(

@@ -89,7 +89,7 @@ def load(
     "groups": _groups(table, rows, columns.groups),
   }  # fmt: skip
   column = table.column(inputs)
-  cells = [column[i] for i in rows]
+  cells = [_path_of(column[i]) for i in rows]
   if kind == "text":
     return _of_texts(name, table, rows, cells, labels, about)
   if any(isinstance(cell, bytes | dict) for cell in cells):
@@ -144,6 +144,13 @@ def pair(
   return folders.pair_of(names, split, test_split)
 
 
+def _path_of(cell):
+  """The path where a cell of the library datasets has it and no content."""
+  if isinstance(cell, dict) and cell.get("bytes") is None and cell.get("path"):
+    return cell["path"]
+  return cell
+
+
 def _open(path):
   if not path:
     raise validation.InputError("csv: has no path: write csv:FILE")
@@ -152,11 +159,7 @@ def _open(path):
 
 def _inputs_and_labels(table, found, columns, target):
   """Returns the column of inputs, what it holds, and the columns of labels."""
-  if columns.labels is not None and target is not None:
-    raise validation.InputError(
-      f"label_column {columns.labels} and target {target}: choose classes or "
-      "real-valued targets"
-    )
+  columns_lib.check_one_kind(columns, target)
   kinds: dict[int, str] = {}
 
   def has_files(index):
