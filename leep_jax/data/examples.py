@@ -6,7 +6,13 @@ from typing import Any
 import numpy as np
 
 from leep_jax import validation
-from leep_jax.data import audio, columns, dataset as dataset_lib, images
+from leep_jax.data import (
+  audio,
+  columns,
+  dataset as dataset_lib,
+  images,
+  label_sets,
+)
 
 # Usual keys of an example that is a mapping.
 _INPUTS = ("image", "img", "audio", "text", "sentence", "x", "input")
@@ -30,7 +36,8 @@ def from_examples(
       and an index: a list, a data source of Grain, a data set of PyTorch), or
       of an iterable, which is read into memory. Inputs are images `[H, W]` or
       `[H, W, C]` (arrays of uint8, or of floats in [0, 1], or Pillow's), texts,
-      or sounds, `(samples [T], rate)`. Labels are integers or text.
+      or sounds, `(samples [T], rate)`. Labels are integers or text, or, of
+      examples that can have several, lists of these or `[T]` of 0 and 1.
     name: of the data set.
     class_names: names of the classes, whose numbers are the labels. Without
       them, all examples of a sequence are read once for their labels.
@@ -58,7 +65,8 @@ def from_examples(
   keys = (input_key, label_key)
   kind = _kind(name, _parts(name, items[0], keys)[0])
   labels, names = None, tuple(class_names) if class_names else None
-  if names is None or not indexed:
+  sets = np.ndim(_parts(name, items[0], keys)[1]) > 0
+  if names is None or sets or not indexed:
     raw = [_parts(name, items[i], keys)[1] for i in range(len(items))]
     labels, names = _labels(name, raw, names)
   shape = (
@@ -72,11 +80,13 @@ def from_examples(
       return inputs, labels[indices]
     return inputs, np.asarray([label for _, label in found], np.int32)
 
-  count = int(labels.max()) + 1 if labels is not None else 0
+  count = 0
+  if not sets and labels is not None:
+    count = int(labels.max()) + 1
   return dataset_lib.Dataset(
     name=name,
     split="all",
-    num_classes=len(names) if names else count,
+    num_classes=len(names) if names and not sets else count,
     indices=np.arange(len(items)),
     image_shape=shape,
     fetch=fetch,
@@ -149,15 +159,10 @@ def _shape(name, items, keys, *, every):
 
 
 def _labels(name, values, names):
+  if np.ndim(values[0]):
+    return _sets(name, values, names)
   if names is not None:
     return validation.class_labels(values, num_classes=len(names)), names
-  for i, value in enumerate(values):
-    if np.ndim(value):
-      raise validation.InputError(
-        f"the label of example {i} of {name} is {value!r}, but must be one "
-        "class: sets of labels come from npz files and tables, or "
-        "Outputs.from_arrays(multi_labels=...)"
-      )
   text = [columns.as_text(value) for value in values]
   missing = [i for i, value in enumerate(text) if not value]
   if missing:
@@ -167,6 +172,25 @@ def _labels(name, values, names):
     )
   found = columns.numbered(name, text, ())
   return found.labels, found.names
+
+
+def _sets(name, values, names):
+  """Sets of labels `[n, T]`, and names of the labels."""
+  found = label_sets.of_cells(values, names=names)
+  if found is None:
+    single = next(i for i, value in enumerate(values) if not np.ndim(value))
+    raise validation.InputError(
+      f"labels of {name} are lists, but that of example {single} is "
+      f"{values[single]!r}"
+    )
+  sets, known = found
+  if len(sets) > 1 and sets.shape[1] > 1 and np.all(sets.sum(axis=1) == 1):
+    raise validation.InputError(
+      f"each example of {name} has one of {sets.shape[1]} labels: pass its "
+      "number or name instead of a list"
+    )
+  label_sets.note(name, sets)
+  return sets, known
 
 
 def _groups(name, values, count):

@@ -275,5 +275,6 @@ def draw(found: Sequence[Target], path: str | os.PathLike[str]) -> None:
     targets=_short(found),
     title=f"{tables.count(len(models), 'source')} on {len(found)} data sets",
     label=_by(found),
+    by_target=True,
     path=path,
   )

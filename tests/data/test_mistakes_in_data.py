@@ -99,10 +99,30 @@ def test_missing_labels_and_groups_are_no_class(tmp_path):
       data.from_examples([("a", "x"), ("b", missing)])
 
 
+def test_lists_of_python_objects_are_sets():
+  for labels in (
+    [[0, 1, 1], [0, 0, 1]],
+    [np.array([0, 1, 1]), np.array([0, 0, 1])],
+  ):
+    with pytest.warns(validation_note(), match="multi-label"):
+      dataset = data.from_examples(list(zip("ab", labels, strict=True)))
+    assert (dataset.num_labels, dataset.num_classes) == (3, 0)
+    assert dataset.labels().tolist() == [
+      [False, True, True], [False, False, True],
+    ]  # fmt: skip
+  with pytest.warns(validation_note(), match="multi-label"):
+    dataset = data.from_examples([("a", ["x", "y"]), ("b", []), ("c", ["y"])])
+  assert dataset.class_names == ("x", "y")
+  _, labels = dataset.fetch(np.arange(3))
+  assert labels.tolist() == [[True, True], [False, False], [False, True]]
+
+
 def test_lists_are_no_classes(tmp_path):
-  for label in ([0, 1, 1], np.array([0, 1, 0]), ["a", "b"]):
-    with pytest.raises(leep_jax.InputError, match="must be one class"):
-      data.from_examples([("a", label), ("b", label)])
+  one_hot = [("a", np.array([0, 1, 0])), ("b", np.array([1, 0, 0]))]
+  with pytest.raises(leep_jax.InputError, match="has one of 3 labels: pass"):
+    data.from_examples(one_hot)
+  with pytest.raises(leep_jax.InputError, match="that of example 1 is 'y'"):
+    data.from_examples([("a", ["x", "y"]), ("b", "y")])
   with tarfile.open(tmp_path / "0.tar", "w") as tar:
     for name, text in (
       ("a.txt", "good"), ("a.json", '{"tags": ["x", "y"]}'),

@@ -809,3 +809,26 @@ def test_reached_values_lie_about_the_diagonal(figures):
 def test_values_that_are_no_pairs_are_refused(changes, message):
   with pytest.raises(leep_jax.InputError, match=message):
     draw_reached(**changes)
+
+
+def test_a_matrix_of_sources_and_targets(figures, tmp_path):
+  """It has any shape, cells without a value, and colours by column."""
+  plots.matrix(
+    [[0.9, 0.2, np.nan], [0.5, 0.4, 0.3]],
+    ["a", "b"],
+    targets=["x", "y", "z"],
+    title="2 sources on 3 data sets",
+    label="accuracy",
+    by_target=True,
+    path=tmp_path / "map.png",
+  )
+  (figure,) = figures
+  axes, bar = figure.axes
+  assert [t.get_text() for t in axes.texts] == [
+    "0.90", "0.20", "-", "0.50", "0.40", "0.30",
+  ]  # fmt: skip
+  assert axes.images[0].get_array().filled(-1).tolist() == [
+    [1, 0, -1], [0, 1, 1],
+  ]  # fmt: skip
+  assert texts(axes.get_xticklabels()) == ["x", "y", "z"]
+  assert texts(bar.get_yticklabels()) == ["lowest", "best"]

@@ -18,6 +18,7 @@ def matrix(
   label: str,
   path: str | os.PathLike[str],
   targets: Sequence[str] | None = None,
+  by_target: bool = False,
   side: npt.ArrayLike | None = None,
   side_label: str = "hardness",
 ) -> None:
@@ -31,6 +32,9 @@ def matrix(
     label: name of the values, for the colour bar.
     path: file to write, `.png`, `.pdf` or `.svg`; replaced.
     targets: names of the B targets, if they are not those of the sources.
+    by_target: whether each column has a range of colours of its own, from its
+      lowest to its highest value, as values of different targets do not
+      compare.
     side: `[B]`, one number of each target, drawn as a bar above its column.
     side_label: name of that number.
 
@@ -70,14 +74,17 @@ def matrix(
     height_ratios=[cells] if side is None else [bars, cells],
   )
   axes = figure.add_subplot(grid[-1, 0])
-  low, high = np.nanmin(values), np.nanmax(values)
+  shown = _by_target(values) if by_target else values
+  low, high = np.nanmin(shown), np.nanmax(shown)
   # A range of width 0 has no colours: equal values get the highest one.
   norm = colors.Normalize(low if low < high else high - 1, high)
   image = axes.imshow(
-    values, norm=norm, cmap="viridis", aspect="auto", interpolation="nearest"
+    shown, norm=norm, cmap="viridis", aspect="auto", interpolation="nearest"
   )
   bar = figure.colorbar(image, ax=axes, pad=0.02, fraction=0.04, aspect=25)
   bar.set_label(label, fontsize=12)
+  if by_target:
+    bar.set_ticks([low, high], labels=["lowest", "best"])
   bar.ax.tick_params(labelsize=11)
   size = 12 if few else min(9, 50 * max(cells, wide) / count)
   style.label_ticks(axes.yaxis, rows, ["black"] * len(rows), size)
@@ -90,28 +97,39 @@ def matrix(
   axes.set_ylabel("source", fontsize=13)
   axes.spines[:].set_visible(False)
   if few:
-    _draw_numbers(axes, values, norm)
+    _draw_numbers(axes, values, norm(shown))
   if side is not None:
     above = figure.add_subplot(grid[0, 0], sharex=axes)
     _draw_bars(above, np.asarray(side, float), side_label, numbered=few)
   style.save_figure(figure, path)
 
 
-def _draw_numbers(axes, values, norm):
+def _by_target(values):
+  """Values as a part of the range of their column."""
+  low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
+  span = np.where(high > low, high - low, 1)
+  # All of a column are best if all are equal.
+  return np.where(high > low, (values - low) / span, values * 0 + 1)
+
+
+def _draw_numbers(axes, values, shares):
   """Writes each value into its cell, black on light and white on dark."""
   from matplotlib import colormaps
 
   # The luma of ITU-R BT.601: how bright the eye sees red, green and blue.
-  shades = colormaps["viridis"](norm(values))[..., :3] @ (0.3, 0.59, 0.11)
+  shades = colormaps["viridis"](shares)[..., :3] @ (0.3, 0.59, 0.11)
   for (row, column), value in np.ndenumerate(values):
     axes.text(
       column,
       row,
-      style.format_number(value, 2),
+      "-" if np.isnan(value) else style.format_number(value, 2),
       ha="center",
       va="center",
       fontsize=12,
-      color="black" if shades[row, column] > 0.5 else "white",
+      # A cell without a value has no colour.
+      color="black"
+      if shades[row, column] > 0.5 or np.isnan(value)
+      else "white",
     )
 
 
