@@ -214,11 +214,12 @@ def photos(rng, monkeypatch):
   resize = PIL.Image.Image.resize
 
   def width_first(self, size, resample=None, box=None, reducing_gap=None):
-    assert box is None
     assert reducing_gap is None
-    return resize(
-      resize(self, (size[0], self.height), resample), size, resample
+    left, upper, right, lower = box or (0, 0, *self.size)
+    narrow = resize(
+      self, (size[0], self.height), resample, (left, 0, right, self.height)
     )
+    return resize(narrow, size, resample, (0, upper, size[0], lower))
 
   monkeypatch.setattr(PIL.Image.Image, "resize", width_first)
   # Noise, where one pixel more or less shows.
