@@ -177,7 +177,9 @@ def _inputs_and_labels(table, found, columns, target):
     raise _no_column(table, "texts or files", ("text", "image"), "input_column")
   asked = target or columns.labels
   labels = [_usual(table, columns_lib.LABELS)]
-  if asked is not None:
+  if asked is None:
+    _note_other_labels(table, labels[0], inputs)
+  else:
     several = asked not in table.names and "," in asked and target is None
     parts = asked.split(",") if several else [asked]
     labels = [_named(table, part.strip()) for part in parts]
@@ -189,6 +191,20 @@ def _inputs_and_labels(table, found, columns, target):
       "labels at once"
     )
   return inputs, kinds.get(inputs, "text"), labels
+
+
+def _note_other_labels(table, chosen, inputs):
+  """Notes further columns whose names are those of labels."""
+  others = [
+    name
+    for index, name in enumerate(table.names)
+    if name.lower() in columns_lib.LABELS and index not in (chosen, inputs)
+  ]
+  if chosen is not None and others:
+    validation.note(
+      f"labels of {table.path} are those of column {table.names[chosen]!r}; "
+      f"--label_column names another, such as {validation.some(others)}"
+    )
 
 
 def _named(table, name):
@@ -276,12 +292,24 @@ def _rows_of_split(table, asked, split):
   values = [columns_lib.as_text(value) for value in table.column(index)]
   names = list(dict.fromkeys(values))
   if split is None:
-    split = folders.with_role(names, "train") or "all"
+    split = folders.with_role(names, "train")
+    if split is None:
+      validation.note(
+        f"no split of {table.path} is for training by its name "
+        f"({validation.some(names)}): all rows are used"
+      )
+      split = "all"
   if split == "all" and split not in names:
     return "all", everything
   if split not in names:
     raise validation.unknown(f"split of {table.path}", split, names)
-  return split, np.flatnonzero(np.asarray(values, object) == split)
+  same = [name for name in names if name.casefold() == split.casefold()]
+  if len(same) > 1:
+    validation.note(
+      f"splits {validation.some(map(repr, same))} of {table.path} differ only "
+      "in case, and are taken as one"
+    )
+  return split, np.flatnonzero(np.isin(np.asarray(values, object), same))
 
 
 def _groups(table, rows, asked):

@@ -175,6 +175,24 @@ def test_labels_that_may_be_none(tmp_path, labels, message):
     leep_jax.load_dataset(path)
 
 
+@pytest.mark.parametrize(
+  ("columns", "message", "count"),
+  [
+    ({"label": "xyxy", "class": "pqpq"}, "those of column 'label'", 4),
+    ({"label": "xyxy", "split": ["val", "val", "test", "test"]}, "all rows", 4),
+    ({"label": "xyxy", "split": ["train", "TRAIN", "test", "test"]}, "case", 2),
+  ],
+)
+def test_columns_that_may_be_others(tmp_path, columns, message, count):
+  columns = {name: list(values) for name, values in columns.items()}
+  frame = pd.DataFrame({"text": list("abcd"), **columns})
+  frame.to_csv(tmp_path / "t.csv", index=False)
+  with pytest.warns(validation_note(), match=message):
+    dataset = leep_jax.load_dataset(str(tmp_path / "t.csv"))
+  assert len(dataset) == count
+  assert dataset.class_names == ("x", "y")
+
+
 def test_files_that_datasets_names_in_parquet(tmp_path):
   for i in range(4):
     photo(tmp_path / f"{i}.png", 30 * i)
