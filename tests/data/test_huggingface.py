@@ -224,3 +224,33 @@ def test_what_cannot_be_streamed(tmp_path):
   name = saved(tmp_path / "a", {"text": ["a", "b"], "label": [0, 1]})
   with pytest.raises(leep_jax.InputError, match="nothing needs to be streamed"):
     leep_jax.load_dataset(name, limit=1, streaming=True)
+
+
+def test_lists_of_classes_are_sets_of_labels(tmp_path):
+  kinds = datasets.Sequence(datasets.ClassLabel(names=["cat", "dog", "cow"]))
+  name = saved(
+    tmp_path / "a",
+    {"text": list("wxyz"), "labels": [[0, 2], [], [1], [2]]},
+    features=datasets.Features(
+      {"text": datasets.Value("string"), "labels": kinds}
+    ),
+  )
+  with pytest.warns(leep_jax.validation.InputNote, match="multi-label"):
+    dataset = leep_jax.load_dataset(name)
+  assert (dataset.num_labels, dataset.num_classes) == (3, 0)
+  assert dataset.class_names == ("cat", "dog", "cow")
+  assert dataset.labels().astype(int).tolist() == [
+    [1, 0, 1], [0, 0, 0], [0, 1, 0], [0, 0, 1],
+  ]  # fmt: skip
+
+
+def test_lists_of_texts_are_sets_of_labels(tmp_path):
+  name = saved(
+    tmp_path / "a",
+    {"text": list("xyz"), "label": [["red", "big"], ["red"], ["small"]]},
+  )
+  with pytest.warns(leep_jax.validation.InputNote, match="multi-label"):
+    dataset = leep_jax.load_dataset(name)
+  assert dataset.class_names == ("big", "red", "small")
+  _, labels = dataset.fetch(dataset.indices)
+  assert labels.astype(int).tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
