@@ -120,6 +120,8 @@ def _across(dataset, found):
 def _classes(dataset, found):
   names = dataset.class_names or tuple(map(str, range(len(found.counts))))
   order = np.argsort(-found.counts, kind="stable")
+  empty = order[found.counts[order] == 0]
+  order = order[found.counts[order] > 0]
   shown = order if len(order) <= _CLASSES else order[: _CLASSES // 2]
   width = max(len(names[i]) for i in shown)
   for i in shown:
@@ -129,6 +131,11 @@ def _classes(dataset, found):
     yield (
       f"  ... {len(order) - len(shown):,} more, the smallest {names[last]} "
       f"with {found.counts[last]:,}"
+    )
+  if len(empty):
+    yield (
+      f"{tables.count(len(empty), 'class')} without examples: "
+      f"{validation.some(names[i] for i in empty)}"
     )
   used = found.counts[found.counts > 0]
   if len(used) and used.max() >= 2 * used.min():

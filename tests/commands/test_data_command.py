@@ -135,7 +135,7 @@ def test_sets_of_labels_and_numbers(capsys, tmp_path, rng):
   assert (
     "12 images of 2 labels, of which an example can have several" in printed
   )
-  assert "  1  7\n  0  6\n  2  0\n" in printed
+  assert "  1  7\n  0  6\n1 class without examples: 2\n" in printed
   assert "2 of 12 images are equal to others, in 1 group, 1 of them" in printed
   with PIL.Image.open(sheet) as drawn:
     assert drawn.size[1] == 2 * 228
