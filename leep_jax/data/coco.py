@@ -373,6 +373,11 @@ def _outer(box, size):
 
 def _kept(name, content, annotations, sizes, min_box):
   """The boxes in use, each with its number in its image; a note on others."""
+  if annotations and all(max(one["bbox"]) <= 1 for one in annotations):
+    raise validation.DataError(
+      f"boxes of {name} are at most 1, as parts of an image: in COCO's form "
+      "they are pixels; multiply them by the widths and heights"
+    )
   kept: list[tuple[int, dict[str, Any]]] = []
   counts: Counter[Any] = Counter()
   crowds = empty = small = 0

@@ -345,3 +345,12 @@ def test_the_version_is_of_the_boxes_and_the_files(tmp_path):
   second = leep_jax.load_dataset(name).version
   PIL.Image.fromarray(picture(200)).save(tmp_path / "0.png")
   assert len({first, second, leep_jax.load_dataset(name).version}) == 3
+
+
+def test_boxes_as_parts_of_images(tmp_path):
+  content = write(tmp_path, "boxes.json", BOXES)
+  for one in content["annotations"]:
+    one["bbox"] = [0.1, 0.2, 0.5, 0.5]
+  save(tmp_path / "boxes.json", content)
+  with pytest.raises(leep_jax.InputError, match="at most 1, as parts"):
+    leep_jax.load_dataset(f"coco:{tmp_path}/boxes.json")
