@@ -8,6 +8,18 @@ from leep_jax import data, progress, validation
 from leep_jax.data import duplicates, load, names as data_names
 from leep_jax.engine import hosts
 
+# Flags that name a column of a table: of what.
+_COLUMNS = {
+  "input_column": "files or texts. Default: image, path, file_name, ..., text, "
+  "sentence, ...",
+  "label_column": "labels. Default: label, class, target, ...",
+  "split_column": "splits. Default: split, subset or partition, if there is "
+  "one.",
+  "group_column": "groups of examples that depend on each other, such as "
+  "patient: errors are then those of groups, and no group is on both sides of "
+  "a split.",
+}
+
 
 class DataFlags:
   """The flags that name a data set.
@@ -67,34 +79,12 @@ class DataFlags:
       "are left out.",
       flag_values=defined,
     )
-    self._input_column = flags.DEFINE_string(
-      "input_column",
-      None,
-      "Of csv:FILE, the column of files or texts. Default: image, path, "
-      "file_name, ..., text, sentence, ...",
-      flag_values=defined,
-    )
-    self._label_column = flags.DEFINE_string(
-      "label_column",
-      None,
-      "Of csv:FILE, the column of labels. Default: label, class, target, ...",
-      flag_values=defined,
-    )
-    self._split_column = flags.DEFINE_string(
-      "split_column",
-      None,
-      "Of csv:FILE, the column of splits. Default: split, subset or partition, "
-      "if there is one.",
-      flag_values=defined,
-    )
-    self._group_column = flags.DEFINE_string(
-      "group_column",
-      None,
-      "Of csv:FILE, the column of groups of examples that depend on each "
-      "other, such as patient: errors are then those of groups, and no group "
-      "is on both sides of a split.",
-      flag_values=defined,
-    )
+    self._columns = {
+      name: flags.DEFINE_string(
+        name, None, f"Of csv:FILE, the column of {what}", flag_values=defined
+      )
+      for name, what in _COLUMNS.items()
+    }
     self._streaming = flags.DEFINE_boolean(
       "streaming",
       False,
@@ -138,8 +128,7 @@ class DataFlags:
     return (
       self._dataset, self._split, self._data_dir, self._limit,
       self._skip_bad_images, self._fast_decoding, self._drop_duplicates,
-      self._input_column, self._label_column, self._split_column,
-      self._group_column, self._min_box, self._streaming,
+      *self._columns.values(), self._min_box, self._streaming,
     )  # fmt: skip
 
   def ignored(self) -> tuple[int, ...]:
@@ -164,34 +153,34 @@ class DataFlags:
     """
     return self._load(self._only(), None)
 
-  def load_training(self) -> data.Dataset:
-    """Returns the data set; of several splits, by default that for training.
+  def load_training(self) -> tuple[data.Dataset, str | None]:
+    """Returns the data set, and the name of the test split beside it, if any.
+
+    Of several splits it is by default that for training.
 
     Raises:
       InputError: as `load`.
     """
     name, split = self._only(), self._split.value
-    if split is None:
-      split = load.training_split(name, split_column=self._split_column.value)
-    return self._load(name, None, split=split)
+    column = self._columns["split_column"].value
+    split, test = load.given_splits(name, split=split, split_column=column)
+    # Without a split for training, it is all examples: those for testing too.
+    beside = None if split in (None, test) else test
+    return self._load(name, None, split=split), beside
 
-  def load_test(self, dataset: data.Dataset) -> data.Dataset | None:
-    """Returns the test set beside a training set, or None if there is none.
+  def load_test(self, split: str) -> data.Dataset:
+    """Returns a test set as it is, with the copies in it.
 
     Args:
-      dataset: what `load` returned.
+      split: as `load_training` returns it.
 
     Raises:
       InputError: as `data.load_dataset`.
     """
-    name, options = self._only(), self._options()
-    other = load.other_split(
-      name, dataset, split_column=options["split_column"]
-    )
-    if other is None:
-      return None
     return data.load_dataset(
-      name, limit=self._limit.value, **{**options, "split": other}
+      self._only(),
+      limit=self._limit.value,
+      **{**self._options(), "split": split},
     )
 
   def _only(self):
@@ -252,11 +241,8 @@ class DataFlags:
       "ignore_label": self.ignored() or None,
       "skip_bad_images": self._skip_bad_images.value,
       "fast_decoding": self._fast_decoding.value,
-      "input_column": self._input_column.value,
-      "label_column": self._label_column.value,
-      "split_column": self._split_column.value,
-      "group_column": self._group_column.value,
       "min_box": self._min_box.value,
+      **{name: flag.value for name, flag in self._columns.items()},
     }
 
 

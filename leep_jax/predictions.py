@@ -5,10 +5,7 @@ from typing import Any
 
 from leep_jax import data, validation
 from leep_jax.data import label_sets
-from leep_jax.engine import outputs as outputs_lib
-
-_TRUTH = ("labels", "targets", "multi_labels")
-_KNOWN = ("probs", "logits", "features", "outputs", *_TRUTH)
+from leep_jax.engine import building, outputs as outputs_lib
 
 
 def read(path: str, *, ignored: Sequence[int] = ()) -> outputs_lib.Outputs:
@@ -33,12 +30,12 @@ def read(path: str, *, ignored: Sequence[int] = ()) -> outputs_lib.Outputs:
     3
   """
   arrays: dict[str, Any] = validation.read_npz(path)
-  if not set(_TRUTH) & set(arrays):
+  if not set(building.TARGETS) & set(arrays):
     raise validation.InputError(
       "no array labels (classes, or [n, T] of 0 and 1) or targets (real "
       f"numbers); the file has {', '.join(arrays) or 'none'}"
     )
-  arrays = {key: arrays[key] for key in _KNOWN if key in arrays}
+  arrays = {key: arrays[key] for key in building.FIELDS if key in arrays}
   if "labels" in arrays:
     labels = data.plain_labels(arrays.pop("labels"))
     sets = validation.are_label_sets(labels)

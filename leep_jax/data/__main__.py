@@ -45,7 +45,7 @@ _USUAL = Preprocessing(image_size=224, crop=0.875)
 
 
 def _run() -> int:
-  dataset = _DATA.load_training()
+  dataset, test_split = _DATA.load_training()
   bad: dict[int, str] = {}
   with progress.step(f"{dataset.name}: reading"):
     try:
@@ -57,7 +57,11 @@ def _run() -> int:
       kept = np.delete(dataset.indices, list(bad))
       dataset = dataclasses.replace(dataset, indices=kept)
       found = inspection.inspect(dataset)
-  print("\n".join([*_lines(dataset, found, bad), *_across(dataset, found)]))
+  print(
+    "\n".join(
+      [*_lines(dataset, found, bad), *_across(dataset, found, test_split)]
+    )
+  )
   if _SHEET.value is not None:
     _draw(dataset, _SHEET.value)
   return 0
@@ -90,12 +94,12 @@ def _lines(dataset, found, bad):
     yield from _groups(dataset, found.near, "nearly equal")
 
 
-def _across(dataset, found):
+def _across(dataset, found, test_split):
   """Lines on inputs that are in the test set too."""
+  if test_split is None:
+    return
   try:
-    test = _DATA.load_test(dataset)
-    if test is None:
-      return
+    test = _DATA.load_test(test_split)
     with progress.step(f"{test.name} ({test.split}): reading"):
       of_test = inspection.inspect(test)
   except validation.InputError as e:

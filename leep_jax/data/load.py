@@ -101,12 +101,14 @@ def load_dataset(
     split,
     data_dir,
     target,
-    _ignored(ignore_label),
-    columns_lib.Columns(input_column, label_column, split_column, group_column),
-    skip_bad_images,
-    min_box,
-    fast_decoding,
-    _streamed(name, kind, limit) if streaming else None,
+    ignored=_ignored(ignore_label),
+    columns=columns_lib.Columns(
+      input_column, label_column, split_column, group_column
+    ),
+    skips_bad=skip_bad_images,
+    min_box=min_box,
+    fast=fast_decoding,
+    streamed=_streamed(name, kind, limit) if streaming else None,
   )
   dataset = _load(name, kind, request)
   if limit is not None:
@@ -275,53 +277,30 @@ def load_pair(
   return train, test
 
 
-def other_split(
-  name: str, dataset: dataset_lib.Dataset, *, split_column: str | None = None
-) -> str | None:
-  """Returns the name of the test split that belongs to a training set.
+def given_splits(
+  name: str, *, split: str | None = None, split_column: str | None = None
+) -> tuple[str | None, str | None]:
+  """Returns the names of the splits for training and for testing.
 
   Args:
     name: as for `load_dataset`.
-    dataset: what `load_dataset` returned for it.
+    split: for training, if the user named one.
     split_column: as for `load_dataset`.
 
   Returns:
-    The split, or None if there is none.
-
-  Raises:
-    InputError: as `load_dataset`.
-
-  Example:
-    >>> import leep_jax
-    >>> from leep_jax.data import load
-    >>> print(load.other_split("digits", leep_jax.load_dataset("digits")))
-    None
-  """
-  kind, path = kinds.of(name)
-  columns = columns_lib.Columns(split=split_column)
-  request = kinds.Request(path, dataset.split, columns=columns)
-  _, test = kind.pair(request, None)
-  return None if test == dataset.split else test
-
-
-def training_split(name: str, *, split_column: str | None = None) -> str | None:
-  """Returns the name of the split for training, or None if there are none.
-
-  Args:
-    name: as for `load_dataset`.
-    split_column: as for `load_dataset`.
+    Both; None where there is none.
 
   Raises:
     InputError: as `load_dataset`.
 
   Example:
     >>> from leep_jax.data import load
-    >>> print(load.training_split("digits"))
-    None
+    >>> load.given_splits("digits")
+    (None, None)
   """
   kind, path = kinds.of(name)
   columns = columns_lib.Columns(split=split_column)
-  return kind.pair(kinds.Request(path, columns=columns), None)[0]
+  return kind.pair(kinds.Request(path, split, columns=columns), None)
 
 
 def _of_classes(dataset):

@@ -16,9 +16,10 @@ from numpy.typing import ArrayLike
 from leep_jax import validation
 from leep_jax.engine import row_checks, storage
 
-# What a batch of `from_batches` may hold.
-_TRUTH = ("labels", "targets", "multi_labels")
-_FIELDS = ("probs", "logits", "features", "outputs", *_TRUTH)
+# Arguments of `Outputs.from_arrays`: those that are predicted, and all that a
+# batch of `from_batches` or a file may hold.
+TARGETS = ("labels", "targets", "multi_labels")
+FIELDS = ("probs", "logits", "features", "outputs", *TARGETS)
 # Rows of logits whose softmax is taken at a time, in float64.
 _SOFTMAX_ROWS = 4096
 
@@ -49,12 +50,12 @@ def from_arrays(
     >>> made["store"].array("probs").tolist()
     [[0.75, 0.25], [0.5, 0.5]]
   """
-  truth = _truth(
+  targets_by_name = _targets_by_name(
     name,
     num_classes,
     {"labels": labels, "targets": targets, "multi_labels": multi_labels},
   )
-  ((what, known),) = truth.items()
+  ((what, known),) = targets_by_name.items()
   count = len(known)
   if probs is not None and logits is not None:
     raise validation.InputError(f"{name} has both probs and logits: pass one")
@@ -74,13 +75,13 @@ def from_arrays(
     )
   return {
     "store": storage.HostArrays(arrays),
-    **truth,
+    **targets_by_name,
     "num_classes": num_classes,
     "name": name,
   }
 
 
-def _truth(name, num_classes, given):
+def _targets_by_name(name, num_classes, given):
   """Returns the labels, targets or sets of labels, whichever there are."""
   there = [key for key, values in given.items() if values is not None]
   if not there:
@@ -151,7 +152,7 @@ def _checked_batch(batch: Any, name: str) -> Mapping[str, np.ndarray]:
         "dictionary nor a pair (probs, labels)"
       )
     batch = dict(zip(("probs", "labels"), batch, strict=True))
-  if set(batch) - set(_FIELDS) or not set(_TRUTH) & set(batch):
+  if set(batch) - set(FIELDS) or not set(TARGETS) & set(batch):
     raise validation.InputError(
       f"a batch of {name} has {', '.join(sorted(batch))}; it needs labels "
       "(or targets) and probs or logits or features"

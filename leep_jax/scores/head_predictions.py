@@ -102,26 +102,11 @@ def _predictions(outputs):
   """
   n, found = len(outputs), ridge.held_out(outputs).predictions
   shares = outputs.class_counts / n
-  shifts = None
-  if outputs.clusters is not None:
-    shifts = held_out_clusters.Shifts(outputs.clusters, outputs.codes, shares)
+  shifts = held_out_clusters.Shifts(outputs.clusters, outputs.codes, shares)
   for start in range(0, len(found), _ROWS):
     scores = found[start : start + _ROWS].astype(np.float64)
     rows = outputs.share.start + start + np.arange(len(scores))
-    if shifts is not None:
-      yield rows, scores + shifts.of(rows)
-    else:
-      yield rows, _at_all_shares(scores, outputs.codes[rows], shares, n)
-
-
-def _at_all_shares(scores, codes, shares, n):
-  """Adds the class shares of all examples, minus those of all but one.
-
-  The shares of all but i are (n shares - t_i) / (n - 1) for the one-hot t_i.
-  """
-  moved = scores - shares / (n - 1)
-  moved[np.arange(len(codes)), codes] += 1 / (n - 1)
-  return moved
+    yield rows, scores + shifts.of(rows)
 
 
 def _betas(outputs):

@@ -119,6 +119,8 @@ def mean_shift(values: np.ndarray, clusters: np.ndarray | None) -> np.ndarray:
 class Shifts:
   """Class shares of all examples minus those of all but a cluster.
 
+  Without clusters, each example is one.
+
   Example:
     >>> import numpy as np
     >>> from leep_jax.scores import held_out_clusters
@@ -129,17 +131,19 @@ class Shifts:
   """
 
   def __init__(
-    self, clusters: np.ndarray, codes: np.ndarray, shares: np.ndarray
+    self, clusters: np.ndarray | None, codes: np.ndarray, shares: np.ndarray
   ):
     """Counts the classes of each cluster.
 
     Args:
-      clusters: `[n]` integers.
+      clusters: `[n]` integers, or None.
       codes: `[n]`, the class of each example.
       shares: `[Y]`, of the classes among all examples.
     """
     import scipy.sparse
 
+    if clusters is None:
+      clusters = np.arange(len(codes))
     _, self._code = np.unique(clusters, return_inverse=True)
     self._sizes = np.bincount(self._code)
     self._shares = shares
