@@ -130,6 +130,8 @@ def pair(
 
 
 def _library() -> Any:
+  import huggingface_hub
+
   try:
     import datasets
   except ImportError as e:
@@ -138,6 +140,8 @@ def _library() -> Any:
       f"({validation.reason(e)}): pip install 'leep_jax[hf]'"
     ) from e
   datasets.disable_progress_bars()
+  # It would print a line on each attempt to reach the hub; the error says it.
+  huggingface_hub.utils.logging.set_verbosity_error()
   return datasets
 
 
