@@ -5,7 +5,6 @@ import dataclasses
 from typing import Any, Protocol
 
 import jax
-import numpy as np
 
 # Above this many examples a plain float32 sum over a batch loses digits.
 MAX_BATCH = 1024
@@ -75,7 +74,7 @@ class Statistic(Protocol):
 
   reads: str
   max_batch: int
-  on_host: Callable[..., np.ndarray | None] | None
+  on_host: Callable[..., Any] | None
 
   def __call__(self, batch: Batch, *arguments: Any) -> Any:
     """Returns the sums of one batch."""
@@ -85,7 +84,7 @@ def reads(
   field: str,
   *,
   max_batch: int = MAX_BATCH,
-  on_host: Callable[..., np.ndarray | None] | None = None,
+  on_host: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Statistic]:
   """Makes a function a `Statistic`: the decorator of all of them.
 
@@ -93,10 +92,9 @@ def reads(
     field: the field of a batch that it reads, `probs` or `features`.
     max_batch: the most examples of a batch; more than `MAX_BATCH` for a
       statistic that has digits to lose.
-    on_host: the same statistic by NumPy, for floats on the host where that is
-      faster than XLA on a CPU: `(chunks [m, K], rows [n], count) -> [count,
-      ...]` adds example i to row `rows[i]` of the result. It returns None for
-      rows with faults, which the other form then counts.
+    on_host: the same sums by NumPy, for arrays on the host where that is faster
+      than XLA on a CPU: a function of `host_sums.HostRows` and further arrays.
+      It returns None for rows with faults, which the statistic then counts.
 
   Example:
     >>> import jax.numpy as jnp

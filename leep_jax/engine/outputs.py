@@ -453,17 +453,11 @@ class Outputs:
     Raises:
       InputError: as `group_sums`.
     """
-    missing = []
-    for function in dict.fromkeys(functions):
-      if (self.groups, function) in self._memo:
-        continue
-      if function.on_host is not None and self.has(function.reads):
-        sums = passes.over(self, {function.reads}).host_sums(function)
-        if sums is not None:
-          self._checked.add(function.reads)
-          self._memo[self.groups, function] = sums
-          continue
-      missing.append(function)
+    missing = [
+      function
+      for function in dict.fromkeys(functions)
+      if (self.groups, function) not in self._memo
+    ]
     if missing:
       found = self._pass_sums(tuple(missing), ((),) * len(missing))
       for function, sums in zip(missing, found, strict=True):

@@ -14,6 +14,7 @@ import numpy as np
 
 from leep_jax import validation
 from leep_jax.engine import (
+  host_sums,
   programs,
   row_checks,
   storage,
@@ -37,6 +38,8 @@ class Pass:
     group_of: `[n]`, the group of each example where that is another.
     over_hosts: whether the store has one host's part of the examples.
     name: what error messages call the source.
+    totals: function that returns `host_sums.row_sums` of the probabilities, or
+      None.
 
   Example:
     >>> import numpy as np
@@ -61,6 +64,7 @@ class Pass:
   groups: int = 1
   group_of: np.ndarray | None = None
   over_hosts: bool = False
+  totals: Callable[[], np.ndarray | None] | None = None
 
   def sums(
     self,
@@ -69,7 +73,7 @@ class Pass:
     *,
     check: Sequence[str],
   ) -> Sequence[Any]:
-    """Sums statistics over the devices.
+    """Sums statistics, on the devices or, if faster, by NumPy.
 
     Args:
       functions: the statistics.
@@ -83,6 +87,29 @@ class Pass:
     Raises:
       InputError: if rows have faults, or sums overflow.
     """
+    results: list[Any] = [
+      self._on_host(*pair) for pair in zip(functions, arguments, strict=True)
+    ]
+    rest = [i for i, sums in enumerate(results) if sums is None]
+    # NumPy returns no sums of rows with faults: those fields have none.
+    sound = {f.reads for i, f in enumerate(functions) if results[i] is not None}
+    if rest:
+      found = self._on_devices(
+        [functions[i] for i in rest],
+        [arguments[i] for i in rest],
+        [field for field in check if field not in sound],
+      )
+      for i, sums in zip(rest, found, strict=True):
+        results[i] = sums
+    if not all(np.all(np.isfinite(x)) for x in jax.tree.leaves(results)):
+      fields = sorted({function.reads for function in functions})
+      raise validation.InputError(
+        f"{' and '.join(fields)} of {self.name} are so large that their sums "
+        "overflow float32"
+      )
+    return results
+
+  def _on_devices(self, functions, arguments, check):
     if self.group_of is not None:
       return self._sums_of_each(functions, arguments, check)
     fields = sorted({function.reads for function in functions})
@@ -104,11 +131,6 @@ class Pass:
     for field in check:
       faults = {k: v.sum() for k, v in found[row_checks.FAULTS[field]].items()}
       row_checks.refuse(field, faults, count=self.count, name=self.name)
-    if not all(np.all(np.isfinite(x)) for x in jax.tree.leaves(results)):
-      raise validation.InputError(
-        f"{' and '.join(fields)} of {self.name} are so large that their sums "
-        "overflow float32"
-      )
     return results[len(guards) :]
 
   def _sums_of_each(self, functions, arguments, check):
@@ -145,32 +167,40 @@ class Pass:
       group_of=None,
     )
 
-  def host_sums(self, function: Statistic) -> np.ndarray | None:
-    """Sums a statistic by NumPy, where that is faster than the devices are.
+  def runs_on_host(self, function: Statistic) -> bool:
+    """Returns whether NumPy sums a statistic: in float64, by `host_sums`."""
+    return (
+      function.on_host is not None
+      and not self.over_hosts
+      and programs.are_host()
+      and self.store.host_chunks(function.reads) is not None
+    )
 
-    Args:
-      function: a statistic with an `on_host`.
+  def _on_host(self, function, arguments):
+    """Sums a statistic by NumPy; None where devices must, or rows have faults.
 
-    Returns:
-      The sums `[G, Y, ...]`; None where the devices must do it, or rows have
-      faults, which a pass over the devices then counts.
+    The devices count the faults.
     """
-    assert function.on_host is not None
-    if self.over_hosts or jax.default_backend() != "cpu":
+    if not self.runs_on_host(function):
       return None
-    chunks = self.store.host_chunks(function.reads)
-    if chunks is None:
-      return None
-    classes = self.context.num_classes
-    # Cells [G, Y] are counted as one axis, and separated afterwards.
     group_of = self.group_of
-    if group_of is None:
+    if group_of is None and self.groups > 1:
       group_of = np.arange(self.count) % self.groups
-    rows = group_of * classes + self.context.labels
-    sums = function.on_host(chunks, rows, self.groups * classes)
-    if sums is None:
-      return None
-    return sums.reshape(self.groups, classes, *sums.shape[1:])
+    centre = None
+    if self.centre is not None and self.context.centre is not None:
+      # The whole shift: of wide features, a store subtracts it for the devices.
+      centre = self.context.centre, self.centre[1]
+    rows = host_sums.HostRows(
+      lambda: self.store.host_chunks(function.reads) or (),
+      labels=self.context.labels,
+      num_classes=self.context.num_classes,
+      group_of=group_of,
+      groups=self.groups,
+      totals=self.totals,
+      targets=self.context.targets,
+      centre=centre,
+    )
+    return function.on_host(rows, *arguments)
 
   def map(
     self, field: str, function: Callable[..., Any], arguments: tuple[Any, ...]
@@ -259,7 +289,12 @@ def over(outputs: Any, fields: Collection[str]) -> Pass:
     group_of=outputs.group_of if by_cluster else None,
     over_hosts=outputs.over_hosts,
     name=outputs.name,
+    totals=lambda: outputs.ungrouped.cached(_row_sums),
   )
+
+
+def _row_sums(outputs):
+  return host_sums.row_sums(outputs.store.host_chunks("probs"))
 
 
 @dataclasses.dataclass(frozen=True)

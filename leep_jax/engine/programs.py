@@ -79,6 +79,22 @@ def device_count() -> int:
   return len(_devices())
 
 
+def are_host() -> bool:
+  """Returns whether the host's one CPU is all that this process computes on.
+
+  Its memory is then the host's, and NumPy may take the place of a program.
+  Several devices on a CPU are simulated, and compute like accelerators.
+
+  Example:
+    >>> from leep_jax.engine import programs
+    >>> with programs.limit(1):
+    ...   programs.are_host() == (programs._devices()[0].platform == "cpu")
+    True
+  """
+  used = _devices()
+  return len(used) == 1 and used[0].platform == "cpu"
+
+
 def all_device_count() -> int:
   """Returns the number of devices that all hosts use.
 

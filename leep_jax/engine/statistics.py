@@ -11,17 +11,13 @@ exact to a few units in the last place, and `sums.py` adds batches with
 compensation: a million examples lose no more digits than one batch.
 """
 
-from collections.abc import Iterable
-from concurrent import futures
-import os
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from leep_jax.engine import host_sums
 from leep_jax.engine.batch import (
-  DEFAULT_ROW_SUM_TOLERANCE,
   Batch,
   class_sums,
   reads,
@@ -47,7 +43,7 @@ def distributions(probs: jax.Array) -> jax.Array:
   return probs / jnp.where(total > 0, total, 1)
 
 
-@reads("probs")
+@reads("probs", on_host=host_sums.joint)
 def joint(batch: Batch) -> jax.Array:
   """Joint mass of target and source labels, n P(y, z); `[Y, Z]`.
 
@@ -66,48 +62,7 @@ def joint(batch: Batch) -> jax.Array:
   return class_sums(distributions(batch.probs), batch)
 
 
-# Rows that are processed while they are in a core's cache.
-_HOST_ROWS = 128
-
-
-def _counts_on_host(
-  chunks: Iterable[np.ndarray], rows: np.ndarray, count: int
-) -> np.ndarray | None:
-  """`dummy_label_counts` by NumPy, whose argmax is vectorised, in threads."""
-
-  def labels(part):
-    """Returns the first largest entry of each row; None if a row has faults."""
-    found = np.empty(len(part), np.intp)
-    # A product with ones sums rows twice as fast as NumPy's sum does.
-    ones = np.ones(part.shape[1], part.dtype)
-    for start in range(0, len(part), _HOST_ROWS):
-      some = part[start : start + _HOST_ROWS]
-      some.argmax(axis=1, out=found[start : start + _HOST_ROWS])
-      off = np.abs(some @ ones - 1).max()
-      # Comparisons with NaN are false: written so, NaN is a fault, too. The
-      # tolerance is that of float32 and float64, as `host_chunks` has no
-      # others.
-      if not (some.min() >= 0 and off <= DEFAULT_ROW_SUM_TOLERANCE):
-        return None
-    return found
-
-  threads = os.cpu_count() or 1
-  labelled: list[np.ndarray] = []
-  with futures.ThreadPoolExecutor(threads) as pool:
-    for chunk in chunks:
-      parts = np.array_split(chunk, threads)
-      for found in pool.map(labels, parts):
-        if found is None:
-          return None
-        labelled.append(found)
-  num_source = chunk.shape[1]
-  # With many groups, the number of cells may exceed int32.
-  cells = rows.astype(np.int64) * num_source + np.concatenate(labelled)
-  counts = np.bincount(cells, minlength=count * num_source)
-  return counts.reshape(count, num_source).astype(np.float64)
-
-
-@reads("probs", on_host=_counts_on_host)
+@reads("probs", on_host=host_sums.dummy_label_counts)
 def dummy_label_counts(batch: Batch) -> jax.Array:
   """Counts the pairs of target label and most probable source label, `[Y, Z]`.
 
@@ -178,7 +133,7 @@ def spread(batch: Batch, row: jax.Array) -> dict[str, jax.Array]:
   return {"total": difference.sum(axis=0), "square": (difference**2).sum()}
 
 
-@reads("probs")
+@reads("probs", on_host=host_sums.log_likelihood)
 def log_likelihood(batch: Batch, conditional: jax.Array) -> jax.Array:
   """Summed log-probability of the true labels under the EEP; scalar.
 
@@ -218,7 +173,7 @@ def _log_likelihood(batch, conditional):
   return long_sum(log), parts / jnp.where(right > 0, right, 1)[:, None]
 
 
-@reads("probs")
+@reads("probs", on_host=host_sums.responsibilities)
 def responsibilities(batch: Batch, conditional: jax.Array) -> dict[str, Any]:
   """The log-likelihood and its gradient by the logarithm of the table.
 
@@ -336,7 +291,7 @@ def feature_spread(batch: Batch) -> dict[str, jax.Array]:
   return {"total": features.sum(axis=0), "square": (features**2).sum(axis=0)}
 
 
-@reads("features")
+@reads("features", on_host=host_sums.moments)
 def moments(batch: Batch) -> dict[str, jax.Array]:
   """First and second moments of the features, and class sums.
 

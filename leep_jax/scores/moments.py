@@ -1,8 +1,8 @@
 """Moments of features, in coordinates where float32 sums are accurate.
 
 All scores of features share these moments, which each `Outputs` caches. They
-take one pass over the features, or a second one if the sums of the first cannot
-resolve directions of little variance.
+take one pass over the features, or a second one if the sums of the first are of
+float32 and cannot resolve directions of little variance.
 
 Symbols: n examples, Y target classes, D features f, T columns of real-valued
 targets, G groups of examples. The moments are those of K coordinates u =
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax.engine import outputs as outputs_lib, statistics
+from leep_jax.engine import outputs as outputs_lib, passes, statistics
 from leep_jax.scores import jackknife
 
 # One pass in float32 gives six correct digits if the ratio of the smallest and
@@ -201,8 +201,10 @@ class _Coordinates:
     basis: `[D, K]`.
     root: `[K, D]`; u root is f - mean.
     used: `[D]` booleans, which features are not constant.
-    factors: `[K]`, where u are the used features times these: their moments
-      follow from those of f. None where u are linear combinations of features.
+    factors: `[K]`, where u are the used features times these. None where u are
+      linear combinations of features.
+    follow: whether moments of u follow from those of f. They do not where u are
+      linear combinations and sums are of float32.
   """
 
   mean: np.ndarray
@@ -210,6 +212,7 @@ class _Coordinates:
   root: np.ndarray
   used: np.ndarray
   factors: np.ndarray | None
+  follow: bool
 
 
 def _coordinates(outputs) -> _Coordinates:
@@ -226,24 +229,29 @@ def _coordinates(outputs) -> _Coordinates:
   scale = scale[used]
   # Of the correlation matrix: whether float32 resolves a direction must not
   # depend on the units of the features.
-  values, vectors = np.linalg.eigh(
-    scatter[np.ix_(used, used)] / np.outer(scale, scale)
-  )
+  correlation = scatter[np.ix_(used, used)] / np.outer(scale, scale)
   basis = np.zeros((len(used), len(scale)))
   root = np.zeros((len(scale), len(used)))
-  share = np.diag(scatter)[used] / np.diag(gram)[used]
-  # The feature that loses most digits when its mean is subtracted decides.
-  limit = _WELL_CONDITIONED / min(share, default=1)
-  if not len(scale) or values[0] >= limit * values[-1]:
-    # One pass is enough: u are the features, standardised one by one, and
-    # their moments follow from those of the first pass.
+  exact = passes.over(outputs, {"features"}).runs_on_host(statistics.moments)
+  if exact:
+    plain = _is_well_conditioned(correlation)
+  else:
+    share = np.diag(scatter)[used] / np.diag(gram)[used]
+    # The feature that loses most digits when its mean is subtracted decides.
+    limit = _WELL_CONDITIONED / min(share, default=1)
+    values, vectors = np.linalg.eigh(correlation)
+    plain = not len(scale) or values[0] >= limit * values[-1]
+  if plain:
+    # u are the features, standardised one by one.
     factors = np.sqrt(n) / scale
     basis[used] = np.diag(factors)
     root[:, used] = np.diag(1 / factors)
-    return _Coordinates(mean, basis, root, used, factors)
-  # Small eigenvalues are differences of large float32 sums, and have few
+    return _Coordinates(mean, basis, root, used, factors, follow=True)
+  if exact:
+    values, vectors = np.linalg.eigh(correlation)
+  # Small eigenvalues are differences of large sums: of float32, they have few
   # correct digits. A second pass over u, which the first brings near unit
-  # covariance, sums all directions with the same relative accuracy.
+  # covariance, then sums all directions with the same relative accuracy.
   # Eigenvalues below the floor are rounding, and may be negative. Raised to it,
   # they leave a basis that is finite and invertible.
   floor = max(rounding(len(values)) * values[-1], np.finfo(np.float64).tiny)
@@ -254,7 +262,22 @@ def _coordinates(outputs) -> _Coordinates:
   # Inverted in the coordinates of the correlation matrix: features may have
   # units of very different size.
   root[:, used] = np.linalg.inv(basis[used] * scale[:, None]) * scale
-  return _Coordinates(mean, basis, root, used, None)
+  return _Coordinates(mean, basis, root, used, None, follow=exact)
+
+
+def _is_well_conditioned(correlation) -> bool:
+  """Whether a pseudo-inverse of float64 sums would leave no direction out."""
+  import scipy.linalg.lapack
+
+  if not len(correlation):
+    return True
+  # Estimated from the Cholesky factor, a tenth of an eigen-decomposition.
+  factor, failed = scipy.linalg.lapack.dpotrf(correlation, lower=1)
+  if failed:
+    return False
+  norm = np.abs(correlation).sum(axis=0).max()
+  inverse_condition, _ = scipy.linalg.lapack.dpocon(factor, norm, uplo="L")
+  return inverse_condition >= 10 * rounding(len(correlation))
 
 
 def _sums(coordinates, outputs, examples, group):
@@ -273,10 +296,9 @@ def _sums(coordinates, outputs, examples, group):
   labels = {
     k: v.sum(axis=0) if group is None else v[group] for k, v in known.items()
   }
-  if coordinates.factors is not None:
-    sums = {**examples.sum(statistics.moments), **labels}
-    return _standardised(
-      sums, coordinates.mean, coordinates.used, coordinates.factors
+  if coordinates.follow:
+    return _transformed(
+      {**examples.sum(statistics.moments), **labels}, coordinates
     )
   sums = examples.sum(
     statistics.whitened_moments,
@@ -286,23 +308,32 @@ def _sums(coordinates, outputs, examples, group):
   return {**sums, **labels}
 
 
-def _standardised(sums, mean, used, factors):
-  """Sums of (f - mean) factors for the features used, from those of f."""
+def _transformed(sums, coordinates):
+  """Sums over u = (f - mean) basis, from those over f."""
   # In float64 on the host. Nothing is lost, as f are shifted to near their mean
   # before they are summed.
+  mean, used = coordinates.mean, coordinates.used
   total, n = sums["class_sums"].sum(axis=0), sums["counts"].sum()
   outer = np.outer(total, mean)
   gram = sums["gram"] - outer - outer.T + n * np.outer(mean, mean)
+  factors, basis = coordinates.factors, coordinates.basis[used]
+
+  def of_rows(rows):  # `[R, D]`
+    rows = rows[:, used]
+    return rows @ basis if factors is None else rows * factors
+
   class_sums = sums["class_sums"] - np.outer(sums["counts"], mean)
-  standardised = {
+  found = {
     **sums,
-    "gram": gram[np.ix_(used, used)] * np.outer(factors, factors),
-    "class_sums": class_sums[:, used] * factors,
+    # `[D, D]` to `[D, K]`, and its transpose `[K, D]` to `[K, K]`.
+    "gram": of_rows(of_rows(gram).T),
+    "class_sums": of_rows(class_sums),
   }
   if "cross" in sums:
-    cross = sums["cross"] - np.outer(sums["target_sums"], mean)
-    standardised["cross"] = cross[:, used] * factors
-  return standardised
+    found["cross"] = of_rows(
+      sums["cross"] - np.outer(sums["target_sums"], mean)
+    )
+  return found
 
 
 def _target_sums(outputs):

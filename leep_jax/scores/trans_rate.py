@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from leep_jax import validation
-from leep_jax.engine import outputs as outputs_lib
+from leep_jax.engine import host_sums, outputs as outputs_lib
 from leep_jax.scores import jackknife
 
 EPS = 1e-4
@@ -81,7 +81,7 @@ def trans_rate_parts(
 
   Moments are float64 sums on the host, as directions of little variance add as
   much to the coding rate as others. For a class with fewer examples than
-  features, the products of examples `[n_c, n_c]` replace those of features
+  features, the products of examples `[n_c, n_c]` can replace those of features
   `[D, D]`: det(I + F F^T) is det(I + F^T F).
 
   Args:
@@ -107,6 +107,9 @@ def trans_rate_parts(
   features = np.asarray(outputs.features)
   n = len(outputs)
   mean = features.mean(axis=0, dtype=np.float64)
+  if outputs.groups == 1:
+    value = _of_classes(features, outputs, mean, eps)
+    return jackknife.Parts.by_group(lambda _: value, {})
   totals = np.zeros((outputs.groups, features.shape[1]))
   for part in _pieces(np.arange(n)):
     # A product with indicators `[G, rows]` adds up the rows of each group.
@@ -116,16 +119,14 @@ def trans_rate_parts(
   # examples, row g + 1 for those without group g.
   moves = np.zeros((outputs.groups + 1, features.shape[1]))
   left = np.append(n, n - counts.sum(axis=1))
-  if outputs.groups > 1:
-    moves[1:] = -totals / left[1:, None]
+  moves[1:] = -totals / left[1:, None]
   rates = _rates(features, np.arange(n), outputs.group_of, mean, moves, eps)
   for label, count in zip(outputs.classes, counts.T, strict=True):
     chosen = np.flatnonzero(outputs.labels == label)
     size = np.append(len(chosen), len(chosen) - count)
     groups = outputs.group_of[chosen]
     inside = _rates(features, chosen, groups, mean, moves, eps)
-    # `left` is 0 where a single group has all examples; its rate is not used.
-    rates -= size / np.maximum(left, 1) * inside
+    rates -= size / left * inside
   rates = np.maximum(rates, 0)  # log det is concave; below 0 is rounding
 
   def finalise(sums):
@@ -135,6 +136,71 @@ def trans_rate_parts(
   # All values are computed above, where groups share most of the work. The
   # sums of the jackknife only say which group is left out.
   return jackknife.Parts.by_group(finalise, {"kept": np.eye(outputs.groups)})
+
+
+def _of_classes(features, outputs, mean, eps):
+  """TransRate of all examples."""
+  n, dimensions = features.shape
+  rows_of = [np.flatnonzero(outputs.labels == y) for y in outputs.classes]
+  # Products of examples are smaller for a class with few, but those of features
+  # are needed for all examples anyway.
+  large = [rows for rows in rows_of if 2 * len(rows) > dimensions]
+  small = [rows for rows in rows_of if 2 * len(rows) <= dimensions]
+
+  def rate(matrix, count):
+    matrix *= dimensions / (count * eps**2)
+    return count / n * _log_det(matrix) / 2
+
+  def room():  # that is used again: new pages take as long as the products
+    return np.empty((_ROWS, dimensions)), np.empty((dimensions, dimensions))
+
+  def gram(chosen, rows, product):
+    for i, part in enumerate(_pieces(chosen)):
+      f = rows[: len(part)]
+      np.subtract(features[part], mean, out=f)
+      if i:
+        product += f.T @ f
+      else:
+        np.matmul(f.T, f, out=product)
+    return product
+
+  def of_large(part):
+    total, rates, memory = np.zeros((dimensions, dimensions)), 0.0, room()
+    for chosen in large[part]:
+      own = gram(chosen, *memory)
+      total += own
+      rates += rate(own, len(chosen))
+    return total, rates
+
+  def of_small(part):
+    rates = 0.0
+    for chosen in small[part]:
+      rows = features[chosen] - mean
+      rates += rate(rows @ rows.T, len(chosen))
+    return gram(np.concatenate(small[part]), *room()), rates
+
+  found = []
+  for function, classes in ((of_large, large), (of_small, small)):
+    if classes:
+      size = sum(map(len, classes)) * dimensions // len(classes)
+      found += host_sums.in_threads(function, len(classes), size)
+  total = sum(matrix for matrix, _ in found)
+  value = rate(total, n) - sum(rates for _, rates in found)
+  return max(float(value), 0.0)  # log det is concave; below 0 is rounding
+
+
+def _log_det(matrix):
+  """log det(I + `matrix`), which is positive semi-definite, and overwritten."""
+  import scipy.linalg.lapack
+
+  matrix[np.diag_indices(len(matrix))] += 1
+  # The transpose is the same matrix in the order of LAPACK, without a copy.
+  factor, failed = scipy.linalg.lapack.dpotrf(
+    matrix.T, lower=1, clean=0, overwrite_a=1
+  )
+  if failed:  # rounding, beside which 1 is nothing
+    return np.linalg.slogdet(matrix)[1]
+  return 2 * np.log(np.diag(factor)).sum()
 
 
 def _pieces(indices):
@@ -168,7 +234,7 @@ def _rates(features, chosen, groups, mean, moves, eps):
         totals[g] += rows.sum(axis=0)
     gram, total = grams.sum(axis=0), totals.sum(axis=0)
   rates = np.zeros(len(moves))
-  for g in range(len(moves) if len(moves) > 2 else 1):
+  for g in range(len(moves)):
     kept = groups != g - 1  # for g = 0, no group has this number: all
     count = kept.sum()
     if not count:
@@ -188,7 +254,5 @@ def _rates(features, chosen, groups, mean, moves, eps):
       # Sum of (f - move)^T (f - move), expanded about the moments that are
       # known.
       matrix += count * np.outer(move, move) - outer - outer.T
-    matrix *= dimensions / (count * eps**2)
-    matrix[np.diag_indices(len(matrix))] += 1
-    rates[g] = np.linalg.slogdet(matrix)[1] / 2
+    rates[g] = _log_det(matrix * (dimensions / (count * eps**2))) / 2
   return rates

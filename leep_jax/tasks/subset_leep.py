@@ -15,12 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from leep_jax.engine import programs
+from leep_jax.engine import host_sums, programs
 
 # Most examples of one class in one matrix product.
 _BLOCK = 1024
 # The fixed cost of a product, in examples that would take as long.
 _START = 16
+# The same on a host with one CPU: what stays in a core's cache.
+_HOST_BLOCK = 256
 # Bytes of probabilities per device and call.
 _CALL_BYTES = 8 << 20
 _PRECISION = jax.lax.Precision.HIGHEST  # else accelerators round to bfloat16
@@ -50,6 +52,8 @@ def log_likelihoods(
     >>> print((sums / 2).round(4))  # LEEP of both classes
     [-0.2911]
   """
+  if programs.are_host():
+    return _on_host(probs, indices, joint, mask)
   mass = np.zeros((_size(len(mask)), joint.shape[1]), np.float32)
   # Summed in float64, and rounded once for the devices.
   mass[: len(mask)] = mask.astype(np.float64) @ joint
@@ -83,6 +87,50 @@ def log_likelihoods(
   while ahead:
     collect()
   return totals
+
+
+def _on_host(probs, indices, joint, mask):
+  """`log_likelihoods` by NumPy, in one thread a core."""
+  mass = (mask.astype(np.float64) @ joint).astype(np.float32)
+  joint = joint.astype(np.float32)
+  tasks = [np.flatnonzero(column) for column in mask.T]
+  blocks = [
+    (y, rows[start : start + _HOST_BLOCK])
+    for y, rows in enumerate(indices)
+    for start in range(0, len(rows) if len(tasks[y]) else 0, _HOST_BLOCK)
+  ]
+
+  def add(part):
+    sums, known = np.zeros(len(mask)), None
+    for y, mine in blocks[part]:
+      if y != known:  # the blocks of a class follow each other
+        above, least = _table(joint[y], mass[tasks[y]])
+        known = y
+      rows = probs[mine].astype(np.float32, copy=False)
+      logs = rows @ above.T
+      logs /= rows.sum(axis=1, keepdims=True)
+      logs += least  # as `_block_sums` adds it
+      np.log(logs, out=logs)
+      sums[tasks[y]] += logs.sum(axis=0, dtype=np.float64)
+    return sums
+
+  work = _HOST_BLOCK * probs.shape[1] * max(map(len, tasks))
+  return np.sum(host_sums.in_threads(add, len(blocks), work), axis=0)
+
+
+def _table(joint, mass):
+  """P(y given z) of one class y: above its least value, and that `[K]`.
+
+  Args:
+    joint: `[Z]`, of the class.
+    mass: `[K, Z]`, of the tasks that contain it.
+  """
+  some = mass > 0
+  table = np.divide(joint, mass, out=np.ones_like(mass), where=some)
+  least = table.min(axis=1)
+  table -= least[:, None]
+  table[~some] = 0
+  return table, least
 
 
 def _size(count: int) -> int:

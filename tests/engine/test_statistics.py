@@ -7,7 +7,6 @@ import numpy as np
 import oracles
 import pytest
 
-import leep_jax
 from leep_jax.engine import statistics
 from leep_jax.scores import (
   gaussian_mixture,
@@ -230,37 +229,3 @@ def test_faults_are_counted_by_kind():
     "off_sum": 4,
     "above": 1,
   }
-
-
-@pytest.mark.parametrize("groups", [1, 4])
-def test_labels_counted_on_the_host_are_those_of_devices(
-  groups, rng, monkeypatch
-):
-  probs = rng.dirichlet(np.ones(7), 1001).astype(np.float32)
-  probs[::5] = np.repeat([[0.25, 0.25, 0.5, 0, 0, 0, 0]], 201, axis=0)
-  probs[::10] = 1 / 7  # the first of several that are largest
-  labels = rng.integers(0, 3, 1001)
-
-  def counts():
-    outputs = leep_jax.Outputs.from_arrays(probs=probs, labels=labels)
-    return outputs.grouped(groups).group_sums(statistics.dummy_label_counts)
-
-  here = counts()
-  assert here.sum() == 1001
-  monkeypatch.setattr(statistics.dummy_label_counts, "on_host", None)
-  np.testing.assert_array_equal(here, counts())
-
-
-@pytest.mark.parametrize(
-  ("value", "message"),
-  [
-    (np.nan, "1 of 300 rows hold NaN"),
-    (-0.1, "negative entries"),
-    (0.9, "do not sum to 1"),
-  ],
-)
-def test_labels_counted_on_the_host_are_checked(value, message, rng):
-  probs = rng.dirichlet(np.ones(7), 300)
-  probs[211, 3] = value
-  with pytest.raises(leep_jax.InputError, match=message):
-    leep_jax.nce(probs, rng.integers(0, 3, 300))

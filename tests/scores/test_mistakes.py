@@ -163,7 +163,10 @@ def test_logme_of_an_absent_class(rng):
 
 
 @pytest.mark.parametrize("groups", [1, 20])
-def test_leep_by_a_tensor_of_examples_and_all_pairs_of_labels(groups, rng):
+def test_leep_by_a_tensor_of_examples_and_all_pairs_of_labels(
+  groups, rng, monkeypatch
+):
+  monkeypatch.setattr(programs, "are_host", lambda: False)
   n, classes, source_classes = 1024, 50, 200
   _, probs, labels = source(rng, n, source_classes, classes)
   table = table_of(oracles.joint(probs, labels, classes))

@@ -49,8 +49,7 @@ def test_compute_scores_shares_passes(rng, monkeypatch):
   values = leep_jax.compute_scores(outputs)
   # Steps of fitting a mixture are one pass each.
   assert [names for names, _ in itertools.groupby(passes)] == [
-    # Hard labels are counted by NumPy, which checks rows too.
-    ["joint"],
+    ["probs_faults", "joint", "dummy_label_counts"],
     ["features_faults", "moments"],
     ["log_likelihood"],
     ["mass_of_the_rest"],
