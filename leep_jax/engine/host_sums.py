@@ -94,11 +94,17 @@ class HostRows:
         start += len(part)
 
 
-def row_sums(chunks: Iterable[np.ndarray]) -> np.ndarray | None:
+def row_sums(
+  chunks: Iterable[np.ndarray],
+  *,
+  each: Callable[[np.ndarray, int], None] | None = None,
+) -> np.ndarray | None:
   """Returns the sums `[n]` of rows of probabilities; None if one has faults.
 
   Args:
     chunks: arrays `[m, Z]` of float32 or float64.
+    each: called with blocks of rows, while they are in a core's cache, and the
+      index of their first row; in any order, from several threads.
 
   Example:
     >>> import numpy as np
@@ -108,12 +114,13 @@ def row_sums(chunks: Iterable[np.ndarray]) -> np.ndarray | None:
     >>> host_sums.row_sums([np.array([[25.0, 75.0]])]) is None
     True
   """
-  found = []
+  found: list[np.ndarray] = []
   for chunk in chunks:
     ones = np.ones(chunk.shape[1], chunk.dtype)
     total = np.empty(len(chunk), chunk.dtype)
+    before = sum(map(len, found))
 
-    def add(part, chunk=chunk, ones=ones, total=total):
+    def add(part, chunk=chunk, ones=ones, total=total, before=before):
       for block in _blocks(part, chunk.shape[1]):
         some = chunk[block]
         np.einsum("ij,j->i", some, ones, out=total[block])
@@ -121,6 +128,8 @@ def row_sums(chunks: Iterable[np.ndarray]) -> np.ndarray | None:
         # Comparisons with NaN are false: written so, NaN is a fault, too.
         if not (some.min() >= 0 and off <= DEFAULT_ROW_SUM_TOLERANCE):
           return False
+        if each is not None:
+          each(some, before + block.start)
       return True
 
     if not all(in_threads(add, *chunk.shape)):
@@ -161,21 +170,17 @@ def dummy_label_counts(rows: HostRows) -> np.ndarray | None:
     >>> host_sums.dummy_label_counts(rows).tolist()
     [[[1.0, 0.0], [1.0, 0.0]]]
   """
-  if _totals(rows) is None:
+  largest = np.empty(len(rows.labels), np.intp)
+
+  def label(some, first):
+    some.argmax(axis=1, out=largest[first : first + len(some)])
+
+  # Rows are read once, to be checked and labelled.
+  num_source = next(iter(rows.chunks())).shape[1]
+  if row_sums(rows.chunks(), each=label) is None:
     return None
-  labelled = []
-  for chunk, _ in rows.located():
-    found = np.empty(len(chunk), np.intp)
-
-    def label(part, chunk=chunk, found=found):
-      for block in _blocks(part, chunk.shape[1]):
-        chunk[block].argmax(axis=1, out=found[block])
-
-    in_threads(label, *chunk.shape)
-    labelled.append(found)
-  num_source = chunk.shape[1]
   # With many groups, the number of cells may exceed int32.
-  cells = rows.cells.astype(np.int64) * num_source + np.concatenate(labelled)
+  cells = rows.cells.astype(np.int64) * num_source + largest
   size = rows.groups * rows.num_classes * num_source
   counts = np.bincount(cells, minlength=size).astype(np.float64)
   return counts.reshape(rows.groups, rows.num_classes, num_source)
