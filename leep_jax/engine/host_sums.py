@@ -12,6 +12,7 @@ float32 are of at most `_PIECE` rows in float32, and in float64 beyond.
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -25,11 +26,13 @@ from leep_jax.engine.batch import DEFAULT_ROW_SUM_TOLERANCE
 # Numbers of a block, which are read several times: half of a core's cache.
 _BLOCK = 1 << 18
 # Rows of features of a block: products of fewer are slower.
-_PRODUCT_ROWS = 1024
+_PRODUCT_ROWS = 2048
 # Examples that are summed in float32 before float64 takes the sum.
 _PIECE = 64
 # Below this many numbers a thread costs more than it gains.
 _LEAST_OF_THREAD = 1 << 17
+# Matrices of at most this many rows and columns are small.
+_SMALL = 1024
 # Chunks of an array in memory, which bounds what sums of pieces take.
 _CHUNK_ROWS = 1 << 16
 
@@ -419,7 +422,7 @@ def in_threads(
     >>> host_sums.in_threads(lambda part: (part.start, part.stop), 3, 1)
     [(0, 3)]
   """
-  threads = min(_cores(), max(count * width // _LEAST_OF_THREAD, 1), count)
+  threads = min(cores(), max(count * width // _LEAST_OF_THREAD, 1), count)
   bounds = np.linspace(0, count, threads + 1).astype(int).tolist()
   parts = [slice(*pair) for pair in itertools.pairwise(bounds)]
   # OpenBLAS's own threads would wait for each other.
@@ -430,7 +433,39 @@ def in_threads(
       return list(pool.map(function, parts))
 
 
-def _cores() -> int:
+@contextlib.contextmanager
+def small_matrices(size: int) -> Iterator[None]:
+  """Has one thread compute with matrices, inside a `with` block, if small.
+
+  Threads of OpenBLAS wait for each other longer than a small product or
+  decomposition takes, and where other work uses the cores, a hundred times as
+  long.
+
+  Args:
+    size: rows and columns of the matrices.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.engine import host_sums
+    >>> with host_sums.small_matrices(2):
+    ...   np.linalg.cholesky(4 * np.eye(2)).tolist()
+    [[2.0, 0.0], [0.0, 2.0]]
+  """
+  if size > _SMALL:
+    yield
+    return
+  with _blas().limit(limits=1):
+    yield
+
+
+def cores() -> int:
+  """Returns the number of cores that this process may use.
+
+  Example:
+    >>> from leep_jax.engine import host_sums
+    >>> host_sums.cores() >= 1
+    True
+  """
   if hasattr(os, "sched_getaffinity"):  # which containers limit
     return len(os.sched_getaffinity(0))
   return os.cpu_count() or 1

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from leep_jax import validation
-from leep_jax.engine import outputs as outputs_lib, statistics
+from leep_jax.engine import host_sums, outputs as outputs_lib, statistics
 from leep_jax.scores import jackknife, label_sets, moments as moments_lib
 
 # alpha / beta is searched from this many decades below the smallest eigenvalue
@@ -140,7 +140,8 @@ def logme_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
   if outputs.targets is not None:  # statistics see (targets - mean) / scale
     mean, scale = outputs.target_centre
 
-  spectrum = _spectrum(known.total, known)
+  with host_sums.small_matrices(len(known.mean)):
+    spectrum = _spectrum(known.total, known)
 
   def finalise(sums):
     # For the sums over all examples it is computed above: it takes most of the

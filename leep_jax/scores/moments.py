@@ -16,7 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from leep_jax.engine import outputs as outputs_lib, passes, statistics
+from leep_jax.engine import (
+  host_sums,
+  outputs as outputs_lib,
+  passes,
+  statistics,
+)
 from leep_jax.scores import jackknife
 
 # One pass in float32 gives six correct digits if the ratio of the smallest and
@@ -87,8 +92,13 @@ class Moments:
       more: further sums that it takes, arrays `[G, ...]`.
     """
     others = jackknife.Parts.by_group(finalise, more or {})
+
+    def finalise_in_one_thread(sums):
+      with host_sums.small_matrices(len(self.root)):
+        return finalise(sums)
+
     return jackknife.Parts(
-      finalise,
+      finalise_in_one_thread,
       {**self.total, **others.total},
       lambda group: {**self.of_group(group), **others.of_group(group)},
     )
@@ -171,7 +181,8 @@ def moments(outputs: outputs_lib.Outputs) -> Moments:
 
 
 def _moments(outputs):
-  coordinates = _coordinates(outputs)
+  with host_sums.small_matrices(outputs.num_features):
+    coordinates = _coordinates(outputs)
 
   def of_group(group):
     examples = outputs.features_of_group(group)

@@ -102,14 +102,17 @@ def trans_rate_parts(
   """
   if not eps > 0 or not np.isfinite(eps):
     raise validation.InputError(f"eps is {eps}, but must be above 0")
-  outputs.check("features")
-  counts = outputs.group_counts
   features = np.asarray(outputs.features)
   n = len(outputs)
-  mean = features.mean(axis=0, dtype=np.float64)
+  # The mean shows whether values are finite, without another pass.
+  with np.errstate(over="ignore", invalid="ignore"):
+    mean = _mean(features)
+  if not np.all(np.isfinite(mean)):
+    outputs.check("features")
   if outputs.groups == 1:
     value = _of_classes(features, outputs, mean, eps)
     return jackknife.Parts.by_group(lambda _: value, {})
+  counts = outputs.group_counts
   totals = np.zeros((outputs.groups, features.shape[1]))
   for part in _pieces(np.arange(n)):
     # A product with indicators `[G, rows]` adds up the rows of each group.
@@ -136,6 +139,20 @@ def trans_rate_parts(
   # All values are computed above, where groups share most of the work. The
   # sums of the jackknife only say which group is left out.
   return jackknife.Parts.by_group(finalise, {"kept": np.eye(outputs.groups)})
+
+
+def _mean(features):
+  """The mean of the features `[D]`, in float64."""
+
+  def add(part):
+    total = np.zeros(features.shape[1])
+    for some in _pieces(np.arange(part.start, part.stop)):
+      total += features[some[0] : some[-1] + 1].sum(axis=0, dtype=np.float64)
+    return total
+
+  return np.sum(host_sums.in_threads(add, *features.shape), axis=0) / len(
+    features
+  )
 
 
 def _of_classes(features, outputs, mean, eps):
@@ -185,7 +202,8 @@ def _of_classes(features, outputs, mean, eps):
       size = sum(map(len, classes)) * dimensions // len(classes)
       found += host_sums.in_threads(function, len(classes), size)
   total = sum(matrix for matrix, _ in found)
-  value = rate(total, n) - sum(rates for _, rates in found)
+  with host_sums.small_matrices(dimensions):
+    value = rate(total, n) - sum(rates for _, rates in found)
   return max(float(value), 0.0)  # log det is concave; below 0 is rounding
 
 

@@ -12,8 +12,10 @@ classes.
 """
 
 from collections.abc import Callable, Sequence
+from concurrent import futures
 import dataclasses
 import functools
+import threading
 import time
 from typing import Any
 
@@ -22,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from leep_jax import tasks as tasks_lib, validation
-from leep_jax.engine import programs
+from leep_jax.engine import host_sums, programs
 from leep_jax.engine.outputs import Outputs
 from leep_jax.transfer import metrics, runs as runs_lib
 from leep_jax.transfer.config import Config, NetworkConfig
@@ -33,6 +35,7 @@ _MOST_WEIGHTS = 1 << 24
 _MOST_HEADS = 256
 _MOST_INDICES = 1 << 22  # of examples, sent in one call: 16 MiB
 _TEST_ROWS = 256  # test examples of each head that are evaluated at a time
+_HEADS_OF_THREAD = 16  # fewer are not worth a thread of their own
 _UNROLLED = 16  # largest batch whose gradient is summed example by example
 
 
@@ -175,7 +178,44 @@ def check_outputs(*sets: Outputs) -> None:
 
 
 def _train(group, config, placed, report) -> list[metrics.Transferred]:
-  """Trains a group of heads, as many epochs a call as indices may be sent."""
+  """Trains a group of heads.
+
+  XLA computes the small operations of a step in one thread of a CPU. Parts of
+  the group then train at the same time, one a core.
+  """
+  parts = 1
+  if programs.are_host():
+    parts = min(host_sums.cores(), max(len(group) // _HEADS_OF_THREAD, 1))
+  if parts == 1:
+    return _train_part(group, config, placed, report, parts)
+  stopped = threading.Event()
+
+  def train(i):
+    def report_first(epochs):
+      if stopped.is_set():
+        raise futures.CancelledError
+      if i == 0:
+        report(epochs)
+
+    return _train_part(group[i::parts], config, placed, report_first, parts)
+
+  found: list[Any] = [None] * len(group)
+  with futures.ThreadPoolExecutor(parts) as pool:
+    trained = [pool.submit(train, i) for i in range(parts)]
+    try:
+      for i, part in enumerate(trained):
+        found[i::parts] = part.result()
+    except BaseException:  # an interrupt, or the failure of one part
+      stopped.set()
+      raise
+  return found
+
+
+def _train_part(group, config, placed, report, parts):
+  """Trains some heads, as many epochs a call as indices may be sent.
+
+  As many `parts` as stated are trained at the same time.
+  """
   started = time.monotonic()
   count = len(group)
   steps = max(run.steps(config.batch_size) for run in group)
@@ -219,7 +259,7 @@ def _train(group, config, placed, report) -> list[metrics.Transferred]:
     runs_lib.gather(x, count) for x in evaluate(placed, (state[0], real, test))
   )
   kernels, biases = (runs_lib.gather(x, count) for x in state[0])
-  seconds = (time.monotonic() - started) / count
+  seconds = (time.monotonic() - started) / (count * parts)
   return [
     metrics.transferred(
       confusion[i, : run.classes, : run.classes],
