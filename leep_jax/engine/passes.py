@@ -156,7 +156,7 @@ class Pass:
       faults, which a pass over the devices then counts.
     """
     assert function.on_host is not None
-    if self.over_hosts or jax.default_backend() != "cpu":
+    if self.over_hosts or programs.platform() != "cpu":
       return None
     chunks = self.store.host_chunks(function.reads)
     if chunks is None:
