@@ -6,13 +6,15 @@ Purpose: do the programs fit on a chip, how fast does their compiler expect them
 to be, and how does a pass scale over chips? Nothing runs: the programs are
 those that the package calls (`tpu_programs.py`), compiled for a TPU v5e.
 
-Times are the cycles that the compiler schedules for each operation, loops
-included, at the chip's clock. They leave out gathers and scatters, which state
-none (column `?`). `optimal_seconds` of its cost analysis is beside them: it
-takes what stays in fast memory for traffic, and of some programs it is
-negative, shown as "-". Operations and bytes moved are those of the same
-analysis, which counts what is in a loop once: with a loop, there is no share
-of the peak. No number here was measured on a chip.
+Times are the cycles that the compiler schedules for each operation, at the
+chip's clock. A loop counts once where the compiler does not state its turns:
+those over groups, over pieces of a batch, in training and in class subsets.
+Gathers and scatters are left out, as they state none (column `?`).
+`optimal_seconds` of its cost analysis is beside them: it takes what stays in
+fast memory for traffic, and of some programs it is negative, shown as "-".
+Operations and bytes moved are those of the same analysis, which counts what is
+in a loop once: with a loop, there is no share of the peak. No number here was
+measured on a chip.
 
 Cost: about an hour on two CPU cores, in memory of 4 GB. What the compiler says
 is appended to `experiments/results/tpu.jsonl`, and a program that is there is
@@ -76,11 +78,13 @@ def optimal(facts: tpu_compiler.Facts) -> str:
 
 def columns(facts: tpu_compiler.Facts) -> str:
   """The columns that all tables of programs have."""
+  share = "-"
+  if facts.cycles and not facts.loops:
+    share = f"{facts.peak_share:.1%}"
   return (
     f"{facts.memory / 1e6:,.0f} | {facts.operations / 1e9:,.3g} | "
     f"{facts.traffic / 1e6:,.0f} | {optimal(facts)} | "
-    f"{1e3 * facts.seconds:.3f} | {facts.unpriced} | "
-    f"{'-' if facts.loops else format(facts.peak_share, '.1%')} | "
+    f"{1e3 * facts.seconds:.3f} | {facts.unpriced} | {share} | "
     f"{len(facts.collectives)}"
   )
 
@@ -215,6 +219,7 @@ def _subsets():
 def passes() -> None:
   """Passes over outputs: adding a batch, and adding the devices."""
   print("\n## Passes over outputs, 1,000 source classes, 2,048 features\n")
+  print("A loop whose turns the compiler does not state counts as one turn.\n")
   header("program", "classes", "groups", "examples a chip")
   for name in ("first", "second"):
     for case in ((100, 1, 1024), (100, 20, 4096), (1000, 1, 1024)):
@@ -227,6 +232,7 @@ def passes() -> None:
 def training() -> None:
   """Heads, fine-tuning, and class subsets."""
   print("\n## Training and class subsets\n")
+  print("A loop whose turns the compiler does not state counts as one turn.\n")
   header("program")
   for name, run in (
     ("1,000 heads, an epoch of 5,000 x 512", _heads),
@@ -399,6 +405,8 @@ def main(argv):
     f"Cloud's page on TPU v5e), clock {tpu_compiler.CLOCK / 1e9:.2f} GHz. "
     "Nothing was measured on a chip."
   )
+  if _KEPT_ONLY.value:
+    print("\nPrograms that were not compiled yet have no row (`--kept_only`).")
   for name in _ONLY.value or SECTIONS:
     SECTIONS[name]()
 

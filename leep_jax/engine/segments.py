@@ -15,10 +15,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-# Up to `_FEW_SEGMENTS + _FEW_CELLS / K` segments the product is faster. By the
-# cycles that the compiler for TPU v5e schedules for 1,024 rows, the two cost
-# the same at 1,050 segments of 100 columns, 330 of 1,000 and 190 of 2,048: see
-# `experiments/results/tpu.md`.
+# Up to `_FEW_SEGMENTS + _FEW_CELLS / K` segments the product is used. By the
+# cycles that the compiler for TPU v5e schedules for 1,024 rows, it is faster
+# there, and with few columns somewhat beyond: see `experiments/results/tpu.md`.
 _FEW_SEGMENTS, _FEW_CELLS = 150, 100_000
 _EXACT = jax.lax.Precision.HIGHEST
 
