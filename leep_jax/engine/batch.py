@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 import jax
 
+from leep_jax.engine import segments
+
 # Above this many examples a plain float32 sum over a batch loses digits.
 MAX_BATCH = 1024
 # How far the sum of a row of probabilities may be from 1. Half precision rounds
@@ -22,7 +24,7 @@ class Batch:
   Attributes:
     labels: `[B]` int32, the target labels.
     weights: `[B]` float32, 1 for an example and 0 for padding.
-    num_classes: Y. All labels must be below it: `segment_sum` drops others.
+    num_classes: Y. All labels must be below it: `class_sums` drops others.
     probs: `[B, Z]`, the source model's probabilities, or None.
     features: `[B, D]` float32, (f - shift) / scale with the same shift and
       scale in all batches of a pass, which keeps sums of squares accurate; or
@@ -142,8 +144,5 @@ def class_sums(values: jax.Array, batch: Batch) -> jax.Array:
     >>> statistics.class_sums(batch.features, batch).tolist()
     [[1.0, 2.0], [3.0, 4.0]]
   """
-  return jax.ops.segment_sum(
-    values * batch.weights[:, None],
-    batch.labels,
-    num_segments=batch.num_classes,
-  )
+  values = values * batch.weights[:, None]
+  return segments.segment_sums(values, batch.labels, batch.num_classes)

@@ -32,6 +32,7 @@ from leep_jax.sources import source as source_lib
 
 DTYPES = ("float32", "bfloat16")
 KEEP = ("auto", "device", "host", "disk")
+_TILE = 128  # examples that a TPU computes side by side
 
 
 def compute_outputs(
@@ -297,9 +298,14 @@ def _default_batch_size(source, dataset):
   """Returns a batch size that keeps the devices busy."""
   # Pixels for each device: a CPU core is fastest while activations fit in its
   # cache, accelerators need many examples at once.
-  pixels = (1 << 18) if jax.default_backend() == "cpu" else (1 << 24)
-  rows = pixels // source.preprocessing.size(dataset)
+  on_cpu = programs.platform() == "cpu"
+  rows = ((1 << 18) if on_cpu else (1 << 23)) // source.preprocessing.size(
+    dataset
+  )
   rows = min(max(rows, 16), 1024)
+  if not on_cpu and rows > _TILE:
+    # A TPU has examples along an axis that it pads to full tiles.
+    rows -= rows % _TILE
   count = programs.device_count()
   # Batches are padded to one size: a small data set must not be padded to a
   # full batch.

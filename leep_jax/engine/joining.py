@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 import dataclasses
 
-import jax
 import numpy as np
 
 from leep_jax.data import dataset as dataset_lib
@@ -94,7 +93,7 @@ def join(
 
 def _place(batch):
   """Puts a batch `[d, b, K]` on the devices, where they are not the host."""
-  if jax.default_backend() == "cpu":
+  if programs.platform() == "cpu":
     return batch
   return programs.parallel(_unchanged)(batch)
 

@@ -12,11 +12,12 @@ A batch for d devices is a pytree of arrays `[d, b, ...]`: b examples for each.
 """
 
 import collections
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import hashlib
+import math
 import os
-import platform
+import platform as platform_lib
 import time
 from typing import Any
 
@@ -25,7 +26,7 @@ import jax
 import numpy as np
 
 from leep_jax import user_cache
-from leep_jax.engine import hosts, tracing
+from leep_jax.engine import hosts, tracing, uncomputed
 
 _AXIS = "devices"
 # With JAX 0.11 the CPU's fused YNN kernels return NaN for bfloat16 networks
@@ -33,6 +34,10 @@ _AXIS = "devices"
 # any network is nearly as fast without them; gradients in float32, and sums,
 # need them for speed.
 _UNFUSED = {"cpu": {"xla_cpu_experimental_ynn_fusion_type": ""}}
+# Sums over devices become one operation whatever their size. A TPU's compiler
+# makes several of more than some 30 MB. Joined to one array here instead, they
+# would be copied, which takes 20 times as long as the rest of the program.
+_JOINED = {"tpu": {"xla_jf_crs_combiner_threshold_in_bytes": str(1 << 40)}}
 # A compiled program takes up to a few hundred of the 65,530 memory maps that
 # Linux allows a process. Without any left, a compilation kills the process.
 _MOST_PROGRAMS = 256
@@ -43,6 +48,8 @@ _programs: collections.OrderedDict[Any, Callable[..., Any]] = (
   collections.OrderedDict()
 )
 _limit: int | None = None
+# What `compile_for` compiles for, and where it puts what it has compiled.
+_target: tuple[tuple[Any, ...], list[Any]] | None = None
 
 
 @contextlib.contextmanager
@@ -63,8 +70,63 @@ def limit(count: int) -> Iterator[None]:
     _limit = before
 
 
+@contextlib.contextmanager
+def compile_for(devices: Sequence[Any]) -> Iterator[list[Any]]:
+  """Compiles for devices that need not be there, inside a `with` block.
+
+  Nothing runs: a function of `parallel` that is called in the block is compiled
+  for the shapes of its arguments, and returns shapes, which other functions
+  take. Reading such a result raises `uncomputed.NotComputed`. Whatever depends
+  on the platform is as it is on these devices.
+
+  Args:
+    devices: such as those of a topology of JAX.
+
+  Returns:
+    A context, whose value is a list: of each call its `jax.stages.Compiled`.
+
+  Example:
+    >>> import jax
+    >>> import numpy as np
+    >>> from leep_jax.engine import programs
+    >>> total = programs.parallel(lambda x: programs.add_over_devices(x.sum()))
+    >>> with programs.compile_for(jax.local_devices()[:1]) as compiled:
+    ...   found = total(np.ones((1, 5), np.float32))
+    >>> found.shape, len(compiled)
+    ((1,), 1)
+    >>> np.asarray(found)
+    Traceback (most recent call last):
+    ...
+    leep_jax.engine.uncomputed.NotComputed: this was only compiled, for ...
+  """
+  global _target
+  before, _target = _target, (tuple(devices), [])
+  # JAX cannot read such programs from its cache, so they are not written.
+  option = "jax_persistent_cache_min_compile_time_secs"
+  least = jax.config.values[option]
+  jax.config.update(option, math.inf)
+  try:
+    yield _target[1]
+  finally:
+    _target = before
+    jax.config.update(option, least)
+
+
 def _devices() -> tuple[jax.Device, ...]:
+  if _target is not None:
+    return _target[0]
   return tuple(jax.local_devices()[:_limit])
+
+
+def platform() -> str:
+  """Returns what programs are compiled for, such as `cpu` or `tpu`.
+
+  Example:
+    >>> from leep_jax.engine import programs
+    >>> programs.platform() in ("cpu", "gpu", "tpu")
+    True
+  """
+  return _devices()[0].platform
 
 
 def device_count() -> int:
@@ -88,11 +150,10 @@ def are_host() -> bool:
   Example:
     >>> from leep_jax.engine import programs
     >>> with programs.limit(1):
-    ...   programs.are_host() == (programs._devices()[0].platform == "cpu")
+    ...   programs.are_host() == (programs.platform() == "cpu")
     True
   """
-  used = _devices()
-  return len(used) == 1 and used[0].platform == "cpu"
+  return platform() == "cpu" and device_count() == 1
 
 
 def all_device_count() -> int:
@@ -180,21 +241,40 @@ class _Program:
     self._programs = _programs if is_value else collections.OrderedDict()
 
   def __call__(self, *args: Any) -> Any:
-    leaves, structure = jax.tree.flatten(args)
     used = _devices()
+    if _target is not None:
+      return self._compile_only(used, args, _target[1])
+    leaves, structure = jax.tree.flatten(args)
     shapes = ((x.shape, x.dtype) for x in leaves)
     # The structure has the static fields of a `Batch`, such as `num_classes`.
     key = (self._key, used, structure, *shapes)
     if key not in self._programs:
       start = time.perf_counter()
-      self._programs[key] = self._compile(used, args)
+      self._programs[key] = self._compile(used, self._lower(used, args))
       _Program.seconds += time.perf_counter() - start
       while len(self._programs) > _MOST_PROGRAMS:
         self._programs.popitem(last=False)
     self._programs.move_to_end(key)
     return self._programs[key](*args)
 
-  def _compile(self, used, args):
+  def _compile(self, used, lowered):
+    options = self._compiler_options.get(used[0].platform)
+    try:
+      return lowered.compile(compiler_options=options)
+    except jax.errors.JaxRuntimeError as e:
+      # Compilers of other versions may not know an option. Without that of a
+      # TPU, results are the same.
+      if used[0].platform != "tpu" or "No such compile option" not in str(e):
+        raise
+      return lowered.compile()
+
+  def _compile_only(self, used, args, compiled):
+    """Compiles a call, and returns the shapes of its results."""
+    lowered = self._lower(used, uncomputed.as_shapes(args))
+    compiled.append(self._compile(used, lowered))
+    return uncomputed.results(lowered.out_info)
+
+  def _lower(self, used, args):
     # JAX's caches keep the function they are given, and what it refers to,
     # until they are cleared. So they get a wrapper that is emptied afterwards.
     lent = [self._function]
@@ -205,8 +285,7 @@ class _Program:
     mapped = jax.pmap(call, axis_name=_AXIS, devices=used, **self._options)
     lowered = mapped.lower(*args)
     lent.clear()
-    options = self._compiler_options.get(used[0].platform)
-    return lowered.compile(compiler_options=options)
+    return lowered
 
   def programs(self) -> list[Any]:
     """Returns the compiled programs of this function that are kept now."""
@@ -293,7 +372,7 @@ def _processor() -> str:
       flags = [x for x in file if x.startswith(("flags", "Features"))]
   except OSError:
     flags = []
-  return f"{platform.machine()} {platform.processor()} {flags[:1]}"
+  return f"{platform_lib.machine()} {platform_lib.processor()} {flags[:1]}"
 
 
 def forget_programs() -> None:
@@ -329,7 +408,7 @@ def precision(dtype: str) -> str | None:
     >>> programs.precision("bfloat16") is None
     True
   """
-  exact = dtype == "float32" and jax.devices()[0].platform != "cpu"
+  exact = dtype == "float32" and platform() != "cpu"
   return "highest" if exact else None
 
 
@@ -345,6 +424,8 @@ def replicate(tree: Any) -> Any:
   """
   if not jax.tree.leaves(tree):
     return tree
+  if _target is not None:
+    return uncomputed.results(tree, axes=(device_count(),))
   # pmap takes the number of copies from an argument with an axis of devices.
   return _copy(np.zeros(device_count(), np.int8), tree)
 
@@ -354,6 +435,7 @@ def parallel(
   *,
   fused: bool = False,
   donate: bool = False,
+  one_collective: bool = False,
 ) -> Callable[..., Any]:
   """Spreads a pure function over all devices of this process.
 
@@ -362,6 +444,8 @@ def parallel(
       and examples `[b, ...]`. It may call `add_over_devices`.
     fused: whether a CPU may fuse products, which spoils bfloat16.
     donate: whether the memory of the first argument is given to the results.
+    one_collective: whether a TPU adds all sums over devices at once, however
+      large they are, instead of some of them while it still computes others.
 
   Returns:
     A function of arguments with a leading axis of devices `[d, ...]` (see
@@ -380,7 +464,10 @@ def parallel(
   """
   return _Program(
     function,
-    compiler_options=None if fused else _UNFUSED,
+    compiler_options={
+      **({} if fused else _UNFUSED),
+      **(_JOINED if one_collective else {}),
+    },
     donate_argnums=(0,) if donate else (),
   )
 

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from leep_jax.engine import host_sums
+from leep_jax.engine import host_sums, segments
 from leep_jax.engine.batch import (
   Batch,
   class_sums,
@@ -80,12 +80,12 @@ def dummy_label_counts(batch: Batch) -> jax.Array:
     >>> statistics.dummy_label_counts(batch).tolist()
     [[1.0, 0.0], [1.0, 0.0]]
   """
-  num_source = batch.probs.shape[1]
-  cell = batch.labels * num_source + first_argmax(batch.probs)
-  counts = jax.ops.segment_sum(
-    batch.weights, cell, num_segments=batch.num_classes * num_source
+  return segments.pair_counts(
+    batch.labels,
+    first_argmax(batch.probs),
+    batch.weights,
+    shape=(batch.num_classes, batch.probs.shape[1]),
   )
-  return counts.reshape(batch.num_classes, num_source)
 
 
 def first_argmax(values: jax.Array) -> jax.Array:
@@ -160,7 +160,7 @@ def log_likelihood(batch: Batch, conditional: jax.Array) -> jax.Array:
 def _log_likelihood(batch, conditional):
   """Returns the sum, and each example's P(z given x, y), `[B, Z]`."""
   probs = batch.probs.astype(jnp.float32)
-  table = conditional[batch.labels]
+  table = segments.rows_of(conditional, batch.labels)
   parts = probs * table
   right = parts.sum(axis=1)
   # Right and wrong mass are summed separately: where P(y given z) = 1 for all

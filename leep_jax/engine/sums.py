@@ -117,7 +117,7 @@ def compiled(
   """
   return (
     programs.parallel(_Step(functions, groups), fused=True, donate=True),
-    programs.parallel(_finish, fused=True),
+    programs.parallel(_finish, fused=True, one_collective=True),
   )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from leep_jax import validation
-from leep_jax.engine import outputs as outputs_lib, statistics
+from leep_jax.engine import outputs as outputs_lib, segments, statistics
 from leep_jax.scores import jackknife, moments as moments_lib
 
 DIMENSIONS = 64
@@ -115,7 +115,7 @@ def class_squares(
     (1.0, 5.0)
   """
   projected = statistics.project(batch.features, mean, basis)
-  projected = projected - means[batch.labels]
+  projected = projected - segments.rows_of(means, batch.labels)
   # Both at once: one segment sum instead of two.
   columns = jnp.concatenate([projected, projected**2], axis=1)
   sums, squares = jnp.split(statistics.class_sums(columns, batch), 2, axis=1)

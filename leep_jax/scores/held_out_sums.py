@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from leep_jax.engine import statistics
+from leep_jax.engine import segments, statistics
 from leep_jax.engine.batch import Batch, class_sums, reads
 
 # An example with more than this share of the mass J(y, z) is dominant there.
@@ -64,7 +64,7 @@ def mass_of_the_rest(batch: Batch, joint: jax.Array) -> jax.Array:
     [[1.25, 0.25]]
   """
   probs = statistics.distributions(batch.probs)
-  dominant = probs > _DOMINANT * joint[batch.labels]
+  dominant = probs > _DOMINANT * segments.rows_of(joint, batch.labels)
   return class_sums(jnp.where(dominant, 0, probs), batch)
 
 
@@ -162,7 +162,9 @@ def responsibilities(
   by_own = share_used * wrong
   by_joint = jnp.where(dominant, 0, by_own)
   weights = share_used * (weight[None] / divisor)
-  joint, rest, other = (x[batch.labels] for x in (joint, rest, other))
+  joint, rest, other = (
+    segments.rows_of(x, batch.labels) for x in (joint, rest, other)
+  )
   # A label that no other example has predicts the frequency itself.
   by_label = (weights + share - share_used).sum(axis=1)
   gradient = {
@@ -186,7 +188,9 @@ def _held_out(batch, joint, rest, other, weight, frequency):
   probs = statistics.distributions(batch.probs)
   label = frequency[batch.labels]
   f, weight = label[:, None], weight[None]
-  joint, rest, other = (x[batch.labels] for x in (joint, rest, other))
+  joint, rest, other = (
+    segments.rows_of(x, batch.labels) for x in (joint, rest, other)
+  )
   # Another margin than that of the sum: a probability near it, which two
   # programs may round differently, is subtracted.
   dominant = (rest < 0.45 * joint) & (probs > 0.5 * joint)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from leep_jax import validation
-from leep_jax.engine import outputs as outputs_lib, statistics
+from leep_jax.engine import outputs as outputs_lib, segments, statistics
 from leep_jax.scores import jackknife, leep, nce
 
 _PRECISION = jax.lax.Precision.HIGHEST
@@ -217,12 +217,12 @@ def label_counts(batch: statistics.Batch) -> jax.Array:
   """
   there = _there(batch).astype(jnp.float32)
   each = jnp.stack([1 - there, there], axis=2) * batch.weights[:, None, None]
-  counts = jax.ops.segment_sum(
-    each,
+  counts = segments.segment_sums(
+    each.reshape(len(each), -1),
     statistics.first_argmax(batch.probs),
-    num_segments=batch.probs.shape[1],
+    batch.probs.shape[1],
   )
-  return jnp.moveaxis(counts, 0, 2)
+  return jnp.moveaxis(counts.reshape(-1, *each.shape[1:]), 0, 2)
 
 
 @statistics.reads("probs")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import leep_jax
-from leep_jax.engine import cache, programs, sums as sums_lib
+from leep_jax.engine import cache, programs, sums as sums_lib, uncomputed
 from leep_jax.sources import network
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), np.uint8)
@@ -207,3 +207,67 @@ def test_scores_asked_again_cost_no_pass(monkeypatch, rng):
   assert leep_jax.compute_scores(outputs) == plain
   with pytest.raises(AssertionError, match="a pass"):
     leep_jax.compute_scores(outputs.select(np.arange(100)), names=["leep"])
+
+
+def test_compiled_for_other_devices_nothing_runs():
+  double = programs.parallel(lambda x: 2 * x)
+  total = programs.parallel(lambda x: programs.add_over_devices(x.sum()))
+  with programs.compile_for(jax.local_devices()[:2]) as compiled:
+    assert programs.device_count() == 2
+    placed = programs.replicate(np.ones(3, np.float32))
+    found = total(double(placed))
+  assert found.shape == (2,)
+  assert len(compiled) == 2
+  for read in (
+    np.asarray,
+    list,
+    lambda x: x[0],
+    lambda x: x.addressable_data(0),
+    lambda x: x.block_until_ready(),
+  ):
+    with pytest.raises(uncomputed.NotComputed, match="only compiled"):
+      read(found)
+  # Outside, the same functions run.
+  with programs.limit(2):
+    assert total(double(programs.replicate(np.ones(3)))).tolist() == [12, 12]
+
+
+def test_an_error_ends_compiling_for_other_devices():
+  with (
+    pytest.raises(ValueError, match="mine"),
+    programs.compile_for(jax.local_devices()[:1]),
+  ):
+    raise ValueError("mine")
+  assert programs.device_count() == 8
+
+
+def test_a_score_can_be_compiled_alone():
+  """The package's own calls, up to the first result that one reads."""
+  outputs = leep_jax.Outputs.from_arrays(
+    probs=np.full((16, 2), 0.5), labels=LABELS
+  )
+  with (
+    programs.compile_for(jax.local_devices()) as compiled,
+    pytest.raises(uncomputed.NotComputed),
+  ):
+    leep_jax.compute_scores(outputs, names=["leep"])
+  assert len(compiled) == 2  # one adds a batch, one the devices
+  assert leep_jax.compute_scores(outputs, names=["leep"])["leep"] < 0
+
+
+def test_an_unknown_option_of_a_tpus_compiler_is_left_out():
+  class Lowered:
+    def compile(self, compiler_options=None):
+      if compiler_options:
+        raise jax.errors.JaxRuntimeError(f"{error}: 'xla_jf'")
+      return "compiled"
+
+  class Device:
+    platform = "tpu"
+
+  error = "INVALID_ARGUMENT: No such compile option"
+  program = programs.parallel(abs, one_collective=True)
+  assert program._compile([Device], Lowered()) == "compiled"
+  error = "RESOURCE_EXHAUSTED"
+  with pytest.raises(jax.errors.JaxRuntimeError, match=error):
+    program._compile([Device], Lowered())

@@ -175,6 +175,48 @@ def test_matrices_are_those_of_pillow(old, new, interpolation, rng):
   np.testing.assert_allclose(got[0, :, :, 0], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize(("old", "new"), [(9, 32), (64, 20), (300, 7), (5, 5)])
+def test_products_are_bands_to_the_last_bit(old, new, interpolation, rng):
+  """What a TPU multiplies, and what a CPU does."""
+  images = rng.integers(0, 256, (2, old, old, 3), np.uint8)
+  images[0] = 255  # the largest sums
+  matrix = resize.matrix(old, new, interpolation)
+  options = {
+    "rows": matrix[1:], "columns": matrix, "limit": 255, "rounded": True
+  }  # fmt: skip
+  bands = resize.by_bands(images, **options)
+  assert np.array_equal(resize.by_products(images, **options), bands)
+  options |= {"rounded": False, "limit": None}
+  np.testing.assert_allclose(
+    resize.by_products(images, **options),
+    resize.by_bands(images, **options),
+    atol=1e-4,
+  )
+
+
+def test_sums_that_a_float32_would_round_are_no_products():
+  one = np.eye(1)
+  assert resize._is_exact(one, resize.matrix(70, 1, "box"), 255)
+  assert not resize._is_exact(one, resize.matrix(70_000, 1, "box"), 255)
+  assert not resize._is_exact(one, one, None)  # the second axis is not limited
+
+
+def test_a_tpu_multiplies_and_a_cpu_picks_pixels():
+  matrix = resize.matrix(9, 32, "bicubic")
+
+  def text(platform):
+    traced = jax.jit(
+      lambda x: resize.resize(x, matrix, matrix, limit=255, rounded=True)
+    ).trace(jax.ShapeDtypeStruct((1, 9, 9, 3), np.uint8))
+    return traced.lower(lowering_platforms=(platform,)).as_text()
+
+  assert "gather" in text("cpu")
+  assert "dot_general" not in text("cpu")
+  assert "gather" not in text("tpu")
+  assert "dot_general" in text("tpu")
+
+
 def test_floats_are_clipped_where_they_have_a_range(rng):
   image = rng.integers(0, 2, (1, 20, 20, 3)).astype(np.float32)
   options = {"image_size": 40, "interpolation": "lanczos"}

@@ -232,7 +232,7 @@ def test_runs_in_one_program_are_as_one_after_the_other(
   apart = transfer.fine_tune(
     source, *sets, tasks=many, config=config, keep_params=True
   )
-  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  monkeypatch.setattr(programs, "platform", lambda: "gpu")
   beside = transfer.fine_tune(
     source, *sets, tasks=many, config=config, keep_params=True
   )

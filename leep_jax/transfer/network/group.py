@@ -77,7 +77,7 @@ class Group:
     self.real = np.array([np.arange(classes) < run.classes for run in group])
     self.steps = max(run.steps(self.config.batch_size) for run in group)
     self.steps_a_call = 1
-    if jax.default_backend() != "cpu":
+    if programs.platform() != "cpu":
       # A divisor, so that all calls of an epoch have one shape.
       self.steps_a_call = largest_divisor(self.steps, _STEPS_A_CALL)
     weights = [job.init(run.seed) for run in group]

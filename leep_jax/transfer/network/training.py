@@ -183,7 +183,7 @@ def _train_all(
     job.sets[0][1], job.sets[1][1], tasks, seeds, batch_size=config.batch_size
   )
   numbers = sum(x.size for x in jax.tree.leaves(job.source.network.weights))
-  on_cpu = jax.default_backend() == "cpu"
+  on_cpu = programs.platform() == "cpu"
   most = 1 if on_cpu else min(_MOST_RUNS, _MOST_WEIGHTS // numbers)
   total = sum(len(run.labels) for run in runs) * config.epochs
   # Of all runs, so that the heads of all groups have one shape.
