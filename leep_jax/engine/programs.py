@@ -142,10 +142,9 @@ def device_count() -> int:
 
 
 def are_host() -> bool:
-  """Returns whether the host's one CPU is all that this process computes on.
+  """Returns whether one CPU is all devices: NumPy can then compute as well.
 
-  Its memory is then the host's, and NumPy may take the place of a program.
-  Several devices on a CPU are simulated, and compute like accelerators.
+  Several devices on a CPU are simulated, and compute as accelerators do.
 
   Example:
     >>> from leep_jax.engine import programs
@@ -208,18 +207,16 @@ def split(array: np.ndarray, rows: int) -> np.ndarray:
   if missing:
     padding = np.zeros((missing, *array.shape[1:]), array.dtype)
     array = np.concatenate([array, padding])
-  # Each device gets consecutive examples, and all padding is at the end:
-  # `storage.on_host` restores the order by a reshape, and callers cut the rest
-  # off.
+  # Each device gets consecutive examples, and all padding is at the end, as
+  # `storage.on_host` and callers expect.
   return array.reshape(count, rows, *array.shape[1:])
 
 
 class _Program:
   """A pmapped function, compiled ahead of its first call with a shape.
 
-  Compiling ahead separates compile time from run time, and a call then takes a
-  quarter of the time of one through pmap. Functions that are equal, such as two
-  of `Traced`, share their programs.
+  A call then takes a quarter of the time of one through pmap. Functions that
+  are equal, such as two of `Traced`, share their programs.
   """
 
   seconds = 0.0  # that tracing and compiling have taken, of all instances
@@ -235,8 +232,7 @@ class _Program:
     self._compiler_options = compiler_options or {}
     # Dictionaries cannot be hashed, but these are of plain values.
     self._key = (function, repr((options, self._compiler_options)))
-    # A function that is equal to itself only is not found again: its programs
-    # go with this object.
+    # A function that equals itself only: its programs go with this object.
     is_value = getattr(function, "is_value", True)
     self._programs = _programs if is_value else collections.OrderedDict()
 
@@ -340,10 +336,9 @@ def compile_seconds() -> float:
 
 
 def use_compilation_cache() -> None:
-  """Turns on JAX's cache of compiled programs on disk, for later processes.
+  """Turns on JAX's cache of compiled programs, in `user_cache.folder()`.
 
-  It is in `user_cache.folder()`. A folder that is already set as JAX's
-  `jax_compilation_cache_dir` stays.
+  A folder that is already JAX's `jax_compilation_cache_dir` stays.
 
   Example:
     >>> from leep_jax.engine import programs
