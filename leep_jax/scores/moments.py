@@ -212,10 +212,9 @@ class _Coordinates:
     basis: `[D, K]`.
     root: `[K, D]`; u root is f - mean.
     used: `[D]` booleans, which features are not constant.
-    factors: `[K]`, where u are the used features times these. None where u are
-      linear combinations of features.
+    factors: `[K]`, where u are the used features times these, or None.
     follow: whether moments of u follow from those of f. They do not where u are
-      linear combinations and sums are of float32.
+      linear combinations of features and sums are of float32.
   """
 
   mean: np.ndarray
@@ -321,8 +320,7 @@ def _sums(coordinates, outputs, examples, group):
 
 def _transformed(sums, coordinates):
   """Sums over u = (f - mean) basis, from those over f."""
-  # In float64 on the host. Nothing is lost, as f are shifted to near their mean
-  # before they are summed.
+  # Nothing is lost, as f are shifted to near their mean before they are summed.
   mean, used = coordinates.mean, coordinates.used
   total, n = sums["class_sums"].sum(axis=0), sums["counts"].sum()
   outer = np.outer(total, mean)
