@@ -40,10 +40,12 @@ _PHOTOS = flags.DEFINE_list("photos", [2000, 5000], "Of perturbed sources.")
 _TEXT = """\
 # Races of many sources
 
-From `python -m experiments.benchmarks.racing_many`, which says how the sources are made:
-**all of them are synthetic**, drawn at random or copies of one network with noise in their
-weights. Columns as in [races of real sources](racing.md): probe_accuracy, level 95 %,
-tolerance 0.005, the default first sample, {draws} draws of samples.
+From `python -m experiments.benchmarks.racing_many`, which says how the sources
+are made: **all of them are synthetic**, drawn at random or copies of one
+network with noise in their weights. Columns as in
+[races of real sources](racing.md):
+probe_accuracy, level 95 %, tolerance 0.005, the default first sample, {draws}
+draws of samples.
 """
 _CLASSES, _FEATURES = 10, 16
 
