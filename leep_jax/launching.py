@@ -189,7 +189,7 @@ def submit(
       "--launch needs submitit: pip install 'leep_jax[slurm]'"
     ) from e
   try:
-    executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
+    executor = submitit.AutoExecutor(folder=os.fspath(folder), cluster=cluster)
     executor.update_parameters(name="leep_sweep", **options)
   # Of a missing program or a wrong parameter, by submitit's own checks.
   except (AssertionError, LookupError, NameError, RuntimeError, TypeError,

@@ -28,7 +28,6 @@ import pathlib
 import socket
 import sys
 import tempfile
-import time
 from typing import Any
 import uuid
 
@@ -37,6 +36,7 @@ from absl import flags
 from leep_jax import (
   command,
   common_flags,
+  estimates,
   launching,
   progress,
   scores as scores_lib,
@@ -47,7 +47,7 @@ from leep_jax import (
   user_cache,
   validation,
 )
-from leep_jax.engine import cache, forward
+from leep_jax.engine import cache
 from leep_jax.reports import results, row_parts, sweep_report, tables
 from leep_jax.sources import catalog
 from leep_jax.transfer import recipe_flags, trials
@@ -125,7 +125,6 @@ _TRUTH = flags.DEFINE_enum(
   "What --report compares scores with.",
   flag_values=FLAGS,
 )
-_PROBED = 256  # examples on which --dry_run measures the speed
 
 
 def read_rows(folder: Any) -> list[dict[str, Any]]:
@@ -156,51 +155,40 @@ def read_rows(folder: Any) -> list[dict[str, Any]]:
 
 
 def _dry_run(sweep, models, overrides):
-  """Prints what is missing, with estimates from a short measurement."""
-  seconds = 0.0
-  for model in models:
-    try:
-      source = command.load_source(model, overrides=overrides)
-      wanted = sweep.wanted(model, source)
-    except validation.InputError as e:
-      print(f"error: {e}" if model in f"{e}" else f"error: {model}: {e}")
-      continue
-    counts = {name: len(found) for name, found in wanted.items() if found}
+  """Prints what is missing, with estimates from short measurements."""
+  found = []
+
+  def one(model):
+    source = command.load_source(model, overrides=overrides)
+    wanted = sweep.wanted(model, source)
+    todo = [f"{len(x):,} {name}" for name, x in wanted.items() if x]
+    print(f"{model}: {', '.join(todo) or 'nothing to do'}")
     needed = sweep.needed(source, wanted)
-    total = sum(map(len, needed))
-    text, size, passes = "", 0.0, 0.0
-    if total:
-      rate, width = _measure(source, needed[0])
-      passes, size = total / rate, total * width / 1e6
-      text = (
-        f"; forward pass of {total:,} {needed[0].noun}, {size:,.0f} MB of "
-        f"cache, about {passes:,.0f} s"
+    if needed:
+      rate = estimates.measured(
+        model, source, needed[0], overrides=overrides, dtype=sweep.dtype
       )
-    seconds += passes
-    todo = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-    print(f"{model}: {todo or 'nothing to do'}{text}")
-  print(f"forward passes: about {seconds:,.0f} s in all; training not counted")
+      found.append(estimates.Passes(model, list(map(len, needed)), rate))
 
-
-def _measure(source, dataset):
-  """Speed in examples a second, and bytes of cached outputs for each."""
-  few, dtype = dataset.take(_PROBED), _DTYPE_OF_SCORES.value
-  # Once untimed, which compiles.
-  forward.compute_outputs(source, few, dtype=dtype)
-  start = time.perf_counter()
-  outputs = forward.compute_outputs(source, few, dtype=dtype)
-  rate = len(few) / (time.perf_counter() - start)
-  width = sum(4 * outputs.store.shape(key)[1] for key in outputs.store.keys())
-  return rate, width
+  status = command.for_each_source(models, one)
+  noun = sweep.target.train.noun
+  if found:
+    print(f"\n{estimates.table(found, noun=noun)}\n")
+  print(*estimates.total(found, noun=noun), sep="\n")
+  disk = estimates.size(sum(p.bytes for p in found))
+  folder = sweep.cache.folder
+  print(f"outputs: {disk} in {folder} ({estimates.free(folder)})")
+  print("scores and training are not counted")
+  return status
 
 
 def _run_report(folder):
   """Prints and writes correlations."""
   rows = read_rows(folder)
-  written = pathlib.Path(folder).expanduser() / "report"
+  written: Any = pathlib.Path(folder).expanduser() / "report"
   try:
     if row_parts.is_store(folder):
-      written = f"{folder.rstrip('/')}/report"
+      written = f"{folder}/report"
       with tempfile.TemporaryDirectory() as made:
         found = sweep_report.write(
           rows, pathlib.Path(made), metric=_TRUTH.value
@@ -248,10 +236,17 @@ def _rows_name():
   return f"rows-{socket.gethostname()}-{uuid.uuid4().hex[:8]}.jsonl"
 
 
+def _folder() -> str:
+  """The value of --output."""
+  if not _OUTPUT.value:
+    raise validation.InputError("--output is missing: which folder is it?")
+  return _OUTPUT.value.rstrip("/") or "/"
+
+
 def _beside(name):
   """A local folder in --output, or, if that is a store, in the user's cache."""
-  if not row_parts.is_store(_OUTPUT.value):
-    return pathlib.Path(_OUTPUT.value).expanduser() / name
+  if not row_parts.is_store(_folder()):
+    return pathlib.Path(_folder()).expanduser() / name
   if _CACHE_DIR.value:
     return pathlib.Path(_CACHE_DIR.value).expanduser() / name
   kept = user_cache.folder()
@@ -302,7 +297,7 @@ def _run_any(
 ) -> int:
   """As `_run_sources`, of sources that no other worker has."""
   claims = sweep_shares.Claims(_beside("claims"))
-  growing = results.GrowingFolder(_OUTPUT.value)
+  growing = results.GrowingFolder(_folder())
 
   def run(model):
     with claims.take(model) as mine:
@@ -330,33 +325,32 @@ def _submit() -> int:
   assert cluster is not None
   own = _WORKER.value == sweep_shares.ANY
   arguments = ["-m", "leep_jax.sweep", *_LAUNCH.passed_on([_WORKER.name])]
-  folder = _beside("jobs")
-  before = len(results.read_folder(_OUTPUT.value))
+  folder, logs = _folder(), _beside("jobs")
+  before = len(results.read_folder(folder))
   jobs = launching.submit(
     [
       [*arguments, f"--worker={sweep_shares.ANY if own else f'{i}/{count}'}"]
       for i in range(count)
     ],
     cluster=cluster,
-    folder=folder,
+    folder=logs,
     options=_LAUNCH.options(),
   )
   names = validation.some([job.job_id for job in jobs])
-  print(f"{tables.count(count, 'job')} on {cluster}: {names}; logs in {folder}")
+  print(f"{tables.count(count, 'job')} on {cluster}: {names}; logs in {logs}")
   if cluster != "local":
     return 0
   failed = launching.failures(jobs)
   for line in failed:
     command.print_error(line)
-  _tell(len(results.read_folder(_OUTPUT.value)), before)
+  _tell(len(results.read_folder(folder)), before)
   return 2 if failed else 0
 
 
 def _run() -> int:
-  if not _OUTPUT.value:
-    raise validation.InputError("--output is missing: which folder is it?")
+  folder = _folder()
   if _REPORT.value:
-    _run_report(_OUTPUT.value)
+    _run_report(folder)
     return 0
   names = _known(_SCORES, "score", scores_lib.SCORES)
   methods: list[str] = []
@@ -366,7 +360,7 @@ def _run() -> int:
   models, overrides = _SOURCES.names(), _SOURCES.overrides()
   share = sweep_shares.parse(_WORKER.value, models)
   takes_any = _WORKER.value == sweep_shares.ANY
-  if takes_any and row_parts.is_store(_OUTPUT.value):
+  if takes_any and row_parts.is_store(folder):
     raise validation.InputError(
       f"--worker=any needs locks, which {_OUTPUT.value} has not: number the "
       "workers, as in --worker=0/4"
@@ -381,7 +375,6 @@ def _run() -> int:
     rows: Any = results.NoRows()
     # A dry run only reads, also while workers hold the locks of their files.
     if not _DRY_RUN.value:
-      folder = _OUTPUT.value.rstrip("/")
       rows = stack.enter_context(results.Rows(f"{folder}/{_rows_name()}"))
     sweep = sweep_rows.Sweep(
       target=target,
@@ -390,14 +383,13 @@ def _run() -> int:
       recipe=recipe,
       cache=kept,
       rows=rows,
-      others=results.read_folder(_OUTPUT.value),
+      others=results.read_folder(folder),
       share=share,
       checkpoints=str(_beside("checkpoints")),
       dtype=_DTYPE_OF_SCORES.value,
     )
     if _DRY_RUN.value:
-      _dry_run(sweep, models, overrides)
-      return 0
+      return _dry_run(sweep, models, overrides)
     return (_run_any if takes_any else _run_sources)(sweep, models, overrides)
 
 

@@ -17,8 +17,8 @@ synthetic, of two kinds that the first column tells apart:
   kernels have normal noise added: of each one's standard deviation times
   0.01 to 1, even in its logarithm. They run on test images of fashion_mnist.
 
-Cost: a forward pass of each perturbed source (20 minutes on one core for 200
-sources and 5,000 images), and a second to minutes for each draw.
+Cost: a forward pass of each perturbed source (10 minutes on one core for 200
+sources and 2,000 images), and a second to minutes for each draw.
 """
 
 import dataclasses
@@ -34,8 +34,8 @@ from leep_jax import progress
 
 _SOURCES = flags.DEFINE_integer("sources", 1000, "Of each drawn case.")
 _PERTURBED = flags.DEFINE_integer("perturbed", 200, "Perturbed sources.")
-_IMAGES = flags.DEFINE_list("images", [2000, 10000], "Of drawn cases.")
-_PHOTOS = flags.DEFINE_list("photos", [2000, 5000], "Of perturbed sources.")
+_IMAGES = flags.DEFINE_list("images", ["2000", "10000"], "Of drawn cases.")
+_PHOTOS = flags.DEFINE_list("photos", ["1000", "2000"], "Of perturbed sources.")
 
 _TEXT = """\
 # Races of many sources

@@ -159,8 +159,8 @@ class Parts:
     Raises:
       OSError: if there is no such kind of store, or its package is missing.
     """
-    self._files, path = _file_system(path)
-    stem = path.removesuffix(".jsonl")
+    self._files, inside = _file_system(path)
+    stem = inside.removesuffix(".jsonl")
     self._stem = f"{stem}.{uuid.uuid4().hex[:12]}"
     self._first = self._end = 0
     self._content = b""
