@@ -29,6 +29,7 @@ from leep_jax import (
   data,
   predictions as predictions_lib,
   progress,
+  score_dry_run,
   score_race,
   scores as scores_lib,
   source_flags,
@@ -133,6 +134,7 @@ _REPORT = flags.DEFINE_string(
   flag_values=FLAGS,
 )
 _RACING = score_race.RaceFlags(FLAGS)
+_DRY_RUN = score_dry_run.define(FLAGS)
 _HOSTS = common_flags.HostFlags(FLAGS)
 
 
@@ -265,8 +267,8 @@ def _score_model(name, source, asked, dataset):
   )
 
 
-def _race_models(models, overrides, asked, dataset, race, on_row, on_error):
-  """Scores sources in a race, see `score_race`."""
+def _race_models(models, overrides, asked, datasets, race, on_row, on_error):
+  """Scores sources in races, see `score_race`."""
   sizes: dict[str, int] = {}
 
   def load(name):
@@ -274,7 +276,7 @@ def _race_models(models, overrides, asked, dataset, race, on_row, on_error):
     sizes[name] = source.num_parameters
     return source
 
-  def score(name, outputs):
+  def score(name, outputs, dataset):
     count = progress.Progress(tables.short(name, 30), total=len(outputs))
     return _score(
       name, asked, dataset, lambda: outputs, count, num_parameters=sizes[name]
@@ -283,8 +285,8 @@ def _race_models(models, overrides, asked, dataset, race, on_row, on_error):
   score_race.run(
     race,
     models,
-    dataset,
-    rank_by=asked.names(score_race.like(dataset))[0],
+    datasets,
+    rank_by=lambda dataset: asked.names(score_race.like(dataset))[0],
     load=load,
     score=score,
     batch_size=_BATCH_SIZE.value,
@@ -350,7 +352,7 @@ def _check_predictions() -> None:
   """Refuses flags of sources and data, which files of outputs do not need."""
   for flag in (
     *_SOURCES.all, *_DATA.all, _TARGET, _BATCH_SIZE, _DTYPE, *_RACING.all,
-    *_HOSTS.all,
+    *_HOSTS.all, _DRY_RUN,
   ):  # fmt: skip
     if flag.present:
       raise validation.InputError(
@@ -378,15 +380,20 @@ def _score_all(
     else:
       models = _SOURCES.names()
       overrides = _SOURCES.overrides()
-      most = 1 if race is not None or _REPORT.value else None
+      most = 1 if _REPORT.value else None
       datasets = hosts.agree(
         lambda: _DATA.load_all(target=_TARGET.value, most=most)
       )
       for dataset in datasets:
         _SOURCES.check_default(dataset)
+      if _DRY_RUN.value:
+        return score_dry_run.run(
+          models, datasets, overrides=overrides, dtype=_DTYPE.value,
+          batch_size=_BATCH_SIZE.value, raced=race is not None,
+        )  # fmt: skip
       work = (models, overrides, asked)
       if race is not None:
-        _race_models(*work, datasets[0], race, scored.append, note)
+        _race_models(*work, datasets, race, scored.append, note)
       else:
         _score_models(*work, datasets, scored.append, note)
   except KeyboardInterrupt:
@@ -400,7 +407,7 @@ def _score_all(
 
 def _write(scored, asked, status, race):
   """Writes the files and prints the table, on the first host."""
-  found = target_table.targets(scored, asked.of)
+  found = target_table.targets(scored, asked.of, left=race.rows if race else ())
   for target in found:
     first = asked.of(target.scored[0].kind)[0]
     if _RANK_BY.value and target.rank_by != first and hosts.index() == 0:

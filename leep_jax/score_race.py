@@ -4,9 +4,13 @@ Survivors of the race are ranked in the table as without it. Sources that left
 have scores of fewer examples, which do not compare with those: they are listed
 below the table, and have rows in `--output` whose `num_examples` and
 `eliminated_in_round` say so.
+
+With several data sets there is a race for each. They run together: a source is
+loaded once a round for all of them.
 """
 
 from collections.abc import Callable, Sequence
+import dataclasses
 import functools
 from typing import Any
 
@@ -19,6 +23,10 @@ from leep_jax.reports import scored_source, tables
 from leep_jax.sources import source as source_lib
 
 COLUMN = "eliminated_in_round"
+_MOST = 20  # sources that left, in the table
+# Races of sources and data sets that run together keep outputs of this many
+# pairs, each of a few MB, in memory at once.
+_PAIRS = 2000
 
 
 class RaceFlags:
@@ -74,13 +82,11 @@ class RaceFlags:
 
 
 class RaceReport:
-  """What a race leaves besides the table of its survivors.
+  """What races leave besides the table of their survivors.
 
   Attributes:
+    tolerance: a difference that does not matter.
     rows: of the sources that left, for `--output`.
-    race: its result; None before it has run.
-    complete: whether it was not interrupted.
-    inputs: what examples are called.
 
   Example:
     >>> from leep_jax import score_race
@@ -91,39 +97,105 @@ class RaceReport:
   def __init__(self, *, tolerance: float):
     self.tolerance = tolerance
     self.rows: list[dict[str, Any]] = []
-    self.race: racing.Race | None = None
-    self.complete = False
-    self.inputs = "images"
+    self._done: list[_Done] = []
+
+  def add(
+    self,
+    race: racing.Race,
+    rows: list[dict[str, Any]],
+    dataset: dataset_lib.Dataset,
+    *,
+    complete: bool,
+  ) -> None:
+    """Adds a race.
+
+    Args:
+      race: its result.
+      rows: of the sources that left, in the order of `race.eliminated`.
+      dataset: that it was on.
+      complete: whether it was not interrupted.
+    """
+    self.rows += rows
+    self._done.append(_Done(race, rows, dataset, complete))
 
   def text(self) -> str:
     """Returns lines for the terminal, to print below the table."""
-    if self.race is None:
-      return ""
-    lines = _eliminated(self.race, self.rows, self.inputs)
-    left = self.race.survivors
-    if not self.complete:
-      seen = (f"{x.name} {len(x.outputs):,}" for x in left)
+    if len(self._done) == 1:
+      return "\n".join(self._of_one(self._done[0]))
+    return "\n".join(self._of_all())
+
+  def _of_one(self, done):
+    race, inputs = done.race, done.dataset.noun
+    lines = _eliminated(race, done.rows, inputs)
+    if not done.complete:
+      seen = (f"{x.name} {len(x.outputs):,}" for x in race.survivors)
       lines.append(
-        f"interrupted: scores are of the {self.inputs} that each source had "
+        f"interrupted: scores are of the {inputs} that each source had "
         "seen: " + validation.some(list(seen))
       )
-    elif self.race.tied:
+    elif race.tied:
       lines.append(
         f"The race stopped as those left are within {self.tolerance:g}."
       )
-    share = self.race.forwarded / max(self.race.without_racing, 1)
+    lines.append(_share(race.forwarded, race.without_racing, inputs))
+    return lines
+
+  def _of_all(self):
+    """One line for each data set, and one for all."""
+    if not self._done:
+      return []
+    names = tables.short_names([done.dataset.name for done in self._done])
+    lines = []
+    if self.rows:
+      lines.append("- in the table: out of the race on that data set")
+    for name, done in zip(names, self._done, strict=True):
+      race = done.race
+      count = len(race.survivors) + len(race.eliminated)
+      if not count:
+        continue
+      share = _share(race.forwarded, race.without_racing, done.dataset.noun)
+      ended = "" if done.complete else "interrupted; "
+      lines.append(
+        f"{name}: {ended}{len(race.survivors)} of "
+        f"{tables.count(count, 'source')} left; {share}"
+      )
+    races = [done.race for done in self._done]
+    nouns = {done.dataset.noun for done in self._done}
     lines.append(
-      f"forwarded {self.race.forwarded:,} of {self.race.without_racing:,} "
-      f"{self.inputs} ({100 * share:.0f} %)"
+      "all races: "
+      + _share(
+        sum(race.forwarded for race in races),
+        sum(race.without_racing for race in races),
+        nouns.pop() if len(nouns) == 1 else "examples",
+      )
     )
-    return "\n".join(lines)
+    return lines
+
+
+@dataclasses.dataclass(frozen=True)
+class _Done:
+  """A race that is over."""
+
+  race: racing.Race
+  rows: list[dict[str, Any]]
+  dataset: dataset_lib.Dataset
+  complete: bool
+
+
+def _share(part, whole, inputs):
+  return (
+    f"forwarded {part:,} of {whole:,} {inputs} "
+    f"({100 * part / max(whole, 1):.0f} %)"
+  )
 
 
 def _eliminated(race, rows, inputs):
-  """One line for each source that left."""
+  """One line for each source that left, of many the last to leave."""
   if not race.eliminated:
     return []
-  name = race.rank_by
+  name, more = race.rank_by, len(rows) - _MOST
+  if more > 0:
+    rows = rows[:_MOST]
   columns = [
     ["out of the race", *tables.short_names([row["model"] for row in rows])],
     [
@@ -134,7 +206,7 @@ def _eliminated(race, rows, inputs):
     ],
     [f"of {inputs}", *(f"{row['num_examples']:,}" for row in rows)],
     ["round", *(f"{row[COLUMN]}" for row in rows)],
-    ["behind the best by", *map(_behind, race.eliminated)],
+    ["behind the best by", *map(_behind, race.eliminated[: len(rows)])],
   ]
   widths = [max(map(len, column)) for column in columns]
   lines = []
@@ -144,6 +216,8 @@ def _eliminated(race, rows, inputs):
       for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
     )
     lines.append(f"-  {'  '.join([first, *rest])}".rstrip())
+  if more > 0:
+    lines.append(f"-  and {more:,} that left before; --output has all")
   return [f"   {lines[0][3:]}", *lines[1:], ""]
 
 
@@ -197,25 +271,25 @@ def like(dataset: dataset_lib.Dataset) -> outputs_lib.Outputs:
 def run(
   report: RaceReport,
   models: Sequence[str],
-  dataset: dataset_lib.Dataset,
+  datasets: Sequence[dataset_lib.Dataset],
   *,
-  rank_by: str,
+  rank_by: Callable[[dataset_lib.Dataset], str],
   load: Callable[[str], source_lib.Source],
-  score: Callable[[str, outputs_lib.Outputs], scored_source.ScoredSource],
+  score: Callable[..., scored_source.ScoredSource],
   batch_size: int | None,
   dtype: str,
   on_row: Callable[[scored_source.ScoredSource], None],
   on_error: Callable[[str], None],
 ) -> None:
-  """Runs the race, and scores survivors and others on what they have seen.
+  """Runs a race on each data set; scores sources on what they have seen.
 
   Args:
     report: is filled.
     models: names of the sources.
-    dataset: of all examples.
-    rank_by: the score with which sources compete.
+    datasets: of all examples.
+    rank_by: returns the score with which sources compete on a data set.
     load: returns a source.
-    score: returns a source's scores.
+    score: returns a source's scores, of its name, its outputs and the data set.
     batch_size: as of `racing.race`.
     dtype: as of `racing.race`.
     on_row: called with the scores of each survivor, best first.
@@ -228,7 +302,7 @@ def run(
     >>> import leep_jax
     >>> from leep_jax import score_race
     >>> from leep_jax.reports import scored_source
-    >>> def score(name, outputs):
+    >>> def score(name, outputs, dataset):
     ...   estimates = leep_jax.estimate_scores(outputs, names=["nce"])
     ...   row = scored_source.make_row(
     ...     name, outputs, estimates, dataset="digits", split="all", seconds=1)
@@ -236,48 +310,69 @@ def run(
     >>> report = score_race.RaceReport(tolerance=0.0)
     >>> score_race.run(
     ...   report, ["fashion_mnist_resnet8"],
-    ...   leep_jax.load_dataset("digits", limit=100), rank_by="nce",
-    ...   load=leep_jax.load_source, score=score, batch_size=None,
-    ...   dtype="float32", on_row=lambda scored: print(scored.row["model"]),
-    ...   on_error=print)
+    ...   [leep_jax.load_dataset("digits", limit=100)],
+    ...   rank_by=lambda dataset: "nce", load=leep_jax.load_source, score=score,
+    ...   batch_size=None, dtype="float32",
+    ...   on_row=lambda scored: print(scored.row["model"]), on_error=print)
     fashion_mnist_resnet8
     >>> report.text()
     'forwarded 100 of 100 images (100 %)'
   """
-  if dataset.num_labels:
-    raise validation.InputError(
-      f"{dataset.name} has sets of labels (multi-label), of which a race draws "
-      "no samples: score it without --race"
-    )
-  report.inputs = dataset.noun
-  count = _Count(dataset.noun)
-  contest = racing.Contest(
-    entrants := racing.Forwarded(
+  for dataset in datasets:
+    if dataset.num_labels:
+      raise validation.InputError(
+        f"{dataset.name} has sets of labels (multi-label), of which a race "
+        "draws no samples: score it without --race"
+      )
+  told: dict[str, None] = {}  # a source that cannot be loaded fails every race
+
+  def tell(line):
+    if line not in told:
+      told[line] = None
+      on_error(line)
+
+  at_once = max(_PAIRS // len(models), 1)
+  for start in range(0, len(datasets), at_once):
+    some = datasets[start : start + at_once]
+    loaded = racing.Loaded(
       [functools.partial(load, name) for name in models],
-      dataset,
       names=models,
-      batch_size=batch_size,
-      dtype=dtype,
-      progress=count,
-    ),
-    labels=entrants.labels,
-    rank_by=rank_by,
-    tolerance=report.tolerance,
-    on_error=lambda name, error: on_error(_failure(name, error)),
-  )
-  try:
-    contest.run()
-    report.complete = True
-  except validation.DataError as e:
-    # Every other source would meet the same mistake in the data.
-    on_error(f"{e}")
-  finally:
-    count.clear()
-    report.race = contest.result()
-    for raced in report.race.survivors:
-      on_row(_scored(raced, score, None))
-    for raced in report.race.eliminated:
-      report.rows.append(_scored(raced, score, raced.round).row)
+      races=len(some),
+    )
+    counts = [_Count(dataset.noun) for dataset in some]
+    contests = [
+      racing.Contest(
+        entrants := racing.Forwarded(
+          loaded, dataset, batch_size=batch_size, dtype=dtype, progress=count
+        ),
+        labels=entrants.labels,
+        rank_by=rank_by(dataset),
+        tolerance=report.tolerance,
+        on_error=lambda name, error: tell(_failure(name, error)),
+      )
+      for dataset, count in zip(some, counts, strict=True)
+    ]
+    try:
+      racing.run_together(
+        contests, on_data_error=lambda contest, error: tell(f"{error}")
+      )
+    finally:
+      for count in counts:
+        count.clear()
+      for contest, dataset in zip(contests, some, strict=True):
+        _add(report, contest, dataset, score, on_row)
+
+
+def _add(report, contest, dataset, score, on_row):
+  """Scores the sources of a race and reports it."""
+  race = contest.result()
+  for raced in race.survivors:
+    on_row(_scored(raced, functools.partial(score, dataset=dataset), None))
+  rows = [
+    _scored(raced, functools.partial(score, dataset=dataset), raced.round).row
+    for raced in race.eliminated
+  ]
+  report.add(race, rows, dataset, complete=contest.finished)
 
 
 def _scored(raced, score, number):

@@ -12,7 +12,8 @@ method of --transfer. The same command started again computes the rows that are
 missing, and no others. --dry_run prints what it would do.
 
 Several workers share the work with --worker=0/4 to --worker=3/4, on one or many
-machines; each writes a file of its own.
+machines, or with --worker=any, which takes the next source that no other has;
+each writes files of its own. --launch=slurm --workers=8 starts them.
 
 --report prints the correlations of scores with transfer performance, and writes
 them with figures to the folder `report` in --output.
@@ -22,26 +23,32 @@ when interrupted.
 """
 
 import contextlib
+import dataclasses
 import pathlib
+import socket
 import sys
-import time
+import tempfile
 from typing import Any
+import uuid
 
 from absl import flags
-from etils import epath
 
 from leep_jax import (
   command,
   common_flags,
+  estimates,
+  launching,
   progress,
   scores as scores_lib,
   source_flags,
   sweep_rows,
+  sweep_shares,
   tasks as tasks_lib,
+  user_cache,
   validation,
 )
-from leep_jax.engine import cache, forward
-from leep_jax.reports import results, sweep_report, tables
+from leep_jax.engine import cache
+from leep_jax.reports import results, row_parts, sweep_report, tables
 from leep_jax.sources import catalog
 from leep_jax.transfer import recipe_flags, trials
 
@@ -70,12 +77,17 @@ _TRANSFER = flags.DEFINE_list(
   flag_values=FLAGS,
 )
 _OUTPUT = flags.DEFINE_string(
-  "output", None, "Folder for rows and the report.", flag_values=FLAGS
+  "output",
+  None,
+  "Folder for rows and the report, local or of an object store such as "
+  "gs://BUCKET/FOLDER.",
+  flag_values=FLAGS,
 )
 _CACHE_DIR = flags.DEFINE_string(
   "cache_dir",
   None,
-  "Folder where outputs of sources are kept. Default: cache in --output.",
+  "Local folder where outputs of sources are kept. Default: cache in --output, "
+  "or, if that is an object store, sweep in the user's cache.",
   flag_values=FLAGS,
 )
 _DTYPE_OF_SCORES = flags.DEFINE_enum(
@@ -86,8 +98,13 @@ _DTYPE_OF_SCORES = flags.DEFINE_enum(
   flag_values=FLAGS,
 )
 _WORKER = flags.DEFINE_string(
-  "worker", "0/1", "Which of how many workers this is.", flag_values=FLAGS
+  "worker",
+  "0/1",
+  "Which of how many workers this is; any: take one source after the other "
+  "that no other worker has.",
+  flag_values=FLAGS,
 )
+_LAUNCH = launching.LaunchFlags(FLAGS)
 _DRY_RUN = flags.DEFINE_boolean(
   "dry_run",
   False,
@@ -108,7 +125,6 @@ _TRUTH = flags.DEFINE_enum(
   "What --report compares scores with.",
   flag_values=FLAGS,
 )
-_PROBED = 256  # examples on which --dry_run measures the speed
 
 
 def read_rows(folder: Any) -> list[dict[str, Any]]:
@@ -130,84 +146,60 @@ def read_rows(folder: Any) -> list[dict[str, Any]]:
     ...   sweep.read_rows(folder)
     [{'model': 'a', 'method': 'score'}]
   """
-  try:
-    files = sorted(epath.Path(folder).expanduser().glob("rows-*.jsonl"))
-  except ImportError as e:
-    # The package of an object store, such as gs://, is not installed.
-    raise validation.InputError(
-      f"cannot read {folder}: {validation.reason(e)}"
-    ) from e
   rows: dict[bytes, dict[str, Any]] = {}
-  for file in files:
-    for row in results.parse_rows(file.read_bytes(), name=str(file))[0]:
-      rows.setdefault(trials.key(row), row)
+  for row in results.read_folder(folder):
+    rows.setdefault(trials.key(row), row)
   if not rows:
     raise validation.InputError(f"there are no rows in {folder}")
   return list(rows.values())
 
 
-def _worker():
-  """Index and count of workers."""
-  index, slash, count = _WORKER.value.partition("/")
-  if not (slash and index.isdigit() and count.isdigit()):
-    raise validation.InputError(
-      f"worker is {_WORKER.value!r}, but must be like 0/4"
-    )
-  if not int(index) < int(count):
-    raise validation.InputError(
-      f"worker is {_WORKER.value}, but they are counted from 0 to "
-      f"{int(count) - 1}"
-    )
-  return int(index), int(count)
-
-
 def _dry_run(sweep, models, overrides):
-  """Prints what is missing, with estimates from a short measurement."""
-  seconds = 0.0
-  for model in models:
-    try:
-      source = command.load_source(model, overrides=overrides)
-      wanted = sweep.wanted(model, source)
-    except validation.InputError as e:
-      print(f"error: {e}" if model in f"{e}" else f"error: {model}: {e}")
-      continue
-    counts = {name: len(found) for name, found in wanted.items() if found}
+  """Prints what is missing, with estimates from short measurements."""
+  found = []
+
+  def one(model):
+    source = command.load_source(model, overrides=overrides)
+    wanted = sweep.wanted(model, source)
+    todo = [f"{len(x):,} {name}" for name, x in wanted.items() if x]
+    print(f"{model}: {', '.join(todo) or 'nothing to do'}")
     needed = sweep.needed(source, wanted)
-    total = sum(map(len, needed))
-    text, size, passes = "", 0.0, 0.0
-    if total:
-      rate, width = _measure(source, needed[0])
-      passes, size = total / rate, total * width / 1e6
-      text = (
-        f"; forward pass of {total:,} {needed[0].noun}, {size:,.0f} MB of "
-        f"cache, about {passes:,.0f} s"
+    if needed:
+      rate = estimates.measured(
+        model, source, needed[0], overrides=overrides, dtype=sweep.dtype
       )
-    seconds += passes
-    todo = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-    print(f"{model}: {todo or 'nothing to do'}{text}")
-  print(f"forward passes: about {seconds:,.0f} s in all; training not counted")
+      found.append(estimates.Passes(model, list(map(len, needed)), rate))
 
-
-def _measure(source, dataset):
-  """Speed in examples a second, and bytes of cached outputs for each."""
-  few, dtype = dataset.take(_PROBED), _DTYPE_OF_SCORES.value
-  # Once untimed, which compiles.
-  forward.compute_outputs(source, few, dtype=dtype)
-  start = time.perf_counter()
-  outputs = forward.compute_outputs(source, few, dtype=dtype)
-  rate = len(few) / (time.perf_counter() - start)
-  width = sum(4 * outputs.store.shape(key)[1] for key in outputs.store.keys())
-  return rate, width
+  status = command.for_each_source(models, one)
+  noun = sweep.target.train.noun
+  if found:
+    print(f"\n{estimates.table(found, noun=noun)}\n")
+  print(*estimates.total(found, noun=noun), sep="\n")
+  disk = estimates.size(sum(p.bytes for p in found))
+  folder = sweep.cache.folder
+  print(f"outputs: {disk} in {folder} ({estimates.free(folder)})")
+  print("scores and training are not counted")
+  return status
 
 
 def _run_report(folder):
   """Prints and writes correlations."""
   rows = read_rows(folder)
-  written = pathlib.Path(folder).expanduser() / "report"
+  written: Any = pathlib.Path(folder).expanduser() / "report"
   try:
-    found = sweep_report.write(rows, written, metric=_TRUTH.value)
+    if row_parts.is_store(folder):
+      written = f"{folder}/report"
+      with tempfile.TemporaryDirectory() as made:
+        found = sweep_report.write(
+          rows, pathlib.Path(made), metric=_TRUTH.value
+        )
+        row_parts.put_folder(made, written)
+    else:
+      found = sweep_report.write(rows, written, metric=_TRUTH.value)
   except OSError as e:
-    raise validation.InputError(f"cannot write {written}: {e.strerror}") from e
+    raise validation.InputError(
+      f"cannot write {written}: {validation.reason(e)}"
+    ) from e
   if not found:
     raise validation.InputError(
       f"{folder} has no task with both scores and trained models: run it with "
@@ -235,20 +227,47 @@ def _target():
   return trials.Target(train, test, tasks)
 
 
-def _open_rows(stack, folder, worker):
-  """Rows of this worker, to append to, and those of all other workers."""
-  rows: Any = results.NoRows()
-  others = []
-  # A dry run only reads, also while workers hold the locks of their files.
-  if not _DRY_RUN.value:
-    rows = stack.enter_context(
-      results.Rows(folder / f"rows-{worker[0]}-of-{worker[1]}.jsonl")
+def _rows_name():
+  """The file of this worker's rows."""
+  if _WORKER.value != sweep_shares.ANY:
+    index, _, count = _WORKER.value.partition("/")
+    return f"rows-{int(index)}-of-{int(count)}.jsonl"
+  # Workers that have no number write a new file each.
+  return f"rows-{socket.gethostname()}-{uuid.uuid4().hex[:8]}.jsonl"
+
+
+def _folder() -> str:
+  """The value of --output."""
+  if not _OUTPUT.value:
+    raise validation.InputError("--output is missing: which folder is it?")
+  return _OUTPUT.value.rstrip("/") or "/"
+
+
+def _beside(name):
+  """A local folder in --output, or, if that is a store, in the user's cache."""
+  if not row_parts.is_store(_folder()):
+    return pathlib.Path(_folder()).expanduser() / name
+  if _CACHE_DIR.value:
+    return pathlib.Path(_CACHE_DIR.value).expanduser() / name
+  kept = user_cache.folder()
+  if kept is None:
+    raise validation.InputError(
+      f"--cache_dir is missing: outputs cannot be kept in {_OUTPUT.value}, but "
+      "need a local folder"
     )
-  for file in sorted(folder.glob("rows-*.jsonl")):
-    # The worker's own rows are in `rows` already.
-    if _DRY_RUN.value or file != rows.path:
-      others += results.parse_rows(file.read_bytes(), name=str(file))[0]
-  return rows, others
+  return kept / "sweep" / name
+
+
+def _cache():
+  if _CACHE_DIR.value and row_parts.is_store(_CACHE_DIR.value):
+    raise validation.InputError(
+      f"cache_dir is {_CACHE_DIR.value}, but must be local: files in it are "
+      "memory-mapped"
+    )
+  return cache.Cache(
+    _CACHE_DIR.value or _beside("cache"),
+    on_note=lambda text: progress.write(f"note: {text}"),
+  )
 
 
 def _run_sources(
@@ -256,57 +275,122 @@ def _run_sources(
 ) -> int:
   """Scores and trains what is missing; returns the exit status."""
   before = len(sweep.rows.rows)
-  status = command.for_each_source(
-    models,
-    lambda model: sweep.run(
-      model, command.load_source(model, overrides=overrides)
-    ),
-  )
-  count = len(sweep.rows.rows)
+
+  def run(model):
+    if sweep.share.may_have(model):
+      sweep.run(model, command.load_source(model, overrides=overrides))
+
+  status = command.for_each_source(models, run)
+  _tell(len(sweep.rows.rows), before)
+  return status
+
+
+def _tell(count, before):
   print(
     f"{_OUTPUT.value}: {tables.count(count, 'row')}, {count - before} of them "
     "new"
   )
+
+
+def _run_any(
+  sweep: sweep_rows.Sweep, models: list[str], overrides: catalog.Overrides
+) -> int:
+  """As `_run_sources`, of sources that no other worker has."""
+  claims = sweep_shares.Claims(_beside("claims"))
+  growing = results.GrowingFolder(_folder())
+
+  def run(model):
+    with claims.take(model) as mine:
+      if mine:
+        # Only now: another worker may have just finished this source.
+        dataclasses.replace(sweep, others=growing.read()).run(
+          model, command.load_source(model, overrides=overrides)
+        )
+
+  status = command.for_each_source(models, run)
+  new = len(sweep.rows.rows)
+  _tell(len(growing.read()), len(growing.read()) - new)
+  if claims.left:
+    count = len(claims.left)
+    print(
+      f"{tables.count(count, 'source')} with other workers: "
+      f"{validation.some(claims.left)}"
+    )
   return status
 
 
+def _submit() -> int:
+  """Starts workers; returns the exit status."""
+  cluster, count = _LAUNCH.cluster, _LAUNCH.workers
+  assert cluster is not None
+  own = _WORKER.value == sweep_shares.ANY
+  arguments = ["-m", "leep_jax.sweep", *_LAUNCH.passed_on([_WORKER.name])]
+  folder, logs = _folder(), _beside("jobs")
+  before = len(results.read_folder(folder))
+  jobs = launching.submit(
+    [
+      [*arguments, f"--worker={sweep_shares.ANY if own else f'{i}/{count}'}"]
+      for i in range(count)
+    ],
+    cluster=cluster,
+    folder=logs,
+    options=_LAUNCH.options(),
+  )
+  names = validation.some([job.job_id for job in jobs])
+  print(f"{tables.count(count, 'job')} on {cluster}: {names}; logs in {logs}")
+  if cluster != "local":
+    return 0
+  failed = launching.failures(jobs)
+  for line in failed:
+    command.print_error(line)
+  _tell(len(results.read_folder(folder)), before)
+  return 2 if failed else 0
+
+
 def _run() -> int:
-  if not _OUTPUT.value:
-    raise validation.InputError("--output is missing: which folder is it?")
+  folder = _folder()
   if _REPORT.value:
-    _run_report(_OUTPUT.value)
+    _run_report(folder)
     return 0
   names = _known(_SCORES, "score", scores_lib.SCORES)
   methods: list[str] = []
   if _TRANSFER.value:
     methods = _known(_TRANSFER, "method", trials.METHODS)
-  recipe, worker = _RECIPE.recipe(), _worker()
+  recipe = _RECIPE.recipe()
   models, overrides = _SOURCES.names(), _SOURCES.overrides()
+  share = sweep_shares.parse(_WORKER.value, models)
+  takes_any = _WORKER.value == sweep_shares.ANY
+  if takes_any and row_parts.is_store(folder):
+    raise validation.InputError(
+      f"--worker=any needs locks, which {_OUTPUT.value} has not: number the "
+      "workers, as in --worker=0/4"
+    )
+  kept = _cache()
+  if _LAUNCH.cluster is not None and not _DRY_RUN.value:
+    return _submit()
   target = _target()
   _SOURCES.check_default(target.train)
   trials.check(target, methods, recipe)
-  folder = epath.Path(_OUTPUT.value).expanduser()
   with contextlib.ExitStack() as stack:
-    rows, others = _open_rows(stack, folder, worker)
+    rows: Any = results.NoRows()
+    # A dry run only reads, also while workers hold the locks of their files.
+    if not _DRY_RUN.value:
+      rows = stack.enter_context(results.Rows(f"{folder}/{_rows_name()}"))
     sweep = sweep_rows.Sweep(
       target=target,
       names=names,
       methods=methods,
       recipe=recipe,
-      cache=cache.Cache(
-        _CACHE_DIR.value or pathlib.Path(_OUTPUT.value) / "cache",
-        on_note=lambda text: progress.write(f"note: {text}"),
-      ),
+      cache=kept,
       rows=rows,
-      others=others,
-      worker=worker,
-      checkpoints=str(folder / "checkpoints"),
+      others=results.read_folder(folder),
+      share=share,
+      checkpoints=str(_beside("checkpoints")),
       dtype=_DTYPE_OF_SCORES.value,
     )
     if _DRY_RUN.value:
-      _dry_run(sweep, models, overrides)
-      return 0
-    return _run_sources(sweep, models, overrides)
+      return _dry_run(sweep, models, overrides)
+    return (_run_any if takes_any else _run_sources)(sweep, models, overrides)
 
 
 def main(argv: list[str]) -> int:

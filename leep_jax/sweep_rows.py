@@ -9,7 +9,7 @@ from leep_jax import (
   data,
   progress,
   scores as scores_lib,
-  tasks as tasks_lib,
+  sweep_shares,
   validation,
 )
 from leep_jax.engine import cache as cache_lib, outputs as outputs_lib
@@ -33,15 +33,15 @@ class Sweep:
     recipe: how methods train.
     cache: of the outputs of sources.
     rows: of this worker, to append to.
-    others: rows of other workers, read at the start.
-    worker: index and count of workers.
+    others: rows of other workers, as they are read.
+    share: what this worker does.
     checkpoints: folder for checkpoints of trainings.
     dtype: of the forward pass.
 
   Example:
     >>> import tempfile
     >>> import leep_jax
-    >>> from leep_jax import data, sweep_rows, tasks
+    >>> from leep_jax import data, sweep_rows, sweep_shares, tasks
     >>> from leep_jax.engine import cache
     >>> from leep_jax.reports import results
     >>> from leep_jax.transfer import trials
@@ -53,7 +53,8 @@ class Sweep:
     ...     target=trials.Target(train, test, [task]), names=["leep"],
     ...     methods=["probe"], recipe=trials.Recipe(),
     ...     cache=cache.Cache(folder), rows=results.NoRows(), others=[],
-    ...     worker=(0, 1), checkpoints=folder, dtype="float32",
+    ...     share=sweep_shares.Share(0, 1, ["mine"]), checkpoints=folder,
+    ...     dtype="float32",
     ...   )
     ...   wanted = sweep.wanted("mine", source)
     >>> {method: len(found) for method, found in wanted.items()}
@@ -67,7 +68,7 @@ class Sweep:
   cache: cache_lib.Cache
   rows: Any
   others: list[dict[str, Any]]
-  worker: tuple[int, int]
+  share: sweep_shares.Share
   checkpoints: str
   dtype: str
 
@@ -107,7 +108,7 @@ class Sweep:
         task
         for task in self.target.tasks
         if trials.key(self._score_row(about, task)) not in done
-        and self._is_mine(model, task)
+        and self.share.has(model, task.name)
       ]
     }
     for method in self.methods:
@@ -116,7 +117,7 @@ class Sweep:
         for task, seed in trials.missing(
           self.target, about, method, self.recipe, there
         )
-        if self._is_mine(model, task)
+        if self.share.has(model, task.name)
       ]
     return found
 
@@ -139,11 +140,6 @@ class Sweep:
       for dataset in used.values()
       if not self.cache.has(source, dataset, dtype=self.dtype)
     ]
-
-  def _is_mine(self, model, task):
-    # By a hash of the names: workers agree without talking to each other.
-    index, count = self.worker
-    return tasks_lib.share(f"{model} {task.name}", count) == index
 
   def _score_row(self, about, task):
     return {

@@ -24,8 +24,8 @@ sources do not leave early. `experiments/results/racing.md` has what was
 measured.
 """
 
-from leep_jax.racing.contest import Contest
-from leep_jax.racing.forwarded import Forwarded
+from leep_jax.racing.contest import Contest, run_together
+from leep_jax.racing.forwarded import Forwarded, Loaded
 from leep_jax.racing.races import race, race_outputs
 from leep_jax.racing.result import TOLERANCE, Eliminated, Race, Round, Survivor
 
@@ -34,9 +34,11 @@ __all__ = [
   "Contest",
   "Eliminated",
   "Forwarded",
+  "Loaded",
   "Race",
   "Round",
   "Survivor",
   "race",
   "race_outputs",
+  "run_together",
 ]

@@ -1,6 +1,7 @@
 """The rounds of a race: who runs on which sample, and who leaves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+import functools
 from typing import Protocol
 
 import numpy as np
@@ -118,10 +119,17 @@ class Contest:
     self._level = 1 - (1 - level) / comparisons
     self._on_round, self._on_error = on_round or (lambda _: None), on_error
     self._left = list(range(len(entrants.names)))
+    # Of the round under way. A single source needs no samples.
+    self._number = 1 if len(self._left) > 1 else len(self._sizes) + 1
     self._seen = [0] * len(entrants.names)
     self._estimates: dict[int, jackknife.Estimate | None] = {}
     self._eliminated: list[result_lib.Eliminated] = []
     self.tied = False
+
+  @property
+  def num_sources(self) -> int:
+    """How many sources began."""
+    return len(self._seen)
 
   @property
   def forwarded(self) -> int:
@@ -135,32 +143,58 @@ class Contest:
     Raises:
       InputError: as `race`.
     """
-    for number, size in enumerate(self._sizes, 1):
-      if len(self._left) < 2 or self.tied:
-        break
-      self._extend(number, size)
-      gone = self._eliminate(number)
-      self._tell(number, gone)
-    self._extend(len(self._sizes) + 1, len(self._entrants))
-    self._tell(len(self._sizes) + 1, [])
+    run_together([self])
 
-  def _extend(self, number, size):
-    """Runs every source that is left on the sample of a size."""
-    for i in list(self._left):
-      try:
-        new = np.sort(self._order[self._seen[i] : size])
-        self._entrants.run(i, new, number)
-        # In this order: an interruption while it is scored loses no outputs.
-        self._seen[i] = size
-        self._estimates[i] = _estimate(self._entrants.outputs(i), self.rank_by)
-      except validation.DataError:
+  @property
+  def finished(self) -> bool:
+    """Whether the last round has run."""
+    return self._number > len(self._sizes) + 1
+
+  def _size(self):
+    """The number of examples of the round under way."""
+    if self._number <= len(self._sizes):
+      return self._sizes[self._number - 1]
+    return len(self._entrants)
+
+  def extend(self, source: int) -> None:
+    """Runs a source on the sample of the round under way, if it is left.
+
+    Args:
+      source: its index.
+
+    Raises:
+      InputError: as `race`.
+    """
+    if source not in self._left:
+      return
+    size = self._size()
+    try:
+      new = np.sort(self._order[self._seen[source] : size])
+      self._entrants.run(source, new, self._number)
+      # In this order: an interruption while it is scored loses no outputs.
+      self._seen[source] = size
+      outputs = self._entrants.outputs(source)
+      self._estimates[source] = _estimate(outputs, self.rank_by)
+    except validation.DataError:
+      raise
+    except Exception as e:
+      if self._on_error is None:
         raise
-      except Exception as e:
-        if self._on_error is None:
-          raise
-        self._left.remove(i)
-        self._entrants.leave(i)
-        self._on_error(self._entrants.names[i], e)
+      self._left.remove(source)
+      self._entrants.leave(source)
+      self._on_error(self._entrants.names[source], e)
+
+  def end_round(self) -> None:
+    """Takes out poor sources; the next round is then under way.
+
+    Raises:
+      InputError: if no source has the score that ranks.
+    """
+    number, last = self._number, len(self._sizes) + 1
+    self._tell(number, self._eliminate(number) if number < last else [])
+    # Samples that would tell nothing more are left out.
+    over = len(self._left) < 2 or self.tied
+    self._number = last if number < last and over else number + 1
 
   def _eliminate(self, number):
     """Takes out the sources that are surely worse; returns their names."""
@@ -241,6 +275,57 @@ class Contest:
       forwarded=self.forwarded,
       tied=self.tied,
     )
+
+
+def run_together(
+  contests: Sequence[Contest],
+  *,
+  on_data_error: Callable[[Contest, validation.DataError], None] | None = None,
+) -> None:
+  """Runs contests of the same sources round by round, source by source.
+
+  In each round a source runs in all contests before the next source does, so
+  that one which does not stay in memory is loaded once a round for all of them.
+
+  Args:
+    contests: of the same sources in the same order, each on other examples.
+    on_data_error: called with a contest whose data are faulty, and the error;
+      the others go on. By default the error is raised.
+
+  Raises:
+    InputError: as `race`.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax import racing
+    >>> from leep_jax.racing import contest
+    >>> names = ["fashion_mnist_resnet8", "cifar10_resnet14"]
+    >>> contests = []
+    >>> for limit in (50, 60):
+    ...   digits = leep_jax.load_dataset("digits", limit=limit)
+    ...   sources = racing.Forwarded(names, digits)
+    ...   contests.append(racing.Contest(sources, labels=sources.labels))
+    >>> contest.run_together(contests)
+    >>> [one.result().forwarded for one in contests]
+    [100, 120]
+  """
+  running = list(contests)
+
+  def go_on(contest, step):
+    try:
+      step()
+    except validation.DataError as e:
+      if on_data_error is None:
+        raise
+      running.remove(contest)
+      on_data_error(contest, e)
+
+  while running := [contest for contest in running if not contest.finished]:
+    for source in range(max(contest.num_sources for contest in running)):
+      for contest in list(running):
+        go_on(contest, functools.partial(contest.extend, source))
+    for contest in list(running):
+      go_on(contest, contest.end_round)
 
 
 def _key(estimate):

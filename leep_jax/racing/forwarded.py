@@ -20,6 +20,82 @@ from leep_jax.sources import catalog, source as source_lib
 AnySource = str | source_lib.Source | Callable[[], source_lib.Source]
 
 
+class Loaded:
+  """Sources in memory, for one race or several.
+
+  Attributes:
+    names: of the sources.
+
+  Example:
+    >>> from leep_jax.racing import forwarded
+    >>> loaded = forwarded.Loaded(["fashion_mnist_resnet8"], names=["mine"])
+    >>> loaded.get(0).name, loaded.names
+    ('fashion_mnist_resnet8', ['mine'])
+  """
+
+  def __init__(
+    self,
+    sources: Sequence[AnySource],
+    *,
+    names: Sequence[str] | None = None,
+    races: int = 1,
+  ):
+    """Loads nothing.
+
+    Args:
+      sources: as of `race`.
+      names: of the sources, by default their own.
+      races: how many races share them.
+    """
+    self._sources = list(sources)
+    self._named = names is not None
+    self.names = list(names or map(_name, self._sources))
+    self._kept: dict[int, source_lib.Source] = {}
+    # What does not fit stays until another is loaded, where the next race may
+    # need it at once.
+    self._last: tuple[int, source_lib.Source] | None = None
+    self._races = [races] * len(self._sources)
+    self._memory = programs.memory_budget()[1] // 2
+
+  def get(self, index: int) -> source_lib.Source:
+    """Returns a source, which is kept if memory allows it.
+
+    Args:
+      index: of the source.
+
+    Raises:
+      InputError: as `load_source`; if a function returns something else.
+    """
+    given = self._kept.get(index, self._sources[index])
+    if self._last is not None and self._last[0] == index:
+      given = self._last[1]
+    if isinstance(given, source_lib.Source):
+      return given
+    self._last = None
+    source = catalog.load_source(given) if isinstance(given, str) else given()
+    if not isinstance(source, source_lib.Source):
+      raise validation.InputError(
+        f"{self.names[index]} returned a {type(source).__name__}, not a Source"
+      )
+    if not self._named and not isinstance(given, str):
+      self.names[index] = source.name
+    if sum(map(_bytes, [source, *self._kept.values()])) <= self._memory:
+      self._kept[index] = source
+    elif self._races[index] > 1:
+      self._last = index, source
+    return source
+
+  def leave(self, index: int) -> None:
+    """Gives back the memory of a source that no race needs any more.
+
+    Args:
+      index: of the source, which one race is done with.
+    """
+    self._races[index] -= 1
+    if self._races[index] <= 0:
+      self._kept.pop(index, None)
+
+
 class Forwarded:
   """Sources whose outputs a forward pass computes.
 
@@ -42,10 +118,9 @@ class Forwarded:
 
   def __init__(
     self,
-    sources: Sequence[AnySource],
+    sources: Sequence[AnySource] | Loaded,
     dataset: dataset_lib.Dataset,
     *,
-    names: Sequence[str] | None = None,
     batch_size: int | None = None,
     dtype: str = "float32",
     progress: Callable[[str, int, int, int], None] | None = None,
@@ -53,9 +128,8 @@ class Forwarded:
     """Reads the labels; loads no source.
 
     Args:
-      sources: as of `race`.
+      sources: as of `race`, or those that several races share.
       dataset: as of `race`.
-      names: of the sources, by default their own.
       batch_size: as of `race`.
       dtype: as of `race`.
       progress: as of `race`.
@@ -76,37 +150,19 @@ class Forwarded:
       validation.at_least_1("batch_size", batch_size)
     if dtype not in forward.DTYPES:
       raise validation.unknown("dtype", str(dtype), forward.DTYPES)
-    self._sources, self._dataset = list(sources), dataset
+    self._loaded = sources if isinstance(sources, Loaded) else Loaded(sources)
+    self._dataset = dataset
     self._batch_size, self._dtype = batch_size, dtype
     self._progress = progress
-    self._named = names is not None
-    self.names = list(names or map(_name, self._sources))
-    self.seconds = [0.0] * len(self._sources)
+    self.names = self._loaded.names
+    self.seconds = [0.0] * len(self.names)
     self.labels = dataset.labels() if dataset.num_classes else None
     self._outputs: dict[int, outputs_lib.Outputs] = {}
     self._positions: dict[int, np.ndarray] = {}
-    self._kept: dict[int, source_lib.Source] = {}
-    self._memory = programs.memory_budget()[1] // 2
 
   def __len__(self) -> int:
     """The number of examples."""
     return len(self._dataset)
-
-  def _load(self, index):
-    """Returns a source, which is kept if memory allows it."""
-    given = self._kept.get(index, self._sources[index])
-    if isinstance(given, source_lib.Source):
-      return given
-    source = catalog.load_source(given) if isinstance(given, str) else given()
-    if not isinstance(source, source_lib.Source):
-      raise validation.InputError(
-        f"{self.names[index]} returned a {type(source).__name__}, not a Source"
-      )
-    if not self._named and not isinstance(given, str):
-      self.names[index] = source.name
-    if sum(map(_bytes, [source, *self._kept.values()])) <= self._memory:
-      self._kept[index] = source
-    return source
 
   def run(self, source: int, positions: np.ndarray, number: int) -> None:
     """Runs further examples through a source.
@@ -119,7 +175,7 @@ class Forwarded:
     Raises:
       InputError: as `load_source` and `compute_outputs`.
     """
-    loaded, name = self._load(source), self.names[source]
+    loaded, name = self._loaded.get(source), self.names[source]
     told = self._progress or (lambda *_: None)
     start, compiled = time.perf_counter(), programs.compile_seconds()
     part = forward.compute_part(
@@ -160,7 +216,7 @@ class Forwarded:
     Args:
       source: its index.
     """
-    self._kept.pop(source, None)
+    self._loaded.leave(source)
 
 
 def _name(source):

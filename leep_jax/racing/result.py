@@ -7,6 +7,11 @@ from leep_jax.scores import jackknife
 
 # Within this difference of probe accuracies, sources are equally good.
 TOLERANCE = 0.005
+# The lowest and the highest median share of images that ran in measured races:
+# of 8 to 11 real sources (experiments/results/racing.md), and of 200 or 1,000
+# synthetic ones (experiments/results/racing_many.md).
+MEASURED_SHARES = (0.13, 0.56)
+MEASURED_SHARES_OF_SYNTHETIC = (0.01, 0.79)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

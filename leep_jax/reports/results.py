@@ -1,8 +1,9 @@
 """Rows of results: flat dictionaries, as JSON lines or CSV.
 
 `write_rows` replaces a file atomically: it writes a temporary file and then
-renames it. `Rows` appends to a file row by row; a row is on disk when `append`
-returns.
+renames it. `Rows` appends to a file row by row, here or in an object store; a
+row is on disk when `append` returns. `read_folder` reads what many processes
+have written so.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,10 +16,10 @@ import pathlib
 import tempfile
 from typing import IO, Any
 
-from etils import epath
 import filelock
 
 from leep_jax import validation
+from leep_jax.reports import row_parts
 
 Row = Mapping[str, Any]
 
@@ -254,12 +255,100 @@ class NoRows:
     self.rows.append(dict(row))
 
 
+def read_folder(
+  folder: str | os.PathLike[str], *, prefix: str = "rows-"
+) -> list[dict[str, Any]]:
+  """Returns the rows of all files of a folder, whichever processes write them.
+
+  Args:
+    folder: local, or with `://` in a store that fsspec knows; it need not
+      exist.
+    prefix: with which the names of the files begin; they end in `.jsonl`.
+
+  Raises:
+    InputError: if it cannot be read, or a line before the last of a file is not
+      a row.
+
+  Example:
+    >>> from leep_jax.reports import results
+    >>> for worker in range(2):
+    ...   with results.Rows(f"memory://sweep/rows-{worker}-of-2.jsonl") as rows:
+    ...     rows.append({"worker": worker})
+    >>> results.read_folder("memory://sweep")
+    [{'worker': 0}, {'worker': 1}]
+  """
+  try:
+    if row_parts.is_store(folder):
+      contents = row_parts.read(folder, prefix=prefix)
+    else:
+      files = pathlib.Path(folder).expanduser().glob(f"{prefix}*.jsonl")
+      contents = {str(file): file.read_bytes() for file in sorted(files)}
+  except OSError as e:
+    raise validation.InputError(
+      f"cannot read {folder}: {validation.reason(e)}"
+    ) from e
+  rows = []
+  for name, content in contents.items():
+    rows += parse_rows(content, name=name)[0]
+  return rows
+
+
+class GrowingFolder:
+  """Rows of a local folder of files to which processes append.
+
+  Example:
+    >>> import tempfile
+    >>> from leep_jax.reports import results
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   growing = results.GrowingFolder(folder)
+    ...   with results.Rows(f"{folder}/rows-a.jsonl") as rows:
+    ...     rows.append({"model": "a"})
+    ...     before = len(growing.read())
+    ...     rows.append({"model": "b"})
+    ...   print(before, growing.read())
+    1 [{'model': 'a'}, {'model': 'b'}]
+  """
+
+  def __init__(self, folder: str | os.PathLike[str], *, prefix: str = "rows-"):
+    """Reads nothing yet.
+
+    Args:
+      folder: as of `read_folder`.
+      prefix: as of `read_folder`.
+    """
+    self._folder = pathlib.Path(folder).expanduser()
+    self._prefix = prefix
+    self._sizes: dict[pathlib.Path, int] = {}
+    self._rows: list[dict[str, Any]] = []
+
+  def read(self) -> list[dict[str, Any]]:
+    """Returns all rows, of which it reads those that are new.
+
+    Raises:
+      InputError: as `read_folder`.
+    """
+    try:
+      for path in sorted(self._folder.glob(f"{self._prefix}*.jsonl")):
+        size = self._sizes.get(path, 0)
+        with open(path, "rb") as file:
+          file.seek(size)
+          rows, added = parse_rows(file.read(), name=str(path))
+        self._sizes[path] = size + added
+        self._rows += rows
+    except OSError as e:
+      raise validation.InputError(
+        f"cannot read {self._folder}: {validation.reason(e)}"
+      ) from e
+    return self._rows
+
+
 class Rows:
   """A file of JSON lines to which rows are appended, also in a later run.
 
-  Only one process may open the file at a time. If a crash has left an
-  incomplete last line, opening the file removes it. Object stores (`gs://`,
-  `s3://`) cannot append to files: there, each row writes the file again.
+  Only one process may open a local file at a time. If a crash has left an
+  incomplete last line, opening the file removes it. In an object store (such as
+  `gs://`, `s3://`) the rows are in several files, see `row_parts`, and several
+  processes may add to them: each reads once what there is.
 
   Attributes:
     path: of the file.
@@ -281,29 +370,29 @@ class Rows:
     """Opens a file, or creates it.
 
     Args:
-      path: `.jsonl`, local or of any file system that `etils.epath` knows.
+      path: `.jsonl`, local or with `://` in a store that fsspec knows.
 
     Raises:
       InputError: if it cannot be written, another process has it open, or a
         line before the last is not a row.
     """
-    self.path = epath.Path(path).expanduser()
+    self.path = os.fspath(path)
     self.rows: list[dict[str, Any]] = []
     self._file: IO[bytes] | None = None
     self._lock: filelock.BaseFileLock | None = None
+    self._parts: row_parts.Parts | None = None
     self._size = 0
-    if self.path.suffix != ".jsonl":
+    if not self.path.endswith(".jsonl"):
+      suffix = pathlib.PurePath(self.path).suffix
       raise validation.InputError(
-        f"output {self.path} must end in .jsonl, not {self.path.suffix!r}"
+        f"output {self.path} must end in .jsonl, not {suffix!r}"
       )
     try:
-      # Object stores have neither folders nor locks, and nothing is appended.
-      if "://" not in os.fspath(path):
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._take_lock()
-        self._file = open(self.path, "ab")
-      self._read(self.path.read_bytes() if self.path.exists() else b"")
-    except (OSError, ImportError) as e:  # of the package of an object store
+      if row_parts.is_store(path):
+        self._open_parts()
+      else:
+        self._open_file()
+    except OSError as e:
       self.close()
       raise validation.InputError(
         f"cannot write output {self.path}: {validation.reason(e)}"
@@ -312,10 +401,29 @@ class Rows:
       self.close()
       raise
 
-  def _take_lock(self):
+  def _open_parts(self):
+    self._parts = row_parts.Parts(self.path)
+    row_parts.check(self.path)
+    folder, _, name = self.path.rpartition("/")
+    # Those of an earlier run, and a whole file of this name.
+    stem = name.removesuffix(".jsonl")
+    self.rows = read_folder(folder, prefix=f"{stem}.")
+
+  def _open_file(self):
+    path = pathlib.Path(self.path).expanduser()
+    self.path = os.fspath(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    self._take_lock(path)
+    self._file = open(path, "ab")
+    content = path.read_bytes()
+    self.rows, self._size = parse_rows(content, name=self.path)
+    if self._size < len(content):
+      self._file.truncate(self._size)
+
+  def _take_lock(self, path):
     # Beside the rows, as taking a lock empties its file. The file stays: if it
     # were deleted, two processes could hold locks on two files of one name.
-    lock = self.path.with_name(f".{self.path.name}.lock")
+    lock = path.with_name(f".{path.name}.lock")
     # The thread that closes the rows may not be the one that opened them.
     self._lock = filelock.FileLock(os.fspath(lock), thread_local=False)
     try:
@@ -325,11 +433,6 @@ class Rows:
         f"output {self.path} is being written by another process"
       ) from e
 
-  def _read(self, content):
-    self.rows, self._size = parse_rows(content, name=str(self.path))
-    if self._file is not None and self._size < len(content):
-      self._file.truncate(self._size)
-
   def append(self, row: Row) -> None:
     """Appends a row; it is on disk when this returns.
 
@@ -338,11 +441,10 @@ class Rows:
     """
     line = (json.dumps(row, allow_nan=False) + "\n").encode()
     try:
-      if self._file is None:
-        # Object stores cannot append: the file is written anew.
-        lines = [json.dumps(r, allow_nan=False) for r in [*self.rows, row]]
-        self.path.write_text("\n".join(lines) + "\n")
+      if self._parts is not None:
+        self._parts.append(line)
       else:
+        assert self._file is not None
         self._file.write(line)
         self._file.flush()
         os.fsync(self._file.fileno())

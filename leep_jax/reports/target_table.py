@@ -31,6 +31,7 @@ class Target:
     scored: the sources.
     names: of scores, the first of which ranks.
     best: see `score_report.best_sources`.
+    left: names of sources that a race has left behind these, best first.
 
   Example:
     >>> from leep_jax.reports import target_table
@@ -42,6 +43,7 @@ class Target:
   scored: Sequence[ScoredSource]
   names: Sequence[str]
   best: dict[str, list[bool]] | None
+  left: Sequence[str] = ()
 
   @property
   def rank_by(self) -> str:
@@ -60,13 +62,17 @@ class Target:
 
 
 def targets(
-  scored: Sequence[ScoredSource], names: Callable[[str], Sequence[str]]
+  scored: Sequence[ScoredSource],
+  names: Callable[[str], Sequence[str]],
+  *,
+  left: Sequence[results.Row] = (),
 ) -> list[Target]:
   """Groups sources by the data set that they were scored on.
 
   Args:
     scored: the sources, each once for every data set.
     names: from a kind of targets to the scores, the first of which should rank.
+    left: rows of sources that left a race, those of a data set best first.
 
   Example:
     >>> import numpy as np
@@ -83,11 +89,15 @@ def targets(
   for source in scored:
     name = scored_source.dataset_and_split(source.row)
     by_name.setdefault(name, []).append(source)
+  behind: dict[str, list[str]] = {}
+  for row in left:
+    name = scored_source.dataset_and_split(row)
+    behind.setdefault(name, []).append(row["model"])
   found = []
   for name, some in by_name.items():
     ranked = score_report.ranked_first(some, list(names(some[0].kind)))
     best = score_report.best_sources(some, ranked)
-    found.append(Target(name, some, ranked, best))
+    found.append(Target(name, some, ranked, best, behind.get(name, ())))
   return found
 
 
@@ -100,6 +110,12 @@ def _models(found):
     for rank, i in enumerate(tables.best_first(values)):
       if values[i] is not None:
         row[i] = rank + 1
+    # Without a rank, a source that wins one race and loses all others would
+    # have the best mean.
+    places = {name: i for i, name in enumerate(models)}
+    for rank, name in enumerate(target.left, len(target.scored) + 1):
+      if name in places:
+        row[places[name]] = rank
   mean = [
     float(column[~np.isnan(column)].mean()) if (~np.isnan(column)).any() else
     float("inf") for column in ranks.T

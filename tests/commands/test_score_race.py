@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import running
 
-from leep_jax import score
+from leep_jax import data, score, score_race
 from leep_jax.engine import forward
+from leep_jax.racing import forwarded
+from leep_jax.reports import scored_source, target_table
+from leep_jax.sources import catalog
 
 # Sources of digits: one sees all pixels, one their mean; and one fails.
 MODULE = """
@@ -30,6 +33,8 @@ def mean():
     features = images.mean(axis=(1, 2))
     return 9 * features - 1 - 2 * features[:, [0, 0]], features
   return source("mean", apply)
+
+mean2 = mean3 = mean
 
 def broken():
   raise ValueError("no weights")
@@ -148,3 +153,109 @@ def test_several_processes_are_refused(capsys, monkeypatch):
   status, _, err = run(capsys, "--race", "--model=fashion_mnist_resnet8")
   assert status == 2
   assert "--race runs in one process" in err
+
+
+BOTH = f"--model={PIXELS},{MEAN}"
+
+
+def two_sets(tmp_path):
+  """The digits, and their images with other labels."""
+  digits = data.load_dataset("digits", limit=400)
+  images, labels = digits.load()
+  np.savez("one.npz", images=images, labels=labels)
+  np.savez("two.npz", images=images[:300], labels=labels[:300] // 5)
+  return "npz:one.npz", "npz:two.npz"
+
+
+def test_several_data_sets(capsys, in_a_folder, tmp_path, monkeypatch):
+  """Each race is as it is alone; sources are loaded once a round for all."""
+  names = two_sets(tmp_path)
+  alone = {}
+  for name in names:
+    status, out, _ = run(
+      capsys, BOTH, f"--dataset={name}", "--scores=probe_accuracy", "--race",
+      "--output=alone.jsonl",
+    )  # fmt: skip
+    assert status == 0
+    alone[name] = rows("alone.jsonl"), out.splitlines()[-1]
+  loads = []
+  load = catalog.load_source
+
+  def counted(name, **options):
+    loads.append(name)
+    return load(name, **options)
+
+  monkeypatch.setattr(catalog, "load_source", counted)
+  # No source fits in what memory there is.
+  monkeypatch.setattr(forwarded, "_bytes", lambda source: 1 << 62)
+  status, out, err = run(
+    capsys, BOTH, f"--dataset={','.join(names)}", "--scores=probe_accuracy",
+    "--race", "--output=race.jsonl",
+  )  # fmt: skip
+  assert (status, err) == (0, "")
+  found = map(json.loads, pathlib.Path("race.jsonl").read_text().splitlines())
+  count = 0
+  for row in found:
+    count += 1
+    expected = alone[row["dataset"]][0][row["model"]]
+    for key in expected.keys() - {"seconds", "examples_per_second"}:
+      assert row[key] == expected[key], key
+  assert count == 4
+  for name in names:
+    share = alone[name][1].removeprefix("forwarded ")
+    ending = f": 1 of 2 sources left; forwarded {share}"
+    assert any(line.endswith(ending) for line in out.splitlines())
+  # In the first round both sources, in the last one the one that is left.
+  assert loads == [PIXELS, MEAN, PIXELS]
+  assert "all races: forwarded 900 of 1,400 images (64 %)" in out
+
+
+def test_a_faulty_data_set_leaves_the_other_races(
+  capsys, in_a_folder, tmp_path
+):
+  one, _ = two_sets(tmp_path)
+  bad = tmp_path / "bad"
+  for name in ("x", "y"):
+    (bad / name).mkdir(parents=True)
+    (bad / name / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+  status, out, err = run(
+    capsys, "--model=fashion_mnist_resnet8,cifar10_resnet14", "--race",
+    f"--dataset=folder:{bad},{one}", "--scores=nce",
+  )  # fmt: skip
+  assert status == 2
+  assert err.count("cannot be read") == err.count("\n") == 1
+  assert "400 examples, 10 classes" in out
+
+
+def test_a_loss_is_no_better_than_a_last_place(in_a_folder):
+  """Of mean ranks, where a source has left a race."""
+
+  def scored(model, dataset, value):
+    row = {
+      "model": model, "dataset": dataset, "split": "all", "leep": value,
+      "leep_se": None,
+    }  # fmt: skip
+    return scored_source.ScoredSource(row, {}, {}, np.zeros(2, int))
+
+  left = [{"model": "x", "dataset": d, "split": "all"} for d in ("b", "c")]
+  found = target_table.targets(
+    [scored("x", "a", -1.0), scored("y", "a", -2.0)]
+    + [scored("y", d, -2.0) for d in ("b", "c")],
+    lambda kind: ["leep"],
+    left=left,
+  )
+  target_table.write_matrix(found, "matrix.jsonl")
+  ranks = {m: row["mean_rank"] for m, row in rows("matrix.jsonl").items()}
+  assert ranks == {"y": pytest.approx(4 / 3), "x": pytest.approx(5 / 3)}
+
+
+def test_many_that_left_are_counted(capsys, in_a_folder, monkeypatch):
+  monkeypatch.setattr(score_race, "_MOST", 1)
+  names = f"{MEAN},{MEAN}2,{MEAN}3"
+  status, out, _ = run(
+    capsys, f"--model={PIXELS},{names}", "--limit=400",
+    "--scores=probe_accuracy", "--race",
+  )  # fmt: skip
+  assert status == 0
+  assert "-  and 2 that left before; --output has all" in out
+  assert sum(line.startswith("-  ") for line in out.splitlines()) == 2

@@ -207,7 +207,10 @@ def test_dry_run_does_nothing(flags, tmp_path, capsys):
   assert run(*flags, f"--output={folder}", "--dry_run") == 0
   out = capsys.readouterr().out
   assert not folder.exists()
-  assert out.count("6 score, 12 retrain_head; forward pass of 120 images") == 2
+  for name in ("one", "two"):
+    assert f"test_sweep:{name}: 6 score, 12 retrain_head\n" in out
+  assert "4 forward passes, 240 images" in out
+  assert f"in {folder}/cache (" in out
 
 
 def test_report(whole, capsys):

@@ -148,18 +148,3 @@ def test_rows_that_cannot_be_written(tmp_path, monkeypatch):
     assert path.read_text() == '{"a": 1}\n'
     rows.append({"a": 3})
   assert path.read_text() == '{"a": 1}\n{"a": 3}\n'
-
-
-def test_rows_where_files_cannot_be_added_to(tmp_path, monkeypatch):
-  """As in an object store: the file is written anew, whole."""
-  real = results.epath.Path
-  monkeypatch.setattr(
-    results.epath,
-    "Path",
-    lambda path: real(str(path).replace("store://", f"{tmp_path}/")),
-  )
-  for i in range(2):
-    with results.Rows("store://rows.jsonl") as rows:
-      assert len(rows.rows) == i
-      rows.append({"a": i})
-  assert (tmp_path / "rows.jsonl").read_text() == '{"a": 0}\n{"a": 1}\n'
