@@ -1,12 +1,14 @@
 """Measures an accelerator in one go, as ratios within one run.
 
-    pip install -e . 'jax[cuda]' timm torch torchvision   # or jax[tpu] alone
+    pip install -e '.[cuda]' timm torch torchvision    # on a TPU: '.[tpu]'
     python -m experiments.benchmarks.accelerator --minutes=9
 
 Purpose: what is this package's speed on an accelerator, and how does it compare
-with what people would use instead? Needed are the checkout and the packages
-above; PyTorch and timm are optional, and so is TFDS, which is not used. Data
-are random, and networks have random weights or are bundled. Compared are
+with what people would use instead? Needed are the checkout and its packages,
+but not TFDS; without PyTorch or timm, their rows say so. Where the packages are
+installed already, the second command is enough, in the folder of the checkout.
+`--notorch` measures without PyTorch, where its CUDA libraries and JAX's differ.
+Data are random, and networks have random weights or are bundled. Compared are
 
 - the forward pass of five architectures and a bundled source, in float32 (in
   full precision) and bfloat16: `leep_jax` is the package's compiled step of
@@ -14,8 +16,7 @@ are random, and networks have random weights or are bundled. Compared are
   set; with `jax.jit` of the network on images on the device; and with PyTorch
   on the same device (timm's or torchvision's network, channels last, autocast
   for bfloat16, and `torch.compile` too);
-- scores, with the forward pass alone (all on random images: how many scores are
-  defined does not matter);
+- scores, with the forward pass alone;
 - LEEP of 50,000 x 1,000, with two sums over the same array and with NumPy, and
   200 class subsets of it, with loops over every tenth;
 - 1,000 heads, with jitted steps one by one of every hundredth;
@@ -24,15 +25,15 @@ are random, and networks have random weights or are bundled. Compared are
 
 Each case's variants run in turns, after a first call. Rows are appended to
 `--output`, a case at a time: median, lowest and highest seconds of the repeats,
-and `compile_seconds`, what the first call took beyond them (JAX's cache of
-compiled programs is off; what a case's earlier variant has compiled is not
-compiled again). What cannot be measured has a row that says why. A second run
-measures only the cases that have no rows for this device and these versions;
-what failed is measured again after its lines are deleted. After `--minutes` no
-case is started, nor one before that is expected to take longer than is left: as
-long as the longest of its kind so far.
-At the end the speed ratios are printed as a Markdown table: above 1, the first
-is faster. `--table` prints it alone.
+and `compile_seconds`, in which JAX traced and compiled in the first call (its
+cache of compiled programs is off; what a case's earlier variant has compiled is
+not compiled again), or what PyTorch's first call took beyond the others. What
+cannot be measured has a row that says why. A second run measures only the cases
+that have no rows for this device and these versions; what failed is measured
+again after its lines are deleted. After `--minutes` no case is started, nor one
+before that is expected to take longer than is left: as long as the longest of
+its kind so far. At the end the speed ratios are printed as a Markdown table:
+above 1, the first is faster. `--table` prints it alone.
 
 Cost: on an accelerator not yet known; compiling networks takes most of it, so
 several runs may be needed. `--size=small` is for a CPU, and `--size=tiny` for
@@ -45,6 +46,7 @@ import gc
 import os
 import pathlib
 import platform
+import statistics
 import sys
 import time
 from typing import Any
@@ -95,6 +97,21 @@ _TABLE = flags.DEFINE_bool(
 )  # fmt: skip
 
 
+class _Compiling:
+  """Adds up the seconds that JAX traces and compiles in this process."""
+
+  def __init__(self):
+    self.seconds = 0.0
+    jax.monitoring.register_event_duration_secs_listener(self._add)
+
+  def _add(self, event: str, duration_secs: float, **_: Any) -> None:
+    if event.startswith("/jax/core/compile/"):
+      self.seconds += duration_secs
+
+
+_COMPILING = _Compiling()
+
+
 def measure(case: sizes.Case) -> list[dict[str, Any]]:
   """Runs the variants of a case in turns.
 
@@ -111,35 +128,49 @@ def measure(case: sizes.Case) -> list[dict[str, Any]]:
     variants = case.prepare()
   except Exception as e:  # a device without enough memory, for example
     variants = [sizes.Variant("all", 0, "", None, why_not=_reason(e))]
-  first: dict[str, float] = {}
-  failed = {v.name: v.why_not for v in variants if v.run is None}
+  # Seconds of the first call, and those of them in which JAX compiled.
+  first: dict[str, tuple[float, float]] = {}
+  runs: dict[str, Callable[[], object]] = {}
+  failed = {}
   for variant in variants:
-    if variant.run is not None:
-      try:
-        (first[variant.name],) = timing.turns(1, variant.run)[0]
-      except Exception as e:  # of any library
-        failed[variant.name] = _reason(e)
-  ready = [v for v in variants if v.run is not None and v.name in first]
+    if variant.run is None:
+      failed[variant.name] = variant.why_not
+      continue
+    before = _COMPILING.seconds
+    try:
+      ((seconds,),) = timing.turns(1, variant.run)
+    except Exception as e:  # of any library
+      failed[variant.name] = _reason(e)
+      continue
+    first[variant.name] = seconds, _COMPILING.seconds - before
+    runs[variant.name] = variant.run
   times: dict[str, list[float]] = {}
   try:
-    measured = timing.turns(case.repeats, *(v.run for v in ready if v.run))
-    times = dict(zip(first, measured, strict=True))
+    measured = timing.turns(case.repeats, *runs.values())
+    times = dict(zip(runs, measured, strict=True))
   except Exception as e:
-    failed |= dict.fromkeys(first, _reason(e))
-  found = []
-  for variant in variants:
-    row = {
+    failed |= dict.fromkeys(runs, _reason(e))
+  return [
+    {
       "variant": variant.name,
       "over": list(variant.over),
       "amount": round(float(variant.amount), 3),
       "unit": variant.unit,
+      **(
+        _timed(variant, times[variant.name], *first[variant.name])
+        if variant.name in times
+        else {"failed": failed[variant.name]}
+      ),
     }
-    if variant.name in times:
-      row |= rows_lib.measured(times[variant.name], first[variant.name])
-    else:
-      row["failed"] = failed[variant.name]
-    found.append(row)
-  return found
+    for variant in variants
+  ]
+
+
+def _timed(variant, times, first, compiling):
+  if variant.of_torch:
+    # PyTorch does not say how long it compiles.
+    compiling = max(first - statistics.median(times), 0.0)
+  return rows_lib.measured(times, first, compiling)
 
 
 def _reason(error: Exception) -> str:

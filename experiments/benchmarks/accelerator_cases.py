@@ -200,7 +200,7 @@ def _torch(
     # Another library's failure is no reason to measure nothing of the case.
     except Exception as e:
       why_not = validation.reason(e)
-    yield variant(what, run=run, why_not=why_not)
+    yield variant(what, run=run, why_not=why_not, of_torch=True)
 
 
 def _scores(size, name, side) -> Case:

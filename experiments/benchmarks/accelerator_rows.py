@@ -49,12 +49,13 @@ def speed(row: Row) -> float | None:
   return row["amount"] / row["seconds"] if row.get("seconds") else None
 
 
-def measured(times: Sequence[float], first: float) -> Row:
+def measured(times: Sequence[float], first: float, compiling: float) -> Row:
   """Returns the fields of a row for the seconds of its repeats.
 
   Args:
     times: seconds of each repeat.
-    first: seconds of the call before, which also compiles.
+    first: seconds of the call before.
+    compiling: those of them that compilation took.
   """
   median = statistics.median(times)
   return {
@@ -62,9 +63,8 @@ def measured(times: Sequence[float], first: float) -> Row:
     "lowest": _rounded(min(times)),
     "highest": _rounded(max(times)),
     "times": [_rounded(t) for t in times],
-    # What the first call took beyond the others: tracing, compilation, and the
-    # choice among a library's algorithms.
-    "compile_seconds": _rounded(max(first - median, 0.0)),
+    "first_seconds": _rounded(first),
+    "compile_seconds": _rounded(compiling),
   }
 
 

@@ -111,6 +111,7 @@ class Variant:
     run: does it, and waits for its end; None if that is impossible.
     over: names of the variants whose speed its own is divided by.
     why_not: why it cannot run.
+    of_torch: whether PyTorch compiles it, and not JAX.
   """
 
   name: str
@@ -119,6 +120,7 @@ class Variant:
   run: Callable[[], object] | None
   over: tuple[str, ...] = ()
   why_not: str = ""
+  of_torch: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

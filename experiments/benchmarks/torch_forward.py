@@ -150,11 +150,11 @@ def forward(
 
 def release() -> None:
   """Frees compiled functions and cached memory of PyTorch, if it was used."""
+  # Only what has been imported: the compiler alone takes seconds to import.
+  if dynamo := sys.modules.get("torch._dynamo"):
+    dynamo.reset()
   torch = sys.modules.get("torch")
-  if torch is None:
-    return
-  torch._dynamo.reset()
-  if torch.cuda.is_available():
+  if torch is not None and torch.cuda.is_available():
     torch.cuda.empty_cache()
 
 
