@@ -28,28 +28,33 @@ threads down most.
 """
 
 import functools
+import sys
 
-from absl import app, flags
+from absl import flags
 import numpy as np
 import threadpoolctl
 
 from experiments.benchmarks import timing
 import leep_jax
+from leep_jax import command
 from leep_jax.tasks import subset_scores as subsets_lib
 
+FLAGS = flags.FlagValues()
 _REPEATS = flags.DEFINE_integer(
-  "repeats", 3, "Number of repetitions of each timing."
+  "repeats", 3, "Number of repetitions of each timing.", flag_values=FLAGS
 )
 _SIZE, _WIDTH, _CLASSES, _TASKS = 50_000, 1_000, 100, 200
 _EVERY = 10  # loops run every tenth task, because they take seconds
 
 
-def probabilities(n: int = _SIZE) -> tuple[np.ndarray, np.ndarray]:
-  """Returns probabilities `[n, 1000]` that depend on the class, and labels."""
+def probabilities(
+  n: int = _SIZE, width: int = _WIDTH
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns probabilities `[n, width]` that depend on the class, and labels."""
   rng = np.random.default_rng(0)
   labels = rng.integers(0, _CLASSES, n)
-  centres = rng.normal(size=(_CLASSES, _WIDTH)).astype(np.float32)
-  probs = rng.standard_normal((n, _WIDTH), dtype=np.float32)
+  centres = rng.normal(size=(_CLASSES, width)).astype(np.float32)
+  probs = rng.standard_normal((n, width), dtype=np.float32)
   for y, centre in enumerate(centres):
     probs[labels == y] += centre
   np.exp(probs, out=probs)
@@ -202,14 +207,13 @@ def growth(repeats: int) -> None:
     print(f"| {n:,} |" + "".join(cells), flush=True)
 
 
-def main(argv):
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+def _run() -> int:
   timing.header()
   against_loops(_REPEATS.value)
   other_scores(_REPEATS.value)
   growth(_REPEATS.value)
+  return 0
 
 
 if __name__ == "__main__":
-  app.run(main)
+  sys.exit(command.main(sys.argv, FLAGS, __doc__ or "", _run))

@@ -11,19 +11,25 @@ import leep_jax
 from leep_jax.engine import programs
 
 
-def interleaved(repeats: int, *functions: Callable[[], object]) -> list[float]:
-  """Returns the median of the seconds that each function takes.
+def turns(repeats: int, *functions: Callable[[], object]) -> list[list[float]]:
+  """Returns the seconds that each function takes in each turn.
 
   Functions run in turns, so that a slow phase of the machine affects them all.
   """
   times: list[list[float]] = [[] for _ in functions]
-  for repeat in range(repeats + 1):
+  for _ in range(repeats):
     for function, measured in zip(functions, times, strict=True):
       start = time.perf_counter()
       function()
-      if repeat:  # the first turn compiles and warms up
-        measured.append(time.perf_counter() - start)
-  return [statistics.median(measured) for measured in times]
+      measured.append(time.perf_counter() - start)
+  return times
+
+
+def interleaved(repeats: int, *functions: Callable[[], object]) -> list[float]:
+  """Returns the median of the seconds that each function takes in `turns`."""
+  # The first turn compiles and warms up.
+  times = turns(repeats + 1, *functions)
+  return [statistics.median(measured[1:]) for measured in times]
 
 
 def versions() -> None:

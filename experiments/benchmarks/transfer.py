@@ -17,6 +17,7 @@ What came out is in `experiments/results/transfer_speed.md`: heads are trained
 18 times as fast, which does not meet the aim of 50; fine-tuning meets its own.
 """
 
+from collections.abc import Callable
 import functools
 import sys
 
@@ -29,6 +30,7 @@ import optax
 from experiments.benchmarks import timing
 import leep_jax
 from leep_jax import command, tasks as tasks_lib, transfer
+from leep_jax.engine import programs
 from leep_jax.sources import catalog
 
 FLAGS = flags.FlagValues()
@@ -38,10 +40,10 @@ _REPEATS = flags.DEFINE_integer(
 _TASKS, _CLASSES, _EXAMPLES, _WIDTH, _EVERY = 200, 5, 50, 64, 10
 
 
-def heads() -> tuple[
-  tuple[leep_jax.Outputs, leep_jax.Outputs], list[tasks_lib.Task]
-]:
-  """Returns features of 100 classes, and 200 tasks of 5 of them."""
+def heads(
+  count: int = _TASKS,
+) -> tuple[tuple[leep_jax.Outputs, leep_jax.Outputs], list[tasks_lib.Task]]:
+  """Returns features of 100 classes, and tasks of 5 of them."""
   rng = np.random.default_rng(0)
   labels = np.arange(10_000) % 100
   features = rng.normal(size=(100, _WIDTH))[labels]
@@ -52,7 +54,7 @@ def heads() -> tuple[
   test = leep_jax.Outputs.from_arrays(
     features=features[:2000].astype(np.float32), labels=labels[:2000]
   )
-  spec = f"small(count={_TASKS},classes={_CLASSES},examples={_EXAMPLES})"
+  spec = f"small(count={count},classes={_CLASSES},examples={_EXAMPLES})"
   tasks = tasks_lib.parse(spec, labels, labels[:2000], seed=0)
   return (outputs, test), tasks
 
@@ -108,44 +110,70 @@ def head_retraining(repeats):
   )  # fmt: skip
 
 
-def fine_tuning(name, batch_size, repeats):
-  """Prints the speed of fine-tuning a source on digits, over its gradient."""
-  source = catalog.load_source(name)
-  images, labels = leep_jax.load_dataset("digits").load()
-  count = max(10 * batch_size, 1000)
-  images, labels = images[:count], labels[:count]
-  config = transfer.NetworkConfig(epochs=2, batch_size=batch_size, curve=0)
+def tuning(
+  source: leep_jax.Source,
+  images: np.ndarray,
+  labels: np.ndarray,
+  *,
+  batch_size: int,
+  dtype: str = "float32",
+  epochs: int = 2,
+) -> tuple[Callable[[], object], Callable[[], object], int]:
+  """Returns the bare gradient of all steps, fine-tuning, and their images.
+
+  The bare gradient is a jitted value and gradient, of one batch that is on the
+  device, as often as there are steps.
+  """
+  config = transfer.NetworkConfig(
+    epochs=epochs, batch_size=batch_size, curve=0, dtype=dtype
+  )
   test = images[:batch_size], labels[:batch_size]
   network = source.network
   assert network is not None
   weights = network.weights
-  x = jax.jit(source.preprocessing)(images[:batch_size])
+  x = jax.jit(source.preprocessing)(images[:batch_size]).astype(dtype)
   y = jnp.asarray(labels[:batch_size])
-  head = jnp.zeros((10, 64)), jnp.zeros(10)
+  classes = int(labels.max()) + 1
+  shape = jax.eval_shape(
+    lambda x: network.apply(*weights, x, train=True)[0], x
+  ).shape
+  head = jnp.zeros((classes, shape[1])), jnp.zeros(classes)
 
   @jax.jit
   def bare(params, rest, head):
     def loss(both):
       body, (kernel, bias) = both
       features, new = network.apply(body, rest, x, train=True)
-      logits = features @ kernel.T + bias[None]
+      logits = features.astype(kernel.dtype) @ kernel.T + bias[None]
       losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
       return losses.mean(), new
 
-    return jax.value_and_grad(loss, has_aux=True)((params, head))
+    with jax.default_matmul_precision(programs.precision(dtype)):
+      return jax.value_and_grad(loss, has_aux=True)((params, head))
 
-  steps = 2 * (count // batch_size)
+  steps = epochs * (len(images) // batch_size)
 
   def loop():
+    result = None
     for _ in range(steps):
       result = bare(*weights, head)
-      jax.block_until_ready(result)
+    jax.block_until_ready(result)
 
   def ours():
     transfer.fine_tune(source, (images, labels), test, config=config)
 
+  return loop, ours, steps * batch_size
+
+
+def fine_tuning(name, batch_size, repeats):
+  """Prints the speed of fine-tuning a source on digits, over its gradient."""
+  source = catalog.load_source(name)
+  images, labels = leep_jax.load_dataset("digits").load()
+  count = max(10 * batch_size, 1000)
+  loop, ours, done = tuning(
+    source, images[:count], labels[:count], batch_size=batch_size
+  )
   fast, slow = timing.interleaved(repeats, loop, ours)
-  done = steps * batch_size
   timing.report(
     f"fine-tuning {name}, batch {batch_size}: images/s over the bare gradient",
     fast / slow, 0.8, f"{done / slow:,.0f} over {done / fast:,.0f}",
