@@ -276,3 +276,17 @@ def test_an_unknown_kind_is_one_line(capsys, tmp_path):
   )
   assert status == 2
   assert "tails" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", accelerator_sizes.SIZES)
+def test_a_plan_has_each_case_once_and_the_most_important_first(size):
+  work = accelerator_sizes.SIZES[size]
+  cases = accelerator_cases.plan(work, torch=True)
+  settings = [(c.kind, c.name, str(c.settings)) for c in cases]
+  assert len(set(settings)) == len(settings)
+  assert {c.kind for c in cases} == set(accelerator_sizes.KINDS)
+  assert (cases[0].kind, cases[0].settings["dtype"]) == ("forward", "bfloat16")
+  # Every kind has a case before further networks and batches.
+  kinds = [c.kind for c in cases]
+  first = {kinds.index(kind) for kind in accelerator_sizes.KINDS}
+  assert max(first) <= len(accelerator_sizes.KINDS)
