@@ -124,9 +124,9 @@ def row_sums(
     before = sum(map(len, found))
 
     def add(part, chunk=chunk, ones=ones, total=total, before=before):
-      for block in _blocks(part, chunk.shape[1]):
+      for block in _blocks(part, chunk.shape[1], numbers=2 * _BLOCK):
         some = chunk[block]
-        np.einsum("ij,j->i", some, ones, out=total[block])
+        np.matmul(some, ones, out=total[block])
         off = np.abs(total[block] - 1).max()
         # Comparisons with NaN are false: written so, NaN is a fault, too.
         if not (some.min() >= 0 and off <= DEFAULT_ROW_SUM_TOLERANCE):
@@ -300,31 +300,32 @@ def _totals(rows):
 
 def _right(rows, conditional):
   """The likelihood of each example's label, `[n]`; None if rows have faults."""
-  totals = _totals(rows)
-  if totals is None:
+  if _totals(rows) is None:
     return None
-  right = np.empty_like(totals)
+  right = np.empty(len(rows.labels))
   for chunk, where in rows.located():
     table = np.asarray(conditional, chunk.dtype)
+    ones = np.ones(chunk.shape[1], chunk.dtype)
     labels, here = rows.labels[where], right[where]
-    shape = _block_rows(chunk.shape[1]), chunk.shape[1]
 
-    def add(
-      part, chunk=chunk, table=table, labels=labels, here=here, shape=shape
-    ):
-      room = np.empty(shape, table.dtype)
+    def add(part, chunk=chunk, known=(table, ones, labels, here)):
+      table, ones, labels, here = known
+      room = np.empty(
+        (_block_rows(chunk.shape[1]), chunk.shape[1]), chunk.dtype
+      )
       for block in _blocks(part, chunk.shape[1]):
         some = chunk[block]
         # With a mode other than "raise", NumPy writes without a copy.
         of_label = np.take(
           table, labels[block], axis=0, out=room[: len(some)], mode="clip"
         )
-        # Summed as `row_sums` sums: where P(y given z) = 1 for all z, the
+        # Summed in the same way: where P(y given z) = 1 for all z, the
         # likelihood is then exactly 1, whatever the rounding.
-        np.einsum("ij,ij->i", some, of_label, out=here[block])
+        own = np.einsum("ij,ij->i", some, of_label)
+        here[block] = own / np.einsum("ij,j->i", some, ones).astype(np.float64)
 
     in_threads(add, *chunk.shape)
-  return right.astype(np.float64) / totals
+  return right
 
 
 def _log_sums(rows, right):
@@ -390,13 +391,13 @@ def _indicators(labels, num_classes):
   )
 
 
-def _block_rows(width):
-  return max(_BLOCK // max(width, 1), 1)
+def _block_rows(width, numbers=_BLOCK):
+  return max(numbers // max(width, 1), 1)
 
 
-def _blocks(part, width):
+def _blocks(part, width, numbers=_BLOCK):
   """Divides a slice of rows into slices that stay in a core's cache."""
-  step = _block_rows(width)
+  step = _block_rows(width, numbers)
   for start in range(part.start, part.stop, step):
     yield slice(start, min(start + step, part.stop))
 

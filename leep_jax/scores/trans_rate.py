@@ -169,12 +169,18 @@ def _of_classes(features, outputs, mean, eps):
     return count / n * _log_det(matrix) / 2
 
   def room():  # that is used again: new pages take as long as the products
-    return np.empty((_ROWS, dimensions)), np.empty((dimensions, dimensions))
+    return (
+      np.empty((_ROWS, dimensions), features.dtype),
+      np.empty((_ROWS, dimensions)),
+      np.empty((dimensions, dimensions)),
+    )
 
-  def gram(chosen, rows, product):
+  def gram(chosen, raw, rows, product):
     for i, part in enumerate(_pieces(chosen)):
       f = rows[: len(part)]
-      np.subtract(features[part], mean, out=f)
+      # With a mode other than "raise", NumPy writes without a copy.
+      some = np.take(features, part, axis=0, out=raw[: len(part)], mode="clip")
+      np.subtract(some, mean, out=f)
       if i:
         product += f.T @ f
       else:
