@@ -30,10 +30,15 @@ from leep_jax.engine import hosts, tracing, uncomputed
 
 _AXIS = "devices"
 # With JAX 0.11 the CPU's fused YNN kernels return NaN for bfloat16 networks
-# (`test_bfloat16_scores_are_within_the_stated_tolerance`). The forward pass of
-# any network is nearly as fast without them; gradients in float32, and sums,
-# need them for speed.
-_UNFUSED = {"cpu": {"xla_cpu_experimental_ynn_fusion_type": ""}}
+# (`test_bfloat16_scores_are_within_the_stated_tolerance`), and forward passes
+# take up to twice as long with them; sums, and gradients in float32, need them.
+# ConvNeXt gains a tenth by vectors of the processor's own width.
+_UNFUSED = {
+  "cpu": {
+    "xla_cpu_experimental_ynn_fusion_type": "",
+    "xla_cpu_prefer_vector_width": "512",
+  }
+}
 # Sums over devices become one operation whatever their size. A TPU's compiler
 # makes several of more than some 30 MB. Joined to one array here instead, they
 # would be copied, which takes 20 times as long as the rest of the program.
@@ -169,8 +174,7 @@ def all_device_count() -> int:
 def memory_budget() -> tuple[int, int]:
   """Returns the bytes for outputs on each device, and on the host.
 
-  They are half of what is free now. A CPU "device" shares the host's memory and
-  gets 0.
+  Half of what is free now; a CPU "device" shares the host's memory, and gets 0.
 
   Example:
     >>> from leep_jax.engine import programs
@@ -271,8 +275,8 @@ class _Program:
     return uncomputed.results(lowered.out_info)
 
   def _lower(self, used, args):
-    # JAX's caches keep the function they are given, and what it refers to,
-    # until they are cleared. So they get a wrapper that is emptied afterwards.
+    # JAX's caches keep the function that they get, and what it refers to: this
+    # wrapper is emptied afterwards.
     lent = [self._function]
 
     def call(*args):
@@ -348,8 +352,8 @@ def use_compilation_cache() -> None:
   chosen = jax.config.values["jax_compilation_cache_dir"]
   if kept is None or chosen is not None:
     return
-  # Machines that share a home folder may have different processors, and a
-  # program compiled for one can crash another.
+  # Machines with one home folder may have different processors, and a program
+  # compiled for one can crash another.
   mine = hashlib.sha256(_processor().encode()).hexdigest()[:8]
   folder = os.fspath(kept / f"compiled-{mine}")
   jax.config.update("jax_compilation_cache_dir", folder)
@@ -359,14 +363,11 @@ def use_compilation_cache() -> None:
 
 
 def _processor() -> str:
-  """Returns the properties of the processor that compiled code depends on."""
-  try:
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-      # x86 has a line "flags", ARM "Features". Each core has one: the first
-      # will do.
-      flags = [x for x in file if x.startswith(("flags", "Features"))]
-  except OSError:
-    flags = []
+  """Returns the processor's properties, on which compiled code depends."""
+  flags: list[str] = []
+  with contextlib.suppress(OSError), open("/proc/cpuinfo", "rb") as file:
+    # Of the first core: x86 has a line "flags", ARM "Features".
+    flags = [str(x) for x in file if x.startswith((b"flags", b"Features"))]
   return f"{platform_lib.machine()} {platform_lib.processor()} {flags[:1]}"
 
 
@@ -403,8 +404,7 @@ def precision(dtype: str) -> str | None:
     >>> programs.precision("bfloat16") is None
     True
   """
-  exact = dtype == "float32" and platform() != "cpu"
-  return "highest" if exact else None
+  return "highest" if dtype == "float32" and platform() != "cpu" else None
 
 
 def replicate(tree: Any) -> Any:
