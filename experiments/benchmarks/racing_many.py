@@ -1,6 +1,6 @@
 """Races of hundreds of sources: what share of the forward passes is left?
 
-    python -m experiments.benchmarks.racing_many --data_dir=DIR \
+    python -m experiments.benchmarks.racing_many --data_dir=DIR --draws=3 \
       > experiments/results/racing_many.md
 
 Purpose: `experiments.benchmarks.racing` measures races of eight to eleven real

@@ -254,7 +254,7 @@ def moments(rows: HostRows) -> dict[str, np.ndarray] | None:
     return None
   shift, scale = rows.centre
   shift = np.asarray(shift, np.float64)
-  sums: list[list[np.ndarray]] = []
+  sums: Any = None
   for chunk, where in rows.located():
     labels = rows.labels[where]
     targets = None if rows.targets is None else rows.targets[where]
@@ -277,10 +277,10 @@ def moments(rows: HostRows) -> dict[str, np.ndarray] | None:
           cross += targets[block].T.astype(np.float64) @ f
       return [gram, by_class, cross]
 
-    sums += in_threads(add, *chunk.shape)
-  gram, by_class, cross = (
-    np.sum(parts, axis=0) for parts in zip(*sums, strict=True)
-  )
+    # Of one chunk after the other: there may be thousands.
+    for part in in_threads(add, *chunk.shape):
+      sums = part if sums is None else list(map(np.add, sums, part))
+  gram, by_class, cross = sums
   if not np.isfinite(np.trace(gram)):
     return None
   unit = float(scale)
