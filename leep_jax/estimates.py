@@ -25,6 +25,8 @@ from leep_jax.reports import results, tables
 from leep_jax.sources import source as source_lib
 
 _SECONDS = 1.0  # of a measurement, about
+# Of fewer examples, a batch is mostly padding: their rate is not that of more.
+_LEAST = 256
 _MOST_BATCHES = 64  # of a measurement
 _MOST = 20  # sources, in a table
 
@@ -205,7 +207,8 @@ def measured(
   with progress.step(f"{tables.short(model, 30)}: measuring"):
     rate = measure(source, dataset, dtype=dtype, batch_size=batch_size)
   rate = dataclasses.replace(rate, before=rate.before + loading)
-  kept.put(model, rate)
+  if len(dataset) >= _LEAST:
+    kept.put(model, rate)
   return rate
 
 

@@ -365,6 +365,10 @@ def _run() -> int:
       f"--worker=any needs locks, which {_OUTPUT.value} has not: number the "
       "workers, as in --worker=0/4"
     )
+  if _LAUNCH.cluster is not None and _WORKER.present and not takes_any:
+    raise validation.InputError(
+      f"--launch starts every worker: leave out --worker={_WORKER.value}"
+    )
   kept = _cache()
   if _LAUNCH.cluster is not None and not _DRY_RUN.value:
     return _submit()

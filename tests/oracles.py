@@ -223,8 +223,10 @@ def posterior_of_fit(features, labels):
 
 def coding_rate(features, eps=1e-4):
   n, dimensions = features.shape
-  gram = features.T @ features * dimensions / (n * eps**2)
-  return np.linalg.slogdet(np.eye(dimensions) + gram)[1] / 2
+  # Of the singular values: beside the products of large features, the 1 of
+  # directions without variance would be rounding.
+  squares = np.linalg.svd(features, compute_uv=False) ** 2
+  return np.log1p(squares * dimensions / (n * eps**2)).sum() / 2
 
 
 def trans_rate(features, labels):

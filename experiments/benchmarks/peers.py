@@ -280,6 +280,8 @@ def _ours(name, images):
 
 
 def _run() -> int:
+  print("From `python -m experiments.benchmarks.peers`, which says what the")
+  print("columns are, and why some aims are not met.\n")
   timing.versions()
   scores(_REPEATS.value, _SIZE.value)
   if _NETWORKS.value:

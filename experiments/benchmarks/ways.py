@@ -4,7 +4,9 @@
 
 Purpose: why does `leep_jax/engine/host_sums.py` sum as it does? Each table has
 the ways to compute one thing from the same arrays, with the time of each over
-that of the way taken, which is the first.
+that of the way taken, which is the first. Some of the others are faster because
+they do less: a plain argmax checks no rows, float32 has half the digits, and
+XLA's sums are of an array that is on the device and was checked before.
 
 Cost: about two minutes on two CPU cores. Times are medians of interleaved
 repetitions, after compilation. Nothing else should run meanwhile.
@@ -185,6 +187,7 @@ def table(what: str, repeats: int, ways: Ways) -> None:
 def _run() -> int:
   size, repeats = _SIZE.value, _REPEATS.value
   probs, features, labels = peers.inputs(size)
+  print("From `python -m experiments.benchmarks.ways`.\n")
   timing.versions()
   kind = f"{size:,} x {probs.shape[1]:,} probabilities"
   classes = int(labels.max()) + 1

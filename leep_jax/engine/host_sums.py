@@ -6,8 +6,8 @@ have the sums of the statistic of the same name in `statistics.py`, of all
 groups at once, and for the same arguments after the batch. They return None for
 rows with faults, which the statistic on devices then counts.
 
-One thread a core reads rows in blocks that stay in its cache. Sums over rows of
-float32 are of at most `_PIECE` rows in float32, and in float64 beyond.
+One thread a core reads rows in blocks that stay in its cache. Rows of float32
+are summed in float32 up to `_PIECE` rows, and in float64 beyond.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +17,8 @@ import dataclasses
 import functools
 import itertools
 import os
-from typing import Any, TypeVar
+import threading
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -31,12 +32,14 @@ _PRODUCT_ROWS = 2048
 _PIECE = 64
 # Below this many numbers a thread costs more than it gains.
 _LEAST_OF_THREAD = 1 << 17
-# Matrices of at most this many rows and columns are small.
-_SMALL = 1024
+_SMALL = 1024  # rows and columns of a matrix
 # Chunks of an array in memory, which bounds what sums of pieces take.
 _CHUNK_ROWS = 1 << 16
 
 _T = TypeVar("_T")
+_lock = threading.Lock()
+# Blocks that need one thread of OpenBLAS now, and what restores the others.
+_users, _limiter = 0, cast(Any, None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,7 +185,6 @@ def dummy_label_counts(rows: HostRows) -> np.ndarray | None:
   num_source = next(iter(rows.chunks())).shape[1]
   if row_sums(rows.chunks(), each=label) is None:
     return None
-  # With many groups, the number of cells may exceed int32.
   cells = rows.cells.astype(np.int64) * num_source + largest
   size = rows.groups * rows.num_classes * num_source
   counts = np.bincount(cells, minlength=size).astype(np.float64)
@@ -277,7 +279,6 @@ def moments(rows: HostRows) -> dict[str, np.ndarray] | None:
           cross += targets[block].T.astype(np.float64) @ f
       return [gram, by_class, cross]
 
-    # Of one chunk after the other: there may be thousands.
     for part in in_threads(add, *chunk.shape):
       sums = part if sums is None else list(map(np.add, sums, part))
   gram, by_class, cross = sums
@@ -329,7 +330,7 @@ def _right(rows, conditional):
 
 
 def _log_sums(rows, right):
-  # A likelihood of 0 gives minus infinity, which `Pass.sums` refuses, too.
+  # Of a likelihood of 0; `Pass.sums` refuses minus infinity.
   with np.errstate(divide="ignore"):
     logs = np.log(right)
   if rows.group_of is None:
@@ -427,7 +428,7 @@ def in_threads(
   bounds = np.linspace(0, count, threads + 1).astype(int).tolist()
   parts = [slice(*pair) for pair in itertools.pairwise(bounds)]
   # OpenBLAS's own threads would wait for each other.
-  with _blas().limit(limits=1):
+  with _one_blas_thread():
     if threads == 1:
       return [function(parts[0])]
     with futures.ThreadPoolExecutor(threads) as pool:
@@ -438,9 +439,7 @@ def in_threads(
 def small_matrices(size: int) -> Iterator[None]:
   """Has one thread compute with matrices, inside a `with` block, if small.
 
-  Threads of OpenBLAS wait for each other longer than a small product or
-  decomposition takes, and where other work uses the cores, a hundred times as
-  long.
+  Threads of OpenBLAS wait for each other longer than a small product takes.
 
   Args:
     size: rows and columns of the matrices.
@@ -455,8 +454,29 @@ def small_matrices(size: int) -> Iterator[None]:
   if size > _SMALL:
     yield
     return
-  with _blas().limit(limits=1):
+  with _one_blas_thread():
     yield
+
+
+@contextlib.contextmanager
+def _one_blas_thread() -> Iterator[None]:
+  """Has OpenBLAS use one thread a call, inside a `with` block.
+
+  The limit is the process's: of blocks that overlap, in several threads, the
+  first sets it, and the last restores what it was.
+  """
+  global _users, _limiter
+  with _lock:
+    if not _users:
+      _limiter = _blas().limit(limits=1)
+    _users += 1
+  try:
+    yield
+  finally:
+    with _lock:
+      _users -= 1
+      if not _users:
+        _limiter.restore_original_limits()
 
 
 def cores() -> int:

@@ -18,6 +18,7 @@ import hashlib
 import math
 import os
 import platform as platform_lib
+import threading
 import time
 from typing import Any
 
@@ -52,6 +53,7 @@ _COMPILED_BYTES = 4 << 30
 _programs: collections.OrderedDict[Any, Callable[..., Any]] = (
   collections.OrderedDict()
 )
+_lock = threading.RLock()
 _limit: int | None = None
 # What `compile_for` compiles for, and where it puts what it has compiled.
 _target: tuple[tuple[Any, ...], list[Any]] | None = None
@@ -211,8 +213,7 @@ def split(array: np.ndarray, rows: int) -> np.ndarray:
   if missing:
     padding = np.zeros((missing, *array.shape[1:]), array.dtype)
     array = np.concatenate([array, padding])
-  # Each device gets consecutive examples, and all padding is at the end, as
-  # `storage.on_host` and callers expect.
+  # All padding is at the end, as `storage.on_host` and callers expect.
   return array.reshape(count, rows, *array.shape[1:])
 
 
@@ -234,7 +235,6 @@ class _Program:
   ):
     self._function, self._options = function, options
     self._compiler_options = compiler_options or {}
-    # Dictionaries cannot be hashed, but these are of plain values.
     self._key = (function, repr((options, self._compiler_options)))
     # A function that equals itself only: its programs go with this object.
     is_value = getattr(function, "is_value", True)
@@ -248,22 +248,23 @@ class _Program:
     shapes = ((x.shape, x.dtype) for x in leaves)
     # The structure has the static fields of a `Batch`, such as `num_classes`.
     key = (self._key, used, structure, *shapes)
-    if key not in self._programs:
-      start = time.perf_counter()
-      self._programs[key] = self._compile(used, self._lower(used, args))
-      _Program.seconds += time.perf_counter() - start
-      while len(self._programs) > _MOST_PROGRAMS:
-        self._programs.popitem(last=False)
-    self._programs.move_to_end(key)
-    return self._programs[key](*args)
+    with _lock:  # of threads that need the same program, one compiles it
+      if key not in self._programs:
+        start = time.perf_counter()
+        self._programs[key] = self._compile(used, self._lower(used, args))
+        _Program.seconds += time.perf_counter() - start
+        while len(self._programs) > _MOST_PROGRAMS:
+          self._programs.popitem(last=False)
+      self._programs.move_to_end(key)
+      program = self._programs[key]
+    return program(*args)
 
   def _compile(self, used, lowered):
     options = self._compiler_options.get(used[0].platform)
     try:
       return lowered.compile(compiler_options=options)
     except jax.errors.JaxRuntimeError as e:
-      # Compilers of other versions may not know an option. Without that of a
-      # TPU, results are the same.
+      # Results are the same without an option that a compiler does not know.
       if used[0].platform != "tpu" or "No such compile option" not in str(e):
         raise
       return lowered.compile()
@@ -352,8 +353,7 @@ def use_compilation_cache() -> None:
   chosen = jax.config.values["jax_compilation_cache_dir"]
   if kept is None or chosen is not None:
     return
-  # Machines with one home folder may have different processors, and a program
-  # compiled for one can crash another.
+  # A program compiled for one processor can crash another, of the same home.
   mine = hashlib.sha256(_processor().encode()).hexdigest()[:8]
   folder = os.fspath(kept / f"compiled-{mine}")
   jax.config.update("jax_compilation_cache_dir", folder)

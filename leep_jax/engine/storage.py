@@ -129,7 +129,7 @@ class Store(abc.ABC):
   def host_chunks(self, key: str) -> Iterator[np.ndarray] | None:
     """Returns chunks of floats on the host, as large as possible.
 
-    None if they are on devices, or of a type with which NumPy is slow.
+    None if they are on devices, or of a type or order with which NumPy is slow.
     """
     return None
 
@@ -169,7 +169,10 @@ class HostArrays(Store):
     array = self._arrays[key]
     if array.dtype not in (np.float32, np.float64):
       return None
-    return iter([array]) if isinstance(array, np.ndarray) else self.chunks(key)
+    if not isinstance(array, np.ndarray):
+      return self.chunks(key)
+    # NumPy and SciPy are slow with other orders, or copy the array.
+    return iter([array]) if array.flags.c_contiguous else None
 
   def is_wide(self, key: str) -> bool:
     dtype = self._arrays[key].dtype

@@ -110,7 +110,10 @@ def trans_rate_parts(
   if not np.all(np.isfinite(mean)):
     outputs.check("features")
   if outputs.groups == 1:
-    value = _of_classes(features, outputs, mean, eps)
+    with np.errstate(over="ignore", invalid="ignore"):
+      value = _of_classes(features, outputs, mean, eps)
+    if not np.isfinite(value):  # squares beyond float64
+      outputs.check("features")
     return jackknife.Parts.by_group(lambda _: value, {})
   counts = outputs.group_counts
   totals = np.zeros((outputs.groups, features.shape[1]))
@@ -159,10 +162,10 @@ def _of_classes(features, outputs, mean, eps):
   """TransRate of all examples."""
   n, dimensions = features.shape
   rows_of = [np.flatnonzero(outputs.labels == y) for y in outputs.classes]
-  # Products of examples are smaller for a class with few, but those of features
-  # are needed for all examples anyway.
-  large = [rows for rows in rows_of if 2 * len(rows) > dimensions]
-  small = [rows for rows in rows_of if 2 * len(rows) <= dimensions]
+  # The rate of a class with few examples needs their products: those of
+  # features have eigenvalues of 0, to which 1 is added beside much larger ones.
+  large = [rows for rows in rows_of if len(rows) > dimensions]
+  small = [rows for rows in rows_of if len(rows) <= dimensions]
 
   def rate(matrix, count):
     matrix *= dimensions / (count * eps**2)
@@ -214,14 +217,12 @@ def _of_classes(features, outputs, mean, eps):
 
 
 def _log_det(matrix):
-  """log det(I + `matrix`), which is positive semi-definite, and overwritten."""
+  """log det(I + `matrix`), which is positive semi-definite, and changed."""
   import scipy.linalg.lapack
 
   matrix[np.diag_indices(len(matrix))] += 1
-  # The transpose is the same matrix in the order of LAPACK, without a copy.
-  factor, failed = scipy.linalg.lapack.dpotrf(
-    matrix.T, lower=1, clean=0, overwrite_a=1
-  )
+  # The transpose is the same matrix, in LAPACK's order.
+  factor, failed = scipy.linalg.lapack.dpotrf(matrix.T, lower=1, clean=0)
   if failed:  # rounding, beside which 1 is nothing
     return np.linalg.slogdet(matrix)[1]
   return 2 * np.log(np.diag(factor)).sum()

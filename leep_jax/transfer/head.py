@@ -201,13 +201,16 @@ def _train(group, config, placed, report) -> list[metrics.Transferred]:
 
   found: list[Any] = [None] * len(group)
   with futures.ThreadPoolExecutor(parts) as pool:
-    trained = [pool.submit(train, i) for i in range(parts)]
     try:
-      for i, part in enumerate(trained):
-        found[i::parts] = part.result()
+      trained = [pool.submit(train, i) for i in range(parts)]
+      done, _ = futures.wait(trained, return_when=futures.FIRST_EXCEPTION)
+      for part in done:
+        part.result()  # raises what a part has raised
     except BaseException:  # an interrupt, or the failure of one part
       stopped.set()
       raise
+  for i, part in enumerate(trained):
+    found[i::parts] = part.result()
   return found
 
 

@@ -1,8 +1,11 @@
 """Sums by NumPy: those of devices, in more digits."""
 
+from concurrent import futures
+
 import numpy as np
 import oracles
 import pytest
+import threadpoolctl
 
 import leep_jax
 from leep_jax.engine import host_sums, passes, programs, statistics, storage
@@ -147,3 +150,35 @@ def test_other_types_are_summed_by_devices(dtype, rng, one_device):
   )
   assert not passes.over(given, {"features"}).runs_on_host(statistics.moments)
   assert leep_jax.h_score(features, given.labels) >= 0
+
+
+@pytest.mark.parametrize("order", ["F", "reversed", "some columns"])
+def test_arrays_in_another_order_are_summed_by_devices(order, rng, one_device):
+  features = rng.normal(size=(64, 6)).astype(np.float32)
+  labels = np.arange(64) % 2
+  given = {
+    "F": np.asfortranarray(features),
+    "reversed": features[::-1],
+    "some columns": features[:, ::2],
+  }[order]
+  outputs = leep_jax.Outputs.from_arrays(features=given, labels=labels)
+  view = passes.over(outputs, {"features"})
+  assert not view.runs_on_host(statistics.moments)
+  assert leep_jax.h_score(given, labels) == pytest.approx(
+    leep_jax.h_score(given.copy(order="C"), labels), abs=1e-5
+  )
+
+
+def test_threads_of_openblas_are_restored(rng, one_device):
+  probs = oracles.softmax(rng.normal(size=(4000, 50)))
+  labels = rng.integers(0, 5, 4000)
+  leep_jax.leep(probs, labels)
+
+  def threads():
+    return [x["num_threads"] for x in threadpoolctl.threadpool_info()]
+
+  before = threads()
+  with futures.ThreadPoolExecutor(4) as pool:
+    values = list(pool.map(lambda _: leep_jax.leep(probs, labels), range(20)))
+  assert len(set(values)) == 1
+  assert threads() == before
