@@ -20,21 +20,22 @@ and PyTorch's threads wait for each other, ours do not.
 
 What came out is in `experiments/results/peers.md`.
 
-- LEEP meets its aim. NCE checks rows, which the argmax beside it does not, and
-  is as fast or somewhat slower: 1.0 to 1.8 times the argmax in five runs.
-- H-score and TransRate do not meet theirs (3.6 to 4 and 5 to 6 products): their
-  sums are of float64, which are 2 products of float32. For H-score that is one
-  pass in place of two in float32, as directions of little variance keep their
-  digits. Of TransRate, a third of the time is a Cholesky factor of each class;
-  SciPy computes one at a time, and NumPy takes twice as long.
-- Of twelve networks, nine are faster than in PyTorch; ViT-S, MobileNet V3 and
-  V4 take 4 to 10 % longer. Tried on ViT-S and
-  ConvNeXt-T: XLA's fused kernels (half as fast), fast-math (no gain), its
-  scheduler for concurrency (no gain), vectors of 512 bits (3 and 12 % faster,
-  adopted), sums without XLA's tree of partial sums (5 to 9 % faster; not
-  adopted, as long sums lose digits). Tried on the first convolution of a
-  ResNet, whose share is a tenth: more input channels, space to depth, columns
-  of patches (all slower).
+- LEEP and NCE meet their aims. NumPy's argmax with a count is a sixth faster
+  than NCE, which checks rows as well; in other runs NCE took up to 1.8 times
+  the argmax.
+- H-score and TransRate do not meet theirs (2.5 products): their sums are of
+  float64, which are 2 products of float32. For H-score that is one pass in
+  place of two in float32, as directions of little variance keep their digits.
+  TransRate needs products of the examples of each class as well, and a Cholesky
+  factor of each, of which SciPy computes one at a time; NumPy takes twice as
+  long. Products of features in their place gave wrong values.
+- Of twelve networks, eleven are faster than in PyTorch, and ViT-S takes 2 %
+  longer; in another run, MobileNet V3 and V4 took 4 and 10 % longer. Tried on
+  ViT-S and ConvNeXt-T: XLA's fused kernels (two thirds as fast), fast-math (no
+  gain), its scheduler for concurrency (no gain), vectors of 512 bits (3 and 12
+  % faster, adopted), sums without XLA's tree of partial sums (5 to 9 % faster;
+  not adopted, as long sums lose digits). Tried on the first convolution of a
+  ResNet: more input channels, space to depth, columns of patches (all slower).
 """
 
 from collections.abc import Callable

@@ -17,7 +17,7 @@ in a loop once: with a loop, there is no share of the peak. No number here was
 measured on a chip.
 
 Cost: about an hour on two CPU cores, in memory of 4 GB. What the compiler says
-is appended to `experiments/results/tpu.jsonl`, and a program that is there is
+is appended to `experiments/results/tpu.ndjson`, and a program that is there is
 not compiled again: after an interruption, the same command goes on. After a
 change of the programs, delete the file. `--only=forward` computes one section,
 `--kept_only` only prints. It needs libtpu
@@ -50,7 +50,7 @@ from leep_jax.models import resize
 
 _ONLY = flags.DEFINE_list("only", [], "Sections, by default all.")
 _ROWS_FILE = flags.DEFINE_string(
-  "rows", "experiments/results/tpu.jsonl", "File of what the compiler said."
+  "rows", "experiments/results/tpu.ndjson", "File of what the compiler said."
 )
 _KEPT_ONLY = flags.DEFINE_bool(
   "kept_only", False, "Leaves out programs that were not compiled before."
