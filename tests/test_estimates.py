@@ -54,7 +54,7 @@ def test_compilation_is_told_apart(monkeypatch):
 
 
 def test_rates_are_kept(monkeypatch):
-  digits = leep_jax.load_dataset("digits", limit=50)
+  digits = leep_jax.load_dataset("digits", limit=256)
   loads = []
 
   def load():
@@ -73,13 +73,27 @@ def test_rates_are_kept(monkeypatch):
 
 
 def test_a_damaged_rate_is_measured_again(tmp_path):
-  digits = leep_jax.load_dataset("digits", limit=50)
+  digits = leep_jax.load_dataset("digits", limit=256)
   source = leep_jax.load_source("fashion_mnist_resnet8")
   estimates.measured("a", source, digits)
   (file,) = (tmp_path / "kept" / "rates").iterdir()
   for content in ("{", "{}", "[]"):
     file.write_text(content)
     assert estimates.measured("a", source, digits).per_second > 0
+
+
+def test_rates_of_few_examples_are_not_kept():
+  """A batch of one image is padding, and its rate that of nothing else."""
+  loads = []
+
+  def load():
+    loads.append(1)
+    return leep_jax.load_source("fashion_mnist_resnet8")
+
+  few = leep_jax.load_dataset("digits", limit=1)
+  estimates.measured("few", load, few)
+  estimates.measured("few", load, leep_jax.load_dataset("digits", limit=256))
+  assert len(loads) == 2
 
 
 def test_sums_by_hand():
