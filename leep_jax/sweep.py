@@ -308,8 +308,8 @@ def _run_any(
         )
 
   status = command.for_each_source(models, run)
-  new = len(sweep.rows.rows)
-  _tell(len(growing.read()), len(growing.read()) - new)
+  count = len(growing.read())
+  _tell(count, count - len(sweep.rows.rows))
   if claims.left:
     count = len(claims.left)
     print(

@@ -85,7 +85,8 @@ def parse(text: str, models: Sequence[str]) -> Share:
   if text == ANY:
     return Share(0, 1, models)
   index, slash, count = text.partition("/")
-  if not (slash and index.isdecimal() and count.strip("0").isdecimal()):
+  numbers = slash and index.isdecimal() and count.isdecimal()
+  if not (numbers and int(count)):
     raise validation.InputError(
       f"worker is {text!r}, but must be like 0/4, or any"
     )

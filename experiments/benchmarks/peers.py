@@ -47,7 +47,7 @@ from absl import flags
 import jax
 import numpy as np
 
-from experiments.benchmarks import timing
+from experiments.benchmarks import engine, timing
 import leep_jax
 from leep_jax import command
 from leep_jax.engine import runners
@@ -87,12 +87,8 @@ _SOURCE_CLASSES, _WIDTH, _CLASSES = 1_000, 512, 100
 
 def inputs(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Returns probabilities `[n, 1000]`, features `[n, 512]` and labels `[n]`."""
-  rng = np.random.default_rng(0)
-  labels = rng.integers(0, _CLASSES, size)
-  probs = rng.random((size, _SOURCE_CLASSES), dtype=np.float32)
-  # The power makes rows less uniform, as those of real classifiers are.
-  probs **= 8
-  probs /= probs.sum(axis=1, keepdims=True)
+  probs, labels = engine.wide_probabilities(size, _SOURCE_CLASSES)
+  rng = np.random.default_rng(1)
   centres = rng.normal(size=(_CLASSES, _WIDTH)).astype(np.float32) / 2
   features = rng.standard_normal((size, _WIDTH), dtype=np.float32)
   return probs, features + centres[labels], labels

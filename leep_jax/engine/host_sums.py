@@ -288,11 +288,10 @@ def moments(rows: HostRows) -> dict[str, np.ndarray] | None:
   found = {
     "gram": gram[None] / unit**2,
     "class_sums": by_class[None] / unit,
-    "cross": cross[None] / unit,
   }
-  if rows.targets is None:
-    del found["cross"]
-  return found
+  return (
+    found if rows.targets is None else {**found, "cross": cross[None] / unit}
+  )
 
 
 def _totals(rows):

@@ -7,7 +7,6 @@ import sys
 import time
 
 import networks
-import numpy as np
 import pytest
 import running
 
@@ -30,14 +29,6 @@ def two():
   source = networks.make_source()
   source.state["conv"]["bias"][...] += 0.5
   return source
-
-
-@pytest.fixture(scope="module")
-def npz(tmp_path_factory):
-  images, labels = networks.images_of(0, 120)
-  path = tmp_path_factory.mktemp("data") / "data.npz"
-  np.savez(path, images=images, labels=labels)
-  return f"--dataset=npz:{path}"
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import uuid
 
 import fsspec
 import networks
-import numpy as np
 import pytest
 import running
 
@@ -37,14 +36,6 @@ def two():
 
 def three():
   return shifted(1.0)
-
-
-@pytest.fixture(scope="module")
-def npz(tmp_path_factory):
-  images, labels = networks.images_of(0, 120)
-  path = tmp_path_factory.mktemp("data") / "data.npz"
-  np.savez(path, images=images, labels=labels)
-  return f"--dataset=npz:{path}"
 
 
 @pytest.fixture
