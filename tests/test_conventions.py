@@ -223,7 +223,8 @@ def test_package_holds_no_code():
   body = ast.parse((ROOT / "__init__.py").read_text()).body
   kinds = {type(node) for node in body}
   assert kinds <= {ast.Expr, ast.ImportFrom, ast.Assign}
-  assert len(leep_jax.__all__) <= 48
+  # Every score, and few other names.
+  assert len(set(leep_jax.__all__) - scores.SCORES.keys()) <= 28
   assert all(hasattr(leep_jax, name) for name in leep_jax.__all__)
 
 
