@@ -30,7 +30,7 @@ from experiments import (
   coverage,
   meta_transfer,
   model_coverage,
-  photo_folders,
+  score_benchmark_tables,
   section,
   source_selection,
   table_1,
@@ -109,8 +109,9 @@ def blocks() -> Iterator[tuple[str, str, pathlib.Path]]:
   yield "convergence", convergence_tables(), HERE
   yield "selection", selection(), HERE
   yield "rows", provenance(), HERE
-  photos = results.parse_rows(photo_folders.ROWS.read_bytes(), name="")[0]
-  yield "photo_folders", photo_folders.table(photos), photo_folders.TABLE
+  for name, text in score_benchmark_tables.blocks():
+    yield name, text, score_benchmark_tables.TABLE
+  yield "which_score", score_benchmark_tables.short(), README
   trained = results.parse_rows(transfer_methods.ROWS.read_bytes(), name="")[0]
   yield "transfer_methods", transfer_methods.table(trained), HERE
 

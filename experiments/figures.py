@@ -10,9 +10,15 @@ import contextlib
 import dataclasses
 import pathlib
 
-from experiments import convergence, photo_folders, section, source_selection
+from experiments import (
+  convergence,
+  score_benchmark,
+  score_benchmark_tables,
+  section,
+  source_selection,
+)
 from leep_jax import validation
-from leep_jax.reports import correlation, plots, results, sweep_report
+from leep_jax.reports import correlation, plots, sweep_report
 
 _METHODS = {
   "retrain_head": "head re-training",
@@ -309,12 +315,9 @@ def _figure_9(folder, path) -> bool:
 
 
 def _figure_10(folder, path) -> bool:
-  file = folder / photo_folders.ROWS.name
-  if not file.exists():
-    return False
-  rows = results.parse_rows(file.read_bytes(), name=file.name)[0]
-  photo_folders.draw_reached(rows, path)
-  return True
+  return score_benchmark_tables.draw_reached(
+    path, folder=folder / score_benchmark.FOLDER.name
+  )
 
 
 Figure = Callable[[pathlib.Path, pathlib.Path], bool]
