@@ -8,6 +8,7 @@ from leep_jax.racing.races import race
 from leep_jax.reports.correlation import correlate
 from leep_jax.scores import SCORES, compute_scores, estimate_scores
 from leep_jax.scores.average_precision import probe_map
+from leep_jax.scores.class_means import class_mean_accuracy
 from leep_jax.scores.gbc import gbc
 from leep_jax.scores.h_score import h_score, regularized_h_score
 from leep_jax.scores.head_predictions import (
@@ -15,6 +16,7 @@ from leep_jax.scores.head_predictions import (
   probe_predictions,
 )
 from leep_jax.scores.jackknife import Estimate, paired_difference
+from leep_jax.scores.knn import knn_accuracy
 from leep_jax.scores.label_sets import mean_leep, mean_nce
 from leep_jax.scores.leave_one_out import leep_loo, nce_loo
 from leep_jax.scores.leep import EEP, eep_accuracy, leep, leep_bounds
@@ -51,6 +53,7 @@ __all__ = [
   "Preprocessing",
   "ProbePredictions",
   "Source",
+  "class_mean_accuracy",
   "compute_outputs",
   "compute_scores",
   "correlate",
@@ -59,6 +62,7 @@ __all__ = [
   "gbc",
   "h_score",
   "h_score_of_subsets",
+  "knn_accuracy",
   "lab_mse",
   "leep",
   "leep_bounds",

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from leep_jax import validation
 from leep_jax.engine import outputs as outputs_lib
-from leep_jax.scores import jackknife
+from leep_jax.scores import jackknife, sampling
 
 # Half a million pairs, which are sorted in about a tenth of a second.
 MAX_EXAMPLES = 1000
@@ -96,13 +96,8 @@ def parc_parts(
     >>> round(jackknife.value(parc.parc_parts(outputs)), 3)
     0.853
   """
-  validation.at_least_1("max_examples", max_examples)
+  chosen = sampling.sample(len(outputs), most=max_examples)
   outputs.check("features")
-  chosen = np.arange(len(outputs))
-  if len(outputs) > max_examples:
-    # Always the same seed: scores of sources must differ by the sources alone.
-    rng = np.random.default_rng(0)
-    chosen = np.sort(rng.choice(chosen, max_examples, replace=False))
   rows = np.asarray(outputs.features)[chosen].astype(np.float64)
   size = np.abs(rows).max(axis=1)
   rows = rows - rows.mean(axis=1, keepdims=True)

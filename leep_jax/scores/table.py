@@ -10,9 +10,11 @@ from leep_jax.engine import outputs as outputs_lib, statistics
 from leep_jax.engine.batch import Statistic
 from leep_jax.scores import (
   average_precision as _average_precision,
+  class_means as _class_means,
   gbc as _gbc,
   h_score as _h_score,
   jackknife,
+  knn as _knn,
   label_sets as _label_sets,
   leave_one_out as _leave_one_out,
   leep as _leep,
@@ -166,6 +168,13 @@ SCORES: dict[str, Score] = {
     first_pass=(statistics.moments,),
   ),
   "parc": Score(_parc.parc, _parc.parc_parts, "features"),
+  "knn_accuracy": Score(_knn.knn_accuracy, _knn.knn_accuracy_parts, "features"),
+  "class_mean_accuracy": Score(
+    _class_means.class_mean_accuracy,
+    _class_means.class_mean_accuracy_parts,
+    "features",
+    first_pass=(_class_means.class_totals,),
+  ),
   "probe_r2": Score(
     _probe.probe_r2,
     _probe.r2_parts,

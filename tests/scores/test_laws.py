@@ -96,6 +96,9 @@ LAWS = {
     "unit",
   },
   "parc": {"-1 to 1", "move each example", "unit"},
+  # A copy of an example is its nearest neighbour.
+  "knn_accuracy": {"0 to 1", "rotate", "unit"},
+  "class_mean_accuracy": {"0 to 1", "move", "rotate", "unit"},
   "lin_mse": {
     "affine without ridge",
     "at most 0",

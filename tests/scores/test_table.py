@@ -50,7 +50,7 @@ def test_compute_scores_shares_passes(rng, monkeypatch):
   # Steps of fitting a mixture are one pass each.
   assert [names for names, _ in itertools.groupby(passes)] == [
     ["probs_faults", "joint", "dummy_label_counts"],
-    ["features_faults", "moments"],
+    ["features_faults", "moments", "class_totals"],
     ["log_likelihood"],
     ["mass_of_the_rest"],
     ["log_likelihood"],
