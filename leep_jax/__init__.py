@@ -8,6 +8,7 @@ from leep_jax.racing.races import race
 from leep_jax.reports.correlation import correlate
 from leep_jax.scores import SCORES, compute_scores, estimate_scores
 from leep_jax.scores.average_precision import probe_map
+from leep_jax.scores.between_sources import cka, rsa, similarity_matrix
 from leep_jax.scores.class_means import class_mean_accuracy
 from leep_jax.scores.gbc import gbc
 from leep_jax.scores.h_score import h_score, regularized_h_score
@@ -53,6 +54,7 @@ __all__ = [
   "Preprocessing",
   "ProbePredictions",
   "Source",
+  "cka",
   "class_mean_accuracy",
   "compute_outputs",
   "compute_scores",
@@ -89,6 +91,8 @@ __all__ = [
   "probe_r2",
   "race",
   "regularized_h_score",
+  "rsa",
+  "similarity_matrix",
   "task_hardness",
   "trans_rate",
   "__version__",
