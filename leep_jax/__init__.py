@@ -24,6 +24,7 @@ from leep_jax.scores.leep import EEP, eep_accuracy, leep, leep_bounds
 from leep_jax.scores.logme import logme
 from leep_jax.scores.n_leep import n_leep
 from leep_jax.scores.nce import nce, task_hardness
+from leep_jax.scores.otce import f_otce
 from leep_jax.scores.parc import parc
 from leep_jax.scores.probe import (
   probe_accuracy,
@@ -61,6 +62,7 @@ __all__ = [
   "correlate",
   "eep_accuracy",
   "estimate_scores",
+  "f_otce",
   "gbc",
   "h_score",
   "h_score_of_subsets",

@@ -21,6 +21,7 @@ from leep_jax.scores import (
   logme as _logme,
   n_leep as _n_leep,
   nce as _nce,
+  otce as _otce,
   parc as _parc,
   per_example,
   probe as _probe,
@@ -51,6 +52,7 @@ class Score:
       `TARGET_KINDS`.
     first_pass: statistics that the score needs and that depend only on the
       outputs, so that one pass over the outputs sums those of all scores.
+    source_examples: whether the score needs `Outputs.source_examples`.
 
   Example:
     >>> import leep_jax
@@ -67,6 +69,7 @@ class Score:
   needs: str
   target_kinds: tuple[str, ...] = ("labels",)
   first_pass: tuple[Statistic, ...] = ()
+  source_examples: bool = False
 
   def missing(self, outputs: outputs_lib.Outputs) -> str | None:
     """Returns why the outputs have no such score, or None if they have one.
@@ -80,6 +83,8 @@ class Score:
       return f"the source gives no {self.needs}"
     (kind,) = outputs.targets_by_name
     if kind in self.target_kinds:
+      if self.source_examples and outputs.source_examples is None:
+        return "it needs the features and labels of source examples"
       return None
     needed = TARGET_KINDS[self.target_kinds[0]]
     return f"the targets are {TARGET_KINDS[kind]}, not {needed}"
@@ -174,6 +179,9 @@ SCORES: dict[str, Score] = {
     _class_means.class_mean_accuracy_parts,
     "features",
     first_pass=(_class_means.class_totals,),
+  ),
+  "f_otce": Score(
+    _otce.f_otce, _otce.f_otce_parts, "features", source_examples=True
   ),
   "probe_r2": Score(
     _probe.probe_r2,

@@ -18,7 +18,7 @@ import sklearn.mixture
 
 import leep_jax
 from leep_jax.scores import gaussian_mixture
-from oracles import neighbours
+from oracles import neighbours, otce
 
 
 def softmax(logits):
@@ -470,6 +470,7 @@ ORACLES = {
   "gbc": gbc,
   "parc": parc,
   **neighbours.ORACLES,
+  **otce.ORACLES,
   "lin_mse": lin_mse,
   "lab_mse": lab_mse,
   "probe_map": probe_map,

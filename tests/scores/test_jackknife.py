@@ -15,8 +15,8 @@ from leep_jax.engine import programs
 from leep_jax.scores import jackknife
 
 SCORES = scores_lib.SCORES
-# Undefined of one example, besides probes.
-PAIRS = ("parc", "knn_accuracy", "class_mean_accuracy")
+# Undefined of one example, besides probes; or without source examples.
+PAIRS = ("parc", "knn_accuracy", "class_mean_accuracy", "f_otce")
 Estimate = leep_jax.Estimate
 
 
@@ -121,7 +121,8 @@ EXACT = [
   # Fewer features than examples, also in unequal groups, about as many, more.
   for n, width in [(60, 7), (63, 7), (25, 20), (20, 20), (18, 20)]
   # Accuracies and probes have an error from single examples, without groups.
-  if name not in ("leep", "leep_loo", "eep_accuracy", "n_leep", "mean_leep")
+  if name
+  not in ("leep", "leep_loo", "eep_accuracy", "n_leep", "mean_leep", "f_otce")
   and not name.startswith("probe_")
   and not name.endswith("_accuracy")
   and (name != "h_score" or n > width)
