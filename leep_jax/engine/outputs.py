@@ -191,7 +191,7 @@ class Outputs:
     return cls(**building.from_folder(pathlib.Path(directory)))
 
   def save(self, directory: str | os.PathLike[str]) -> None:
-    """Writes all arrays to a new folder, which appears when it is complete.
+    """Writes a new folder, which appears when complete; no source examples.
 
     Raises:
       InputError: if the folder exists or cannot be made, or the arrays are

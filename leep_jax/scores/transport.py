@@ -63,14 +63,14 @@ def coupling(cost: np.ndarray, *, regularisation: float) -> np.ndarray:
   cost /= spread
   rows, columns = np.zeros(len(cost)), np.zeros(cost.shape[1])
   eps = max(float(np.abs(cost).max()), regularisation)
-  left = _ITERATIONS
+  remaining = _ITERATIONS
   while True:
-    kernel, used, converged = _scale(cost, rows, columns, eps, left)
-    left -= used
+    kernel, used, converged = _scale(cost, rows, columns, eps, remaining)
+    remaining -= used
     if eps == regularisation and converged:
       found: np.ndarray = kernel
       return found
-    if left <= 0:
+    if remaining <= 0:
       raise validation.UndefinedScore(
         f"optimal transport has not converged after {_ITERATIONS} iterations: "
         "use a larger regularisation"

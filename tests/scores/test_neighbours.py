@@ -5,6 +5,7 @@ import numpy as np
 import oracles
 from oracles import neighbours
 import pytest
+import sklearn.neighbors
 
 import leep_jax
 from leep_jax import validation
@@ -62,6 +63,19 @@ def test_an_example_is_not_its_own_neighbour(rng):
   value = leep_jax.knn_accuracy(features, labels)
   np.fill_diagonal(similar, -2)
   assert value == np.mean(labels[similar.argmax(axis=1)] == labels) < 0.5
+
+
+def test_ties_of_votes_go_to_the_nearer_class():
+  # One vote for each class; scikit-learn takes the smaller label. The last two
+  # have a neighbour of their class beside them.
+  features = of_angles([0, 5, 20, 110, 112])
+  labels = np.array([1, 1, 0, 2, 2])
+  other = sklearn.neighbors.KNeighborsClassifier(2, metric="cosine")
+  other.fit(features[1:], labels[1:])
+  assert other.predict(features[:1]) == 0
+  outputs = outputs_of(features, labels)
+  right = knn.knn_accuracy_parts(outputs, neighbours=2).contributions
+  assert right.tolist() == [1, 1, 0, 1, 1]
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 40, 1000])
