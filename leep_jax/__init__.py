@@ -8,6 +8,8 @@ from leep_jax.racing.races import race
 from leep_jax.reports.correlation import correlate
 from leep_jax.scores import SCORES, compute_scores, estimate_scores
 from leep_jax.scores.average_precision import probe_map
+from leep_jax.scores.between_sources import cka, rsa, similarity_matrix
+from leep_jax.scores.class_means import class_mean_accuracy
 from leep_jax.scores.gbc import gbc
 from leep_jax.scores.h_score import h_score, regularized_h_score
 from leep_jax.scores.head_predictions import (
@@ -15,12 +17,14 @@ from leep_jax.scores.head_predictions import (
   probe_predictions,
 )
 from leep_jax.scores.jackknife import Estimate, paired_difference
+from leep_jax.scores.knn import knn_accuracy
 from leep_jax.scores.label_sets import mean_leep, mean_nce
 from leep_jax.scores.leave_one_out import leep_loo, nce_loo
 from leep_jax.scores.leep import EEP, eep_accuracy, leep, leep_bounds
 from leep_jax.scores.logme import logme
 from leep_jax.scores.n_leep import n_leep
 from leep_jax.scores.nce import nce, task_hardness
+from leep_jax.scores.otce import f_otce
 from leep_jax.scores.parc import parc
 from leep_jax.scores.probe import (
   probe_accuracy,
@@ -51,14 +55,18 @@ __all__ = [
   "Preprocessing",
   "ProbePredictions",
   "Source",
+  "cka",
+  "class_mean_accuracy",
   "compute_outputs",
   "compute_scores",
   "correlate",
   "eep_accuracy",
   "estimate_scores",
+  "f_otce",
   "gbc",
   "h_score",
   "h_score_of_subsets",
+  "knn_accuracy",
   "lab_mse",
   "leep",
   "leep_bounds",
@@ -85,6 +93,8 @@ __all__ = [
   "probe_r2",
   "race",
   "regularized_h_score",
+  "rsa",
+  "similarity_matrix",
   "task_hardness",
   "trans_rate",
   "__version__",

@@ -76,7 +76,8 @@ class AskedScores:
     chosen = [self._rank_by] if self._rank_by else []
     chosen += [name for name in asked if name != "all"]
     if "all" in asked:
-      chosen += fit
+      # Scores that need more than outputs are computed if they are named.
+      chosen += [n for n in fit if not scores_lib.SCORES[n].source_examples]
     return list(dict.fromkeys(chosen))
 
 

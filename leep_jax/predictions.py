@@ -35,6 +35,7 @@ def read(path: str, *, ignored: Sequence[int] = ()) -> outputs_lib.Outputs:
       "no array labels (classes, or [n, T] of 0 and 1) or targets (real "
       f"numbers); the file has {', '.join(arrays) or 'none'}"
     )
+  source = {k: arrays[k] for k in building.SOURCE_FIELDS if k in arrays}
   arrays = {key: arrays[key] for key in building.FIELDS if key in arrays}
   if "labels" in arrays:
     labels = data.plain_labels(arrays.pop("labels"))
@@ -53,4 +54,4 @@ def read(path: str, *, ignored: Sequence[int] = ()) -> outputs_lib.Outputs:
     raise validation.InputError(
       f"{path} has sets of labels, but no integer labels to ignore"
     )
-  return outputs_lib.Outputs.from_arrays(**arrays, name=path)
+  return outputs_lib.Outputs.from_arrays(**arrays, **source, name=path)

@@ -57,9 +57,9 @@ _DATA = common_flags.DataFlags(FLAGS)
 _PREDICTIONS = flags.DEFINE_list(
   "predictions",
   None,
-  "Instead of models and data: npz files of outputs, comma-separated, each "
-  "with labels (of several labels an example, [n, T] of 0 and 1; for "
-  "regression, targets), logits or probs, and optionally features.",
+  "Instead of models and data: npz files, comma-separated, with labels ([n, T] "
+  "of 0 and 1 for several an example; or targets), logits or probs, and maybe "
+  "features (for f_otce also source_features and source_labels).",
   flag_values=FLAGS,
 )
 _TARGET = flags.DEFINE_string(

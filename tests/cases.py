@@ -25,6 +25,11 @@ class Case:
   def __call__(self, values, y_true, **options):
     """The score, or None where it is undefined."""
     row = SCORES[self.name]
+    if row.source_examples:
+      source = oracles.otce.source_examples(np.shape(values)[-1])
+      options |= dict(
+        zip(("source_features", "source_labels"), source, strict=True)
+      )
     try:
       if self.kind == row.target_kinds[0]:
         return row.function(values, y_true, **options)

@@ -20,6 +20,8 @@ from leep_jax.engine import row_checks, storage
 # batch of `from_batches` or a file may hold.
 TARGETS = ("labels", "targets", "multi_labels")
 FIELDS = ("probs", "logits", "features", "outputs", *TARGETS)
+# Further ones, of examples of the source's own data.
+SOURCE_FIELDS = ("source_features", "source_labels")
 # Rows of logits whose softmax is taken at a time, in float64.
 _SOFTMAX_ROWS = 4096
 
@@ -34,6 +36,8 @@ def from_arrays(
   logits: ArrayLike | None = None,
   features: ArrayLike | None = None,
   outputs: ArrayLike | None = None,
+  source_features: ArrayLike | None = None,
+  source_labels: ArrayLike | None = None,
   num_classes: int | None = None,
 ) -> dict[str, Any]:
   """Checks arrays of any framework; arguments as of `Outputs.from_arrays`.
@@ -78,7 +82,36 @@ def from_arrays(
     **targets_by_name,
     "num_classes": num_classes,
     "name": name,
+    "source_examples": _source_examples(
+      source_features, source_labels, arrays.get("features"), name
+    ),
   }
+
+
+def _source_examples(features, labels, of_target, name):
+  """Returns features and labels of source examples, or None."""
+  if features is None and labels is None:
+    return None
+  if features is None or labels is None or of_target is None:
+    raise validation.InputError(
+      f"{name} needs source_features, source_labels and features together"
+    )
+  labels = validation.class_labels(labels)
+  found = validation.rows(
+    "source_features", features, len(labels), "source_labels"
+  )
+  if found.shape[1] != of_target.shape[1]:
+    raise validation.InputError(
+      f"source_features of {name} have {found.shape[1]} columns, but features "
+      f"{of_target.shape[1]}: both must be of one source model"
+    )
+  bad = ~np.isfinite(found).all(axis=1)
+  if bad.any():
+    raise validation.InputError(
+      f"source_features of {name}: {bad.sum()} of {len(found)} rows hold NaN "
+      "or infinity"
+    )
+  return found, labels
 
 
 def _targets_by_name(name, num_classes, given):

@@ -56,14 +56,12 @@ class Outputs:
     without_probs: the reason why there are no probabilities (see `Source`), or
       empty.
     data: a description of the data set and the examples, if known.
+    source_examples: features and labels of the source's own data, or None.
 
   Example:
-    >>> import numpy as np
     >>> import leep_jax
     >>> outputs = leep_jax.Outputs.from_arrays(
-    ...   probs=np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]]),
-    ...   labels=[0, 0, 1],
-    ... )
+    ...   probs=[[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]], labels=[0, 0, 1])
     >>> outputs
     Outputs(outputs: probs=(3, 2), 2 classes)
     >>> round(leep_jax.compute_scores(outputs, names=["leep"])["leep"], 4)
@@ -83,8 +81,9 @@ class Outputs:
     without_probs: str = "",
     data: str = "",
     clusters: np.ndarray | None = None,
+    source_examples: tuple[np.ndarray, np.ndarray] | None = None,
   ):
-    self.store = store
+    self.store, self.source_examples = store, source_examples
     self.data = data
     self.name = name
     self.without_probs = without_probs
@@ -119,6 +118,8 @@ class Outputs:
     logits: Any = None,
     features: Any = None,
     outputs: Any = None,
+    source_features: Any = None,
+    source_labels: Any = None,
     num_classes: int | None = None,
     name: str = "outputs",
   ) -> "Outputs":
@@ -133,6 +134,8 @@ class Outputs:
       logits: `[n, Z]` instead of `probs`; their softmax is taken.
       features: `[n, D]`, or None.
       outputs: `[n, K]` real numbers that a regressor predicts, or None.
+      source_features: `[m, D]`, of examples of the source's own data, or None.
+      source_labels: `[m]`, their labels from 0.
       num_classes: Y; by default the largest label plus 1.
       name: what error messages call the source.
 
@@ -149,6 +152,8 @@ class Outputs:
         logits=logits,
         features=features,
         outputs=outputs,
+        source_features=source_features,
+        source_labels=source_labels,
         num_classes=num_classes,
       )
     )
@@ -186,7 +191,7 @@ class Outputs:
     return cls(**building.from_folder(pathlib.Path(directory)))
 
   def save(self, directory: str | os.PathLike[str]) -> None:
-    """Writes all arrays to a new folder, which appears when it is complete.
+    """Writes a new folder, which appears when complete; no source examples.
 
     Raises:
       InputError: if the folder exists or cannot be made, or the arrays are
@@ -398,6 +403,7 @@ class Outputs:
       name=self.name,
       without_probs=self.without_probs,
       clusters=None if self.clusters is None else self.clusters[indices],
+      source_examples=self.source_examples,
     )
 
   def with_features(self, features: storage.Store) -> "Outputs":

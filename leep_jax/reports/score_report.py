@@ -218,9 +218,8 @@ def legend(
     >>> list(score_report.legend([alone], None))
     []
   """
-  sizes = {
-    len(e.deleted) for s in scored for e in s.estimates.values() if e
-  } - {0}
+  known = [e for s in scored for e in s.estimates.values() if e]
+  sizes = {len(e.deleted) for e in known} - {0}
   if best:
     yield (
       "* best of its column, or not told apart from it (paired differences, "
@@ -234,18 +233,28 @@ def legend(
     held_out = [n for n in held_out if any(n in s.estimates for s in scored)]
     yield (
       f"± is one standard error, between {max(sizes):,} groups of examples "
-      "that belong together. Probe scores leave out one group at a time"
+      f"that belong together. {_means(scored)} leave out one group at a time"
       + (f", {' and '.join(held_out)} one example." if held_out else ".")
     )
     return
   # Scores that are means over examples have groups of one example each.
-  groups = sizes - {scored[0].row["num_examples"]}
+  groups = {len(e.deleted) for e in known if np.any(e.sizes != 1)} - {0}
   if groups:
     yield f"± is one standard error, from {max(groups)} groups of examples" + (
-      " (of probe scores, from examples)." if len(sizes) > 1 else "."
+      f" (of {_means(scored).lower()}, from examples)."
+      if sizes - groups
+      else "."
     )
   else:
     yield "± is one standard error, from the variation over examples."
+
+
+def _means(scored) -> str:
+  """What scores of the table that are means over examples are called."""
+  names = dict.fromkeys(name for s in scored for name in s.estimates)
+  near = [n for n in names if n in ("knn_accuracy", "class_mean_accuracy")]
+  probes = any(name.startswith("probe_") for name in names)
+  return ", ".join(["Probe scores"] * (probes or not near) + near)
 
 
 def remarks(

@@ -137,6 +137,33 @@ def task_hardness(labels: npt.ArrayLike) -> float:
   return abs(_nce_of_labels(np.zeros_like(labels), labels, None))
 
 
+def num_classes_score(labels: npt.ArrayLike) -> float:
+  """Minus the logarithm of the number of target classes, in nats; at most 0.
+
+  A baseline for comparing tasks, as accuracy falls with the number of classes:
+  a score of tasks that predicts no better says nothing more. It is the same for
+  every source, and at most minus the task's hardness.
+
+  Args:
+    labels: `[n]`, target labels from 0. Classes that do not occur do not count.
+
+  Raises:
+    InputError: if there are no examples, or labels are not integers from 0.
+
+  Reference: Ibrahim, Ponomareva & Mazumder, "Newer is not always better:
+  Rethinking transferability metrics, their peculiarities, stability and
+  performance", ECML PKDD 2022, arXiv 2110.06893 ("NumC", the number itself).
+
+  Example:
+    >>> from leep_jax.scores import nce
+    >>> f"{nce.num_classes_score([0, 0, 0, 1]):.4f}"
+    '-0.6931'
+  """
+  count = len(np.unique(validation.class_labels(labels)))
+  # 0 - x and not -x, which is -0.0 for one class.
+  return 0 - float(np.log(count))
+
+
 def nce_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
   """Returns `nce` as sums and a function of them.
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from leep_jax import validation
 from leep_jax.engine import outputs as outputs_lib
-from leep_jax.scores import jackknife
+from leep_jax.scores import jackknife, sampling
 
 # Half a million pairs, which are sorted in about a tenth of a second.
 MAX_EXAMPLES = 1000
@@ -96,31 +96,10 @@ def parc_parts(
     >>> round(jackknife.value(parc.parc_parts(outputs)), 3)
     0.853
   """
-  validation.at_least_1("max_examples", max_examples)
+  chosen = sampling.sample(len(outputs), most=max_examples)
   outputs.check("features")
-  chosen = np.arange(len(outputs))
-  if len(outputs) > max_examples:
-    # Always the same seed: scores of sources must differ by the sources alone.
-    rng = np.random.default_rng(0)
-    chosen = np.sort(rng.choice(chosen, max_examples, replace=False))
-  rows = np.asarray(outputs.features)[chosen].astype(np.float64)
-  size = np.abs(rows).max(axis=1)
-  rows = rows - rows.mean(axis=1, keepdims=True)
-  largest = np.abs(rows).max(axis=1, keepdims=True)
-  # The mean is rounded, so that equal features minus it are not exactly 0.
-  varies = largest[:, 0] > 1e-14 * size
-  rows = rows / np.where(largest > 0, largest, 1)  # else squares may overflow
-  length = np.linalg.norm(rows, axis=1, keepdims=True)
-  if not np.all(varies):
-    raise validation.UndefinedScore(
-      f"parc is undefined: {np.sum(~varies)} of {len(rows)} examples have "
-      "equal features, which correlate with nothing"
-    )
-  # Pearson's correlation is the product of centred rows of length 1.
-  distances = 1 - (rows / length) @ (rows / length).T
+  far = pair_distances(np.asarray(outputs.features)[chosen], name="parc")
   first, second = np.triu_indices(len(chosen), 1)
-  # Equal distances must have equal ranks, though they are rounded differently.
-  far = np.round(distances[first, second], 12)
   # Sorted here and not for each jackknife group: pairs that remain stay sorted.
   order = np.argsort(far, kind="stable")
   far, first, second = far[order], first[order], second[order]
@@ -132,6 +111,50 @@ def parc_parts(
     return _rank_correlation(far[remain], differ[remain])
 
   return jackknife.Parts.of_examples(finalise, groups, outputs.groups)
+
+
+def pair_distances(features: np.ndarray, *, name: str) -> np.ndarray:
+  """Distances 1 - Pearson(f_i, f_j) of all pairs i < j, ordered by i and j.
+
+  Distances that differ by rounding alone are made equal.
+
+  Args:
+    features: `[m, D]`.
+    name: of the score, for its error.
+
+  Returns:
+    `[m (m - 1) / 2]`.
+
+  Raises:
+    UndefinedScore: if the D features of an example are all equal, so that its
+      correlation with others is undefined.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.scores import parc
+    >>> features = np.array([[0.0, 1.0], [0.0, 2.0], [1.0, 0.0]])
+    >>> parc.pair_distances(features, name="parc").tolist()
+    [0.0, 2.0, 2.0]
+  """
+  rows = features.astype(np.float64)
+  size = np.abs(rows).max(axis=1)
+  rows = rows - rows.mean(axis=1, keepdims=True)
+  largest = np.abs(rows).max(axis=1, keepdims=True)
+  # The mean is rounded, so that equal features minus it are not exactly 0.
+  varies = largest[:, 0] > 1e-14 * size
+  rows = rows / np.where(largest > 0, largest, 1)  # else squares may overflow
+  length = np.linalg.norm(rows, axis=1, keepdims=True)
+  if not np.all(varies):
+    raise validation.UndefinedScore(
+      f"{name} is undefined: {np.sum(~varies)} of {len(rows)} examples have "
+      "equal features, which correlate with nothing"
+    )
+  # Pearson's correlation is the product of centred rows of length 1.
+  rows = rows / length
+  distances = 1 - rows @ rows.T
+  # Equal distances must have equal ranks, though they are rounded differently.
+  found: np.ndarray = distances[np.triu_indices(len(rows), 1)]
+  return np.round(found, 12)
 
 
 def _rank_correlation(values, differ) -> float:

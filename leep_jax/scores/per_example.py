@@ -27,6 +27,7 @@ class PerExample:
     contributions: `[n]`, numbers whose mean is the score. Their variance over n
       is its squared standard error.
     proportion: whether all contributions are 0 or 1.
+    chosen: the examples that contribute, if they are a sample of all.
 
   Example:
     >>> import numpy as np
@@ -39,12 +40,15 @@ class PerExample:
   value: float
   contributions: np.ndarray
   proportion: bool = False
+  chosen: np.ndarray | None = None
 
   @classmethod
-  def mean(cls, values: np.ndarray) -> "PerExample":
-    """Returns the mean of values `[n]`."""
+  def mean(
+    cls, values: np.ndarray, *, chosen: np.ndarray | None = None
+  ) -> "PerExample":
+    """Returns the mean of values `[n]`, of some examples or all."""
     proportion = bool(np.all((values == 0) | (values == 1)))
-    return cls(float(values.mean()), values, proportion)
+    return cls(float(values.mean()), values, proportion, chosen)
 
   def estimate(
     self,
@@ -62,6 +66,8 @@ class PerExample:
         The groups are then the clusters, also for a proportion.
     """
     n = len(self.contributions)
+    if clusters is not None and self.chosen is not None:
+      clusters = clusters[self.chosen]
     if clusters is not None:
       _, code = np.unique(clusters, return_inverse=True)
       if errors and code.max() > 0:

@@ -10,15 +10,18 @@ from leep_jax.engine import outputs as outputs_lib, statistics
 from leep_jax.engine.batch import Statistic
 from leep_jax.scores import (
   average_precision as _average_precision,
+  class_means as _class_means,
   gbc as _gbc,
   h_score as _h_score,
   jackknife,
+  knn as _knn,
   label_sets as _label_sets,
   leave_one_out as _leave_one_out,
   leep as _leep,
   logme as _logme,
   n_leep as _n_leep,
   nce as _nce,
+  otce as _otce,
   parc as _parc,
   per_example,
   probe as _probe,
@@ -49,6 +52,7 @@ class Score:
       `TARGET_KINDS`.
     first_pass: statistics that the score needs and that depend only on the
       outputs, so that one pass over the outputs sums those of all scores.
+    source_examples: whether the score needs `Outputs.source_examples`.
 
   Example:
     >>> import leep_jax
@@ -65,6 +69,7 @@ class Score:
   needs: str
   target_kinds: tuple[str, ...] = ("labels",)
   first_pass: tuple[Statistic, ...] = ()
+  source_examples: bool = False
 
   def missing(self, outputs: outputs_lib.Outputs) -> str | None:
     """Returns why the outputs have no such score, or None if they have one.
@@ -78,6 +83,8 @@ class Score:
       return f"the source gives no {self.needs}"
     (kind,) = outputs.targets_by_name
     if kind in self.target_kinds:
+      if self.source_examples and outputs.source_examples is None:
+        return "it needs the features and labels of source examples"
       return None
     needed = TARGET_KINDS[self.target_kinds[0]]
     return f"the targets are {TARGET_KINDS[kind]}, not {needed}"
@@ -166,6 +173,16 @@ SCORES: dict[str, Score] = {
     first_pass=(statistics.moments,),
   ),
   "parc": Score(_parc.parc, _parc.parc_parts, "features"),
+  "knn_accuracy": Score(_knn.knn_accuracy, _knn.knn_accuracy_parts, "features"),
+  "class_mean_accuracy": Score(
+    _class_means.class_mean_accuracy,
+    _class_means.class_mean_accuracy_parts,
+    "features",
+    first_pass=(_class_means.class_totals,),
+  ),
+  "f_otce": Score(
+    _otce.f_otce, _otce.f_otce_parts, "features", source_examples=True
+  ),
   "probe_r2": Score(
     _probe.probe_r2,
     _probe.r2_parts,

@@ -431,8 +431,41 @@ def test_all_scores(capsys, predictions):
   assert "worse has no probe_accuracy, h_score, regularized_h_score," in joined
   head = (predictions / "rows.csv").read_text().splitlines()[0].split(",")
   for name, row in leep_jax.SCORES.items():
-    assert (name in head) == ("labels" in row.target_kinds)
+    fits = "labels" in row.target_kinds and not row.source_examples
+    assert (name in head) == fits
   assert all(len(line) <= 80 for line in out.splitlines()[:20])
+
+
+@pytest.mark.parametrize(
+  ("scores", "text"),
+  [
+    ("leep,knn_accuracy", "from 20 groups of examples (of knn_accuracy, from"),
+    ("class_mean_accuracy,probe_accuracy", "from the variation over examples"),
+    (
+      "leep,probe_accuracy,class_mean_accuracy,knn_accuracy",
+      "(of probe scores, class_mean_accuracy, knn_accuracy, from examples)",
+    ),
+  ],
+)
+def test_what_errors_are_taken_from(scores, text, capsys, predictions):
+  status, out, _ = run(capsys, "--predictions=better.npz", f"--scores={scores}")
+  assert status == 0
+  assert text in " ".join(out.split())
+
+
+def test_source_examples_in_files(capsys, predictions, rng):
+  arrays = dict(np.load("better.npz"))
+  width = arrays["features"].shape[1]
+  np.savez(
+    "known.npz", **arrays, source_features=rng.normal(size=(30, width)),
+    source_labels=rng.integers(0, 3, 30),
+  )  # fmt: skip
+  files = "--predictions=known.npz,better.npz"
+  status, out, err = run(capsys, files, "--scores=f_otce")
+  assert (status, err) == (0, "")
+  assert "Best first by f_otce" in out
+  joined = " ".join(out.split())
+  assert "better has no f_otce: it needs the features and labels" in joined
 
 
 def test_regression(capsys, predictions, rng):

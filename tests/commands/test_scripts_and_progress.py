@@ -113,6 +113,7 @@ def test_progress_is_seen_on_a_terminal():
   ("module", "text"),
   [
     ("score", "Ranks source models"),
+    ("similarity", "Says how similar"),
     ("sweep", "Scores and trains many sources"),
     ("transfer.__main__", "Trains transferred models"),
     ("task_matrix", "Transfer between binary tasks"),

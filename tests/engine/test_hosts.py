@@ -23,7 +23,10 @@ LIMIT = 301  # which two hosts do not share evenly
 DEFAULT = ("leep", "nce", "eep_accuracy", "h_score")
 # Others that are sums, and two that bring the features of all together.
 OTHERS = ("gbc", "parc", "trans_rate")
-PROBES = ("probe_accuracy", "probe_log_loss", "probe_balanced_accuracy")
+PROBES = (
+  "probe_accuracy", "probe_log_loss", "probe_balanced_accuracy",
+  "knn_accuracy", "class_mean_accuracy",
+)  # fmt: skip
 ENVIRONMENT = {
   "JAX_PLATFORMS": "cpu",
   "XLA_FLAGS": "--xla_force_host_platform_device_count=4",

@@ -9,6 +9,7 @@ import pytest
 
 from leep_jax.engine import statistics
 from leep_jax.scores import (
+  class_means,
   gaussian_mixture,
   gbc,
   held_out_sums,
@@ -21,6 +22,7 @@ ALL = [
   function
   for module in (
     statistics,
+    class_means,
     gaussian_mixture,
     gbc,
     held_out_sums,

@@ -18,6 +18,7 @@ import sklearn.mixture
 
 import leep_jax
 from leep_jax.scores import gaussian_mixture
+from oracles import neighbours, otce
 
 
 def softmax(logits):
@@ -468,6 +469,8 @@ ORACLES = {
   "trans_rate": trans_rate,
   "gbc": gbc,
   "parc": parc,
+  **neighbours.ORACLES,
+  **otce.ORACLES,
   "lin_mse": lin_mse,
   "lab_mse": lab_mse,
   "probe_map": probe_map,

@@ -96,6 +96,11 @@ LAWS = {
     "unit",
   },
   "parc": {"-1 to 1", "move each example", "unit"},
+  # A copy of an example is its nearest neighbour.
+  "knn_accuracy": {"0 to 1", "rotate", "unit"},
+  "class_mean_accuracy": {"0 to 1", "move", "rotate", "unit"},
+  # Its source examples stay where they are.
+  "f_otce": {"at most 0", "0 for one class", "duplicate"},
   "lin_mse": {
     "affine without ridge",
     "at most 0",
@@ -251,6 +256,7 @@ def test_outputs_on_devices_give_the_same(score, size, rng, device_count):
     regression=score.kind == "targets",
     multi_label=score.kind == "multi_labels",
   )
+  outputs.source_examples = oracles.otce.source_examples(7)
   value = jackknife.value(scores_lib.SCORES[score.name].parts(outputs))
   # A softmax of logarithms rounds once more.
   assert value == score.near(score(values, y_true), times=2)

@@ -131,6 +131,15 @@ def test_task_hardness(rng):
   )
 
 
+def test_num_classes_score(rng):
+  assert nce_lib.num_classes_score([0, 3, 3, 9]) == pytest.approx(-math.log(3))
+  assert str(nce_lib.num_classes_score([4, 4])) == "0.0"
+  labels = rng.integers(0, 9, 300)
+  assert nce_lib.num_classes_score(labels) < -leep_jax.task_hardness(labels)
+  with pytest.raises(leep_jax.InputError, match="empty"):
+    nce_lib.num_classes_score([])
+
+
 def test_eep_predicts_new_examples(rng, device_count):
   probs, labels = cases.example("leep", rng)
   other, y_true = probs[200:], labels[200:]

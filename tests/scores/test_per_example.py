@@ -142,6 +142,8 @@ PROBES = [
   ("probe_accuracy", "labels"),
   ("probe_log_loss", "labels"),
   ("probe_balanced_accuracy", "labels"),
+  ("knn_accuracy", "labels"),
+  ("class_mean_accuracy", "labels"),
   ("probe_r2", "targets"),
   ("probe_mse", "targets"),
   ("probe_map", "multi_labels"),
@@ -162,7 +164,9 @@ def test_one_group_gives_no_error(name, kind, rng):
   low, high = whole.interval()
   assert low < whole.value < high
   is_proportion = isinstance(whole, per_example.Proportion)
-  assert is_proportion == (name == "probe_accuracy")
+  assert is_proportion == (
+    name in ("probe_accuracy", "knn_accuracy", "class_mean_accuracy")
+  )
 
 
 @pytest.mark.parametrize(("name", "kind"), PROBES)

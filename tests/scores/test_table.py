@@ -4,6 +4,7 @@ import itertools
 import re
 
 import cases
+import oracles
 import pytest
 
 import leep_jax
@@ -42,15 +43,17 @@ def passes_of(monkeypatch):
 
 def test_compute_scores_shares_passes(rng, monkeypatch):
   probs, labels = cases.example("leep", rng)
+  source_features, source_labels = oracles.otce.source_examples(7)
   outputs = leep_jax.Outputs.from_arrays(
-    probs=probs, features=probs, labels=labels
-  )
+    probs=probs, features=probs, labels=labels,
+    source_features=source_features, source_labels=source_labels,
+  )  # fmt: skip
   passes = passes_of(monkeypatch)
   values = leep_jax.compute_scores(outputs)
   # Steps of fitting a mixture are one pass each.
   assert [names for names, _ in itertools.groupby(passes)] == [
     ["probs_faults", "joint", "dummy_label_counts"],
-    ["features_faults", "moments"],
+    ["features_faults", "moments", "class_totals"],
     ["log_likelihood"],
     ["mass_of_the_rest"],
     ["log_likelihood"],

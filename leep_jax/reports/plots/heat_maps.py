@@ -21,6 +21,7 @@ def matrix(
   by_target: bool = False,
   side: npt.ArrayLike | None = None,
   side_label: str = "hardness",
+  column_label: str = "target",
 ) -> None:
   """Draws a matrix as a heat map, with numbers if it is small.
 
@@ -37,6 +38,7 @@ def matrix(
       compare.
     side: `[B]`, one number of each target, drawn as a bar above its column.
     side_label: name of that number.
+    column_label: what the columns are.
 
   Raises:
     InputError: if there are no tasks, or as `check_plot`.
@@ -93,7 +95,7 @@ def matrix(
     text.set(rotation=90)
     if few:
       text.set(rotation=40, ha="right", rotation_mode="anchor")
-  axes.set_xlabel("target", fontsize=13)
+  axes.set_xlabel(column_label, fontsize=13)
   axes.set_ylabel("source", fontsize=13)
   axes.spines[:].set_visible(False)
   if few:

@@ -1,0 +1,60 @@
+"""Scores of nearest neighbours and class means, one example at a time."""
+
+import numpy as np
+
+# Similarities and distances that are equal up to this do not decide.
+_ROUNDING = 1e-6
+
+
+def cosines(features):
+  rows = np.asarray(features, np.float64)
+  length = np.linalg.norm(rows, axis=1, keepdims=True)
+  rows = rows / np.where(length > 0, length, 1)
+  return rows @ rows.T
+
+
+def knn_accuracy(features, labels, neighbours=1, clusters=None):
+  n = len(labels)
+  clusters = np.arange(n) if clusters is None else clusters
+  if len(set(clusters)) == 1:
+    return None
+  similar, right = cosines(features), []
+  for i in range(n):
+    others = np.flatnonzero(clusters != clusters[i])
+    k = min(neighbours, len(others))
+    last = np.sort(similar[i, others])[-k]
+    near = others[similar[i, others] >= last - _ROUNDING]
+    votes = np.bincount(labels[near], minlength=labels.max() + 1)
+    total = np.bincount(
+      labels[near], similar[i, near], minlength=labels.max() + 1
+    )
+    best = np.where(votes == votes.max(), total / votes.max(), -np.inf)
+    right.append(np.argmax(best >= best.max() - _ROUNDING) == labels[i])
+  return np.mean(right)
+
+
+def class_mean_accuracy(features, labels, clusters=None):
+  n = len(labels)
+  clusters = np.arange(n) if clusters is None else clusters
+  if len(set(clusters)) == 1:
+    return None
+  # Lengths near those of differences, as rounding is a share of them.
+  f = np.asarray(features, np.float64)
+  f = f - f.mean(axis=0)
+  right = []
+  for i in range(n):
+    others = clusters != clusters[i]
+    squares, largest = {}, 0
+    for y in np.unique(labels[others]):
+      mean = f[others & (labels == y)].mean(axis=0)
+      squares[y] = ((f[i] - mean) ** 2).sum()
+      largest = max(largest, (mean**2).sum())
+    limit = min(squares.values()) + _ROUNDING * ((f[i] ** 2).sum() + largest)
+    right.append(min(y for y in squares if squares[y] <= limit) == labels[i])
+  return np.mean(right)
+
+
+ORACLES = {
+  "knn_accuracy": knn_accuracy,
+  "class_mean_accuracy": class_mean_accuracy,
+}
