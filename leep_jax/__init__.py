@@ -10,6 +10,7 @@ from leep_jax.scores import SCORES, compute_scores, estimate_scores
 from leep_jax.scores.average_precision import probe_map
 from leep_jax.scores.between_sources import cka, rsa, similarity_matrix
 from leep_jax.scores.class_means import class_mean_accuracy
+from leep_jax.scores.concept_variance import concept_variance
 from leep_jax.scores.gbc import gbc
 from leep_jax.scores.h_score import h_score, regularized_h_score
 from leep_jax.scores.head_predictions import (
@@ -59,6 +60,7 @@ __all__ = [
   "class_mean_accuracy",
   "compute_outputs",
   "compute_scores",
+  "concept_variance",
   "correlate",
   "eep_accuracy",
   "estimate_scores",

@@ -11,6 +11,7 @@ from leep_jax.engine.batch import Statistic
 from leep_jax.scores import (
   average_precision as _average_precision,
   class_means as _class_means,
+  concept_variance as _concept_variance,
   gbc as _gbc,
   h_score as _h_score,
   jackknife,
@@ -179,6 +180,11 @@ SCORES: dict[str, Score] = {
     _class_means.class_mean_accuracy_parts,
     "features",
     first_pass=(_class_means.class_totals,),
+  ),
+  "concept_variance": Score(
+    _concept_variance.concept_variance,
+    _concept_variance.concept_variance_parts,
+    "features",
   ),
   "f_otce": Score(
     _otce.f_otce, _otce.f_otce_parts, "features", source_examples=True

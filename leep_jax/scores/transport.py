@@ -34,7 +34,7 @@ def coupling(cost: np.ndarray, *, regularisation: float) -> np.ndarray:
       less, P is nearer to the exact transport, and takes more iterations.
 
   Returns:
-    `[m, n]`, whose row and column sums differ from 1/m and 1/n by at most 1e-9
+    `[m, n]`, whose row and column sums differ from 1/m and 1/n by at most 1e-6
     in total.
 
   Raises:

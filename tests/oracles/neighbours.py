@@ -54,7 +54,25 @@ def class_mean_accuracy(features, labels, clusters=None):
   return np.mean(right)
 
 
+def concept_variance(features, labels):
+  """Pair by pair, as Vilalta and Drissi define it."""
+  f = np.asarray(features, np.float64)
+  f = f[:, np.ptp(f, axis=0) > 0]
+  if len(f) < 2 or not f.shape[1]:
+    return None
+  f = (f - f.min(axis=0)) / np.ptp(f, axis=0)
+  varied = []
+  for i in range(len(f)):
+    d = np.delete(np.linalg.norm(f - f[i], axis=1), i)
+    left = np.maximum(np.sqrt(f.shape[1]) - d, 1e-9)
+    exponents = -2.0 * d / left
+    w = 2 ** (exponents - exponents.max())
+    varied.append(w @ (np.delete(labels, i) != labels[i]) / w.sum())
+  return -np.mean(varied)
+
+
 ORACLES = {
+  "concept_variance": concept_variance,
   "knn_accuracy": knn_accuracy,
   "class_mean_accuracy": class_mean_accuracy,
 }

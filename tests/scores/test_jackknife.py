@@ -16,7 +16,13 @@ from leep_jax.scores import jackknife
 
 SCORES = scores_lib.SCORES
 # Undefined of one example, besides probes; or without source examples.
-PAIRS = ("parc", "knn_accuracy", "class_mean_accuracy", "f_otce")
+PAIRS = (
+  "parc",
+  "concept_variance",
+  "knn_accuracy",
+  "class_mean_accuracy",
+  "f_otce",
+)
 Estimate = leep_jax.Estimate
 
 
@@ -123,6 +129,8 @@ EXACT = [
   # Accuracies and probes have an error from single examples, without groups.
   if name
   not in ("leep", "leep_loo", "eep_accuracy", "n_leep", "mean_leep", "f_otce")
+  # Features stay scaled by all examples.
+  and name != "concept_variance"
   and not name.startswith("probe_")
   and not name.endswith("_accuracy")
   and (name != "h_score" or n > width)

@@ -97,6 +97,13 @@ LAWS = {
   },
   "parc": {"-1 to 1", "move each example", "unit"},
   # A copy of an example is its nearest neighbour.
+  "concept_variance": {
+    "at most 0",
+    "0 for one class",
+    "move",
+    "unit",
+    "unit of each feature",
+  },
   "knn_accuracy": {"0 to 1", "rotate", "unit"},
   "class_mean_accuracy": {"0 to 1", "move", "rotate", "unit"},
   # Its source examples stay where they are.
