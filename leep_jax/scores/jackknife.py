@@ -249,7 +249,7 @@ def paired_difference(first: Estimate, second: Estimate) -> Estimate:
       f"examples in {len(first.sizes)} and {len(second.sizes)} groups are no "
       "pair: both sources need the same examples"
     )
-  if not _same_examples(first.examples, second.examples):
+  if not same_examples(first.examples, second.examples):
     raise validation.InputError(
       "scores of the same number of examples, but with other labels, in "
       "another order or of other data, are no pair: does a loader shuffle, or "
@@ -259,10 +259,23 @@ def paired_difference(first: Estimate, second: Estimate) -> Estimate:
   return first.minus(second)
 
 
-def _same_examples(first, second):
-  """Whether two digests may be of the same examples; see `Outputs.examples`."""
-  # A digest is of labels, and of data where they are known; an empty part
-  # matches any.
+def same_examples(first: str, second: str) -> bool:
+  """Returns whether two digests may be of the same examples in one order.
+
+  A digest is of labels, and of data where they are known; an empty part matches
+  any.
+
+  Args:
+    first: of `Outputs.examples`, or empty.
+    second: another.
+
+  Example:
+    >>> from leep_jax.scores import jackknife
+    >>> jackknife.same_examples("3f:a0", "3f")  # of data that are not known
+    True
+    >>> jackknife.same_examples("3f:a0", "3f:b1")
+    False
+  """
   (labels, _, data), (other_labels, _, other_data) = (
     digest.partition(":") for digest in (first, second)
   )
