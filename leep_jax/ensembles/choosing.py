@@ -207,7 +207,7 @@ def _of_mixtures(outputs, groups):
 
   def evaluate(names):
     order = (known.score(names),)
-    return _Candidate(order, lambda: (known.mixture(names).score, None))
+    return _Candidate(order, lambda: (known.estimate(names), None))
 
   return evaluate
 

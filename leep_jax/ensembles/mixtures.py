@@ -185,6 +185,18 @@ class Probabilities:
     found = self.optimum(names)
     return min(found.value - self._excess(found), 0.0)
 
+  def estimate(self, names: list[str]) -> jackknife.Estimate:
+    """Returns `score` with its errors.
+
+    Args:
+      names: of the sources.
+
+    Raises:
+      UndefinedScore: as `optimum`.
+    """
+    found = self.optimum(names)
+    return self._estimate(names, found.weights, self._excess(found))
+
   def mixture(self, names: list[str]) -> Mixture:
     """Returns the mixture of some sources, with its errors.
 

@@ -70,10 +70,7 @@ def best(probabilities: np.ndarray) -> Optimum:
     >>> found.weights.round(6).tolist(), round(found.value, 4)
     ([0.5, 0.5], -0.6931)
   """
-  q, source = np.unique(
-    np.asarray(probabilities, np.float64), axis=1, return_inverse=True
-  )
-  source = source.reshape(-1)
+  q, source = _distinct(np.asarray(probabilities, np.float64))
   w = np.full(q.shape[1], 1 / q.shape[1])
   for _ in range(_STEPS):
     ratios = q / (q @ w)[:, None]
@@ -86,6 +83,15 @@ def best(probabilities: np.ndarray) -> Optimum:
   free = int(np.count_nonzero(w)) - 1
   weights = (w / np.bincount(source))[source]
   return Optimum(weights, float(np.log(mixed).mean()), max(gap, 0.0), free)
+
+
+def _distinct(q):
+  """The different columns, in an order of their values, and which each is."""
+  keys = [column.tobytes() for column in q.T]
+  order = sorted(set(keys))
+  source = np.array([order.index(key) for key in keys])
+  _, first = np.unique(source, return_index=True)
+  return q[:, first], source
 
 
 def _step(q, w, ratios, slope):
