@@ -3,6 +3,7 @@
 from leep_jax.data import Dataset, load_dataset
 from leep_jax.engine.forward import compute_outputs
 from leep_jax.engine.outputs import Outputs
+from leep_jax.ensembles.choosing import choose
 from leep_jax.models.preprocessing import Preprocessing
 from leep_jax.racing.races import race
 from leep_jax.reports.correlation import correlate
@@ -58,6 +59,7 @@ __all__ = [
   "Source",
   "cka",
   "class_mean_accuracy",
+  "choose",
   "compute_outputs",
   "compute_scores",
   "concept_variance",

@@ -37,6 +37,24 @@ def print_error(error: object, *, about: str = "") -> None:
   progress.write(f"error: {validation.one_line(text)}")
 
 
+def print_text(text: str) -> None:
+  """Prints a text, also where the terminal has no plus-minus sign.
+
+  Args:
+    text: of several lines.
+
+  Example:
+    >>> from leep_jax import command
+    >>> command.print_text("0.95 ± 0.01")
+    0.95 ± 0.01
+  """
+  try:
+    text.encode(sys.stdout.encoding or "utf-8")
+  except UnicodeEncodeError:
+    text = text.replace(" ± ", " +- ").replace("±", "+-")
+  print(text)
+
+
 def load_source(
   name: str, *, overrides: catalog.Overrides
 ) -> source_lib.Source:

@@ -29,6 +29,7 @@ from leep_jax import (
   data,
   predictions as predictions_lib,
   progress,
+  score_choice,
   score_dry_run,
   score_race,
   scores as scores_lib,
@@ -134,6 +135,7 @@ _REPORT = flags.DEFINE_string(
   flag_values=FLAGS,
 )
 _RACING = score_race.RaceFlags(FLAGS)
+_CHOOSE = score_choice.define(FLAGS)
 _DRY_RUN = score_dry_run.define(FLAGS)
 _HOSTS = common_flags.HostFlags(FLAGS)
 
@@ -211,7 +213,7 @@ def _score(
   )
 
 
-def _score_models(models, overrides, asked, datasets, on_row, on_error):
+def _score_models(models, overrides, asked, datasets, choice, on_row, on_error):
   """Scores each source on the data sets, going on after one that fails."""
   usable = list(datasets)
   for name in models:
@@ -220,7 +222,7 @@ def _score_models(models, overrides, asked, datasets, on_row, on_error):
     for dataset in list(usable):
       try:
         source = source or hosts.agree(load)
-        on_row(_score_model(name, source, asked, dataset))
+        on_row(_score_model(name, source, asked, dataset, choice))
       except validation.DataError as e:
         # Every other source would meet the same mistake in the data.
         on_error(f"{e}")
@@ -241,7 +243,7 @@ def _score_models(models, overrides, asked, datasets, on_row, on_error):
         break
 
 
-def _score_model(name, source, asked, dataset):
+def _score_model(name, source, asked, dataset, choice):
   mine = hosts.share(len(dataset))
   count = progress.Progress(
     tables.short(name, 30), total=mine.stop - mine.start, unit=dataset.noun
@@ -260,7 +262,7 @@ def _score_model(name, source, asked, dataset):
     name,
     asked,
     dataset,
-    compute,
+    choice.keeping(name, compute),
     count,
     num_parameters=source.num_parameters,
     meter=meter,
@@ -296,12 +298,12 @@ def _race_models(models, overrides, asked, datasets, race, on_row, on_error):
   )
 
 
-def _score_predictions(paths, asked, on_row, on_error):
+def _score_predictions(paths, asked, choice, on_row, on_error):
   """Scores each file of outputs, going on after one that fails."""
   first = None
   for path in paths:
     try:
-      scored = _score_file(path, asked)
+      scored = _score_file(path, asked, choice)
       if first is not None and first.kind != scored.kind:
         kinds = [scores_lib.TARGET_KINDS[s.kind] for s in (first, scored)]
         raise validation.InputError(
@@ -320,32 +322,23 @@ def _score_predictions(paths, asked, on_row, on_error):
     first = first or scored
 
 
-def _score_file(path, asked):
+def _score_file(path, asked, choice):
   """Scores the outputs in a file."""
   outputs = predictions_lib.read(path, ignored=_DATA.ignored())
   count = progress.Progress(tables.short(path, 30), total=len(outputs))
-  return _score(path, asked, None, lambda: outputs, count)
-
-
-def _print(text: str) -> None:
-  """Prints, also where the terminal has no plus-minus sign."""
-  try:
-    text.encode(sys.stdout.encoding or "utf-8")
-  except UnicodeEncodeError:
-    text = text.replace(" ± ", " +- ").replace("±", "+-")
-  print(text)
+  return _score(path, asked, None, choice.keeping(path, lambda: outputs), count)
 
 
 def _check_files() -> None:
   """Refuses files that could not be written at the end."""
-  if _OUTPUT.value is not None:
-    results.check_output(_OUTPUT.value)
-  if _MATRIX.value is not None:
-    results.check_output(_MATRIX.value)
-  if _PLOT.value is not None:
-    plots.check_plot(_PLOT.value)
-  if _REPORT.value is not None:
-    html_report.check(_REPORT.value)
+  for flag, check in (
+    (_OUTPUT, results.check_output),
+    (_MATRIX, results.check_output),
+    (_PLOT, plots.check_plot),
+    (_REPORT, html_report.check),
+  ):
+    if flag.value is not None:
+      check(flag.value)
 
 
 def _check_predictions() -> None:
@@ -365,6 +358,7 @@ def _score_all(
   asked: asked_scores.AskedScores,
   scored: list[scored_source.ScoredSource],
   race: score_race.RaceReport | None,
+  choice: score_choice.Choosing,
 ) -> int:
   """Appends every source to `scored`; returns the exit status."""
   failed: list[str] = []
@@ -376,7 +370,8 @@ def _score_all(
   try:
     if _PREDICTIONS.value is not None:
       paths = common_flags.names(_PREDICTIONS, "file")
-      _score_predictions(paths, asked, scored.append, note)
+      choice.check(paths)
+      _score_predictions(paths, asked, choice, scored.append, note)
     else:
       models = _SOURCES.names()
       overrides = _SOURCES.overrides()
@@ -386,6 +381,7 @@ def _score_all(
       )
       for dataset in datasets:
         _SOURCES.check_default(dataset)
+      choice.check(models, datasets=datasets, scores=asked.names)
       if _DRY_RUN.value:
         return score_dry_run.run(
           models, datasets, overrides=overrides, dtype=_DTYPE.value,
@@ -395,7 +391,7 @@ def _score_all(
       if race is not None:
         _race_models(*work, datasets, race, scored.append, note)
       else:
-        _score_models(*work, datasets, scored.append, note)
+        _score_models(*work, datasets, choice, scored.append, note)
   except KeyboardInterrupt:
     print("\ninterrupted", file=sys.stderr)
     return 130
@@ -405,8 +401,8 @@ def _score_all(
   return 2 if failed else 0
 
 
-def _write(scored, asked, status, race):
-  """Writes the files and prints the table, on the first host."""
+def _write(scored, asked, status, race, choice):
+  """Writes the files and prints the table; returns the exit status."""
   found = target_table.targets(scored, asked.of, left=race.rows if race else ())
   for target in found:
     first = asked.of(target.scored[0].kind)[0]
@@ -415,6 +411,8 @@ def _write(scored, asked, status, race):
         f"note: no source has {first}: {target.rank_by} ranks instead"
       )
   one = found[0] if len(found) == 1 else None
+  if one and status in (0, 2):
+    status = choice.choose(one.scored, one.rank_by) or status
 
   def write():
     if _OUTPUT.value:
@@ -446,11 +444,12 @@ def _write(scored, asked, status, race):
     write()
   if hosts.index() == 0:
     if one:
-      _print(score_report.format_report(scored, one.names, one.best))
+      text = score_report.format_report(scored, one.names, one.best)
     else:
-      _print(target_table.format_report(found))
-    if race is not None:
-      _print(race.text())
+      text = target_table.format_report(found)
+    more = choice.lines if race is None else [race.text()]
+    command.print_text("\n".join([text, *more]))
+  return status
 
 
 def _run() -> int:
@@ -466,11 +465,12 @@ def _run() -> int:
   if _BATCH_SIZE.value is not None:
     validation.at_least_1("batch_size", _BATCH_SIZE.value)
   race = _RACING.report()
+  choice = score_choice.Choosing(
+    _CHOOSE.value, groups=_GROUPS.value, raced=race is not None
+  )
   scored: list[scored_source.ScoredSource] = []
-  status = _score_all(asked, scored, race)
-  if scored:
-    _write(scored, asked, status, race)
-  return status
+  status = _score_all(asked, scored, race, choice)
+  return _write(scored, asked, status, race, choice) if scored else status
 
 
 def main(argv: list[str]) -> int:

@@ -31,6 +31,7 @@ ORDER = re.findall(
 SHORT = (
   "data",
   "engine",
+  "ensembles",
   "models",
   "racing",
   "reports",

@@ -23,7 +23,8 @@ class Batch:
 
   Attributes:
     labels: `[B]` int32, the target labels.
-    weights: `[B]` float32, 1 for an example and 0 for padding.
+    weights: `[B]` float32, 0 for padding and 1 for an example, or how much it
+      counts in the passes that have such weights.
     num_classes: Y. All labels must be below it: `class_sums` drops others.
     probs: `[B, Z]`, the source model's probabilities, or None.
     features: `[B, D]` float32, (f - shift) / scale with the same shift and

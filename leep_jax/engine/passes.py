@@ -154,6 +154,7 @@ class Pass:
       context,
       labels=context.labels[rows],
       targets=None if context.targets is None else context.targets[rows],
+      weights=None if context.weights is None else context.weights[rows],
       grouped=False,
     )
     return dataclasses.replace(
@@ -171,6 +172,7 @@ class Pass:
     """Returns whether NumPy sums a statistic: in float64, by `host_sums`."""
     return (
       function.on_host is not None
+      and self.context.weights is None
       and not self.over_hosts
       and programs.are_host()
       and self.store.host_chunks(function.reads) is not None
@@ -227,10 +229,22 @@ class Pass:
     for rows, n in self._apply(field, function, arguments):
       yield storage.on_host(rows)[:n]
 
+  def stream_of_batches(
+    self, field: str, function: Callable[..., Any], arguments: tuple[Any, ...]
+  ) -> Iterator[np.ndarray]:
+    """As `stream`, of a function `(batch, *arguments) -> [B, L]`.
+
+    It also sees labels. Features in the batch are not shifted.
+    """
+    for rows, n in self._apply(field, _OfBatch(function), arguments):
+      yield storage.on_host(rows)[:n]
+
   def _apply(self, field, function, arguments):
     """Yields results `[d, b, L]` on devices, and how many are of examples."""
     placed = programs.replicate((arguments, self.centre))
-    spread = programs.parallel(_OfField(field, function))
+    if not isinstance(function, _OfBatch):
+      function = _OfField(field, function)
+    spread = programs.parallel(function)
     for batch in self.store.batches([field], self.context):
       # Any batch may end in padding.
       yield spread(placed, batch), int(batch.weights.sum())
@@ -242,12 +256,18 @@ class Pass:
       yield dataclasses.replace(batch, start=first)
 
 
-def over(outputs: Any, fields: Collection[str]) -> Pass:
+def over(
+  outputs: Any,
+  fields: Collection[str],
+  *,
+  weights: np.ndarray | None = None,
+) -> Pass:
   """Returns a pass over some arrays of an `Outputs`.
 
   Args:
     outputs: the `Outputs`, whose module imports this one.
     fields: of `probs` and `features`.
+    weights: `[n]`, how much each example counts in sums; by default 1.
 
   Example:
     >>> import numpy as np
@@ -281,6 +301,7 @@ def over(outputs: Any, fields: Collection[str]) -> Pass:
       targets=targets,
       centre=shift,
       grouped=outputs.groups > 1,
+      weights=None if weights is None else weights[outputs.share],
     ),
     centre=centre,
     start=outputs.share.start,
@@ -312,3 +333,14 @@ class _OfField:
       # As `sums` shifts and scales them, so that a function may use its sums.
       rows = (rows.astype(np.float32) - shift[None]) / scale
     return self.function(rows, *arguments)
+
+
+@dataclasses.dataclass(frozen=True)
+class _OfBatch:
+  """A function of a batch; equal ones share a compiled program."""
+
+  function: Callable[..., Any]
+
+  def __call__(self, placed, batch):
+    arguments, _ = placed
+    return self.function(batch, *arguments)

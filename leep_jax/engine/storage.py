@@ -44,6 +44,7 @@ class BatchContext:
     centre: `[D]`, the shift that is subtracted on the host from features with
       more digits than float32, or None.
     grouped: whether sums are separate for groups of examples.
+    weights: `[n]`, how much each example counts, or None for 1.
 
   Example:
     >>> import numpy as np
@@ -61,6 +62,7 @@ class BatchContext:
   targets: np.ndarray | None = None
   centre: np.ndarray | None = None
   grouped: bool = False
+  weights: np.ndarray | None = None
 
 
 def _make_batch(arrays, context, start, count, rows):
@@ -69,9 +71,12 @@ def _make_batch(arrays, context, start, count, rows):
   targets = context.targets
   if targets is not None:
     targets = programs.split(targets[start : start + count], rows)
+  weights = np.ones(count, np.float32)
+  if context.weights is not None:
+    weights = context.weights[start : start + count].astype(np.float32)
   return batch_lib.Batch(
     labels=programs.split(labels, rows),
-    weights=programs.split(np.ones(count, np.float32), rows),
+    weights=programs.split(weights, rows),
     num_classes=context.num_classes,
     targets=targets,
     # The first index of each device, which sees its own rows only.
@@ -161,6 +166,10 @@ class HostArrays(Store):
   def array(self, key: str) -> np.ndarray:
     array = self._arrays[key]
     return array if isinstance(array, np.ndarray) else array.array()
+
+  def rows(self, key: str) -> Any:
+    """Returns what slices of rows are read from: an array, or a file's."""
+    return self._arrays[key]
 
   def only(self, key: str, *, name: str) -> Store:
     return HostArrays({name: self._arrays[key]})

@@ -106,7 +106,7 @@ def log_likelihood(
     -4.394...
   """
   sums: dict[str, jax.Array]
-  sums, _ = _held_out(batch, joint, rest, other, weight, frequency)
+  sums, *_ = _held_out(batch, joint, rest, other, weight, frequency)
   return sums
 
 
@@ -120,6 +120,9 @@ def responsibilities(
   frequency: jax.Array,
 ) -> dict[str, Any]:
   """`log_likelihood` and its gradient by what it takes.
+
+  An example counts as often as its weight says: a mixture of sources gives each
+  the share of the example that it explains.
 
   Args:
     batch: see `log_likelihood`, as for the others.
@@ -150,9 +153,8 @@ def responsibilities(
     [[-1.333...]
      [-1.333...]]
   """
-  sums, (probs, dominant, divisor, given, wrong, share) = _held_out(
-    batch, joint, rest, other, weight, frequency
-  )
+  sums, rows, _ = _held_out(batch, joint, rest, other, weight, frequency)
+  probs, dominant, divisor, given, wrong, share = rows
   label = frequency[batch.labels][:, None]
   unused = divisor == 0
   # P = (own + s f) / (own + other + s). A quotient of a term and the divisor is
@@ -167,23 +169,65 @@ def responsibilities(
   )
   # A label that no other example has predicts the frequency itself.
   by_label = (weights + share - share_used).sum(axis=1)
+  counted = batch.weights[:, None]  # as `class_sums` counts examples
   gradient = {
     "joint": class_sums(by_joint * (joint / divisor), batch),
     "rest": class_sums((by_own - by_joint) * (rest / divisor), batch),
     "other": -class_sums(share_used * given * (other / divisor), batch),
-    "weight": (weights * (label - given)).sum(axis=0),
-    "own": -(by_joint * (probs / divisor)).sum(),
+    "weight": (counted * weights * (label - given)).sum(axis=0),
+    "own": -(counted * by_joint * (probs / divisor)).sum(),
     "frequency": class_sums(by_label[:, None], batch)[:, 0],
   }
   return {**sums, "gradient": gradient}
 
 
-def _held_out(batch, joint, rest, other, weight, frequency):
-  """Returns sums, and arrays `[B, Z]`.
+def likelihoods(
+  batch: Batch,
+  joint: jax.Array,
+  rest: jax.Array,
+  other: jax.Array,
+  weight: jax.Array,
+  frequency: jax.Array,
+) -> jax.Array:
+  """Probabilities of the labels by the other examples' counts, `[B, 1]`.
 
-  They are the probabilities, whether they are dominant, the denominators of
-  P(y given z) without the example (0 where no other example has z), P(y given
-  z), 1 minus it, and the probabilities over the likelihood.
+  They are what `log_likelihood` sums the logarithms of; 0 also of an example
+  whose class is left out.
+
+  Args:
+    batch: see `log_likelihood`, as for the others.
+    joint: `[Y, Z]`.
+    rest: `[Y, Z]`.
+    other: `[Y, Z]`.
+    weight: `[Z]`.
+    frequency: `[Y]`.
+
+  Example:
+    >>> import numpy as np
+    >>> from leep_jax.engine import statistics
+    >>> batch = statistics.Batch(
+    ...   labels=np.array([0, 0, 1, 1], np.int32), num_classes=2,
+    ...   weights=np.ones(4, np.float32), probs=np.full((4, 1), 1, np.float32)
+    ... )
+    >>> from leep_jax.scores import held_out_sums
+    >>> print(held_out_sums.likelihoods(
+    ...   batch, *[np.array([[2.0], [2.0]])] * 3, np.array([0.0]),
+    ...   np.array([1 / 3, 1 / 3])).round(3).T)
+    [[0.333 0.333 0.333 0.333]]
+  """
+  _, _, (known, likelihood) = _held_out(
+    batch, joint, rest, other, weight, frequency
+  )
+  return jnp.where(known, likelihood, 0)[:, None]
+
+
+def _held_out(batch, joint, rest, other, weight, frequency):
+  """Returns sums, arrays `[B, Z]`, and arrays `[B]`.
+
+  The arrays `[B, Z]` are the probabilities, whether they are dominant, the
+  denominators of P(y given z) without the example (0 where no other example has
+  z), P(y given z), 1 minus it, and the probabilities over the likelihood. Those
+  `[B]` are whether the likelihood is above 0, and the likelihood.
   """
   probs = statistics.distributions(batch.probs)
   label = frequency[batch.labels]
@@ -209,8 +253,9 @@ def _held_out(batch, joint, rest, other, weight, frequency):
   likelihood = jnp.where(known, right / jnp.where(known, right + miss, 1), 1)
   zero = (used & ~known).astype(jnp.float32)
   sums = {
-    "log_likelihood": statistics.long_sum(jnp.log(likelihood)),
+    "log_likelihood": statistics.long_sum(batch.weights * jnp.log(likelihood)),
     "zero": class_sums(zero[:, None], batch)[:, 0],
   }
   share = probs * jnp.where(known, 1 / jnp.where(known, right, 1), 0)[:, None]
-  return sums, (probs, dominant, every, given, wrong, share)
+  rows = probs, dominant, every, given, wrong, share
+  return sums, rows, (known, likelihood)

@@ -260,20 +260,22 @@ def paired_difference(first: Estimate, second: Estimate) -> Estimate:
 
 
 def same_examples(first: str, second: str) -> bool:
-  """Returns whether two digests may be of the same examples.
+  """Returns whether two digests may be of the same examples in one order.
+
+  A digest is of labels, and of data where they are known; an empty part matches
+  any.
 
   Args:
-    first: of `Outputs.examples`.
-    second: of another source.
+    first: of `Outputs.examples`, or empty.
+    second: another.
 
   Example:
     >>> from leep_jax.scores import jackknife
-    >>> jackknife.same_examples("a1:digits", "a1:"), jackknife.same_examples(
-    ...   "a1:", "b2:")
-    (True, False)
+    >>> jackknife.same_examples("3f:a0", "3f")  # of data that are not known
+    True
+    >>> jackknife.same_examples("3f:a0", "3f:b1")
+    False
   """
-  # A digest is of labels, and of data where they are known; an empty part
-  # matches any.
   (labels, _, data), (other_labels, _, other_data) = (
     digest.partition(":") for digest in (first, second)
   )

@@ -16,13 +16,12 @@ better. Symbols: n examples, Y target classes, Z source classes; `probs[i, z]`
 is the source model's probability of its label z for example i.
 """
 
-import jax
 import numpy as np
 import numpy.typing as npt
 
 from leep_jax import validation
 from leep_jax.engine import outputs as outputs_lib, statistics
-from leep_jax.scores import held_out_sums, jackknife, nce
+from leep_jax.scores import held_out_sums, held_out_table, jackknife, nce
 
 SMOOTHING = 1.0
 
@@ -251,27 +250,15 @@ def leep_loo_parts(
     -1.0986
   """
   _check(smoothing)
-  groups = {
-    "joint": outputs.group_sums(statistics.joint),
-    "counts": outputs.group_counts,
-  }
-  if smoothing:
-    groups["squares"] = outputs.group_sums(held_out_sums.label_squares)
-  total = groups["joint"].sum(axis=0)
-  groups["rest"] = outputs.group_sums(
-    held_out_sums.mass_of_the_rest, total.astype(np.float32)
-  )
-  n = len(outputs)
-  table = _Table(jax.tree.map(lambda x: x.sum(axis=0), groups), smoothing, n)
+  groups, table = held_out_table.of(outputs, smoothing=smoothing)
   # A class with one example is not predicted, but a single class is.
   known = table.frequency > 0
   if not known.any():
     raise _no_pairs("leep_loo")
-  arguments = [np.asarray(getattr(table, x), np.float32) for x in _ARGUMENTS]
   alone = outputs.groups == 1  # without the jackknife
   found = outputs.group_sums(
     held_out_sums.log_likelihood if alone else held_out_sums.responsibilities,
-    *arguments,
+    *table.arguments(),
   )
   zero = found["zero"].sum(axis=0)
   if zero.any():
@@ -286,67 +273,10 @@ def leep_loo_parts(
       raise _no_pairs("leep_loo")
     gain = 0.0
     if not alone:
-      now = _Table(sums["groups"], smoothing, n)
-      gain = table.gain(now, sums["gradient"])
+      gain = table.change(sums["groups"], sums["gradient"])
     return min(float((sums["log"] + gain) / sums["used"]), 0.0)
 
   return jackknife.Parts.by_group(finalise, sums)
-
-
-_ARGUMENTS = "joint", "rest", "other", "weight", "frequency"
-
-
-class _Table:
-  """What predicts the label of an example, before that example is left out.
-
-  Attributes:
-    joint: `[Y, Z]`, the mass of both labels.
-    rest: `[Y, Z]`, that without a dominant example, see `held_out_sums`.
-    other: `[Y, Z]`, the mass of z in all other classes.
-    weight: `[Z]`, the weight s(z) of the label frequencies.
-    own: what an example adds to the mass, as a share of its probabilities.
-    frequency: `[Y]`, the frequency of a class among the others of an example
-      of this class.
-  """
-
-  def __init__(self, sums, smoothing, size):
-    counts = sums["counts"]
-    # P(y given z) is of ratios. Without a group, all terms are scaled to the
-    # size that all groups have: otherwise, each of them would change by the
-    # share of the group, and not by how the group differs from the others.
-    self.own = size / counts.sum()
-    self.joint = np.maximum(sums["joint"], 0) * self.own
-    self.rest = np.maximum(sums["rest"], 0) * self.own
-    # Sums of the classes before and after each: the total minus the class
-    # would leave rounding where a class has nearly all of the mass.
-    zero = np.zeros_like(self.joint[:1])
-    before = np.cumsum(np.concatenate([zero, self.joint[:-1]]), axis=0)
-    after = np.cumsum(np.concatenate([zero, self.joint[:0:-1]]), axis=0)[::-1]
-    self.other = before + after
-    self.weight = np.zeros(self.joint.shape[1])
-    if smoothing:
-      mass = self.joint.sum(axis=0)
-      # Without the group that has all its mass, a label has rounding instead
-      # of 0, and no ratio. A weight is at most 1.
-      some = mass > 1e-9 * size
-      ratio = np.maximum(sums["squares"], 0) / np.where(some, mass, np.inf)
-      self.weight = smoothing * np.minimum(ratio * self.own, 1) * self.own
-    others = counts.sum() - 1
-    single = np.count_nonzero(counts) == 1
-    self.frequency = np.maximum(counts - 1, 0) / max(others, 1)
-    if single:  # also if it has one example
-      self.frequency = (counts > 0).astype(np.float64)
-
-  def gain(self, now, gradient):
-    """How a log-likelihood changes to first order if the table is `now`."""
-    total = 0.0
-    for name, slope in gradient.items():
-      old, new = getattr(self, name), getattr(now, name)
-      change = new - old
-      if name in ("joint", "rest", "other", "weight"):  # by their logarithms
-        change = change / np.where(old > 0, old, np.inf)
-      total += np.sum(slope * change)
-    return total
 
 
 def _check(smoothing):
