@@ -33,6 +33,7 @@ SHORT = (
   "engine",
   "models",
   "racing",
+  "relations",
   "reports",
   "scores",
   "sources",
