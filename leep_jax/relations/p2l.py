@@ -5,14 +5,14 @@ sums they are distributions over the D features: s of the source data and t of
 the target data. P2L compares sources by the number of their examples and by the
 divergence KL(t || s), in nats; it looks at no labels.
 
-The paper combines both numbers, with a weight found on its data. Here the score
-of a source data set of n examples is
+The paper combines both numbers into one. Here it is the plain linear form,
+which may not be the paper's own: a source data set of n examples has
 
     log(n) - alpha KL(t || s),
 
-higher transfers better. `alpha` has no value that suits all data: look at both
-columns. (The code of Godau and others, IMSY-DKFZ/mml, standardises both numbers
-over the sources, and weighs the divergence 1.5 times.)
+higher transfers better. No `alpha` suits all data: look at both numbers. Other
+published code for it (mml_tf of IMSY-DKFZ) is linear too, in numbers that are
+standardised over the sources, and weighs the divergence 1.5 times.
 
 Reference: Bhattacharjee, Kender, Hill, Dube, Huo, Glass, Belgodere, Pankanti,
 Codella, Watson. P2L: Predicting Transfer Learning for Images and Semantic

@@ -140,6 +140,7 @@ def _load(source, sets):
     fitted, images, labels = load_set(given, dataset)
     if fitted is not given:
       source = fitted
+    source.check_inputs(images.shape)
     loaded.append((images, labels))
   return source, loaded
 
