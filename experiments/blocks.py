@@ -34,9 +34,10 @@ from experiments import (
   section,
   source_selection,
   table_1,
+  task_relations,
   transfer_methods,
 )
-from leep_jax import command, sweep
+from leep_jax import command, relations, sweep
 from leep_jax.reports import correlation, results, sweep_report
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -112,6 +113,14 @@ def blocks() -> Iterator[tuple[str, str, pathlib.Path]]:
   for name, text in score_benchmark_tables.blocks():
     yield name, text, score_benchmark_tables.TABLE
   yield "which_score", score_benchmark_tables.short(), README
+  yield (
+    "task_relations",
+    task_relations.table(
+      task_relations.read(task_relations.ROWS),
+      relations.affinities(task_relations.read(task_relations.TRAINED)),
+    ),
+    task_relations.TABLE,
+  )
   trained = results.parse_rows(transfer_methods.ROWS.read_bytes(), name="")[0]
   yield "transfer_methods", transfer_methods.table(trained), HERE
 

@@ -34,6 +34,7 @@ SHORT = (
   "ensembles",
   "models",
   "racing",
+  "relations",
   "reports",
   "scores",
   "sources",

@@ -9,6 +9,7 @@ import pytest
 from experiments import blocks, readme
 import leep_jax
 from leep_jax import score, sweep, task_matrix
+from leep_jax.relations import __main__ as relations
 from leep_jax.sources import catalog
 from leep_jax.transfer import __main__ as transfer
 
@@ -56,7 +57,7 @@ def test_ci_runs_the_commands_of_the_readme():
 
 
 def test_every_flag_is_explained():
-  commands = (score, sweep, task_matrix, transfer)
+  commands = (score, sweep, task_matrix, transfer, relations)
   for command in commands:
     for name in command.FLAGS:
       assert len(command.FLAGS[name].help) > 4, name

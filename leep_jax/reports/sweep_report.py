@@ -60,7 +60,7 @@ def pairs(
     ({'leep': -0.7}, 0.85, 2)
   """
   labels = _labels(rows := list(rows))
-  _check_sources(rows)
+  check_sources(rows)
   scores: dict[tuple[str, ...], dict[str, Any]] = {}
   reached: dict[str, dict[tuple[str, ...], list[float]]] = {}
   for row in rows:
@@ -114,7 +114,23 @@ def _labels(rows):
   return labels
 
 
-def _check_sources(rows):
+def check_sources(rows: Iterable[results.Row]) -> None:
+  """Refuses rows that call two sources by one name.
+
+  Args:
+    rows: of results.
+
+  Raises:
+    InputError: if sources of a name differ in weights, preprocessing or type.
+
+  Example:
+    >>> from leep_jax.reports import sweep_report
+    >>> rows = [{"model": "a", "source_digest": digest} for digest in "xy"]
+    >>> sweep_report.check_sources(rows)
+    Traceback (most recent call last):
+    ...
+    leep_jax.validation.errors.InputError: rows of a are of two sources that ...
+  """
   known: dict[str, Any] = {}
   for row in rows:
     digest = row.get("source_digest"), row.get("forward_dtype")

@@ -192,12 +192,18 @@ def column(
   return [f"{name} ", *(a + b for a, b in zip(shown, stars, strict=True))]
 
 
-def blocks(models: Sequence[str], columns: Sequence[Sequence[str]]) -> str:
-  """Lays out a ranked table; columns that do not fit go into blocks below.
+def blocks(
+  models: Sequence[str],
+  columns: Sequence[Sequence[str]],
+  *,
+  what: str = "model",
+) -> str:
+  """Lays out a numbered table; columns that do not fit go into blocks below.
 
   Args:
-    models: names of sources, best first.
+    models: names of sources, best first, or of other things.
     columns: each with its name, and a cell for every model.
+    what: name of the column of names.
 
   Example:
     >>> from leep_jax.reports import tables
@@ -207,7 +213,7 @@ def blocks(models: Sequence[str], columns: Sequence[Sequence[str]]) -> str:
     2  b      -0.7
   """
   ranks = [str(i + 1) for i in range(len(models))]
-  models = ["model", *short_names(models)]
+  models = [what, *short_names(models)]
   left = [max(map(len, ranks)), max(map(len, models))]
   found: list[list[list[str]]] = []
   # Full, so that the first column starts a block.

@@ -117,6 +117,7 @@ def test_progress_is_seen_on_a_terminal():
     ("sweep", "Scores and trains many sources"),
     ("transfer.__main__", "Trains transferred models"),
     ("task_matrix", "Transfer between binary tasks"),
+    ("relations.__main__", "Relations between data sets, tasks and sources"),
     ("models.__main__", "Lists"),
     ("convert", "Writes a PyTorch model"),
   ],

@@ -134,25 +134,56 @@ class Job:
 
 
 def _load(source, sets):
-  """Images and labels in memory, and the source in a form that takes them.
-
-  Images that differ in size are resized as they are read; what is left for the
-  source to do is to normalise them.
-  """
+  """Images and labels in memory, and the source in a form that takes them."""
   given, loaded = source, []
   for dataset in sets:
-    if isinstance(dataset, data.Dataset):
-      options, fitted = given.reading(dataset)
-      if options:
-        # Resized as they are loaded, images must not be resized once more.
-        source = fitted
-      dataset = dataset.load(**options)
-    images, labels = np.asarray(dataset[0]), validation.class_labels(dataset[1])
-    if len(images) != len(labels):
-      raise validation.InputError(
-        f"there are {len(images)} images but {len(labels)} labels"
-      )
-    images = given.preprocessing.checked(images)
+    fitted, images, labels = load_set(given, dataset)
+    if fitted is not given:
+      source = fitted
     source.check_inputs(images.shape)
     loaded.append((images, labels))
   return source, loaded
+
+
+def load_set(
+  source: source_lib.Source, dataset: data.Dataset | Images
+) -> tuple[source_lib.Source, np.ndarray, np.ndarray]:
+  """Loads a set into memory for a source.
+
+  Images that differ in size are resized as they are read; what is left for the
+  source to do is to normalise them.
+
+  Args:
+    source: that takes the images.
+    dataset: of images, or its `(images [n, H, W, C], labels [n])`.
+
+  Returns:
+    The source in a form that takes the images, the images, and their labels.
+
+  Raises:
+    InputError: if images do not fit the source, or labels are no classes.
+
+  Example:
+    >>> import leep_jax
+    >>> from leep_jax.transfer.network import job
+    >>> source = leep_jax.load_source("fashion_mnist_resnet8")
+    >>> digits = leep_jax.load_dataset("digits", limit=20)
+    >>> _, images, labels = job.load_set(source, digits)
+    >>> images.shape, labels.shape
+    ((20, 8, 8, 1), (20,))
+  """
+  fitted = source
+  if isinstance(dataset, data.Dataset):
+    options, reading = source.reading(dataset)
+    if options:
+      # Resized as they are loaded, images must not be resized once more.
+      fitted = reading
+    dataset = dataset.load(**options)
+  images, labels = np.asarray(dataset[0]), validation.class_labels(dataset[1])
+  if len(images) != len(labels):
+    raise validation.InputError(
+      f"there are {len(images)} images but {len(labels)} labels"
+    )
+  images = source.preprocessing.checked(images)
+  fitted.check_inputs(images.shape)
+  return fitted, images, labels
