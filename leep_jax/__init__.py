@@ -8,6 +8,7 @@ from leep_jax.racing.races import race
 from leep_jax.reports.correlation import correlate
 from leep_jax.scores import SCORES, compute_scores, estimate_scores
 from leep_jax.scores.average_precision import probe_map
+from leep_jax.scores.etran import etran_energy, etran_lda
 from leep_jax.scores.gbc import gbc
 from leep_jax.scores.h_score import h_score, regularized_h_score
 from leep_jax.scores.head_predictions import (
@@ -21,6 +22,9 @@ from leep_jax.scores.leep import EEP, eep_accuracy, leep, leep_bounds
 from leep_jax.scores.logme import logme
 from leep_jax.scores.n_leep import n_leep
 from leep_jax.scores.nce import nce, task_hardness
+from leep_jax.scores.ncti import ncti_ncc, ncti_seli, ncti_variability
+from leep_jax.scores.pactran import pactran_dirichlet, pactran_gamma
+from leep_jax.scores.pactran_gaussian import pactran_gaussian
 from leep_jax.scores.parc import parc
 from leep_jax.scores.probe import (
   probe_accuracy,
@@ -30,6 +34,7 @@ from leep_jax.scores.probe import (
   probe_r2,
 )
 from leep_jax.scores.regression import lab_mse, lin_mse
+from leep_jax.scores.sfda import sfda
 from leep_jax.scores.trans_rate import trans_rate
 from leep_jax.sources.catalog import load_source
 from leep_jax.sources.source import Source
@@ -56,6 +61,8 @@ __all__ = [
   "correlate",
   "eep_accuracy",
   "estimate_scores",
+  "etran_energy",
+  "etran_lda",
   "gbc",
   "h_score",
   "h_score_of_subsets",
@@ -74,6 +81,12 @@ __all__ = [
   "nce",
   "nce_loo",
   "nce_of_subsets",
+  "ncti_ncc",
+  "ncti_seli",
+  "ncti_variability",
+  "pactran_dirichlet",
+  "pactran_gamma",
+  "pactran_gaussian",
   "paired_difference",
   "parc",
   "probe_accuracy",
@@ -85,6 +98,7 @@ __all__ = [
   "probe_r2",
   "race",
   "regularized_h_score",
+  "sfda",
   "task_hardness",
   "trans_rate",
   "__version__",
