@@ -5,7 +5,7 @@ it is drawn from a prior instead of counted. The PAC-Bayesian bound of the error
 of the best posterior is minus the log evidence of the labels (and a constant).
 It has no closed form; a variational posterior over the source label of each
 example bounds it, and improves in steps that are one pass over the outputs
-each. No array of size n x Z is stored.
+each. No posterior of size n x Z is stored.
 
 Both scores are in nats per example, and higher means that the source transfers
 better. Symbols: n examples, Y target classes, Z source classes; s_i the
