@@ -12,6 +12,7 @@ from leep_jax.scores.average_precision import probe_map
 from leep_jax.scores.between_sources import cka, rsa, similarity_matrix
 from leep_jax.scores.class_means import class_mean_accuracy
 from leep_jax.scores.concept_variance import concept_variance
+from leep_jax.scores.etran import etran_energy, etran_lda
 from leep_jax.scores.gbc import gbc
 from leep_jax.scores.h_score import h_score, regularized_h_score
 from leep_jax.scores.head_predictions import (
@@ -26,7 +27,10 @@ from leep_jax.scores.leep import EEP, eep_accuracy, leep, leep_bounds
 from leep_jax.scores.logme import logme
 from leep_jax.scores.n_leep import n_leep
 from leep_jax.scores.nce import nce, task_hardness
+from leep_jax.scores.ncti import ncti_ncc, ncti_seli, ncti_variability
 from leep_jax.scores.otce import f_otce
+from leep_jax.scores.pactran import pactran_dirichlet, pactran_gamma
+from leep_jax.scores.pactran_gaussian import pactran_gaussian
 from leep_jax.scores.parc import parc
 from leep_jax.scores.probe import (
   probe_accuracy,
@@ -36,6 +40,7 @@ from leep_jax.scores.probe import (
   probe_r2,
 )
 from leep_jax.scores.regression import lab_mse, lin_mse
+from leep_jax.scores.sfda import sfda
 from leep_jax.scores.trans_rate import trans_rate
 from leep_jax.sources.catalog import load_source
 from leep_jax.sources.source import Source
@@ -67,6 +72,8 @@ __all__ = [
   "eep_accuracy",
   "estimate_scores",
   "f_otce",
+  "etran_energy",
+  "etran_lda",
   "gbc",
   "h_score",
   "h_score_of_subsets",
@@ -86,6 +93,12 @@ __all__ = [
   "nce",
   "nce_loo",
   "nce_of_subsets",
+  "ncti_ncc",
+  "ncti_seli",
+  "ncti_variability",
+  "pactran_dirichlet",
+  "pactran_gamma",
+  "pactran_gaussian",
   "paired_difference",
   "parc",
   "probe_accuracy",
@@ -99,6 +112,7 @@ __all__ = [
   "regularized_h_score",
   "rsa",
   "similarity_matrix",
+  "sfda",
   "task_hardness",
   "trans_rate",
   "__version__",

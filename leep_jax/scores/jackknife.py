@@ -84,6 +84,25 @@ class Parts:
     )
 
   @classmethod
+  def of_mean(
+    cls, values: np.ndarray, group_of: np.ndarray, groups: int
+  ) -> "Parts":
+    """Returns the parts of a score that is a mean of numbers of examples.
+
+    Args:
+      values: `[n]`, of which the score is the mean.
+      group_of: `[n]`, the group of each example.
+      groups: G.
+    """
+    return cls.by_group(
+      lambda sums: float(sums["sum"] / sums["size"]),
+      {
+        "sum": np.bincount(group_of, values, minlength=groups),
+        "size": np.bincount(group_of, minlength=groups),
+      },
+    )
+
+  @classmethod
   def of_examples(
     cls,
     finalise: Callable[[np.ndarray], float],

@@ -12,6 +12,7 @@ from leep_jax.scores import (
   average_precision as _average_precision,
   class_means as _class_means,
   concept_variance as _concept_variance,
+  etran as _etran,
   gbc as _gbc,
   h_score as _h_score,
   jackknife,
@@ -22,11 +23,15 @@ from leep_jax.scores import (
   logme as _logme,
   n_leep as _n_leep,
   nce as _nce,
+  ncti as _ncti,
   otce as _otce,
+  pactran as _pactran,
+  pactran_gaussian as _pactran_gaussian,
   parc as _parc,
   per_example,
   probe as _probe,
   regression as _regression,
+  sfda as _sfda,
   trans_rate as _trans_rate,
 )
 
@@ -170,6 +175,57 @@ SCORES: dict[str, Score] = {
   "gbc": Score(
     _gbc.gbc,
     _gbc.gbc_parts,
+    "features",
+    first_pass=(statistics.moments,),
+  ),
+  "pactran_dirichlet": Score(
+    _pactran.pactran_dirichlet,
+    _pactran.pactran_dirichlet_parts,
+    "probs",
+    first_pass=(statistics.joint,),
+  ),
+  "pactran_gamma": Score(
+    _pactran.pactran_gamma,
+    _pactran.pactran_gamma_parts,
+    "probs",
+    first_pass=(statistics.joint,),
+  ),
+  "pactran_gaussian": Score(
+    _pactran_gaussian.pactran_gaussian,
+    _pactran_gaussian.pactran_gaussian_parts,
+    "features",
+    first_pass=(statistics.moments,),
+  ),
+  "sfda": Score(
+    _sfda.sfda,
+    _sfda.sfda_parts,
+    "features",
+    first_pass=(statistics.moments,),
+  ),
+  "etran_energy": Score(
+    _etran.etran_energy, _etran.etran_energy_parts, "features"
+  ),
+  "etran_lda": Score(
+    _etran.etran_lda,
+    _etran.etran_lda_parts,
+    "features",
+    first_pass=(statistics.moments,),
+  ),
+  "ncti_variability": Score(
+    _ncti.ncti_variability,
+    _ncti.ncti_variability_parts,
+    "features",
+    first_pass=(statistics.moments,),
+  ),
+  "ncti_seli": Score(
+    _ncti.ncti_seli,
+    _ncti.ncti_seli_parts,
+    "features",
+    first_pass=(statistics.moments,),
+  ),
+  "ncti_ncc": Score(
+    _ncti.ncti_ncc,
+    _ncti.ncti_ncc_parts,
     "features",
     first_pass=(statistics.moments,),
   ),

@@ -10,12 +10,16 @@ import pytest
 from leep_jax.engine import statistics
 from leep_jax.scores import (
   class_means,
+  discriminant,
   gaussian_mixture,
   gbc,
   held_out_sums,
   label_sets,
   logme,
   n_leep,
+  pactran,
+  sfda,
+  softmax_head,
 )
 
 ALL = [
@@ -23,20 +27,25 @@ ALL = [
   for module in (
     statistics,
     class_means,
+    discriminant,
     gaussian_mixture,
     gbc,
     held_out_sums,
     label_sets,
     logme,
     n_leep,
+    pactran,
+    sfda,
+    softmax_head,
   )
   for _, function in inspect.getmembers(module, inspect.isfunction)
   if hasattr(function, "reads")
 ]
-# What some take after the batch, for 3 classes, 4 source classes, 3 features
-# and mixtures of 4 Gaussians.
+# What some take after the batch, for 3 classes, 4 source classes, 3 features,
+# mixtures of 4 Gaussians, and a head.
 TABLE = jnp.full((3, 4), 1 / 3)
 MIXTURE = (jnp.log(jnp.full(4, 0.25)), jnp.eye(4)[:, :3], jnp.full((4, 3), 2.0))
+HEAD = jnp.linspace(-1.0, 1.0, 12).reshape(3, 4)
 ARGUMENTS = {
   statistics.spread: (jnp.full(4, 0.25),),
   statistics.log_likelihood: (TABLE,),
@@ -67,6 +76,25 @@ ARGUMENTS = {
     jnp.ones((2, 2)),
     jnp.ones(2),
   ),
+  discriminant.true_probability: (jnp.arange(3.0), jnp.eye(3), jnp.arange(3.0)),
+  sfda.mixed_moments: (
+    jnp.arange(3.0),
+    jnp.eye(3)[:, :2],
+    jnp.eye(3)[:2],
+    jnp.arange(3.0),
+    jnp.ones((3, 2)),
+  ),
+  sfda.mixed_probability: (
+    jnp.arange(3.0),
+    *(jnp.eye(3), jnp.arange(3.0)) * 2,
+    jnp.eye(3),
+  ),
+  pactran.assignments: (jnp.log(TABLE),),
+  pactran.scaled_assignments: (jnp.log(TABLE), jnp.arange(1.0, 5.0)),
+  softmax_head.slopes: (HEAD,),
+  softmax_head.curvature: (HEAD, HEAD[::-1]),
+  softmax_head.trace_slopes: (HEAD, jnp.arange(3.0), jnp.ones(3)),
+  softmax_head.outcome: (HEAD, jnp.arange(3.0), jnp.ones(3), HEAD[::-1]),
   gaussian_mixture.expectation: tuple(jnp.stack([x, 2 * x]) for x in MIXTURE),
   n_leep.mixture_joint: MIXTURE,
   n_leep.mixture_log_likelihood: (*MIXTURE, TABLE),

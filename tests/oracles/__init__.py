@@ -18,7 +18,7 @@ import sklearn.mixture
 
 import leep_jax
 from leep_jax.scores import gaussian_mixture
-from oracles import neighbours, otce
+from oracles import bounds, discriminants, neighbours, otce
 
 
 def softmax(logits):
@@ -468,6 +468,15 @@ ORACLES = {
   "n_leep": n_leep,
   "trans_rate": trans_rate,
   "gbc": gbc,
+  "pactran_dirichlet": bounds.pactran_dirichlet,
+  "pactran_gamma": bounds.pactran_gamma,
+  "pactran_gaussian": bounds.pactran_gaussian,
+  "sfda": discriminants.sfda,
+  "etran_energy": discriminants.etran_energy,
+  "etran_lda": discriminants.etran_lda,
+  "ncti_variability": discriminants.ncti_variability,
+  "ncti_seli": discriminants.ncti_seli,
+  "ncti_ncc": discriminants.ncti_ncc,
   "parc": parc,
   **neighbours.ORACLES,
   **otce.ORACLES,

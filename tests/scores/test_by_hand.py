@@ -109,6 +109,70 @@ def test_gbc_by_hand():
     assert value == pytest.approx(-0.512516, abs=1e-6)
 
 
+def test_pactran_dirichlet_by_hand():
+  # One source label, y = 0, 1: a0 = 1/2 each, and the evidence is E[w (1 - w)]
+  # = (1/2 1/2) / (1 2) = 1/8: log(1/8) / 2 = -1.039721.
+  value = leep_jax.pactran_dirichlet(np.ones((2, 1)), [0, 1])
+  assert value == pytest.approx(-1.039721, abs=1e-6)
+
+
+def test_pactran_gamma_by_hand():
+  # One source label, y = 0, 1: a = 3/2 each, l = 3/b and b = 1 + 2/l, so that b
+  # = 3 and l = 1. 2 (log Gamma(3/2) - log Gamma(1/2) - 3/2 log 3) + 2 = 2
+  # (-.693147 - 1.647918) + 2 = -2.682131; half of it.
+  value = leep_jax.pactran_gamma(np.ones((2, 1)), [0, 1], steps=50)
+  assert value == pytest.approx(-1.341066, abs=1e-6)
+
+
+def test_pactran_gaussian_by_hand():
+  # f = 1, -1 with weights w and -w, and c = 1/2 * 2 = 1: the loss is
+  # log(1 + exp(-2w)) + w^2, the least at w = 1/(1 + exp(2w)) = .337416: .411608
+  # + .113849. p = .662584: tr H = 2 p (1-p) = .447133. s^2 = 1, so lambda = 1:
+  # 2/2 log(1 + 1/2 tr H) = .201770. In all .727227.
+  value = leep_jax.pactran_gaussian([[1.0], [-1.0]], [0, 1], spread=0.5)
+  assert value == pytest.approx(-0.727227, abs=1e-6)
+
+
+def test_etran_energy_by_hand():
+  # log(1 + 1) = .693147, log(1 + e) = 1.313262: mean 1.003204.
+  features = [[0.0, 0.0], [0.0, 1.0]]
+  value = leep_jax.etran_energy(features, [0, 1])
+  assert value == pytest.approx(1.003204, abs=1e-6)
+  value = leep_jax.etran_energy(features, [0, 1], share=0.005)
+  assert value == pytest.approx(0.693147, abs=1e-6)
+
+
+def test_etran_lda_by_hand():
+  # f = -3, -1, 1, 3 with y = 0, 0, 1, 1: means -2 and 2, variance 1 within
+  # classes, of which shrinkage of one feature changes nothing. Log odds 4 f:
+  # P = 1/(1 + e^-12), 1/(1 + e^-4): mean (.999994 + .982014)/2.
+  value = leep_jax.etran_lda([[-3.0], [-1.0], [1.0], [3.0]], [0, 0, 1, 1])
+  assert value == pytest.approx(0.991004, abs=1e-6)
+
+
+def test_sfda_by_hand():
+  # As above. c = 1/(1 + exp(1 - 2P)) = .731056 and .723927; mixed with 2: -3 c
+  # + 2 (1 - c) = -1.655281, -c + 2 (1 - c) = -.171782. Mean -.913532, variance
+  # .550192; log odds 2 * .913532 / .550192 t = 3.320775 t: P = 1/(1 +
+  # exp(-5.496814)) = .995917 and 1/(1 + exp(-.570451)) = .638867: mean .817392.
+  value = leep_jax.sfda([[-3.0], [-1.0], [1.0], [3.0]], [0, 0, 1, 1])
+  assert value == pytest.approx(0.817392, abs=1e-6)
+
+
+def test_ncti_by_hand():
+  # As above: P is .999994 and .982014 with 1 - P. Z = f / 1, as the variance
+  # within classes is 1: ||Z|| / sqrt(4) = sqrt(20) / 2 = 2.236068.
+  features, labels = [[-3.0], [-1.0], [1.0], [3.0]], [0, 0, 1, 1]
+  assert leep_jax.ncti_ncc(features, labels) == pytest.approx(0.991004)
+  assert leep_jax.ncti_seli(features, labels) == pytest.approx(2.236068)
+  # Rows (.999994, .000006) and (.982014, .017986): the squares of the singular
+  # values add up to 1.964662, and their product is the determinant .017980
+  # squared: their sum is sqrt(1.964662 + 2 * .017980) = 1.414433. Twice over 2:
+  # - log 1.414433.
+  value = leep_jax.ncti_variability(features, labels)
+  assert value == pytest.approx(-0.346729, abs=1e-6)
+
+
 def test_parc_by_hand():
   # Less 2: (-1 0 1), (-1 1 0), (1 0 -1), (1 -1 0), of length sqrt 2. Distances
   # of 12 13 14 23 24 34: .5 2 1.5 1.5 2 .5, ranks less 3.5: -2 2 0 0 2 -2. Do

@@ -27,7 +27,16 @@ from leep_jax import scores as scores_lib, validation
 )
 @pytest.mark.parametrize(
   "name",
-  ["leep", "leep_loo", "nce", "nce_loo", "eep_accuracy", "leep_bounds"],
+  [
+    "leep",
+    "leep_loo",
+    "nce",
+    "nce_loo",
+    "eep_accuracy",
+    "leep_bounds",
+    "pactran_dirichlet",
+    "pactran_gamma",
+  ],
 )
 def test_bad_probabilities(name, probs, message):
   with pytest.raises(leep_jax.InputError, match=message):
@@ -127,6 +136,10 @@ def test_bad_sets_of_labels(score, sets, message):
     ("trans_rate", {"eps": math.inf}, "eps is inf"),
     ("lin_mse", {"ridge": -1}, "ridge is -1, but must be at least 0"),
     ("lin_mse", {"ridge": math.nan}, "ridge is nan"),
+    ("pactran_gaussian", {"spread": 0}, "spread is 0, but must be above 0"),
+    ("pactran_gaussian", {"variance": math.inf}, "variance is inf"),
+    ("etran_energy", {"share": 0}, r"share is 0, but must be in \(0, 1\]"),
+    ("etran_energy", {"share": 1.5}, "share is 1.5"),
     ("n_leep", {"variance": 0}, r"variance is 0, but must be in \(0, 1\]"),
     ("n_leep", {"components": 0}, "components is 0"),
     ("n_leep", {"restarts": 0}, "restarts is 0"),
@@ -138,6 +151,20 @@ def test_bad_options(name, options, message):
   features = [[1.0, 2.0], [2.0, 1.0], [0.0, 3.0]]
   with pytest.raises(leep_jax.InputError, match=message):
     scores_lib.SCORES[name].function(features, [0, 1, 1], **options)
+
+
+@pytest.mark.parametrize("name", ["pactran_dirichlet", "pactran_gamma"])
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"concentration": 0}, "concentration is 0, but must be above 0"),
+    ({"concentration": math.nan}, "concentration is nan"),
+    ({"steps": 0}, "steps is 0"),
+  ],
+)
+def test_bad_options_of_probabilities(name, options, message):
+  with pytest.raises(leep_jax.InputError, match=message):
+    scores_lib.SCORES[name].function([[0.5, 0.5]], [0], **options)
 
 
 def test_rows_may_be_off_by_rounding_only(rng):

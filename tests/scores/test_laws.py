@@ -95,6 +95,15 @@ LAWS = {
     "rotate",
     "unit",
   },
+  "pactran_dirichlet": {"at most 0", "permute source", "0 for one class"},
+  "pactran_gamma": {"at most 0", "permute source"},
+  "pactran_gaussian": {"at most 0", "0 for one class", "move", "rotate"},
+  "sfda": {"0 to 1", "duplicate", "move", "rotate"},
+  "etran_energy": {"duplicate", "permute source"},
+  "etran_lda": {"0 to 1", "duplicate", "move", "rotate"},
+  "ncti_variability": {"0 for one class", "duplicate", "move", "rotate"},
+  "ncti_seli": {"at least 0", "0 for one class", "duplicate", "move", "rotate"},
+  "ncti_ncc": {"0 to 1", "duplicate", "move", "rotate"},
   "parc": {"-1 to 1", "move each example", "unit"},
   # A copy of an example is its nearest neighbour.
   "concept_variance": {

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracles
 import pytest
+import scipy.special
 import scipy.stats
 
 import leep_jax
@@ -218,6 +219,59 @@ def test_gbc_with_the_determinant_of_one_dimension(rng):
   right = oracles.gbc(features, labels)
   assert abs(wrong - right) > 0.1
   assert leep_jax.gbc(features, labels) == pytest.approx(right, rel=1e-5)
+
+
+def test_pactran_of_a_hessian_that_is_summed_and_not_averaged(rng):
+  features, _, labels = source(rng)
+  moved = oracles.centred(features)
+  head, loss = oracles.bounds.best_head(moved, labels, 1 / 30)
+  logits = moved @ head[:, :-1].T + head[:, -1]
+  probs = oracles.softmax(logits)
+  each = probs * (1 - probs)
+  # Of 300 examples and 7 features: c = 30, Y D = 35, lambda = 30 * 7.
+  trace = np.sum((moved**2).sum(axis=1) * each.sum(axis=1)) + each.sum()
+  weight = 35 / (2 * 30 * 7)
+  wrong = -loss - weight * np.log(1 + 30 / 35 * trace)
+  right = oracles.bounds.pactran_gaussian(features, labels)
+  assert wrong < right - 0.3
+  value = leep_jax.pactran_gaussian(features, labels)
+  assert value == pytest.approx(right, rel=1e-5)
+
+
+def test_pactran_gamma_with_the_rate_of_the_prior(rng):
+  _, probs, labels = source(rng)
+  wanted = np.eye(5)[labels]
+  prior = wanted.mean(axis=0)[:, None]
+  q = probs
+  for _ in range(10):
+    shapes = prior + wanted.T @ q
+    logs = np.log(probs) + wanted @ scipy.special.digamma(shapes)
+    q = scipy.special.softmax(logs, axis=1)
+  shapes = prior + wanted.T @ q
+  log_gamma = scipy.special.gammaln
+  wrong = np.sum(log_gamma(shapes) - log_gamma(prior))
+  wrong -= np.sum(q * np.log(q / probs))
+  wrong -= np.log(probs @ shapes.sum(axis=0)).sum()
+  value = leep_jax.pactran_gamma(probs, labels)
+  assert wrong / 300 < value - 0.01  # a looser bound
+
+
+def test_lda_of_directions_that_cancel(rng):
+  # `eigh` of a matrix that is not symmetric gives orthogonal directions, so
+  # that U U^T is the identity.
+  features, _, labels = source(rng)
+  features = 0.3 * features @ rng.normal(size=(7, 7))
+  means, shares, _, total, within = oracles.discriminants.by_class(
+    features, labels
+  )
+  _, directions = np.linalg.eigh(np.linalg.inv(within) @ (total - within))
+  logits = features @ directions @ directions.T @ means.T
+  logits += np.log(shares) - (means**2).sum(axis=1) / 2
+  wrong = oracles.softmax(logits)[np.arange(300), labels].mean()
+  right = oracles.discriminants.etran_lda(features, labels)
+  assert wrong < right - 0.05
+  value = leep_jax.etran_lda(features, labels)
+  assert value == pytest.approx(right, rel=1e-5)
 
 
 def test_trans_rate_of_classes_averaged_equally_and_eps_not_squared(rng):

@@ -50,8 +50,11 @@ def test_compute_scores_shares_passes(rng, monkeypatch):
   )  # fmt: skip
   passes = passes_of(monkeypatch)
   values = leep_jax.compute_scores(outputs)
-  # Steps of fitting a mixture are one pass each.
-  assert [names for names, _ in itertools.groupby(passes)] == [
+  # Steps of fitting a mixture are one pass each, and so are those of a head.
+  found = [names for names, _ in itertools.groupby(passes)]
+  newton = found.count(["curvature"])
+  assert 0 < newton < 20
+  assert found == [
     ["probs_faults", "joint", "dummy_label_counts"],
     ["features_faults", "moments", "class_totals"],
     ["log_likelihood"],
@@ -65,6 +68,14 @@ def test_compute_scores_shares_passes(rng, monkeypatch):
     ["mixture_joint"],
     ["mixture_log_likelihood"],
     ["class_squares"],
+    ["assignments"],  # steps of a posterior are one pass each
+    ["scaled_assignments"],
+    ["features_faults", "slopes"],  # of features projected before
+    *[["curvature"], ["slopes"]] * newton,
+    ["outcome"],
+    ["mixed_moments"],
+    ["mixed_probability"],
+    ["true_probability"],
   ]
   assert list(values) == list(scores_lib.SCORES)
   for name, value in values.items():
