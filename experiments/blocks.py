@@ -31,6 +31,7 @@ from experiments import (
   meta_transfer,
   model_coverage,
   score_benchmark_tables,
+  score_features,
   section,
   source_selection,
   table_1,
@@ -113,6 +114,7 @@ def blocks() -> Iterator[tuple[str, str, pathlib.Path]]:
   for name, text in score_benchmark_tables.blocks():
     yield name, text, score_benchmark_tables.TABLE
   yield "which_score", score_benchmark_tables.short(), README
+  yield "features", score_features.table(), GUIDE / "scores.md"
   yield (
     "task_relations",
     task_relations.table(

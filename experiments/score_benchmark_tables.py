@@ -27,7 +27,7 @@ _BOOTSTRAP = 200
 _APART = 0.02  # accuracies of a pair that differ at least so much count
 _PHOTOS = ("trashnet", "rsscn7_satellite", "sign_language_digits")
 Metric = Callable[[np.ndarray, np.ndarray], np.ndarray]
-_METRICS: dict[str, Metric] = {
+METRICS: dict[str, Metric] = {
   "weighted tau": ranking_metrics.weighted_kendall,
   "Spearman": ranking_metrics.spearman,
   "Pearson": ranking_metrics.pearson,
@@ -205,7 +205,7 @@ def _with_interval(found: Summary | None, *, digits=2, marked=False) -> str:
 
 def _summaries(found, metric, cells) -> dict[str, Summary]:
   every = {
-    name: summary(found, name, _METRICS[metric], cells) for name in found.values
+    name: summary(found, name, METRICS[metric], cells) for name in found.values
   }
   return {name: value for name, value in every.items() if value is not None}
 
@@ -213,7 +213,7 @@ def _summaries(found, metric, cells) -> dict[str, Summary]:
 def ranking(found: rows_lib.Measured) -> str:
   """Returns the table of all scores over all cells."""
   cells = found.cells()
-  by_metric = {m: _summaries(found, m, cells) for m in _METRICS}
+  by_metric = {m: _summaries(found, m, cells) for m in METRICS}
   tau, regret = by_metric["weighted tau"], by_metric["regret"]
   best = _not_told_apart(tau), _not_told_apart(regret, sign=-1)
   lines = [
@@ -227,7 +227,7 @@ def ranking(found: rows_lib.Measured) -> str:
     least = ("-", "-")
     if name in tau:
       least = tuple(
-        map(_number, without_each(found, name, _METRICS["weighted tau"]))
+        map(_number, without_each(found, name, METRICS["weighted tau"]))
       )
     lines.append(
       f"| {_label(name)} | "
@@ -381,8 +381,7 @@ def blocks() -> Iterator[tuple[str, str]]:
 
 
 _SHORT = (
-  "probe_accuracy", "probe_log_loss", "logme", "leep", "leep_loo", "nce",
-  "h_score", rows_lib.ELSEWHERE, "any source",
+  "probe_accuracy", "logme", "leep", "nce", rows_lib.ELSEWHERE, "any source",
 )  # fmt: skip
 
 

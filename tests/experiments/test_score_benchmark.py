@@ -7,7 +7,9 @@ from experiments import (
   score_benchmark,
   score_benchmark_rows,
   score_benchmark_tables as tables,
+  score_features,
 )
+import leep_jax
 from leep_jax import transfer
 from leep_jax.reports import results
 
@@ -124,3 +126,30 @@ def test_one_slope_and_least_values():
   assert wrong.value < 1
   low, high = wrong.interval()
   assert low < wrong.value <= high <= 1
+
+
+def test_inputs_without_a_value_are_those_of_the_table(rng):
+  """What the guide says of one example, one class and constant features."""
+  assert set(score_features.WITHOUT_VALUE) == set(leep_jax.SCORES)
+  labels, probs = np.array([0, 1, 0, 1, 1]), np.full((5, 3), 1 / 3)
+  inputs = {
+    "one example": (probs[:1], labels[:1]),
+    "one class": (probs, 0 * labels),
+    "constant features": (probs, labels),
+  }
+  for text, (values, y_true) in inputs.items():
+    for kind in ("labels", "targets", "multi_labels"):
+      targets = y_true
+      if kind != "labels":
+        targets = np.stack([y_true, 1 - y_true, y_true], axis=1)[:, :2]
+        targets = targets if kind == "multi_labels" else targets.astype(float)
+      outputs = leep_jax.Outputs.from_arrays(
+        probs=values, features=values, **{kind: targets}
+      )
+      for name, value in leep_jax.compute_scores(outputs).items():
+        if kind in leep_jax.SCORES[name].target_kinds:
+          said = score_features.WITHOUT_VALUE[name]
+          if said.startswith("never"):
+            assert value is not None, (name, text, kind)
+          if text in said:
+            assert value is None, (name, text, kind)
