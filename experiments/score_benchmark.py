@@ -334,10 +334,15 @@ def probes(target: str, rows: results.Rows) -> None:
 
 # Of a task of few examples: as many epochs as make some hundred steps.
 _TUNING = transfer.NetworkConfig(
-  epochs=30, batch_size=20, learning_rate=0.01, schedule="cosine"
+  epochs=30,
+  batch_size=20,
+  learning_rate=0.01,
+  momentum=0.9,
+  schedule="cosine",
+  curve=0,
 )
 _TUNED_SIZES = (5, 20)
-_TUNED_DRAWS = 2
+_TUNED_DRAWS = 1
 
 
 def fine_tuning(target: str, rows: results.Rows) -> None:
