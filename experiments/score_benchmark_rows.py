@@ -14,6 +14,7 @@ import numpy as np
 
 from experiments import score_benchmark, source_selection
 from leep_jax.reports import results
+from leep_jax.scores import pools
 
 NAMES = tuple(score_benchmark.SOURCES)
 # Rankings that do not look at the target's examples.
@@ -22,6 +23,8 @@ STATIC = (
   ELSEWHERE, "published accuracy", "parameters", "features", "source labels",
   "any source",
 )  # fmt: skip
+# Sums of terms that are scaled over the sources, see `leep_jax.scores.pools`.
+POOLED = {"etran": pools.ETRAN, "ncti": pools.NCTI}
 Cell = tuple[str, int]  # target, examples a class
 
 
@@ -99,6 +102,12 @@ def measured(
     name: by_cell(scored, "scores", score=name)
     for name in score_benchmark.SCORES
   }
+  for name, weights in POOLED.items():
+    values[name] = {
+      cell: _pooled({term: values[term][cell] for term in weights}, weights)
+      for cell in order
+      if all(cell in values[term] for term in weights)
+    }
   heads = by_cell(rows_of("heads", folder), "accuracy")
   everywhere = {cell: np.mean(found, axis=0) for cell, found in heads.items()}
   for name in STATIC:
@@ -107,6 +116,22 @@ def measured(
       for cell in order
     }
   return Measured(reached, values)
+
+
+def _pooled(terms, weights) -> np.ndarray:
+  """Sums of terms `[samples, S]`, of the sources that have all of them."""
+  found = np.full(next(iter(terms.values())).shape, np.nan)
+  for sample, total in enumerate(found):
+    of_sample = {name: values[sample] for name, values in terms.items()}
+    known = np.isfinite(list(of_sample.values())).all(axis=0)
+    if known.any():
+      total[known] = pools.over_pool(
+        [
+          {k: v[i] for k, v in of_sample.items()} for i in np.flatnonzero(known)
+        ],
+        weights,
+      )
+  return found
 
 
 def _static(name, cell, reached, facts) -> np.ndarray:

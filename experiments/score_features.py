@@ -20,8 +20,8 @@ WITHOUT_VALUE = {
   "probe_accuracy": _ONE_EXAMPLE,
   "leep": "never",
   "leep_loo": (
-    "several classes of a single example each; rows of 0 and 1, if a source label has no "
-    "other example of the class"
+    "several classes of a single example each; rows of 0 and 1, if a source "
+    "label has no other example of the class"
   ),
   "nce": "never",
   "nce_loo": "several classes of a single example each",
@@ -41,7 +41,7 @@ WITHOUT_VALUE = {
   "etran_energy": "never",
   "etran_lda": "never; 1 for any labels if n <= D and features are large",
   "ncti_variability": "never",
-  "ncti_seli": "never",
+  "ncti_seli": "no more examples than components (64 at most) and classes",
   "ncti_ncc": "never",
   "parc": "no two examples share a class, or none differ; features of an "
   "example all equal",

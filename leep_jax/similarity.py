@@ -160,6 +160,11 @@ def _run() -> int:
   print(f"{title}. Similarity by {_MEASURE.value}.\n")
   print(tables.blocks(names, columns))
   print("\nColumns are the sources by their numbers; 1 is the same.")
+  if _MEASURE.value == "cka" and any(one.wide for one in found.values()):
+    print(
+      "cka is too high where there are fewer examples than features: see\n"
+      "--measure=debiased_cka."
+    )
   return status
 
 

@@ -338,6 +338,12 @@ def _run() -> int:
       raise validation.InputError(
         f"--{name} is of --kind={' or '.join(kinds)}, not {_KIND.value}"
       )
+  if _KIND.value == "affinity":
+    for flag in (*_SOURCES.all, *_DATA.all):
+      if flag.present:
+        raise validation.InputError(
+          f"--{flag.name} has no meaning with --kind=affinity, which reads rows"
+        )
   if _MATRIX.value is not None:
     results.check_path("matrix", _MATRIX.value, (".csv", ".jsonl"))
   if _PLOT.value is not None:
@@ -345,6 +351,11 @@ def _run() -> int:
   matrix = {"task2vec": _task2vec, "p2l": _p2l, "affinity": _affinity}[
     _KIND.value
   ]()
+  if len(set(matrix.sources) | set(matrix.targets)) < 2:
+    raise validation.InputError(
+      f"{matrix.sources[0]} alone has no relation: name several data sets, or "
+      "--tasks"
+    )
   # Files come first: whoever reads the table may close the pipe.
   if _MATRIX.value is not None:
     results.write_rows(_MATRIX.value, _rows(matrix))

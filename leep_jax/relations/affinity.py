@@ -166,7 +166,14 @@ def affinities(
   sweep_report.check_sources(trained)
   by_target: dict[str, dict[str, dict[Any, float]]] = {}
   for row, name in zip(trained, _target_names(trained, by), strict=True):
-    value = math.nan if row[metric] is None else row[metric]
+    value = row[metric]
+    if value is None:
+      if not row.get("diverged"):
+        raise validation.InputError(
+          f"{metric} of task {row['task']} of {row['dataset']} is null, though "
+          "its training has not diverged: binary_f1 is of tasks of two classes"
+        )
+      value = math.nan
     trials = by_target.setdefault(name, {}).setdefault(row["model"], {})
     trials[tuple(str(row.get(key)) for key in _TRIAL)] = value
   sources = tuple(dict.fromkeys(row["model"] for row in trained))

@@ -158,6 +158,7 @@ class Representation:
     count: n, the number of its examples.
     examples: a digest of them (`Outputs.examples`), or empty.
     vector: of length 1.
+    wide: whether it has as many features as examples were compared, or more.
 
   Example:
     >>> import numpy as np
@@ -170,6 +171,7 @@ class Representation:
   count: int
   examples: str
   vector: np.ndarray
+  wide: bool = False
 
 
 def representation(
@@ -212,7 +214,13 @@ def representation(
       f"{measure} is undefined: all pairs of examples of {outputs.name} are "
       "equally similar"
     )
-  return Representation(outputs.name, len(outputs), examples, vector / length)
+  return Representation(
+    outputs.name,
+    len(outputs),
+    examples,
+    vector / length,
+    wide=len(chosen) <= (outputs.num_features or 0),
+  )
 
 
 def _unlabelled(features) -> outputs_lib.Outputs:

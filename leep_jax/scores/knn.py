@@ -23,10 +23,14 @@ NEIGHBOURS = 1
 MAX_EXAMPLES = 10_000
 # Examples whose similarities to all others are in memory at a time.
 _ROWS = 256
-# Differences of similarities that may be rounding, which must not decide.
+# Differences of similarities that may be rounding, which must not decide, as a
+# share of the largest squared distance from the mean.
 _ROUNDING = 1e-6
-# Of an interval of length 3, to below the rounding of a float32.
-_HALVINGS = 27
+# Distances of rows of length 1 from their mean that are rounding alone, as the
+# features are float32.
+_CONSTANT = 1e-6
+# Of an interval of length 5, to below the rounding of a float32.
+_HALVINGS = 28
 _PRECISION = jax.lax.Precision.HIGHEST
 
 
@@ -42,7 +46,8 @@ def knn_accuracy(
 
   The neighbours of an example are the k others with the largest cosine
   similarity f_i . f_j / (|f_i| |f_j|), and all others as similar as the last of
-  them (up to 1e-6). The class that most of them have is predicted; of several,
+  them (up to 1e-6 of the largest squared distance of a row of length 1 from the
+  mean of all). The class that most of them have is predicted; of several,
   the one whose neighbours have the largest mean similarity, and then the first.
   So features that tell nothing give the most frequent class. Where examples are
   in groups (`Outputs.clusters`), those of an example's own group are no
@@ -125,7 +130,7 @@ def knn_accuracy_parts(
   validation.at_least_1("neighbours", neighbours)
   chosen = sampling.sample(len(outputs), most=max_examples)
   outputs.check("features")
-  rows = _unit_rows(np.asarray(outputs.features)[chosen])
+  rows, shift = _centred_units(np.asarray(outputs.features)[chosen])
   codes = outputs.codes[chosen]
   groups = np.arange(len(rows))
   if outputs.clusters is not None:
@@ -135,28 +140,60 @@ def knn_accuracy_parts(
       "knn_accuracy is undefined: no example has another, of another group"
     )
   predicted = _predict(
-    rows, codes, groups, len(outputs.classes), min(neighbours, len(rows) - 1)
+    rows,
+    shift,
+    codes,
+    groups,
+    num_classes=len(outputs.classes),
+    neighbours=min(neighbours, len(rows) - 1),
   )
   correct = (predicted == codes).astype(np.float64)
   return per_example.PerExample.mean(correct, chosen=chosen)
 
 
-def _unit_rows(features) -> np.ndarray:
-  """Rows `[m, D]` of length 1, float32; rows of zeros stay so."""
-  units = np.empty(features.shape, np.float32)
-  for start in range(0, len(features), _ROWS):
-    rows = features[start : start + _ROWS].astype(np.float64)
-    largest = np.abs(rows).max(axis=1, keepdims=True)
-    rows /= np.where(largest > 0, largest, 1)  # else squares may overflow
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    units[start : start + _ROWS] = rows / np.where(length > 0, length, 1)
-  return units
+def _centred_units(features) -> tuple[np.ndarray, np.ndarray]:
+  """Rows v `[m, D]` and shifts `[m]`, float32, from which similarities follow.
+
+  With rows u of length 1 (or 0), their mean, and v = (u - mean) / s, the
+  similarity of i and j is a constant of i plus s^2 (v_i . v_j + shift_j). Of
+  features far from the origin, all u are nearly the same: u_i . u_j itself
+  would lose their differences in float32. s is the largest |u - mean|.
+  """
+  blocks = [
+    slice(start, start + _ROWS) for start in range(0, len(features), _ROWS)
+  ]
+  mean = sum(_units(features[block]).sum(axis=0) for block in blocks)
+  mean = mean / len(features)
+  length = max(
+    np.linalg.norm(_units(features[block]) - mean, axis=1).max()
+    for block in blocks
+  )
+  scale = length if length > _CONSTANT else 1.0
+  rows = np.empty(features.shape, np.float32)
+  shift = np.empty(len(features), np.float32)
+  for block in blocks:
+    centred = _units(features[block]) - mean
+    rows[block] = centred / scale if length > _CONSTANT else 0
+    shift[block] = centred @ mean / scale**2 if length > _CONSTANT else 0
+  return rows, shift
 
 
-def _predict(rows, codes, groups, num_classes, neighbours) -> np.ndarray:
+def _units(features) -> np.ndarray:
+  """Rows of length 1, float64; rows of zeros stay so."""
+  rows = features.astype(np.float64)
+  largest = np.abs(rows).max(axis=1, keepdims=True)
+  rows /= np.where(largest > 0, largest, 1)  # else squares may overflow
+  length = np.linalg.norm(rows, axis=1, keepdims=True)
+  found: np.ndarray = rows / np.where(length > 0, length, 1)
+  return found
+
+
+def _predict(
+  rows, shift, codes, groups, *, num_classes, neighbours
+) -> np.ndarray:
   """Predicted codes `[m]`, a block of rows at a time."""
   size = min(_ROWS, len(rows))
-  placed = jax.device_put((rows, codes, groups.astype(np.int32)))
+  placed = jax.device_put((rows, shift, codes, groups.astype(np.int32)))
   predicted = np.empty(len(rows), np.int32)
   for start in range(0, len(rows), size):
     # The last block reaches back, so that all have one shape.
@@ -175,14 +212,14 @@ def _predict(rows, codes, groups, num_classes, neighbours) -> np.ndarray:
   jax.jit, static_argnames=("size", "num_classes", "neighbours")
 )
 def _predict_block(
-  rows: Any, codes: Any, groups: Any, start: Any, *, size: int,
+  rows: Any, shift: Any, codes: Any, groups: Any, start: Any, *, size: int,
   num_classes: int, neighbours: int,
 ) -> Any:  # fmt: skip
   """Predicted codes `[size]` of the rows from `start`."""
   queries = jax.lax.dynamic_slice_in_dim(rows, start, size)
   own = jax.lax.dynamic_slice_in_dim(groups, start, size)
   other = own[:, None] != groups[None]
-  similar = jnp.matmul(queries, rows.T, precision=_PRECISION)
+  similar = jnp.matmul(queries, rows.T, precision=_PRECISION) + shift[None]
   similar = jnp.where(other, similar, -jnp.inf)
   last = _last_of(similar, neighbours)
   near = other & (similar >= last[:, None] - _ROUNDING)
@@ -210,5 +247,5 @@ def _last_of(similar, neighbours):
     enough = (similar >= middle[:, None]).sum(axis=1) >= neighbours
     return jnp.where(enough, middle, low), jnp.where(enough, high, middle)
 
-  ends = jnp.full(len(similar), -1.5), jnp.full(len(similar), 1.5)
+  ends = jnp.full(len(similar), -2.5), jnp.full(len(similar), 2.5)
   return jax.lax.fori_loop(0, _HALVINGS, halve, ends)[0]

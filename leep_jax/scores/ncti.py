@@ -17,12 +17,15 @@ classes, P_c the probabilities `[n_c, Y]` of the n_c examples of class c.
 import numpy as np
 import numpy.typing as npt
 
+from leep_jax import validation
 from leep_jax.engine import outputs as outputs_lib, passes
 from leep_jax.scores import coordinates, discriminant, jackknife
 
 COMPONENTS = 64
 # Components whose variances decide the shrinkage.
 _FIRST = 32
+# Of variances that are shares of 1: rounding of float32 sums.
+_TOO_SMALL = 1e-7
 
 
 def ncti_variability(
@@ -31,7 +34,7 @@ def ncti_variability(
   *,
   num_classes: int | None = None,
 ) -> float:
-  """Minus the logarithm of the variability of probabilities, at most 0.
+  """Minus the logarithm of the variability of probabilities.
 
   It is - log(sum_c ||P_c||_* / sqrt(n)), with the nuclear norm, the sum of
   singular values: low where the examples of a class have unlike probabilities.
@@ -200,7 +203,9 @@ def ncti_variability_parts(outputs: outputs_lib.Outputs) -> jackknife.Parts:
     total = 0.0
     for code in np.flatnonzero(here.counts):
       rows = probs[chosen & (outputs.codes == code)].astype(np.float64)
-      total += np.linalg.svd(rows, compute_uv=False).sum()
+      # The products of the fewer: a class has few examples, or Y is small.
+      products = rows @ rows.T if len(rows) < rows.shape[1] else rows.T @ rows
+      total += np.sqrt(np.maximum(np.linalg.eigvalsh(products), 0)).sum()
     return float(-np.log(total / np.sqrt(here.counts.sum())))
 
   return known.parts(outputs, finalise)
@@ -252,16 +257,28 @@ def _nuclear_norm(known) -> float:
   count = min(int(np.count_nonzero(known.counts)) - 1, size)
   if not count or not np.trace(known.total):
     return 0.0
+  amount = _shrinkage(known)
+  if 1 - amount < _TOO_SMALL:
+    raise validation.UndefinedScore(
+      "ncti_seli is undefined: the variances of the features are so small that "
+      "the shrunk covariance is that of no direction"
+    )
   total, within = (
     discriminant.shrunk(
       matrix,
       known.deviations,
-      _shrinkage(known),
+      amount,
       dimensions=size,
       instead=known.total,
     )
     for matrix in (known.total, known.within)
   )
+  # Coordinates have the variance 1 over all examples.
+  if np.linalg.eigvalsh(within)[0] < _TOO_SMALL:
+    raise validation.UndefinedScore(
+      f"ncti_seli is undefined: within classes, {len(within)} components do "
+      f"not all vary, as with fewer examples than components and classes"
+    )
   _, directions = scipy.linalg.eigh(
     total - within,
     discriminant.positive(within),

@@ -23,8 +23,10 @@ from leep_jax.engine import outputs as outputs_lib, statistics
 from leep_jax.engine.batch import Statistic
 from leep_jax.scores import moments as moments_lib
 
-# Newton's method ends when no element of the gradient is larger; sums of
-# float32 do not resolve much less.
+# Newton's method ends when no element of the gradient is larger, as a share of
+# the objective where that is below 1: classes that are far apart leave hardly
+# any loss, and all of the gradient is small. Sums of float32 do not resolve
+# much less.
 _TOLERANCE = 1e-6
 _ITERATIONS = 100
 # Products with the Hessian for one system of equations, at most.
@@ -112,7 +114,7 @@ def optimum(outputs: outputs_lib.Outputs, *, ridge: float) -> Optimum:
   value, gradient = _objective(found, found.head)
   head = found.head
   for _ in range(_ITERATIONS):
-    if np.abs(gradient).max() <= _TOLERANCE:
+    if np.abs(gradient).max() <= _TOLERANCE * min(value, 1):
       break
     # Far from the optimum, the quadratic is not worth solving exactly.
     length = np.sqrt(np.sum(gradient**2))

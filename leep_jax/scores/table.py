@@ -90,7 +90,10 @@ class Score:
     (kind,) = outputs.targets_by_name
     if kind in self.target_kinds:
       if self.source_examples and outputs.source_examples is None:
-        return "it needs the features and labels of source examples"
+        return (
+          "it needs examples of the source's own data: source_features and "
+          "source_labels of a file of --predictions, or of Outputs.from_arrays"
+        )
       return None
     needed = TARGET_KINDS[self.target_kinds[0]]
     return f"the targets are {TARGET_KINDS[kind]}, not {needed}"

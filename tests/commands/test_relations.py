@@ -137,6 +137,8 @@ def test_affinity_from_a_file_and_a_folder(tmp_path, capsys):
     (["--kind=affinity"], "needs --results"),
     (["--kind=affinity", "--results=no.jsonl"], "cannot read no.jsonl"),
     (["--kind=affinity", PROBE], "--model is of --kind=task2vec or p2l"),
+    (["--kind=affinity", "--results=a", "--limit=5"], "--limit has no meaning"),
+    ([PROBE, "--limit=20"], "digits alone has no relation"),
     ([PROBE, "--results=a"], "--results is of --kind=affinity, not task2vec"),
     ([PROBE, "--matrix=a.txt"], "matrix a.txt must end in .csv or .jsonl"),
     ([PROBE, "--plot=a.jpg"], "must end in"),

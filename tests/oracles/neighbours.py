@@ -2,7 +2,7 @@
 
 import numpy as np
 
-# Similarities and distances that are equal up to this do not decide.
+# Similarities and distances that are equal up to this share do not decide.
 _ROUNDING = 1e-6
 
 
@@ -10,7 +10,8 @@ def cosines(features):
   rows = np.asarray(features, np.float64)
   length = np.linalg.norm(rows, axis=1, keepdims=True)
   rows = rows / np.where(length > 0, length, 1)
-  return rows @ rows.T
+  spread = ((rows - rows.mean(axis=0)) ** 2).sum(axis=1).max()
+  return rows @ rows.T, _ROUNDING * (spread if spread > 1e-12 else 1)
 
 
 def knn_accuracy(features, labels, neighbours=1, clusters=None):
@@ -18,18 +19,18 @@ def knn_accuracy(features, labels, neighbours=1, clusters=None):
   clusters = np.arange(n) if clusters is None else clusters
   if len(set(clusters)) == 1:
     return None
-  similar, right = cosines(features), []
+  (similar, rounding), right = cosines(features), []
   for i in range(n):
     others = np.flatnonzero(clusters != clusters[i])
     k = min(neighbours, len(others))
     last = np.sort(similar[i, others])[-k]
-    near = others[similar[i, others] >= last - _ROUNDING]
+    near = others[similar[i, others] >= last - rounding]
     votes = np.bincount(labels[near], minlength=labels.max() + 1)
     total = np.bincount(
       labels[near], similar[i, near], minlength=labels.max() + 1
     )
     best = np.where(votes == votes.max(), total / votes.max(), -np.inf)
-    right.append(np.argmax(best >= best.max() - _ROUNDING) == labels[i])
+    right.append(np.argmax(best >= best.max() - rounding) == labels[i])
   return np.mean(right)
 
 

@@ -156,3 +156,12 @@ def test_unknown_options_are_refused(options, text):
 def test_metrics_without_trials_are_refused():
   with pytest.raises(leep_jax.InputError, match="at least a trial"):
     relations.win_rates(np.zeros((2, 0)))
+
+
+def test_a_metric_that_tasks_do_not_have():
+  rows = rows_of({"a": [None], "b": [None]}, diverged=False)
+  with pytest.raises(leep_jax.InputError, match="accuracy of task t0 .* null"):
+    relations.affinities(rows)
+  rows = rows_of({"a": [None], "b": [0.5]}, diverged=True)
+  found = relations.affinities(rows)
+  assert found.values[0, 0] < found.values[1, 0]

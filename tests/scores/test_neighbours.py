@@ -58,7 +58,7 @@ def test_class_mean_accuracy_by_hand():
 def test_an_example_is_not_its_own_neighbour(rng):
   # With itself among those that predict it, any source is perfect.
   features, labels = rng.normal(size=(200, 5)), rng.integers(0, 4, 200)
-  similar = neighbours.cosines(features)
+  similar, _ = neighbours.cosines(features)
   assert np.mean(labels[similar.argmax(axis=1)] == labels) == 1
   value = leep_jax.knn_accuracy(features, labels)
   np.fill_diagonal(similar, -2)
@@ -185,3 +185,12 @@ def test_blocks_of_examples(size, rng):
 def test_bad_options(options, message):
   with pytest.raises(leep_jax.InputError, match=message):
     leep_jax.knn_accuracy([[1.0], [2.0]], [0, 1], **options)
+
+
+def test_features_far_from_the_origin(rng):
+  """Directions that differ by 1e-4 are told apart in float32."""
+  labels = np.repeat(np.arange(4), 10)
+  features = 0.3 * (rng.normal(size=(40, 8)) + 3 * np.eye(8)[labels]) + 1000
+  expected = neighbours.knn_accuracy(features, labels)
+  assert expected > 0.8
+  assert leep_jax.knn_accuracy(features, labels) == expected

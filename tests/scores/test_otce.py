@@ -131,9 +131,7 @@ def test_without_source_examples(rng):
     outputs, names=["f_otce"], on_undefined=reasons.__setitem__
   )
   assert found == {"f_otce": None}
-  assert reasons == {
-    "f_otce": "it needs the features and labels of source examples"
-  }
+  assert "source_features and source_labels" in reasons["f_otce"]
   with pytest.raises(leep_jax.InputError, match="no source examples"):
     otce.f_otce_parts(outputs)
 

@@ -6,6 +6,7 @@ import pytest
 import scipy.special
 
 import leep_jax
+from leep_jax.scores import softmax_head
 
 
 def evidence(probs, labels, weights):
@@ -61,3 +62,28 @@ def test_a_strong_ridge_leaves_the_entropy_of_labels(rng):
     features, labels, spread=1e-6, variance=1e-9
   )
   assert value == pytest.approx(-entropy, abs=1e-3)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e3, 1e4])
+def test_the_optimal_head_of_separable_classes_in_any_unit(unit, rng):
+  labels = np.arange(40) % 4
+  features = rng.normal(size=(40, 16)) + np.eye(16)[labels]
+  outputs = leep_jax.Outputs.from_arrays(
+    features=unit * features, labels=labels
+  )
+  found = softmax_head.optimum(outputs, ridge=0.25)
+  # At the optimum, the derivative by the length of W is 0: the slope of the
+  # loss along W is minus twice the penalty.
+  head = found.head.copy()
+  head[:, -1] = 0
+  sums = outputs_sum(found, head)
+  # The head is rounded to float32 in each pass.
+  assert sums == pytest.approx(-found.ridge * found.squares, rel=0.05)
+
+
+def outputs_sum(found, along):
+  """The derivative of the mean loss at the optimum, along a direction."""
+  slopes = found.outputs.sum(
+    softmax_head.slopes, found.head.astype(np.float32)
+  )["slope"]
+  return np.sum(slopes * along) / len(found.outputs)
