@@ -16,8 +16,9 @@ and `--stages` and `--targets` name some of them:
 
 - `facts`: sizes of the sources.
 - `heads`: reached accuracies.
-- `scores`: of three of the five samples (`n_leep` of one). A score that is new
-  in `leep_jax.SCORES` is added to the samples that lack it.
+- `scores`: of three of the five samples (of one by `n_leep`, and where a sample
+  has thousands of examples). A score that is new in `leep_jax.SCORES` is added
+  to the samples that lack it.
 - `probes`: intervals of `probe_accuracy`, and the sources that it does not tell
   apart from the best.
 - `fine_tuning`: accuracies of fine-tuned networks of small images.
@@ -77,6 +78,7 @@ SIZES = (5, 20, 50, 100)  # examples a class
 DRAWS = 5  # samples of each size
 _SCORED = 3  # how many of them are scored
 _SLOW = ("n_leep",)  # scores of one sample only
+_LARGE = 4000  # examples; of such samples, one is scored
 _LEAST = 8  # examples of each class to test on
 # The penalty of the trained head. Any from 1e-4 to 0.1 gives about the same
 # accuracy on the photos.
@@ -129,12 +131,11 @@ SOURCES = {
     for depth in (20, 32, 44, 56)
   },
 }
-# Those that two CPU cores can fine-tune.
-_FINE_TUNED = tuple(
-  name
-  for name, source in SOURCES.items()
-  if source.data in ("tiny_imagenet", "cifar100", "cifar10", "fashion_mnist")
-)
+# Those that two CPU cores can fine-tune: small images and few layers.
+_FINE_TUNED = (
+  "tiny_imagenet32_resnet14", "cifar100_resnet14", "cifar10_resnet14",
+  "fashion_mnist_resnet8", "resnet20", "resnet32",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,6 +225,16 @@ def samples(target: str, *, draws: int) -> dict[Any, tasks_lib.Task]:
   return {key: task for key, task in drawn.items() if task is not None}
 
 
+def scored(target: str) -> dict[Any, tasks_lib.Task]:
+  """Returns the samples of a target that are scored."""
+  drawn = samples(target, draws=min(_SCORED, DRAWS))
+  return {
+    (size, seed): task
+    for (size, seed), task in drawn.items()
+    if not seed or len(task.train) <= _LARGE
+  }
+
+
 def outputs_of(target: str, name: str) -> leep_jax.Outputs:
   """Runs a source on all examples of a target, or loads its kept outputs."""
   kept = None
@@ -279,9 +290,7 @@ def scores(target: str, rows: results.Rows) -> None:
     done.setdefault(_key(row), set()).update(row["scores"])
   for name in sources_of(target):
     wanted = {}
-    for (size, seed), task in samples(
-      target, draws=min(_SCORED, DRAWS)
-    ).items():
+    for (size, seed), task in scored(target).items():
       lacking = [
         score
         for score in SCORES
@@ -312,7 +321,7 @@ def probes(target: str, rows: results.Rows) -> None:
   """Compares all expected accuracies; arguments as of `heads`."""
   done = set(map(_key, rows.rows))
   names = sources_of(target)
-  for (size, seed), task in samples(target, draws=DRAWS).items():
+  for (size, seed), task in scored(target).items():
     if (target, names[-1], size, seed) in done:
       continue
     progress.write(f"{target}: probes of sample {size}.{seed}")
@@ -414,13 +423,15 @@ def costs(target: str, rows: results.Rows) -> None:
     rows: to which rows are appended.
   """
   timed, name, size = _TIMED
-  missing = set(SCORES) - {row["score"] for row in rows.rows}
+  # Without source examples there is nothing to time.
+  wanted = [s for s in SCORES if not leep_jax.SCORES[s].source_examples]
+  missing = set(wanted) - {row["score"] for row in rows.rows}
   if target != timed or not missing:
     return
   task = draw(dataset_of(target).labels(), size, 0)
   assert task is not None
   sample = outputs_of(target, name).select(task.train)
-  for score in (s for s in SCORES if s in missing):
+  for score in (s for s in wanted if s in missing):
     progress.write(f"costs: {score}")
     seconds = {
       key: _seconds(sample, score, groups)

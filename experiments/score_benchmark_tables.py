@@ -381,7 +381,8 @@ def blocks() -> Iterator[tuple[str, str]]:
 
 
 _SHORT = (
-  "probe_accuracy", "logme", "leep", "nce", rows_lib.ELSEWHERE, "any source",
+  "probe_accuracy", "pactran_gaussian", "leep", "nce", rows_lib.ELSEWHERE,
+  "any source",
 )  # fmt: skip
 
 

@@ -40,9 +40,10 @@ def pactran_gaussian(
   bounds the mean of logarithms of eigenvalues. c is `spread` times n, and s^2
   is `variance` / D. Higher transfers better.
 
-  The score depends on the unit of the features. The optimum is exact, by
-  Newton's method. Published code stops L-BFGS after 100 iterations from random
-  weights, and sums H over examples and biases where L is a mean.
+  The score depends on the unit of the features. The optimum is found by
+  Newton's method, as far as heads of float32 allow. Published code stops L-BFGS
+  after 100 iterations from random weights, and sums H over examples and biases
+  where L is a mean.
 
   Args:
     features: `[n, D]`, the source model's penultimate features.

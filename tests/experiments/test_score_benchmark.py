@@ -31,6 +31,9 @@ def small(monkeypatch, tmp_path, one_device):
   monkeypatch.setattr(score_benchmark, "SCORES", ("leep", "n_leep"))
   monkeypatch.setattr(score_benchmark, "FOLDER", tmp_path / "rows")
   monkeypatch.setattr(
+    score_benchmark, "_TIMED", ("digits", "fashion_mnist_resnet8", 5)
+  )
+  monkeypatch.setattr(
     score_benchmark,
     "_TUNING",
     transfer.NetworkConfig(epochs=1, batch_size=50),
@@ -71,7 +74,11 @@ def test_stages_write_rows_once(small, monkeypatch):
   run(small)  # adds only what was not asked for
   assert rows_of(small, "heads") == heads
   assert rows_of(small, "scores") == scores
-  assert len(rows_of(small, "fine_tuning")) == len(heads)
+  # Of one of two samples.
+  assert len(rows_of(small, "fine_tuning")) == len(heads) / 2
+  costs = rows_of(small, "costs")
+  assert [row["score"] for row in costs] == ["leep", "n_leep"]
+  assert all(row["value"] > 0 for row in costs)
   monkeypatch.setattr(score_benchmark, "SCORES", ("leep", "nce"))
   run(small, "--stages=scores")
   added = rows_of(small, "scores")[len(scores) :]
