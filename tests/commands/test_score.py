@@ -465,7 +465,7 @@ def test_source_examples_in_files(capsys, predictions, rng):
   assert (status, err) == (0, "")
   assert "Best first by f_otce" in out
   joined = " ".join(out.split())
-  assert "better has no f_otce: it needs the features and labels" in joined
+  assert "better has no f_otce: it needs examples of the source's own" in joined
 
 
 def test_regression(capsys, predictions, rng):

@@ -112,6 +112,10 @@ def ncti_seli(features, labels):
     return 0.0
   _, _, _, total, within = by_class(points, labels)
   total, within = (shrunk(x, amount, total) for x in (total, within))
+  # Of components of variance 1: singular, or without directions.
+  scaled = within / np.outer(*[points.std(axis=0)] * 2)
+  if np.linalg.eigvalsh(scaled)[0] < 1e-7 or 1 - amount < 1e-7:
+    return None
   _, directions = scipy.linalg.eigh(total - within, within)
   moved = points @ directions[:, -count:]
   return np.linalg.norm(moved, ord="nuc") / np.sqrt(len(points))
