@@ -218,10 +218,11 @@ def _lines(choice, rows, asked):
   how = "one head on their joined features"
   if choice.rank_by == ensembles.OF_MIXTURES:
     how = "a mixture of their EEPs"
-  title = (
-    f"To use together (--choose={asked}), by {choice.rank_by} of {how}. Each "
-    "source adds most to those above it:"
-  )
+  title = f"To use together (--choose={asked}), by {choice.rank_by} of {how}."
+  if len(choice.members) > 1:
+    title += " Each source adds most to those above it:"
+  else:
+    title += " One source is enough:"
   return [
     "",
     *score_report.wrapped([title]),
