@@ -32,7 +32,7 @@ EXHAUSTIVE = pytest.mark.exhaustive
     ("README.md", 1),
     *(
       pytest.param(f"experiments/guide/{name}.md", n, marks=EXHAUSTIVE)
-      for name, n in (("library", 5), ("models", 1), ("commands", 1))
+      for name, n in (("library", 6), ("models", 1), ("commands", 1))
     ),
   ],
 )
