@@ -251,6 +251,11 @@ def outputs_of(target: str, name: str) -> leep_jax.Outputs:
   return outputs
 
 
+def _sample(target, name, size, seed) -> dict[str, Any]:
+  """The columns that say of which source and sample a row is."""
+  return {"target": target, "model": name, "size": size, "seed": seed}
+
+
 def _key(row):
   return row["target"], row["model"], row["size"], row["seed"]
 
@@ -277,7 +282,7 @@ def heads(target: str, rows: results.Rows) -> None:
       (found,) = transfer.probe_head(outputs, outputs, tasks=[task], l2=L2)
       rows.append(
         {
-          "target": target, "model": name, "size": size, "seed": seed,
+          **_sample(target, name, size, seed),
           "accuracy": round(found.accuracy, 5),
         }
       )  # fmt: skip
@@ -307,7 +312,7 @@ def scores(target: str, rows: results.Rows) -> None:
       found = leep_jax.compute_scores(outputs.select(task.train), names=lacking)
       rows.append(
         {
-          "target": target, "model": name, "size": size, "seed": seed,
+          **_sample(target, name, size, seed),
           "scores": {k: _rounded(v) for k, v in found.items()},
         }
       )  # fmt: skip
@@ -335,7 +340,7 @@ def probes(target: str, rows: results.Rows) -> None:
       low, high = (probe and probe.interval()) or (np.nan, np.nan)
       rows.append(
         {
-          "target": target, "model": name, "size": size, "seed": seed,
+          **_sample(target, name, size, seed),
           "low": round(low, 5), "high": round(high, 5), "may_be_best": may,
         }
       )  # fmt: skip
@@ -377,7 +382,7 @@ def fine_tuning(target: str, rows: results.Rows) -> None:
       )
       rows.append(
         {
-          "target": target, "model": name, "size": size, "seed": seed,
+          **_sample(target, name, size, seed),
           "accuracy": round(found.accuracy, 5),
         }
       )  # fmt: skip

@@ -80,6 +80,7 @@ def by_cell(
   }
 
 
+@functools.cache
 def measured(
   stage: str = "heads", *, folder: pathlib.Path | None = None
 ) -> Measured:

@@ -392,15 +392,16 @@ def short() -> str:
   sizes = [s for s in score_benchmark.SIZES if found.cells(size=s)]
   head = " | ".join(map(str, sizes))
   lines = [f"| score | {head} |", f"|---|{'---|' * len(sizes)}"]
-  columns = [
-    _summaries(found, "regret", found.cells(size=size)) for size in sizes
-  ]
+  columns = []
+  for size in sizes:
+    regret = _summaries(found, "regret", found.cells(size=size))
+    columns.append((regret, _not_told_apart(regret, sign=-1)))
   for name in _SHORT:
     cells = []
-    for column in columns:
-      one = column.get(name)
+    for regret, best in columns:
+      one = regret.get(name)
       value = np.nan if one is None or one.undefined else one.value
-      mark = "*" * (name in _not_told_apart(column, sign=-1))
+      mark = "*" * (name in best)
       cells.append(f"{_number(value, 1)}{mark}")
     lines.append(f"| {_label(name)} | {' | '.join(cells)} |")
   return "\n".join(lines)

@@ -164,18 +164,16 @@ def _centred_units(features) -> tuple[np.ndarray, np.ndarray]:
   ]
   mean = sum(_units(features[block]).sum(axis=0) for block in blocks)
   mean = mean / len(features)
-  length = max(
-    np.linalg.norm(_units(features[block]) - mean, axis=1).max()
-    for block in blocks
-  )
-  scale = length if length > _CONSTANT else 1.0
   rows = np.empty(features.shape, np.float32)
-  shift = np.empty(len(features), np.float32)
+  shift, length = np.empty(len(features)), 0.0
   for block in blocks:
     centred = _units(features[block]) - mean
-    rows[block] = centred / scale if length > _CONSTANT else 0
-    shift[block] = centred @ mean / scale**2 if length > _CONSTANT else 0
-  return rows, shift
+    rows[block], shift[block] = centred, centred @ mean
+    length = max(length, np.linalg.norm(centred, axis=1).max())
+  if length <= _CONSTANT:
+    return 0 * rows, 0 * rows[:, 0]
+  rows /= np.float32(length)
+  return rows, (shift / length**2).astype(np.float32)
 
 
 def _units(features) -> np.ndarray:

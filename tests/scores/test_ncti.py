@@ -23,7 +23,6 @@ def test_variability_of_many_classes(rng):
   labels = np.arange(200) % 40
   features = rng.normal(size=(200, 30)) + 3 * rng.normal(size=(40, 30))[labels]
   found = leep_jax.ncti_variability(features, labels)
-  within = np.zeros((30, 30))
   means = np.stack([features[labels == y].mean(axis=0) for y in range(40)])
   within = (features - means[labels]).T @ (features - means[labels]) / 200
   # Variances are far above 0, so that nothing is shrunk.
