@@ -39,22 +39,28 @@ LEVELS = {"fashion_mnist": 2}
 
 def parts(scale: str, target: str) -> list[section.Part]:
   """Returns the sweeps of a scale and a target."""
-  tuned = small_tasks.fine_tuning(scale, target)
+  # Of the ImageNet network, there are no curves at the scale `cpu`.
+  found = small_tasks.fine_tuning(scale, target)
+  kept = [part for part in found if section.FINE_TUNED not in part.models]
+  return [one for part in kept for one in (part, _reference(scale, part))]
+
+
+def _reference(scale, tuned):
+  """Returns the sweep that trains from scratch for tasks of fine-tuning."""
   # The reference has these flags of fine-tuning. It needs no curve, because
   # only its final accuracy is used.
   copied, flags = ["--test_limit"], ["--curve=0"]
   if scale == "paper":
-    flags.append(f"--epochs={40 if target == 'fashion_mnist' else 100}")
+    flags.append(f"--epochs={40 if tuned.dataset == 'fashion_mnist' else 100}")
   else:
     copied.append("--epochs")
   flags += [flag for flag in tuned.flags if flag.startswith(tuple(copied))]
-  reference = dataclasses.replace(
+  return dataclasses.replace(
     tuned,
-    folder=f"convergence/{target}",
+    folder=f"convergence/{tuned.dataset}",
     transfer="scratch",
     flags=tuple(flags),
   )
-  return [tuned, reference]
 
 
 @dataclasses.dataclass(frozen=True)

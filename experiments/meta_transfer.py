@@ -43,7 +43,7 @@ def parts(scale: str, target: str) -> list[section.Part]:
       (SOURCE,),
       tasks,
       "cnaps",
-      (section.SCORES, f"--cnaps={MODEL}"),
+      section.flags_of({**section.SCORES, "cnaps": str(MODEL)}),
     )
   ]
 

@@ -10,7 +10,7 @@ is for two cores and an hour, with fewer tasks, epochs or images than the paper,
 as each file says; `paper` is the paper's protocol, for an accelerator.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import contextlib
 import dataclasses
 import json
@@ -27,25 +27,53 @@ SCALES = ("smoke", "cpu", "paper")
 TINY = "digits"  # the target at the smallest scale
 # The paper's CIFAR-10 ResNet-20. Files are in the folder --weights.
 CIFAR10 = "resnet20@resnet20_cifar10.safetensors"
+# Other sources trained on CIFAR-10, deeper or by another recipe.
+OTHER_CIFAR10 = (
+  *(f"resnet{n}@resnet{n}_cifar10.safetensors" for n in (32, 44, 56)),
+  "cifar10_resnet14",
+)
+# Sources trained on ImageNet: the paper's, and others. `cpu` must run without a network
+# connection, so it does not take the paper's.
+RESNET18 = "resnet18@hf://timm/resnet18.tv_in1k"
+RESNET50 = "resnet50@resnet50_tf"
+MOBILENET_100 = "mobilenet_v1_100@mobilenet_v1_1.0_224"
 MOBILENET = "mobilenet_v1_025@mobilenet_v1_0.25_128"
-# The ImageNet source by scale. `cpu` must run without a network connection, so
-# it takes another network than the paper's ResNet-18.
-IMAGENET = {"cpu": MOBILENET, "paper": "resnet18@hf://timm/resnet18.tv_in1k"}
+TINY_IMAGENET = "tiny_imagenet32_resnet14"
+# Of the ImageNet networks whose BatchNorm is not folded into the weights, this
+# is the smallest. Without BatchNorm, training at the paper's learning rate
+# diverges. Two cores afford images of this size.
+FINE_TUNED = "tf_efficientnet_lite0@tf_efficientnet_lite0"
+FINE_TUNED_SIZE = 48
 BUNDLED = "cifar100_resnet14"
+# Options for large networks, which see fewer images, by target: those of
+# CIFAR-100 leave 300 of each class, as imbalanced tasks need.
+FEWER_IMAGES = {
+  "cifar100": {"limit": 35000},
+  "fashion_mnist": {"limit": 5000, "test_limit": 5000},
+}
 # The paper's sources and their substitutes. The key is the start of a source's
 # name; the value is its training data as Table 1 names it, and its name in
 # figures. If several fit a line of Table 1, the first one that has rows is
-# shown: the paper's own source comes before its substitutes.
+# shown: the paper's own source comes before its substitutes, of which larger
+# networks come first.
 STAND_INS = {
   "resnet20@": ("cifar10", "CIFAR-10 ResNet-20"),
+  "resnet32@": ("cifar10", "CIFAR-10 ResNet-32"),
+  "resnet44@": ("cifar10", "CIFAR-10 ResNet-44"),
+  "resnet56@": ("cifar10", "CIFAR-10 ResNet-56"),
+  "cifar10_resnet14": ("cifar10", "CIFAR-10 ResNet-14"),
   "resnet18": ("imagenet", "ImageNet ResNet-18"),
-  "mobilenet_v1_025@": ("imagenet", "ImageNet MobileNet"),
+  "resnet50@": ("imagenet", "ImageNet ResNet-50"),
+  "mobilenet_v1_100@": ("imagenet", "ImageNet MobileNet V1 1.0"),
+  "tf_efficientnet_lite0@": ("imagenet", "ImageNet EfficientNet-Lite0"),
+  "mobilenet_v1_025@": ("imagenet", "ImageNet MobileNet V1 0.25"),
   "tiny_imagenet32_": ("imagenet", "Tiny-ImageNet ResNet-14"),
 }
 # The status of a command that received SIGINT, as shells define it.
 _INTERRUPTED = 130
 # The paper's scores, and the variant of H-score for few examples.
-SCORES = "--scores=leep,nce,h_score,regularized_h_score"
+SCORES = {"scores": "leep,nce,h_score,regularized_h_score"}
+Options = Mapping[str, str | int]  # flags of `leep_jax.sweep`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,9 +127,82 @@ def metric_of(name: str) -> str:
   return "binary_f1" if name == "imbalanced_tasks" else "accuracy"
 
 
-def sources(scale: str) -> tuple[str, ...]:
-  """Returns the sources trained on CIFAR-10 and ImageNet for a scale."""
-  return (BUNDLED,) if scale == "smoke" else (CIFAR10, IMAGENET[scale])
+def head_parts(
+  scale: str,
+  folder: str,
+  target: str,
+  *,
+  tasks: str,
+  options: Options,
+  changed: Options,
+) -> list[Part]:
+  """Returns the sweeps that re-train heads, of all sources of a scale.
+
+  Args:
+    scale: one of `SCALES`.
+    folder: folder of the rows.
+    target: the target data set.
+    tasks: value of the flag `--tasks`.
+    options: further flags.
+    changed: those of large networks that differ, at the scale `cpu`.
+  """
+  groups: list[tuple[tuple[str, ...], Options]] = {
+    "smoke": [((BUNDLED,), {})],
+    "cpu": [
+      ((CIFAR10, *OTHER_CIFAR10, MOBILENET, TINY_IMAGENET), {}),
+      ((MOBILENET_100, RESNET50), changed),
+    ],
+    "paper": [((CIFAR10, RESNET18), {})],
+  }[scale]
+  return [
+    Part(
+      folder,
+      target,
+      models,
+      tasks,
+      "retrain_head",
+      flags_of({**options, **own}),
+    )
+    for models, own in groups
+  ]
+
+
+def tuned_parts(
+  scale: str,
+  folder: str,
+  target: str,
+  *,
+  tasks: str,
+  options: Options,
+  changed: Options,
+) -> list[Part]:
+  """Returns the sweeps that fine-tune, one for each source of a scale.
+
+  Args:
+    scale: one of `SCALES`.
+    folder: folder of the rows.
+    target: the target data set.
+    tasks: value of the flag `--tasks`.
+    options: further flags.
+    changed: those of the ImageNet network that differ, at the scale `cpu`.
+  """
+  sized = {"image_size": FINE_TUNED_SIZE, **changed}
+  groups: list[tuple[str, Options]] = {
+    "smoke": [(BUNDLED, {})],
+    "cpu": [(CIFAR10, {}), (FINE_TUNED, sized)],
+    "paper": [(CIFAR10, {}), (RESNET18, {})],
+  }[scale]
+  return [
+    Part(
+      folder, target, (model,), tasks, "fine_tune", flags_of({**options, **own})
+    )
+    for model, own in groups
+  ]
+
+
+def flags_of(options: Options) -> tuple[str, ...]:
+  """Returns options as flags of a command."""
+  return tuple(f"--{name}={value}" for name, value in options.items())
 
 
 def measured(
