@@ -32,8 +32,8 @@ OTHER_CIFAR10 = (
   *(f"resnet{n}@resnet{n}_cifar10.safetensors" for n in (32, 44, 56)),
   "cifar10_resnet14",
 )
-# Sources trained on ImageNet: the paper's, and others. `cpu` must run without a network
-# connection, so it does not take the paper's.
+# Sources trained on ImageNet: the paper's, and others. `cpu` must run without a
+# network connection, so it does not take the paper's.
 RESNET18 = "resnet18@hf://timm/resnet18.tv_in1k"
 RESNET50 = "resnet50@resnet50_tf"
 MOBILENET_100 = "mobilenet_v1_100@mobilenet_v1_1.0_224"
@@ -146,14 +146,14 @@ def head_parts(
     options: further flags.
     changed: those of large networks that differ, at the scale `cpu`.
   """
-  groups: list[tuple[tuple[str, ...], Options]] = {
+  groups: dict[str, list[tuple[tuple[str, ...], Options]]] = {
     "smoke": [((BUNDLED,), {})],
     "cpu": [
       ((CIFAR10, *OTHER_CIFAR10, MOBILENET, TINY_IMAGENET), {}),
       ((MOBILENET_100, RESNET50), changed),
     ],
     "paper": [((CIFAR10, RESNET18), {})],
-  }[scale]
+  }
   return [
     Part(
       folder,
@@ -163,7 +163,7 @@ def head_parts(
       "retrain_head",
       flags_of({**options, **own}),
     )
-    for models, own in groups
+    for models, own in groups[scale]
   ]
 
 
@@ -187,16 +187,16 @@ def tuned_parts(
     changed: those of the ImageNet network that differ, at the scale `cpu`.
   """
   sized = {"image_size": FINE_TUNED_SIZE, **changed}
-  groups: list[tuple[str, Options]] = {
+  groups: dict[str, list[tuple[str, Options]]] = {
     "smoke": [(BUNDLED, {})],
     "cpu": [(CIFAR10, {}), (FINE_TUNED, sized)],
     "paper": [(CIFAR10, {}), (RESNET18, {})],
-  }[scale]
+  }
   return [
     Part(
       folder, target, (model,), tasks, "fine_tune", flags_of({**options, **own})
     )
-    for model, own in groups
+    for model, own in groups[scale]
   ]
 
 
