@@ -314,7 +314,7 @@ def _run(section, given):
   ]
   # A failed part does not stop the others; the command's status reports it.
   worst = 0
-  with _working_directory(given.weights):
+  with working_directory(given.weights):
     for part in parts:
       status = sweep.main(_arguments(part, folder, common))
       worst = max(worst, status)
@@ -366,7 +366,7 @@ def _path_flag(name, path):
 
 
 @contextlib.contextmanager
-def _working_directory(folder):
+def working_directory(folder):
   """Changes to a folder, so that rows contain no path of this machine."""
   try:
     with contextlib.chdir(folder):
