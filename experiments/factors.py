@@ -35,8 +35,8 @@ from typing import Any
 from absl import flags
 import numpy as np
 
-import leep_jax
 from experiments import section, train_source
+import leep_jax
 from leep_jax import command, data, progress, tasks as tasks_lib, transfer
 from leep_jax.engine import cache
 from leep_jax.reports import correlation, results, sweep_report
@@ -132,7 +132,8 @@ FACTORS: dict[str, tuple[Any, ...]] = {
 }
 # Recipes of a ResNet-8 on 20,000 images of CIFAR-10, all with these flags and
 # those of the recipe.
-_OF_ALL = {"arch": "resnet8", "epochs": 4, "limit": 20000}
+_ARCH = "resnet8"
+_OF_ALL = {"arch": _ARCH, "epochs": 4, "limit": 20000}
 RECIPES: dict[str, dict[str, Any]] = {
   "the reference": {},
   "another seed": {"seed": 1},
@@ -346,10 +347,15 @@ def changed(setting: Setting) -> dict[str, Any]:
 
 def _outputs(line, model, folder, data_dir):
   """Outputs of a source on the training and the test set of a line."""
-  options = {}
+  fewer: dict[str, int] = {}
   if model in (section.MOBILENET_100, section.RESNET50):
-    options = section.FEWER_IMAGES[line.target]
-  sets = data.load_pair(line.target, data_dir=data_dir, **options)
+    fewer = section.FEWER_IMAGES[line.target]
+  sets = data.load_pair(
+    line.target,
+    data_dir=data_dir,
+    limit=fewer.get("limit"),
+    test_limit=fewer.get("test_limit"),
+  )
   source = leep_jax.load_source(model)
   return [folder.outputs(source, dataset) for dataset in sets]
 
@@ -433,9 +439,9 @@ def _run() -> int:
       measure(line, [*line.settings()], line.model)
     for recipe in RECIPES if recipes else ():
       measure(
-        Line(*_OF_RECIPES, _OF_ALL["arch"]),
+        Line(*_OF_RECIPES, _ARCH),
         [dataclasses.replace(BASE, recipe=recipe)],
-        f"{_OF_ALL['arch']}@{_file(recipes, recipe)}",
+        f"{_ARCH}@{_file(recipes, recipe)}",
       )
   return 0
 

@@ -49,7 +49,7 @@ BUNDLED = "cifar100_resnet14"
 # CIFAR-100 leave 300 of each class, as imbalanced tasks need.
 FEWER_IMAGES = {
   "cifar100": {"limit": 35000},
-  "fashion_mnist": {"limit": 5000, "test_limit": 5000},
+  "fashion_mnist": {"limit": 5000, "test_limit": 2000},
 }
 # The paper's sources and their substitutes. The key is the start of a source's
 # name; the value is its training data as Table 1 names it, and its name in

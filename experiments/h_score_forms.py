@@ -1,0 +1,260 @@
+r"""Which form of H-score has the published sign on subsets of classes (5.1)?
+
+    python -m experiments.h_score_forms --data_dir=DIR --weights=DIR
+
+Purpose: on random subsets of the classes of CIFAR-100, the LEEP paper states a
+positive correlation of H-score with accuracy, and `experiments.large_tasks`
+measures a negative one. This script computes forms of H-score that the paper
+may have used, and forms of accuracy that it may have compared them with, for
+the tasks and accuracies of `large_tasks`.
+
+Each form is a row of `experiments/results/h_score_forms.jsonl`; the file is
+written anew.
+
+Symbols: S, the covariance of the features of a task's training images; B, that
+of their class means; Y classes, D features.
+
+Cost: 5 minutes on two CPU cores, most of it forward passes.
+
+What came out is in "Where this contradicts the paper" in
+`experiments/README.md`.
+"""
+
+import dataclasses
+import pathlib
+import sys
+from typing import Any
+
+from absl import flags
+import numpy as np
+
+from experiments import section
+import leep_jax
+from leep_jax import command, data, progress, validation
+from leep_jax.engine import cache
+from leep_jax.reports import correlation, results
+from leep_jax.transfer import trials
+
+FLAGS = flags.FlagValues()
+_DATA_DIR = flags.DEFINE_string(
+  "data_dir", None, "Folder of TFDS data sets.", flag_values=FLAGS
+)
+_WEIGHTS = flags.DEFINE_string(
+  "weights", ".", "Folder of the sources' files.", flag_values=FLAGS
+)
+_CACHE_DIR = flags.DEFINE_string(
+  "cache_dir",
+  "runs/cpu/cache",
+  "Folder of outputs of sources, such as that of a section's sweeps.",
+  flag_values=FLAGS,
+)
+ROWS = section.RESULTS / "h_score_forms.jsonl"
+_OUTPUT = flags.DEFINE_string(
+  "output", str(ROWS), "File of the rows.", flag_values=FLAGS
+)
+_MODELS = (section.CIFAR10, section.MOBILENET)
+_LIMIT = 10_000  # images, as in `large_tasks`
+_FEW = 20  # images of a class
+# What H-scores are compared with.
+AGAINST = (
+  "accuracy",
+  "accuracy at equal classes",
+  "accuracy - 1/Y",
+  "Y accuracy",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+  """Covariances of the features of a task.
+
+  Attributes:
+    total: S `[D, D]`.
+    between: B `[D, D]`.
+    means: `[Y, D]` of the classes.
+    classes: Y.
+  """
+
+  total: np.ndarray
+  between: np.ndarray
+  means: np.ndarray
+  classes: int
+
+
+def of_task(features: np.ndarray, labels: np.ndarray) -> Features:
+  """Returns the covariances of a task.
+
+  Args:
+    features: `[n, D]`.
+    labels: `[n]`.
+  """
+  known, index = np.unique(labels, return_inverse=True)
+  means = np.stack([features[labels == c].mean(axis=0) for c in known])
+  return Features(np.cov(features.T), np.cov(means[index].T), means, len(known))
+
+
+def h_score(total: np.ndarray, between: np.ndarray) -> float:
+  """Returns tr(S^+ B) of Bao et al., ICIP 2019."""
+  return float(np.trace(np.linalg.pinv(total, hermitian=True) @ between))
+
+
+def forms(
+  features: np.ndarray,
+  probs: np.ndarray,
+  labels: np.ndarray,
+  *,
+  everywhere: np.ndarray,
+) -> dict[str, float]:
+  """Returns the forms of H-score of a task.
+
+  Args:
+    features: `[n, D]` of its training images.
+    probs: `[n, Z]` of the source.
+    labels: `[n]`.
+    everywhere: `[D, D]` covariance of the features of all images of the target.
+  """
+  own = of_task(features, labels)
+  score = h_score(own.total, own.between)
+  few = np.concatenate(
+    [np.flatnonzero(labels == c)[:_FEW] for c in np.unique(labels)]
+  )
+  fewer = of_task(features[few], labels[few])
+  of_probs = of_task(probs, labels)
+  variances = np.diag(own.total)
+  ratios = np.diag(own.between)[variances > 0] / variances[variances > 0]
+  return {
+    "tr(S^-1 B), its definition": score,
+    "divided by Y - 1": score / (own.classes - 1),
+    "divided by Y": score / own.classes,
+    "divided by min(D, Y - 1)": score / min(len(variances), own.classes - 1),
+    "S of all images of the target": h_score(everywhere, own.between),
+    "sum of the features' ratios of variances": float(ratios.sum()),
+    f"of {_FEW} images of each class": h_score(fewer.total, fewer.between),
+    "of the source's probabilities": h_score(of_probs.total, of_probs.between),
+    "minus tr(S)": -float(variances.sum()),
+  }
+
+
+def compared(
+  values: np.ndarray, accuracy: np.ndarray, classes: np.ndarray
+) -> dict[str, Any]:
+  """Returns correlations `[r, low, high]` with each of `AGAINST`.
+
+  Args:
+    values: `[tasks]` of a form of H-score.
+    accuracy: `[tasks]`.
+    classes: `[tasks]` numbers of classes.
+  """
+  logs = np.log(classes)
+  pairs = {
+    "accuracy": (values, accuracy),
+    # The partial correlation given the logarithm of the number of classes.
+    "accuracy at equal classes": (
+      residuals(values, logs),
+      residuals(accuracy, logs),
+    ),
+    "accuracy - 1/Y": (values, accuracy - 1 / classes),
+    "Y accuracy": (values, classes * accuracy),
+  }
+  found = {}
+  for name in AGAINST:
+    got = correlation.correlate(*pairs[name])
+    assert got.pearson is not None
+    assert got.interval is not None
+    found[name] = [round(v, 4) for v in (got.pearson, *got.interval)]
+  return found
+
+
+def residuals(values: np.ndarray, other: np.ndarray) -> np.ndarray:
+  """Returns residuals of a linear regression on `other`.
+
+  The correlation of two such residuals is the partial correlation given
+  `other`.
+  """
+  design = np.stack([np.ones(len(other)), other], axis=1)
+  return values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+
+
+def _rows(model, outputs, trained):
+  """The rows of a source; `trained` are rows of heads of `large_tasks`."""
+  # Indices in rows are those of the sample of `_LIMIT` images.
+  features = np.asarray(outputs.features, np.float64)
+  probs = np.asarray(outputs.probs, np.float64)
+  labels = np.asarray(outputs.labels)
+  everywhere = np.cov(features.T)
+  columns: dict[str, list[float]] = {}
+  for i, row in enumerate(trained):
+    progress.write(f"{model}: task {i + 1} of {len(trained)}")
+    own = np.isin(labels, row["classes"])
+    found = forms(features[own], probs[own], labels[own], everywhere=everywhere)
+    for name, value in found.items():
+      columns.setdefault(name, []).append(value)
+  accuracy = np.array([row["accuracy"] for row in trained])
+  classes = np.array([row["num_classes"] for row in trained])
+  return [
+    {
+      "model": model,
+      "form": name,
+      "n": len(trained),
+      "r": compared(np.array(values), accuracy, classes),
+      **trials.made_by(),
+    }
+    for name, values in columns.items()
+  ]
+
+
+def _run() -> int:
+  folder = cache.Cache(pathlib.Path(_CACHE_DIR.value).resolve())
+  output = pathlib.Path(_OUTPUT.value).resolve()
+  train, _ = data.load_pair("cifar100", data_dir=_DATA_DIR.value, limit=_LIMIT)
+  measured = section.measured("large_tasks", "cifar100")
+  found = []
+  with section.working_directory(_WEIGHTS.value):
+    for model in _MODELS:
+      trained = [
+        row
+        for row in measured
+        if row["model"] == model and row["method"] == "retrain_head"
+      ]
+      if not trained:
+        raise validation.InputError(
+          f"there are no heads of {model}: run experiments.large_tasks"
+        )
+      source = leep_jax.load_source(model)
+      found += _rows(model, folder.outputs(source, train), trained)
+  results.write_rows(output, found)
+  print(table(found))
+  return 0
+
+
+def rows_of() -> list[results.Row]:
+  """Returns the committed rows; none if the command was not run."""
+  if not ROWS.exists():
+    return []
+  return list(results.parse_rows(ROWS.read_bytes(), name=ROWS.name)[0])
+
+
+def table(rows: list[results.Row]) -> str:
+  """Returns the correlations as a Markdown table, a row for each form."""
+  lines = [
+    f"| source | form of H-score | {' | '.join(AGAINST)} |",
+    "|---|---|" + "---|" * len(AGAINST),
+  ]
+  for row in rows:
+    cells = [f"{row['r'][name][0]:.3f}" for name in AGAINST]
+    name = row["model"].partition("@")[0]
+    lines.append(f"| {name} | {row['form']} | {' | '.join(cells)} |")
+  return "\n".join(lines)
+
+
+def main(argv: list[str]) -> int:
+  """Runs the command; returns its exit status.
+
+  Args:
+    argv: the program's name and its flags.
+  """
+  return command.main(argv, FLAGS, __doc__ or "", _run)
+
+
+if __name__ == "__main__":
+  sys.exit(main(sys.argv))
