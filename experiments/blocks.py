@@ -15,12 +15,10 @@ What came out: the blocks in `README.md`, `experiments/README.md` and
 """
 
 from collections.abc import Iterator, Sequence
-import functools
 import json
 import pathlib
 import re
 import sys
-from typing import Any
 
 from absl import flags
 import numpy as np
@@ -28,6 +26,8 @@ import numpy as np
 from experiments import (
   convergence,
   coverage,
+  explanations,
+  h_score_forms,
   meta_transfer,
   model_coverage,
   score_benchmark_tables,
@@ -35,11 +35,12 @@ from experiments import (
   section,
   source_selection,
   table_1,
+  table_1_details,
   task_relations,
   transfer_methods,
 )
 from leep_jax import command, relations, sweep
-from leep_jax.reports import correlation, results, sweep_report
+from leep_jax.reports import results, sweep_report
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -57,16 +58,6 @@ _SECTIONS = (
   "large_tasks", "small_tasks", "imbalanced_tasks", "meta_transfer",
   "convergence", "source_selection",
 )  # fmt: skip
-# CIFAR-10 ResNets that only the table `networks` shows.
-_DEEPER = ("resnet32", "resnet44", "resnet56")
-# Sections whose tasks have few examples, with their targets.
-_FEW = (
-  ("small_tasks", "cifar100"),
-  ("small_tasks", "fashion_mnist"),
-  ("imbalanced_tasks", "cifar100"),
-  ("imbalanced_tasks", "fashion_mnist"),
-  ("meta_transfer", "cifar100"),
-)
 
 
 def fill(name: str, text: str, path: pathlib.Path) -> None:
@@ -102,12 +93,15 @@ def blocks() -> Iterator[tuple[str, str, pathlib.Path]]:
   )
   yield "table_1", short_table_1(found), README
   yield "table_1", f"{table_1.table(found)}\n\n{table_1.NOTES}", HERE
-  yield "classes", classes(large), HERE
-  yield "contradictions", contradictions(found), HERE
-  yield "regularized", regularized(), HERE
-  yield "networks", networks(), HERE
+  yield "agreement", explanations.agreement(found), HERE
+  yield "differences", explanations.text(found), HERE
+  yield "factors", explanations.settings_tables(), HERE
+  yield "h_score_forms", h_score_forms.table(h_score_forms.rows_of()), HERE
+  yield "classes", table_1_details.classes(large), HERE
+  yield "metrics", table_1_details.metrics(), HERE
+  yield "regularized", table_1_details.regularized(), HERE
   yield "meta", meta(), HERE
-  yield "tuned", tuned_on_the_same(), HERE
+  yield "tuned", table_1_details.tuned_on_the_same(), HERE
   yield "convergence", convergence_tables(), HERE
   yield "selection", selection(), HERE
   yield "rows", provenance(), HERE
@@ -157,87 +151,6 @@ def short_table_1(found: Sequence[table_1.Line]) -> str:
   )
 
 
-def classes(rows: Sequence[results.Row]) -> str:
-  """Returns a table of LEEP and H-score beside the number of classes.
-
-  It compares how well each of them predicts accuracy.
-  """
-  text = [
-    "| source | LEEP | -log(classes) | difference (95 %) | LEEP at equal "
-    "classes | H-score | H-score / (classes - 1) |",
-    "|---|---|---|---|---|---|---|",
-  ]
-  count = {row["task_checksum"]: row["num_classes"] for row in rows}
-  for pairs in sweep_report.pairs(rows).values():
-    names = list(dict.fromkeys(pair["model"] for pair in pairs))
-    shown = source_selection.labels(names)
-    for name, short in zip(names, shown, strict=True):
-      chosen = [pair for pair in pairs if pair["model"] == name]
-      leep, accuracy = map(np.array, sweep_report.columns(chosen, "leep"))
-      h_score = np.array(sweep_report.columns(chosen, "h_score")[0])
-      number = np.array([count[pair["target"][-1]] for pair in chosen])
-      logs = -np.log(number)
-      gain = correlation.difference(leep, logs, accuracy)
-      cells = [
-        _r(leep, accuracy), _r(logs, accuracy), _difference(gain),
-        _r(_residuals(leep, logs), _residuals(accuracy, logs)),
-        # Y - 1 is the largest H-score of Y classes.
-        _r(h_score, accuracy), _r(h_score / (number - 1), accuracy),
-      ]  # fmt: skip
-      text.append(f"| {short} | {' | '.join(cells)} |")
-  return "\n".join(text)
-
-
-def _r(x, y):
-  # With too few examples, H-scores are equal up to rounding.
-  if np.ptp(x) < 1e-9 or np.ptp(y) < 1e-9:
-    return "-"
-  return f"{np.corrcoef(x, y)[0, 1]:.3f}"
-
-
-def _difference(found):
-  if found.interval is None:
-    return "-"
-  low, high = found.interval
-  return f"{found.value:.3f} ({low:.3f} to {high:.3f})"
-
-
-def _residuals(values, other):
-  """Returns residuals of a linear regression on `other`.
-
-  The correlation of two such residuals is the partial correlation given
-  `other`.
-  """
-  design = np.stack([np.ones(len(other)), other], axis=1)
-  return values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
-
-
-def contradictions(found: Sequence[table_1.Line]) -> str:
-  """Lists correlations that differ from the published ones, largest first."""
-  lines = []
-  compared = 0
-  for line in found:
-    for score in table_1.SCORES:
-      compared += line.found.get(score) is not None
-      if line.contradicts(score) or line.differs(score):
-        facts = line.published
-        got = line.found[score].pearson or 0.0
-        lines.append(
-          (
-            -abs(got - line.value(score)),
-            f"- {facts['section']}, {facts['method']}, {facts['source']} → "
-            f"{facts['target']}, {score}: {got:.3f}"
-            f"{table_1.mark(line, score)} ({line.found[score].n} tasks), "
-            f"published {line.value(score):.3f}",
-          )
-        )
-  listed = "\n".join(text for _, text in sorted(lines)) or "- none"
-  return (
-    f"{listed}\n\n({len(lines)} of {compared} correlations that were measured; "
-    "each is judged alone, so that one in twenty would be marked by chance.)"
-  )
-
-
 def meta() -> str:
   """Returns the accuracies of the CNAPs of section 5.4.
 
@@ -254,114 +167,6 @@ def meta() -> str:
     f"begins, on {card['nearest_mean_test_accuracy']:.3f}. On the "
     f"{len(reached)} tasks of Table 1 it is right on {np.mean(reached):.3f}."
   )
-
-
-def tuned_on_the_same() -> str:
-  """Returns correlations with heads and with fine-tuning on the same tasks."""
-  lines = [
-    "| tasks | n | score | heads | fine-tuning | difference (95 %) |",
-    "|---|---|---|---|---|---|",
-  ]
-  for name, target in _FEW:
-    metric = section.metric_of(name)
-    rows = [
-      row
-      for row in section.measured(name, target)
-      if row["model"] == section.CIFAR10
-    ]
-    reached: dict[str, dict[str, float]] = {}
-    for row in rows:
-      if row["method"] != sweep_report.SCORED and row[metric] is not None:
-        reached.setdefault(row["method"], {})[row["task"]] = row[metric]
-    heads, tuned = reached.get("retrain_head", {}), reached.get("fine_tune", {})
-    both = [task for task in tuned if task in heads]
-    # Fewer tasks would give no useful interval.
-    if len(both) < 5:
-      continue
-    scores = {
-      row["task"]: row["scores"]
-      for row in rows
-      if row["method"] == sweep_report.SCORED
-    }
-    for score in table_1.SCORES:
-      x = [scores[task][score] for task in both]
-      y, z = [heads[t] for t in both], [tuned[t] for t in both]
-      # `difference` compares two scores of one result. The correlation is
-      # symmetric, so it also compares two results of one score.
-      more = correlation.difference(z, y, x)
-      lines.append(
-        f"| {name} {target} | {len(both)} | {score} | {_r(x, y)} | "
-        f"{_r(x, z)} | {_difference(more)} |"
-      )
-  return "\n".join(lines)
-
-
-def regularized() -> str:
-  """Returns correlations of both variants of H-score on few examples."""
-  lines = [
-    "| tasks | source | H-score | regularised | LEEP |",
-    "|---|---|---|---|---|",
-  ]
-  for where, model, scores in _few():
-    if "regularized_h_score" in scores and not model.startswith(_DEEPER):
-      cells = [
-        _or_dash(scores[name]["pearson"])
-        for name in ("h_score", "regularized_h_score", "leep")
-      ]
-      lines.append(f"| {where} | {model} | {' | '.join(cells)} |")
-  return "\n".join(lines)
-
-
-def networks() -> str:
-  """Returns correlations of LEEP and NCE for ResNets of several depths."""
-  lines = [
-    "| tasks | source | LEEP | 95 % | NCE | 95 % |",
-    "|---|---|---|---|---|---|",
-  ]
-  found = list(_few())
-  compared = {where for where, model, _ in found if model.startswith(_DEEPER)}
-  for where, model, scores in found:
-    if where in compared and model.startswith("resnet"):
-      cells = []
-      for name in ("leep", "nce"):
-        row = scores[name]
-        cells += [
-          _or_dash(row["pearson"]),
-          f"{row['low']:.3f} to {row['high']:.3f}",
-        ]
-      lines.append(f"| {where} | {model} | {' | '.join(cells)} |")
-  return "\n".join(lines)
-
-
-@functools.cache
-def _few():
-  """Returns correlations with heads or CNAPs in the sections `_FEW`.
-
-  There is one item for each section and source. The result is cached because
-  two tables use it, and the bootstrap takes seconds.
-  """
-  found = []
-  for name, target in _FEW:
-    metric = section.metric_of(name)
-    rows = [
-      row
-      for row in section.measured(name, target)
-      if row["method"] in (sweep_report.SCORED, "retrain_head", "cnaps")
-    ]
-    by_model: dict[str, dict[str, dict[str, Any]]] = {}
-    for row in sweep_report.correlations(rows, metric=metric):
-      by_model.setdefault(row["model"], {})[row["score"]] = row
-    where = f"{name} {target}"
-    found += [
-      (where, model.partition("@")[0], scores)
-      for model, scores in by_model.items()
-      if model != "all sources"
-    ]
-  return found
-
-
-def _or_dash(value):
-  return "-" if value is None else f"{value:.3f}"
 
 
 def convergence_tables() -> str:

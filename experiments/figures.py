@@ -71,19 +71,24 @@ class _Pairs:
 
 
 def _pairs(folder, name, *, targets=("cifar100",)) -> list[_Pairs]:
-  """Returns pairs of a section for each target and source of Table 1."""
+  """Returns pairs of a section for each target and source of Table 1.
+
+  Of several sources of the same training data, the first that a method has rows
+  of is shown, as in Table 1.
+  """
   found = []
   metric = section.metric_of(name)
   for target in targets:
     rows = section.measured(name, target, folder)
-    for stem, (_, source) in section.STAND_INS.items():
+    shown = set()
+    for stem, (trained_on, source) in section.STAND_INS.items():
       chosen = [row for row in rows if row["model"].startswith(stem)]
-      methods = {
-        # A method with several recipes is followed by a space and its options.
-        _METHODS[method.partition(" ")[0]]: pairs
-        for method, pairs in sweep_report.pairs(chosen, metric=metric).items()
-        if pairs
-      }
+      methods = {}
+      for method in _METHODS:
+        pairs = section.pairs_of(chosen, method, metric)
+        if pairs and (trained_on, method) not in shown:
+          shown.add((trained_on, method))
+          methods[_METHODS[method]] = pairs
       if methods:
         found.append(_Pairs(source, target, methods))
   return found
@@ -165,22 +170,27 @@ def _levels(found, metric, path, title):
 
 
 def _figure_2(folder, path) -> bool:
-  panels, source = [], ""
+  rows_of_panels = []
   for name, title, metric in (
     ("small_tasks", "(a) balanced", "mean test accuracy"),
     ("imbalanced_tasks", "(b) imbalanced", "mean test F1"),
   ):
-    # As in the paper: only the ImageNet source, to CIFAR-100.
+    # As in the paper: only sources trained on ImageNet, to CIFAR-100.
     found = [x for x in _pairs(folder, name) if "ImageNet" in x.source]
-    for pairs in found[:1]:
-      source, series = pairs.title, _series(pairs)
+    panels = []
+    for pairs in found:
+      series = _series(pairs)
       if series:
-        panels.append(plots.Levels(series, "LEEP", metric, title))
-  if not panels:
+        panels.append(
+          plots.Levels(series, "LEEP", metric, f"{title}, {pairs.source}")
+        )
+    if panels:
+      rows_of_panels.append(panels)
+  if not rows_of_panels:
     return False
   plots.levels_grid(
-    [panels],
-    title=f"Small target data sets of five levels of LEEP: {source}",
+    rows_of_panels,
+    title="Small target data sets of five levels of LEEP: CIFAR-100",
     path=path,
   )
   return True

@@ -252,6 +252,23 @@ def of_one_recipe(rows: Sequence[results.Row]) -> list[results.Row]:
   return [*(r for r in rows if r["method"] == sweep_report.SCORED), *chosen]
 
 
+def pairs_of(
+  rows: Sequence[results.Row], method: str, metric: str
+) -> list[sweep_report.Pair]:
+  """Returns the pairs of one transfer method, or an empty list.
+
+  Args:
+    rows: of one source.
+    method: of transfer.
+    metric: of `sweep_report.METRICS`.
+  """
+  for name, pairs in sweep_report.pairs(rows, metric=metric).items():
+    # A method with several recipes is followed by a space and its options.
+    if pairs and name.partition(" ")[0] == method:
+      return pairs
+  return []
+
+
 def main(argv: list[str], section: Section, doc: str) -> int:
   """Runs the command of a section; returns its exit status.
 

@@ -3,12 +3,13 @@
     python -m experiments.table_1 [--results=DIR --output=DIR]
 
 Purpose: computes all correlations of LEEP, NCE and H-score with accuracy (or
-F1) after transfer, from the rows of the other sections. For a line that was not
-measured, the table has the command that measures it. The script also draws
-figures 1 to 9. `experiments.blocks` calls it, and writes the Markdown tables
-from the same rows.
+F1) after transfer, from the rows of the other sections. A line can be measured
+with several sources: the table shows the first of `section.STAND_INS`, and the
+range of the others. For a line that was not measured, the table has the command
+that measures it. The script also draws figures 1 to 9. `experiments.blocks`
+calls it, and writes the Markdown tables from the same rows.
 
-Cost: 15 seconds; nothing is trained.
+Cost: half a minute; nothing is trained.
 
 What came out: `results/table_1.md`, the figures in the same folder, and "Where
 this contradicts the paper" in `experiments/README.md`.
@@ -20,8 +21,10 @@ import dataclasses
 import math
 import pathlib
 import sys
+from typing import Any
 
 from absl import flags
+import numpy as np
 
 from experiments import figures, section
 from leep_jax import command, validation
@@ -49,6 +52,8 @@ _SECTIONS = {
   "5.4": "meta_transfer",
 }
 _TASKS = 200  # tasks of the paper, for the standard error of a published r
+# Training images of CIFAR-100 and Fashion-MNIST; CNAPs has none.
+_WHOLE = (50_000, 60_000, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,16 +62,20 @@ class Line:
 
   Attributes:
     published: the line of `published/table_1.csv`.
-    model: the source that was measured, or None.
-    found: measured correlations, by score.
+    model: the source that the table shows, or None.
+    found: its correlations, by score.
     setting: numbers of tasks, epochs and images, where they differ between
       lines.
+    others: r of other sources by score and source, None where undefined.
   """
 
   published: dict[str, str]
   model: str | None
   found: dict[str, correlation.Correlation]
   setting: str
+  others: dict[str, dict[str, float | None]] = dataclasses.field(
+    default_factory=dict
+  )
 
   @property
   def section(self) -> str:
@@ -86,6 +95,11 @@ class Line:
   def value(self, score: str) -> float:
     """Returns the published r of a score."""
     return float(self.published[score])
+
+  def range(self, score: str) -> tuple[float, float] | None:
+    """Returns the smallest and largest r of a score over other sources."""
+    known = [r for r in self.others.get(score, {}).values() if r is not None]
+    return (min(known), max(known)) if known else None
 
   def contradicts(self, score: str) -> bool:
     """Returns whether the published r is outside the measured interval."""
@@ -128,30 +142,56 @@ def lines(folder: pathlib.Path = section.RESULTS) -> list[Line]:
 def _line(published, folder):
   name, target = _SECTIONS[published["section"]], published["target"]
   rows = section.measured(name, target, folder)
-  metric = section.metric_of(name)
-  stems = [
-    stem
-    for stem, (trained_on, _) in section.STAND_INS.items()
-    if trained_on == published["source"]
+  found = []
+  for stem, (trained_on, _) in section.STAND_INS.items():
+    if trained_on == published["source"]:
+      chosen = [row for row in rows if row["model"].startswith(stem)]
+      pairs = section.pairs_of(
+        chosen, published["method"], section.metric_of(name)
+      )
+      if pairs:
+        found.append((chosen, pairs))
+  if not found:
+    return Line(published, None, {}, "")
+  (chosen, pairs), *others = found
+  names = {pair["task"] for pair in pairs}
+  trained = [
+    row
+    for row in chosen
+    if row["method"] == published["method"] and row["task"] in names
   ]
-  for stem in stems:
-    chosen = [row for row in rows if row["model"].startswith(stem)]
-    for method, pairs in sweep_report.pairs(chosen, metric=metric).items():
-      # A method with several recipes is followed by a space and its options.
-      if pairs and method.partition(" ")[0] == published["method"]:
-        found = {
-          score: correlation.correlate(*sweep_report.columns(pairs, score))
-          for score in SCORES
-        }
-        names = {pair["task"] for pair in pairs}
-        trained = [
-          r
-          for r in chosen
-          if r["method"] == published["method"] and r["task"] in names
-        ]
-        model = trained[0]["model"]
-        return Line(published, model, found, _setting(trained))
-  return Line(published, None, {}, "")
+  return Line(
+    published,
+    trained[0]["model"],
+    {
+      score: correlation.correlate(*sweep_report.columns(pairs, score))
+      for score in SCORES
+    },
+    _setting(trained),
+    {
+      score: {
+        own[0]["model"]: pearson(*sweep_report.columns(own, score))
+        for _, own in others
+      }
+      for score in SCORES
+    },
+  )
+
+
+def pearson(scores: Any, performances: Any) -> float | None:
+  """Returns r, or None if a column is constant up to rounding.
+
+  Args:
+    scores: `[n]`, numbers or None.
+    performances: `[n]`, numbers or None.
+  """
+  x, y = (np.array(column, float) for column in (scores, performances))
+  known = np.isfinite(x) & np.isfinite(y)
+  x, y = x[known], y[known]
+  # With too few examples, H-scores are equal up to rounding.
+  if len(x) < 3 or np.ptp(x) < 1e-9 or np.ptp(y) < 1e-9:
+    return None
+  return float(np.corrcoef(x, y)[0, 1])
 
 
 def _setting(rows):
@@ -160,14 +200,14 @@ def _setting(rows):
   parts = [f"{len({row['task'] for row in rows})} tasks"]
   if "epochs" in recipe:
     parts.append(f"{recipe['epochs']} epochs")
-  sampler = rows[0]["sampler"]
-  # Tasks of this sampler have all images of their classes, so the size of the
-  # training set matters.
-  if sampler.startswith("subsets"):
+  # Tasks are drawn from the training set, and some have all its images.
+  if rows[0]["train_set"] not in _WHOLE:
     parts.append(f"{rows[0]['train_set']:,} images")
   # Both targets have 10,000 test images.
   if rows[0]["test_set"] < 10_000:
     parts.append(f"{rows[0]['test_set']:,} test images")
+  if rows[0]["model"] == section.FINE_TUNED:
+    parts.append(f"{section.FINE_TUNED_SIZE} pixels")
   return ", ".join(parts)
 
 
@@ -175,8 +215,8 @@ def table(found: Sequence[Line]) -> str:
   """Returns Table 1 as Markdown."""
   text = [
     "| transfer | source → target | tasks (section) | score | published r | "
-    "measured r | 95 % | measured with | setting |",
-    "|---|---|---|---|---|---|---|---|---|",
+    "measured r | 95 % | measured with | setting | other sources |",
+    "|---|---|---|---|---|---|---|---|---|---|",
   ]
   for line in found:
     facts = line.published
@@ -189,7 +229,7 @@ def table(found: Sequence[Line]) -> str:
       values = ", ".join(f"{line.value(s):.3f}" for s in SCORES)
       text.append(
         f"{head} leep, nce, h_score | {values} | not run: `{line.command}` | "
-        "- | - | - |"
+        "- | - | - | - |"
       )
       continue
     for score in SCORES:
@@ -197,9 +237,20 @@ def table(found: Sequence[Line]) -> str:
       text.append(
         f"{head} {score} | {_published(line, score)} | "
         f"{_r(got)}{mark(line, score)} | {interval(got)} | "
-        f"{_model(line.model)} | {line.setting} |"
+        f"{_model(line.model)} | {line.setting} | {_others(line, score)} |"
       )
   return "\n".join(text)
+
+
+def _others(line, score):
+  """Returns the range over other sources, and their number."""
+  ends = line.range(score)
+  if ends is None:
+    return "-"
+  known = [r for r in line.others[score].values() if r is not None]
+  if len(known) == 1:
+    return f"{known[0]:.3f} (1)"
+  return f"{ends[0]:.3f} to {ends[1]:.3f} ({len(known)})"
 
 
 def interval(got: correlation.Correlation) -> str:

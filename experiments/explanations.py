@@ -1,0 +1,377 @@
+"""Explains each correlation that differs from the published one, by a number.
+
+Each sentence is made from committed rows, in this order of reasons: what the
+definition of H-score implies; another source of the same training data with the
+published correlation; a setting of `experiments.factors` with it. If none
+applies, the sentence says what was tried.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import math
+from typing import Any
+
+from experiments import factors, h_score_forms, section, table_1
+from leep_jax.reports import correlation, results, sweep_report
+
+# What a setting of `factors.Setting` is, in words.
+_WORDS = {
+  "epochs": "{} times the epochs",
+  "learning_rate": "learning rate {}",
+  "head": "{} heads",
+  "features": "features {}",
+  "head_seed": "another seed of the heads",
+  "tested_on": "tested on {}",
+  "scored_on": "scored on {}",
+  "task_seed": "200 other tasks (seed {})",
+  "class_sizes": "class sizes {}",
+  "temperature": "source probabilities of temperature {}",
+  "recipe": "a source trained with {}",
+}
+_VALUES = {
+  "test": "the tasks' test images",
+  "all": "all training images of the classes",
+  "half": "half of the test images",
+  "unused": "training images that the task leaves",
+  "standardised": "standardised",
+  "unit": "of length 1",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+  """A correlation that differs from the published one.
+
+  Attributes:
+    line: of Table 1.
+    score: name of the score.
+    reason: a sentence with numbers.
+    explained: whether the reason leads to the published value.
+  """
+
+  line: table_1.Line
+  score: str
+  reason: str
+  explained: bool
+
+  @property
+  def size(self) -> float:
+    """Returns the absolute difference."""
+    return abs((self.line.found[self.score].pearson or 0.0) - self.published)
+
+  @property
+  def published(self) -> float:
+    """Returns the published r."""
+    return self.line.value(self.score)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+  """A variant of a line of Table 1.
+
+  Attributes:
+    name: what was changed.
+    r: `[r, low, high]` by score, None where undefined.
+  """
+
+  name: str
+  r: dict[str, list[float] | None]
+
+  def distance(self, line: table_1.Line) -> float:
+    """Returns the root mean square of differences of Fisher's z."""
+    known = {
+      score: self.r[score]
+      for score in table_1.SCORES
+      # A published value that is not significant is that of a constant.
+      if score != "h_score" or line.published["h_score_significant"] == "true"
+    }
+    if any(r is None for r in known.values()):
+      return math.inf
+    squares = [
+      (_z(r[0]) - _z(line.value(score))) ** 2
+      for score, r in known.items()
+      if r is not None
+    ]
+    return math.sqrt(sum(squares) / len(squares))
+
+  def cells(self) -> str:
+    """Returns r of the three scores as text."""
+    r = [self.r[score] for score in table_1.SCORES]
+    return " / ".join("-" if one is None else f"{one[0]:.3f}" for one in r)
+
+
+def _z(r):
+  """Fisher's z."""
+  bound = 1 - 1e-9  # atanh(1) is infinite
+  return math.atanh(max(-bound, min(bound, r)))
+
+
+def differences(lines: Sequence[table_1.Line]) -> list[Difference]:
+  """Returns all differences that Table 1 marks, the largest first."""
+  rows, forms = list(factors.rows_of()), h_score_forms.rows_of()
+  found = []
+  for line in lines:
+    for score in table_1.SCORES:
+      if line.contradicts(score) or line.differs(score):
+        reason, explained = _reason(line, score, rows, forms)
+        found.append(Difference(line, score, reason, explained))
+  return sorted(found, key=lambda one: -one.size)
+
+
+def _reason(line, score, rows, forms) -> tuple[str, bool]:
+  """Returns the sentence for a difference, and whether it explains it."""
+  if score == "h_score":
+    reason = _of_subsets(line, forms) or _of_few_examples(line)
+    if reason:
+      return reason, True
+  tried = _of_heads(line, rows)
+  if line.published["method"] == "fine_tune":
+    tried = _of_fine_tuning(line)
+  for reason in (
+    _of_another_source(line, score),
+    _of_a_trial(line, score, tried),
+  ):
+    if reason:
+      return reason, True
+  return _unexplained(line, score, tried), False
+
+
+def _of_subsets(line, forms) -> str | None:
+  """The number of classes alone decides H-scores of subsets (5.1)."""
+  if line.published["section"] != "5.1":
+    return None
+  own = [row for row in forms if row["model"] == section.CIFAR10]
+  if line.published["source"] != "cifar10":
+    own = [row for row in forms if row["model"] == section.MOBILENET]
+  if not own:
+    return None
+  r = {row["form"]: row["r"] for row in own}
+  divided = r["divided by Y - 1"]["accuracy"][0]
+  counted = r["tr(S^-1 B), its definition"]["Y accuracy"][0]
+  return (
+    "H-score is at most Y - 1 and grows with the number of classes Y, while "
+    f"accuracy falls; with heads of `{_short(own[0]['model'])}` it "
+    f"has r = {divided:.3f} if divided by Y - 1, and {counted:.3f} against Y "
+    "times accuracy (table below)"
+  )
+
+
+def _of_few_examples(line) -> str | None:
+  """The published r is that of a score which was constant."""
+  if line.published["h_score_significant"] != "false":
+    return None
+  return (
+    "the paper's ResNet-18 has 512 features and the tasks at most 360 "
+    "examples, for which any H-score is Y - 1: the published value is that of "
+    f"a constant (p > 0.05); `{_short(line.model)}` has fewer "
+    "features than examples in some or all of the tasks"
+  )
+
+
+def _of_another_source(line, score) -> str | None:
+  ends = line.range(score)
+  if ends is None or not ends[0] <= line.value(score) <= ends[1]:
+    return None
+  known = {m: r for m, r in line.others[score].items() if r is not None}
+  nearest = min(known, key=lambda m: abs(known[m] - line.value(score)))
+  return (
+    f"the source decides: {len(known)} others have {ends[0]:.3f} to "
+    f"{ends[1]:.3f}, `{_short(nearest)}` {known[nearest]:.3f}"
+  )
+
+
+def _of_heads(line, rows) -> list[Trial]:
+  """Returns the settings of `experiments.factors` for a line of heads."""
+  if line.published["method"] != "retrain_head":
+    return []
+  own = section.metric_of(line.section)
+  return [
+    Trial(_with_metric(row["setting"], metric, own), row["r"][metric])
+    for row in rows
+    if (row["section"], row["target"], row["model"])
+    == (line.section, line.published["target"], line.model)
+    for metric in row["r"]
+    # The line itself is no trial, nor is the macro F1 of equal classes.
+    if (row["setting"] or metric != own) and own in (metric, "binary_f1")
+  ]
+
+
+def _with_metric(setting, metric, own):
+  parts = [words(setting)] if setting else []
+  if metric != own:
+    parts.append(f"{metric} instead of {own}")
+  return " and ".join(parts)
+
+
+def _of_fine_tuning(line) -> list[Trial]:
+  """Returns other epochs of a line of fine-tuning, and heads of its tasks."""
+  rows = [
+    row
+    for row in section.measured(line.section, line.published["target"])
+    if row["model"] == line.model
+  ]
+  scores: dict[tuple[str, str], dict[str, float]] = {}
+  for row in rows:
+    if row["method"] == sweep_report.SCORED:
+      scores.setdefault(_task(row), {}).update(row["scores"])
+  tuned = [row for row in rows if row["method"] == line.published["method"]]
+  curves = [row["accuracies"] for row in tuned]
+  reached = {
+    f"{epoch + 1} epochs": [curve[epoch] for curve in curves]
+    for epoch in range(len(curves[0] or []) - 1)
+    if all(curve and curve[epoch] is not None for curve in curves)
+  }
+  metric = section.metric_of(line.section)
+  heads = {
+    row["task"]: row[metric] for row in rows if row["method"] == "retrain_head"
+  }
+  if all(row["task"] in heads for row in tuned):
+    name = f"heads of the same {len(tuned)} tasks in place of fine-tuning"
+    reached[name] = [heads[row["task"]] for row in tuned]
+  return [
+    Trial(name, _correlations([scores[_task(row)] for row in tuned], values))
+    for name, values in reached.items()
+  ]
+
+
+def _task(row):
+  return row["task"], row["task_checksum"]
+
+
+def _correlations(scores, values) -> dict[str, list[float] | None]:
+  found: dict[str, list[float] | None] = {}
+  for name in table_1.SCORES:
+    got = correlation.correlate([row[name] for row in scores], values)
+    found[name] = None
+    if got.pearson is not None and got.interval is not None:
+      found[name] = [got.pearson, *got.interval]
+  return found
+
+
+def _of_a_trial(line, score, tried) -> str | None:
+  """The trial that fits the line best, if it has the published value."""
+  # Of the line as a whole: among many trials, one would fit any one score.
+  best = min(tried, key=lambda trial: trial.distance(line), default=None)
+  if best is None or best.r[score] is None:
+    return None
+  r, low, high = best.r[score]
+  wanted = _z(line.value(score))
+  before = abs(_z(line.found[score].pearson) - wanted)
+  if not low <= line.value(score) <= high or abs(_z(r) - wanted) > before / 2:
+    return None
+  return (
+    f"with {best.name}, r is {r:.3f} ({low:.3f} to {high:.3f}), of all three "
+    f"scores {best.cells()}; {len(tried)} variants gave {_ends(tried, score)}"
+  )
+
+
+def _ends(tried, score):
+  values = [trial.r[score][0] for trial in tried if trial.r[score] is not None]
+  return f"{min(values):.3f} to {max(values):.3f}"
+
+
+def words(setting: dict[str, Any]) -> str:
+  """Returns a changed setting in words."""
+  return " and ".join(
+    _WORDS[name].format(_VALUES.get(value, value))
+    for name, value in setting.items()
+  )
+
+
+def _unexplained(line, score, tried) -> str:
+  parts = []
+  ends = line.range(score)
+  if ends is not None:
+    known = [r for r in line.others[score].values() if r is not None]
+    parts.append(
+      f"{len(known)} other sources ({ends[0]:.3f} to {ends[1]:.3f})"
+      if len(known) > 1
+      else f"another source ({known[0]:.3f})"
+    )
+  if any(trial.r[score] is not None for trial in tried):
+    names = tried[0].name if len(tried) == 1 else f"{len(tried)} variants"
+    parts.append(f"{names} ({_ends(tried, score)})")
+  if not parts:
+    return "unexplained after trying nothing else on these tasks"
+  return f"unexplained after trying {' and '.join(parts)}"
+
+
+def agreement(lines: Sequence[table_1.Line]) -> str:
+  """Returns a sentence on how many correlations agree with the published."""
+  measured = [line for line in lines if line.model is not None]
+  cells = [(line, score) for line in measured for score in table_1.SCORES]
+  known = [
+    (line, score)
+    for line, score in cells
+    if line.found[score].pearson is not None
+  ]
+  differ = [(line, score) for line, score in known if line.differs(score)]
+  of_leep = [one for one in known if one[1] == "leep"]
+  signs = sum((line.found[score].pearson or 0) > 0 for line, score in of_leep)
+  leep = sum(one in differ for one in of_leep)
+  return (
+    f"{len(measured)} of {len(lines)} lines are measured: {len(known)} "
+    f"correlations, and {len(cells) - len(known)} H-scores that are constant. "
+    f"{len(known) - len(differ)} correlations agree with the published ones, "
+    f"{len(differ)} differ by more than chance (‡), {leep} of them of LEEP. "
+    f"LEEP correlates positively in {signs} of {len(of_leep)} lines, as "
+    "published."
+  )
+
+
+def text(lines: Sequence[table_1.Line]) -> str:
+  """Returns the list of all differences as Markdown.
+
+  Args:
+    lines: of Table 1.
+  """
+  found = differences(lines)
+  listed = []
+  for one in found:
+    facts, got = one.line.published, one.line.found[one.score]
+    listed.append(
+      f"- {facts['section']}, {facts['method']}, {facts['source']} → "
+      f"{facts['target']}, {one.score}: {got.pearson or 0.0:.3f}"
+      f"{table_1.mark(one.line, one.score)} (`{_short(one.line.model)}`, "
+      f"{got.n} tasks), published {one.published:.3f}: {one.reason}."
+    )
+  explained = sum(one.explained for one in found)
+  return "\n".join(
+    [
+      *(listed or ["- none"]),
+      f"\n{explained} of these {len(found)} have an explanation. Each is "
+      "judged alone, so that one in twenty would be marked by chance.",
+    ]
+  )
+
+
+def _short(model):
+  return model.partition("@")[0]
+
+
+def settings_tables() -> str:
+  """Returns tables of r by setting, for each section, target and source."""
+  groups: dict[tuple[str, str, str], list[results.Row]] = {}
+  for row in factors.rows_of():
+    key = row["section"], row["target"], row["model"]
+    groups.setdefault(key, []).append(row)
+  tables = []
+  for (name, target, model), own in groups.items():
+    metric = section.metric_of(name)
+    lines = [
+      f"`{_short(model)}`, {name} {target}:\n",
+      f"| setting | mean {metric} | leep | nce | h_score |",
+      "|---|---|---|---|---|",
+    ]
+    for row in own:
+      cells = [_cell(row["r"][metric][score]) for score in table_1.SCORES]
+      what = words(row["setting"]) if row["setting"] else "as in Table 1"
+      lines.append(
+        f"| {what} | {row['mean'][metric]:.3f} | {' | '.join(cells)} |"
+      )
+    tables.append("\n".join(lines))
+  return "\n\n".join(tables)
+
+
+def _cell(r):
+  return "-" if r is None else f"{r[0]:.3f}"
