@@ -10,8 +10,8 @@ Scales: `paper` re-trains heads and fine-tunes for 100 epochs, from the CIFAR-10
 ResNet-20 and an ImageNet ResNet-18. `cpu` re-trains heads for 20 epochs on
 10,000 of the 50,000 training images, from five sources trained on CIFAR-10 and
 two on ImageNet, and for 4 epochs on 35,000 from an ImageNet ResNet-50 and
-MobileNet V1 1.0. It fine-tunes for the first 30 tasks: the ResNet-20 for 4
-epochs on 2,000 images, an EfficientNet-Lite0 of 48 pixels for 3 epochs on
+MobileNet V1 1.0. It fine-tunes for the first 30 tasks: the ResNet-20 for 3
+epochs on 2,000 images, an EfficientNet-Lite0 of 48 pixels for 2 epochs on
 1,000. `smoke` takes subsets of the ten digits.
 
 Cost of `cpu`: two hours on two cores, one of which is the ResNet-50's forward
@@ -47,14 +47,14 @@ def parts(scale: str, target: str) -> list[section.Part]:
     return found
   if scale == "cpu":
     count = 30
-    options |= {"epochs": 4, "limit": 2000, "test_limit": 2000}
+    options |= {"epochs": 3, "limit": 2000, "test_limit": 2000}
   return found + section.tuned_parts(
     scale,
     folder,
     target,
     tasks=f"subsets(count={count},{kinds})",
     options=options,
-    changed={"epochs": 3, "limit": 1000},
+    changed={"epochs": 2, "limit": 1000},
   )
 
 

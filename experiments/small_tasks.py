@@ -13,7 +13,7 @@ CIFAR-10 ResNet-20 and an ImageNet ResNet-18. `cpu` trains the same heads from
 five sources trained on CIFAR-10 and four on ImageNet; for an ImageNet ResNet-50
 and MobileNet V1 1.0, tasks are drawn from fewer images. It fine-tunes for the
 first 30 tasks: the ResNet-20 for 30 epochs on CIFAR-100 and 40 on
-Fashion-MNIST, an ImageNet EfficientNet-Lite0 of 48 pixels for 5 and 8.
+Fashion-MNIST, an ImageNet EfficientNet-Lite0 of 48 pixels for 5 and 6.
 Fine-tuned networks are tested on 2,000 of the 10,000 images of Fashion-MNIST.
 `smoke` uses digits.
 
@@ -52,7 +52,7 @@ def fine_tuning(scale: str, target: str) -> list[section.Part]:
     options |= {"curve": 2, "epochs": 30}
     if target == "fashion_mnist":
       options |= {"curve": 4, "epochs": 40, "test_limit": 2000}
-      changed["epochs"] = 8
+      changed["epochs"] = 6
   return section.tuned_parts(
     scale,
     f"small_tasks/{target}",
