@@ -84,11 +84,11 @@ def _pairs(folder, name, *, targets=("cifar100",)) -> list[_Pairs]:
     for stem, (trained_on, source) in section.STAND_INS.items():
       chosen = [row for row in rows if row["model"].startswith(stem)]
       methods = {}
-      for method in _METHODS:
+      for method, method_name in _METHODS.items():
         pairs = section.pairs_of(chosen, method, metric)
         if pairs and (trained_on, method) not in shown:
           shown.add((trained_on, method))
-          methods[_METHODS[method]] = pairs
+          methods[method_name] = pairs
       if methods:
         found.append(_Pairs(source, target, methods))
   return found

@@ -142,13 +142,12 @@ def lines(folder: pathlib.Path = section.RESULTS) -> list[Line]:
 def _line(published, folder):
   name, target = _SECTIONS[published["section"]], published["target"]
   rows = section.measured(name, target, folder)
+  metric = section.metric_of(name)
   found = []
   for stem, (trained_on, _) in section.STAND_INS.items():
     if trained_on == published["source"]:
       chosen = [row for row in rows if row["model"].startswith(stem)]
-      pairs = section.pairs_of(
-        chosen, published["method"], section.metric_of(name)
-      )
+      pairs = section.pairs_of(chosen, published["method"], metric)
       if pairs:
         found.append((chosen, pairs))
   if not found:
