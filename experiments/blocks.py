@@ -95,13 +95,18 @@ def blocks() -> Iterator[tuple[str, str, pathlib.Path]]:
   yield "table_1", f"{table_1.table(found)}\n\n{table_1.NOTES}", HERE
   yield "agreement", explanations.agreement(found), HERE
   yield "differences", explanations.text(found), HERE
-  yield "factors", explanations.settings_tables(), HERE
-  yield "h_score_forms", h_score_forms.table(h_score_forms.rows_of()), HERE
-  yield "classes", table_1_details.classes(large), HERE
-  yield "metrics", table_1_details.metrics(), HERE
-  yield "regularized", table_1_details.regularized(), HERE
+  yield "moves", explanations.moves(), HERE
   yield "meta", meta(), HERE
-  yield "tuned", table_1_details.tuned_on_the_same(), HERE
+  details = {
+    "factors": explanations.settings_tables(),
+    "h_score_forms": h_score_forms.table(h_score_forms.rows_of()),
+    "classes": table_1_details.classes(large),
+    "metrics": table_1_details.metrics(),
+    "regularized": table_1_details.regularized(),
+    "tuned": table_1_details.tuned_on_the_same(),
+  }
+  for name, text in details.items():
+    yield name, text, table_1_details.TABLE
   yield "convergence", convergence_tables(), HERE
   yield "selection", selection(), HERE
   yield "rows", provenance(), HERE

@@ -38,6 +38,9 @@ _VALUES = {
 }
 
 
+_MOVED = 0.1  # of r
+
+
 @dataclasses.dataclass(frozen=True)
 class Difference:
   """A correlation that differs from the published one.
@@ -345,18 +348,56 @@ def text(lines: Sequence[table_1.Line]) -> str:
   )
 
 
+def moves() -> str:
+  """Returns a list of the settings that move r of LEEP by 0.1, and the others.
+
+  There is one item for each line of Table 1 that `experiments.factors` measured
+  in all settings.
+  """
+  items = []
+  for (name, target, model), own in _by_line().items():
+    metric = section.metric_of(name)
+    base = next(row for row in own if not row["setting"])["r"][metric]
+    moved, rest = [], []
+    for row in own:
+      r = row["r"][metric]["leep"]
+      if not row["setting"] or r is None:
+        continue
+      shift = r[0] - base["leep"][0]
+      if round(abs(shift), 2) >= _MOVED:
+        moved.append(f"{words(row['setting'])} ({shift:+.2f})")
+      else:
+        rest.append(shift)
+    if not rest:
+      continue
+    items.append(
+      f"  - {name}, {target}, `{_short(model)}`, from {base['leep'][0]:.3f}: "
+      f"{'; '.join(moved) or 'nothing'}. The {len(rest)} other settings move "
+      f"it by {min(rest):+.2f} to {max(rest):+.2f}."
+    )
+  return (
+    f"- **What moves r of LEEP by {_MOVED} or more**, and by how much:\n\n"
+    + "\n".join(items)
+  )
+
+
+def _by_line() -> dict[tuple[str, str, str], list[results.Row]]:
+  """Returns the rows of `experiments.factors` by section, target and source."""
+  groups: dict[tuple[str, str, str], list[results.Row]] = {}
+  for row in factors.rows_of():
+    key = row["section"], row["target"], row["model"]
+    groups.setdefault(key, []).append(row)
+  return groups
+
+
 def _short(model):
   return model.partition("@")[0]
 
 
 def settings_tables() -> str:
   """Returns tables of r by setting, for each section, target and source."""
-  groups: dict[tuple[str, str, str], list[results.Row]] = {}
-  for row in factors.rows_of():
-    key = row["section"], row["target"], row["model"]
-    groups.setdefault(key, []).append(row)
   tables = []
-  for (name, target, model), own in groups.items():
+  for (name, target, model), own in _by_line().items():
     metric = section.metric_of(name)
     lines = [
       f"`{_short(model)}`, {name} {target}:\n",

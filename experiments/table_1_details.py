@@ -7,6 +7,7 @@ import numpy as np
 from experiments import h_score_forms, section, table_1
 from leep_jax.reports import correlation, results, sweep_report
 
+TABLE = section.RESULTS / "table_1_details.md"
 # Sections whose tasks have few examples, with their targets.
 _FEW = (
   ("small_tasks", "cifar100"),

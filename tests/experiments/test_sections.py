@@ -205,26 +205,6 @@ def test_convergence_by_level():
   assert len(found.levels["level 1"]) == 3
 
 
-def test_number_of_classes_alone():
-  rows = []
-  rng = np.random.default_rng(0)
-  for i in range(20):
-    task = {"model": "m", "task": f"{i}", "task_checksum": f"{i}"}
-    task["num_classes"] = i + 2
-    extra = rng.normal()
-    accuracy = -np.log(i + 2) + 1e-3 * rng.normal()
-    scores = {"leep": -np.log(i + 2) + extra, "h_score": 0.5 * (i + 1)}
-    rows += [
-      {**task, "method": "score", "scores": scores},
-      {**task, "method": "retrain_head", "accuracy": accuracy},
-    ]
-  line = blocks.classes(rows).splitlines()[2].split("|")
-  assert line[3].strip() == "1.000"
-  assert line[4].strip().startswith("-")  # LEEP follows accuracy less
-  assert float(line[6]) < 0
-  assert line[7].strip() == "-"  # the same for all
-
-
 def test_files_are_those_of_the_rows(tmp_path):
   """Writing every table anew from committed rows changes nothing."""
   for name, text, path in blocks.blocks():
