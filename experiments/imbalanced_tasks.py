@@ -36,7 +36,8 @@ def parts(scale: str, target: str) -> list[section.Part]:
   fewer = section.FEWER_IMAGES.get(target, {})
   options = {**section.SCORES, "epochs": 2 if smoke else 20, "curve": 0}
   heads, tuned = {"smoke": (4, 4), "cpu": (200, 30), "paper": (200, 200)}[scale]
-  found = section.head_parts(
+  found = section.parts_of(
+    "retrain_head",
     scale,
     folder,
     target,
@@ -47,7 +48,8 @@ def parts(scale: str, target: str) -> list[section.Part]:
   changed = {**fewer, "epochs": 3}
   if scale == "cpu" and target == "fashion_mnist":
     options |= {"epochs": 10, "test_limit": 2000}
-  return found + section.tuned_parts(
+  return found + section.parts_of(
+    "fine_tune",
     scale,
     folder,
     target,

@@ -35,7 +35,8 @@ def parts(scale: str, target: str) -> list[section.Part]:
   options = {"curve": 0, "epochs": {"smoke": 2, "cpu": 20, "paper": 100}[scale]}
   if scale == "cpu":
     options["limit"] = 10000
-  found = section.head_parts(
+  found = section.parts_of(
+    "retrain_head",
     scale,
     folder,
     target,
@@ -48,7 +49,8 @@ def parts(scale: str, target: str) -> list[section.Part]:
   if scale == "cpu":
     count = 30
     options |= {"epochs": 3, "limit": 2000, "test_limit": 2000}
-  return found + section.tuned_parts(
+  return found + section.parts_of(
+    "fine_tune",
     scale,
     folder,
     target,

@@ -51,6 +51,23 @@ FEWER_IMAGES = {
   "cifar100": {"limit": 35000},
   "fashion_mnist": {"limit": 5000, "test_limit": 2000},
 }
+# Sources by method and scale, in one group or two. The second one has large
+# networks, for which other flags than those of the first are affordable.
+SOURCES: dict[str, dict[str, list[tuple[str, ...]]]] = {
+  "retrain_head": {
+    "smoke": [(BUNDLED,)],
+    "cpu": [
+      (CIFAR10, *OTHER_CIFAR10, MOBILENET, TINY_IMAGENET),
+      (MOBILENET_100, RESNET50),
+    ],
+    "paper": [(CIFAR10, RESNET18)],
+  },
+  "fine_tune": {
+    "smoke": [(BUNDLED,)],
+    "cpu": [(CIFAR10,), (FINE_TUNED,)],
+    "paper": [(CIFAR10, RESNET18)],
+  },
+}
 # The paper's sources and their substitutes. The key is the start of a source's
 # name; the value is its training data as Table 1 names it, and its name in
 # figures. If several fit a line of Table 1, the first one that has rows is
@@ -127,7 +144,8 @@ def metric_of(name: str) -> str:
   return "binary_f1" if name == "imbalanced_tasks" else "accuracy"
 
 
-def head_parts(
+def parts_of(
+  method: str,
   scale: str,
   folder: str,
   target: str,
@@ -136,68 +154,24 @@ def head_parts(
   options: Options,
   changed: Options,
 ) -> list[Part]:
-  """Returns the sweeps that re-train heads, of all sources of a scale.
+  """Returns the sweeps of a transfer method, with all sources of a scale.
 
   Args:
+    method: `retrain_head` or `fine_tune`.
     scale: one of `SCALES`.
     folder: folder of the rows.
     target: the target data set.
     tasks: value of the flag `--tasks`.
     options: further flags.
-    changed: those of large networks that differ, at the scale `cpu`.
+    changed: those that differ for the second group of sources, see `SOURCES`.
   """
-  groups: dict[str, list[tuple[tuple[str, ...], Options]]] = {
-    "smoke": [((BUNDLED,), {})],
-    "cpu": [
-      ((CIFAR10, *OTHER_CIFAR10, MOBILENET, TINY_IMAGENET), {}),
-      ((MOBILENET_100, RESNET50), changed),
-    ],
-    "paper": [((CIFAR10, RESNET18), {})],
-  }
-  return [
-    Part(
-      folder,
-      target,
-      models,
-      tasks,
-      "retrain_head",
-      flags_of({**options, **own}),
-    )
-    for models, own in groups[scale]
-  ]
-
-
-def tuned_parts(
-  scale: str,
-  folder: str,
-  target: str,
-  *,
-  tasks: str,
-  options: Options,
-  changed: Options,
-) -> list[Part]:
-  """Returns the sweeps that fine-tune, one for each source of a scale.
-
-  Args:
-    scale: one of `SCALES`.
-    folder: folder of the rows.
-    target: the target data set.
-    tasks: value of the flag `--tasks`.
-    options: further flags.
-    changed: those of the ImageNet network that differ, at the scale `cpu`.
-  """
-  sized = {"image_size": FINE_TUNED_SIZE, **changed}
-  groups: dict[str, list[tuple[str, Options]]] = {
-    "smoke": [(BUNDLED, {})],
-    "cpu": [(CIFAR10, {}), (FINE_TUNED, sized)],
-    "paper": [(CIFAR10, {}), (RESNET18, {})],
-  }
-  return [
-    Part(
-      folder, target, (model,), tasks, "fine_tune", flags_of({**options, **own})
-    )
-    for model, own in groups[scale]
-  ]
+  found = []
+  for i, models in enumerate(SOURCES[method][scale]):
+    own = {**options, **changed} if i else {**options}
+    if FINE_TUNED in models:
+      own["image_size"] = FINE_TUNED_SIZE
+    found.append(Part(folder, target, models, tasks, method, flags_of(own)))
+  return found
 
 
 def flags_of(options: Options) -> tuple[str, ...]:

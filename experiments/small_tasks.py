@@ -53,7 +53,8 @@ def fine_tuning(scale: str, target: str) -> list[section.Part]:
     if target == "fashion_mnist":
       options |= {"curve": 4, "epochs": 40, "test_limit": 2000}
       changed["epochs"] = 6
-  return section.tuned_parts(
+  return section.parts_of(
+    "fine_tune",
     scale,
     f"small_tasks/{target}",
     target,
@@ -67,7 +68,8 @@ def parts(scale: str, target: str) -> list[section.Part]:
   """Returns the sweeps of a scale and a target."""
   epochs = 50 if target == "fashion_mnist" else 100
   smoke = scale == "smoke"
-  heads = section.head_parts(
+  heads = section.parts_of(
+    "retrain_head",
     scale,
     f"small_tasks/{target}",
     target,
