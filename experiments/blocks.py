@@ -33,7 +33,7 @@ from experiments import (
   score_benchmark_tables,
   score_features,
   section,
-  source_selection,
+  source_selection_tables,
   table_1,
   table_1_details,
   task_relations,
@@ -108,7 +108,11 @@ def blocks() -> Iterator[tuple[str, str, pathlib.Path]]:
   for name, text in details.items():
     yield name, text, table_1_details.TABLE
   yield "convergence", convergence_tables(), HERE
-  yield "selection", selection(), HERE
+  yield "selection", source_selection_tables.summary(), HERE
+  yield "selected", source_selection_tables.sources(), HERE
+  yield "within_imagenet", source_selection_tables.sentence(), HERE
+  for name, text in source_selection_tables.blocks():
+    yield name, text, source_selection_tables.TABLE
   yield "rows", provenance(), HERE
   for name, text in score_benchmark_tables.blocks():
     yield name, text, score_benchmark_tables.TABLE
@@ -182,61 +186,6 @@ def convergence_tables() -> str:
       name = model.partition("@")[0]
       text.append(f"`{name}` → {target}:\n\n{convergence.table(found)}")
   return "\n\n".join(text)
-
-
-def selection() -> str:
-  """Returns the tables of section 5.7.
-
-  For each target they are scores and accuracies by source, and correlations.
-  """
-  text = []
-  for target in source_selection.SECTION.targets:
-    rows = source_selection.with_accuracy(
-      section.measured("source_selection", target)
-    )
-    found_by_method = sweep_report.pairs(rows)
-    scored = [r["model"] for r in rows if r["method"] == sweep_report.SCORED]
-    for method, pairs in found_by_method.items():
-      done = {pair["model"] for pair in pairs}
-      missing = [m for m in dict.fromkeys(scored) if m not in done]
-      note = ""
-      if missing:
-        named = ", ".join(f"`{x}`" for x in source_selection.labels(missing))
-        note = f"\n\nNot run: {named}."
-      text.append(f"{target}, {method}:\n\n{_sources(pairs)}{note}")
-    found = [
-      row
-      for row in sweep_report.correlations(rows)
-      if row["model"] == "all sources"
-    ]
-    text.append(f"{target}:\n\n{sweep_report.table(found)}")
-  return "\n\n".join(text)
-
-
-def _sources(pairs):
-  """Returns the table of sources, the most accurate first."""
-  scores = list(pairs[0]["scores"])
-  lines = [
-    f"| source | test accuracy | {' | '.join(scores)} |",
-    "|---|---|" + "---|" * len(scores),
-  ]
-  names = source_selection.labels([pair["model"] for pair in pairs])
-  order = sorted(
-    zip(names, pairs, strict=True),
-    key=lambda item: -(item[1]["performance"] or 0),
-  )
-  for name, pair in order:
-    accuracy = (
-      "diverged"
-      if pair["performance"] is None
-      else f"{pair['performance']:.4f}"
-    )
-    cells = [
-      "-" if pair["scores"][score] is None else f"{pair['scores'][score]:.4f}"
-      for score in scores
-    ]
-    lines.append(f"| {name} | {accuracy} | {' | '.join(cells)} |")
-  return "\n".join(lines)
 
 
 def provenance() -> str:

@@ -16,6 +16,7 @@ from experiments import (
   score_benchmark_tables,
   section,
   source_selection,
+  source_selection_tables,
 )
 from leep_jax import validation
 from leep_jax.reports import correlation, plots, sweep_report
@@ -249,30 +250,36 @@ def _figure_4(folder, path) -> bool:
   )
 
 
-def _selection(folder, path, methods, title):
-  """Draws accuracy against each score, a row per target and method."""
+def _selection(folder, path, methods, title, targets):
+  """Draws accuracy against each score, a row per target and method.
+
+  Heads are those of `experiments.score_benchmark`, unless the section itself
+  has trained some, as at the scale `paper`.
+  """
   rows_of_panels = []
-  for target in ("cifar100", "fashion_mnist"):
+  for target in targets:
     rows = source_selection.with_accuracy(
       section.measured("source_selection", target, folder)
     )
-    for method, pairs in sweep_report.pairs(rows).items():
-      if method.partition(" ")[0] not in methods or not pairs:
-        continue
-      names = source_selection.labels([pair["model"] for pair in pairs])
-      method_name = _METHODS[method.partition(" ")[0]]
-      rows_of_panels.append(
-        [
-          plots.Panel(
-            *sweep_report.columns(pairs, score),
-            name,
-            f"accuracy, {method_name}",
-            _TARGETS[target],
-            groups=names,
-          )
-          for score, name in _SCORES.items()
-        ]
+    found = sweep_report.pairs(rows)
+    if "retrain_head" in methods and "retrain_head" not in found:
+      rows_of_panels += source_selection_tables.panels(
+        folder / score_benchmark.FOLDER.name, [target]
       )
+    rows_of_panels += [
+      [
+        plots.Panel(
+          *sweep_report.columns(pairs, score),
+          name,
+          f"accuracy, {_METHODS[method.partition(' ')[0]]}",
+          _TARGETS[target],
+          groups=source_selection.labels([pair["model"] for pair in pairs]),
+        )
+        for score, name in _SCORES.items()
+      ]
+      for method, pairs in found.items()
+      if method.partition(" ")[0] in methods and pairs
+    ]
   if not rows_of_panels:
     return False
   plots.scatter_grid(rows_of_panels, title=title, path=path)
@@ -285,6 +292,7 @@ def _figure_5(folder, path) -> bool:
     path,
     ("retrain_head",),
     "Test accuracy of re-trained heads against what predicts it, by source",
+    source_selection_tables.TARGETS,
   )
 
 
@@ -321,6 +329,7 @@ def _figure_9(folder, path) -> bool:
     path,
     ("retrain_head", "fine_tune"),
     "Test accuracy after both ways of transfer, by source",
+    _TARGETS,
   )
 
 

@@ -4,26 +4,25 @@
       --scale=cpu
 
 Purpose: which score finds the best of many sources? The experiment scores each
-source on the target's training set, and then transfers it by head re-training
-and by fine-tuning. It compares LEEP, NCE, H-score, LogME and the source's
-accuracy on its own data with the test accuracy after transfer.
+source on the target's training set, transfers it, and compares LEEP, NCE,
+H-score, LogME and the source's accuracy on its own data with the test accuracy.
 
-Scales: `cpu` uses the sources that need no network connection: three ImageNet
-MobileNets, four CIFAR-10 ResNets and the bundled sources, except those trained
-on the target itself. Heads are trained on 10,000 images for 20 epochs; networks
-are fine-tuned on 1,000 images for 5 epochs and tested on 1,000. `paper` uses
-the paper's nine ImageNet sources and all training images for 100 epochs.
-SENet-154 is published only as a pickle: convert it to `senet154.safetensors`
-first (`python -m leep_jax.models` prints its address). `smoke` uses two bundled
-sources and digits.
+Scales: at `cpu`, heads are those of `experiments.score_benchmark`, which trains
+them to convergence for 15 sources (`--stages=facts,heads,scores`); the sweeps
+here fine-tune ten of them on 1,000 images for 5 epochs, tested on 1,000.
+`paper` uses the paper's nine ImageNet sources and all training images for 100
+epochs, heads and fine-tuning. SENet-154 is published only as a pickle: convert
+it to `senet154.safetensors` first (`python -m leep_jax.models` prints its
+address). `smoke` uses two bundled sources and digits.
 
-Cost of `cpu`: 15 minutes for heads and 20 for fine-tuning, for both targets on
-two cores with two workers.
+Cost of `cpu`: 20 minutes for fine-tuning, for both targets on two cores with
+two workers; an hour for the benchmark's heads and scores of these targets.
 
-What came out: for re-trained heads, LEEP, NCE, H-score and LogME all find the
-best source, or one that is nearly as good; a source's accuracy on its own data
-does not. For fine-tuning with so few images and epochs, none of the four does.
-See "Choosing a source" in `experiments/README.md`, and figures 5 and 9 there.
+What came out: for heads, LEEP, NCE, H-score and LogME all find the best source,
+or one that is nearly as good; a source's accuracy on its own data does so only
+among sources of the same data. For fine-tuning with so few images and epochs,
+none of them does. See "Choosing a source" in `experiments/README.md`, figures 5
+and 9 there, and `results/source_selection.md`.
 """
 
 from collections.abc import Sequence
@@ -35,6 +34,7 @@ from leep_jax.reports import results, sweep_report
 from leep_jax.sources import catalog
 
 SOURCE_ACCURACY = "source_accuracy"
+_SCORES = "leep,nce,h_score,logme"
 _SENET = "senet154@senet154.safetensors"
 _FILES = (
   "mobilenet_v1_075@mobilenet_v1_0.75_192",
@@ -68,16 +68,14 @@ def sources(scale: str, target: str) -> tuple[str, ...]:
 
 def parts(scale: str, target: str) -> list[section.Part]:
   """Returns the sweeps of a scale and a target."""
-  head, tuned = {
-    "smoke": (
-      ("--epochs=2", "--limit=200"),
-      ("--epochs=1", "--limit=50", "--test_limit=100"),
-    ),
-    "cpu": (
-      ("--epochs=20", "--limit=10000"),
-      ("--epochs=5", "--limit=1000", "--test_limit=1000"),
-    ),
-    "paper": (("--epochs=100",), ("--epochs=100",)),
+  methods: dict[str, dict[str, int]] = {
+    "smoke": {
+      "retrain_head": {"epochs": 2, "limit": 200},
+      "fine_tune": {"epochs": 1, "limit": 50, "test_limit": 100},
+    },
+    # Heads are those of `experiments.score_benchmark`.
+    "cpu": {"fine_tune": {"epochs": 5, "limit": 1000, "test_limit": 1000}},
+    "paper": {"retrain_head": {"epochs": 100}, "fine_tune": {"epochs": 100}},
   }[scale]
   return [
     section.Part(
@@ -86,9 +84,9 @@ def parts(scale: str, target: str) -> list[section.Part]:
       sources(scale, target),
       "all",
       method,
-      ("--curve=0", "--scores=leep,nce,h_score,logme", *options),
+      section.flags_of({"curve": 0, "scores": _SCORES, **options}),
     )
-    for method, options in (("retrain_head", head), ("fine_tune", tuned))
+    for method, options in methods.items()
   ]
 
 
