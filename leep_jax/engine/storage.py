@@ -402,9 +402,12 @@ class NewFolder:
       self._header(key)
     # NumPy's buffer is written as it is: npy files are a header and these
     # bytes.
-    self._files[key].write(np.ascontiguousarray(rows).data)
+    self._write(key, np.ascontiguousarray(rows).data)
     count, *width = self._shapes[key]
     self._shapes[key] = (count + len(rows), *width)
+
+  def _write(self, key, data):
+    self._files[key].write(data)
 
   def _header(self, key):
     # NumPy pads headers so that the number of rows can grow: the header of

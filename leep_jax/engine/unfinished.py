@@ -101,7 +101,7 @@ class UnfinishedFolder(storage.NewFolder):
     self._on_note = on_note
     # Of the bytes after the header of each file.
     self._checksums: dict[str, int] = {}
-    # Whether all arrays have the same number of rows.
+    # Whether all arrays have `count` rows, and their files are open.
     self._whole, self._saved = True, time.monotonic()
     self.count = 0
     self.state: Any = None
@@ -150,10 +150,8 @@ class UnfinishedFolder(storage.NewFolder):
     self._shapes[key], self._dtypes[key] = (count, *width), dtype
     self._checksums[key] = checksum
 
-  def append(self, key: str, rows: np.ndarray) -> None:
-    """Appends rows `[m, K]` to one array; `add` does it to all of them."""
-    super().append(key, rows)
-    data = np.ascontiguousarray(rows).data
+  def _write(self, key, data):
+    super()._write(key, data)
     self._checksums[key] = zlib.crc32(data, self._checksums.get(key, 0))
 
   def add(self, arrays: Mapping[str, np.ndarray], *, state: Any) -> None:
@@ -223,8 +221,9 @@ class UnfinishedFolder(storage.NewFolder):
       without_probs: the reason why there are no probabilities, or empty.
     """
     self._save()
+    # The journal stays as it is: another process can finish the folder again.
+    self._whole = False
     self._complete(targets, num_classes, name, without_probs)
-    self._whole = False  # Nothing is left to keep when it is closed.
 
   def _close(self):
     for file in self._files.values():

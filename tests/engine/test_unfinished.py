@@ -293,7 +293,8 @@ def test_other_batches_are_other_work(tmp_path, ran, one_device):
   assert "something else" in notes[0]
 
 
-def test_a_complete_pass_without_its_name(tmp_path, ran, one_device):
+@pytest.mark.parametrize("step", ["rename", "write_text"])
+def test_a_complete_pass_without_its_name(tmp_path, ran, one_device, step):
   source, dataset = case("images")
   cache.Cache(tmp_path / "once").outputs(source, dataset, batch_size=BATCH)
 
@@ -302,7 +303,7 @@ def test_a_complete_pass_without_its_name(tmp_path, ran, one_device):
 
   kept = cache.Cache(tmp_path / "twice")
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(pathlib.Path, "rename", full)
+    patch.setattr(pathlib.Path, step, full)
     with pytest.raises(leep_jax.InputError, match="No space left"):
       kept.outputs(source, dataset, batch_size=BATCH)
   ran.clear()
