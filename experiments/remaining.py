@@ -13,10 +13,11 @@ Seconds come from the first of these that there is:
    methods that run the network) or of the lengths of their outputs (of scores
    and heads), where both were measured on this machine.
 
-Seconds of rows are in proportion to epochs and to the size of the training set,
-where these differ. Forward passes are counted exactly, with what an interrupted
-pass has done, and take as long as `leep_jax.estimates` measures. What has no
-estimate is called unknown, and the sum is then a lower bound.
+Seconds of rows are in proportion to epochs and, of tasks with all examples of
+their classes, to the size of the training set, where these differ. Forward
+passes are counted exactly, with what an interrupted pass has done, and take as
+long as `leep_jax.estimates` measures. What has no estimate is called unknown,
+and the sum is then a lower bound.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,6 +39,8 @@ from leep_jax.sources import catalog
 from leep_jax.tasks import specs
 from leep_jax.transfer import recipe_flags, trials
 
+# Samplers whose tasks have all examples of their classes.
+_WHOLE = ("subsets", "all")
 # A trial: method, sampler, number of the task, seed.
 Trial = tuple[str, str, int, int | None]
 
@@ -324,7 +327,8 @@ class Estimator:
       recipe = row["recipe"]
       if isinstance(recipe, dict) and "epochs" in recipe:
         factor *= step.asked.epochs / recipe["epochs"]
-      if step.asked.sizes is not None:
+      whole = row["sampler"].partition("(")[0] in _WHOLE
+      if whole and step.asked.sizes is not None:
         factor *= step.asked.sizes[0] / row["train_set"]
       found.append(row["seconds"] * factor)
     return sum(found) / len(found) if found else None

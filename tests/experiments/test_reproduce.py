@@ -1,5 +1,6 @@
 """One command for all experiments: what is left, how long, what goes wrong."""
 
+import dataclasses
 import functools
 import json
 import re
@@ -297,13 +298,26 @@ def test_seconds_of_this_run_come_first(tmp_path, nothing_committed):
   np.testing.assert_allclose(found.seconds(3.0), 70 + 3 * found.assumed)
 
 
-def test_seconds_follow_epochs_and_sizes(tmp_path, nothing_committed):
+@pytest.mark.parametrize(
+  ("tasks", "factor"),
+  [
+    (PART.tasks, 2),
+    # Tasks of all examples have twice as many, too.
+    ("subsets(count=4,classes=2..10)", 4),
+  ],
+)
+def test_seconds_follow_epochs_and_sizes(
+  tmp_path, nothing_committed, tasks, factor
+):
   recipe = {**row()["recipe"], "epochs": 3}
-  half = {"train_set": sizes()[0] / 2, "recipe": recipe}
-  write(tmp_path / "committed", row(**half), row("score", seconds=0.0))
+  half = {
+    "train_set": sizes()[0] / 2, "sampler": tasks.replace("count=4,", ""),
+  }  # fmt: skip
+  rows = row(recipe=recipe, **half), row("score", seconds=0.0, **half)
+  write(tmp_path / "committed", *rows)
   speed(SOURCE, 1e9, 400)
-  (found,) = left(tmp_path)
-  np.testing.assert_allclose(found.assumed, 4 * 10 * 2 * 2, rtol=1e-5)
+  (found,) = left(tmp_path, dataclasses.replace(PART, tasks=tasks))
+  np.testing.assert_allclose(found.assumed, 4 * 10 * factor, rtol=1e-5)
 
 
 def test_seconds_of_other_sources(tmp_path, nothing_committed):
