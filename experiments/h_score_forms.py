@@ -8,8 +8,8 @@ measures a negative one. This script computes forms of H-score that the paper
 may have used, and forms of accuracy that it may have compared them with, for
 the tasks and accuracies of `large_tasks`.
 
-Each form is a row of `experiments/results/h_score_forms.jsonl`; the file is
-written anew.
+Each form is a row of `h_score_forms.jsonl` in the folder `--results`; the file
+is written anew.
 
 Symbols: S, the covariance of the features of a task's training images; B, that
 of their class means; Y classes, D features.
@@ -48,10 +48,13 @@ _CACHE_DIR = flags.DEFINE_string(
   "Folder of outputs of sources, such as that of a section's sweeps.",
   flag_values=FLAGS,
 )
-ROWS = section.RESULTS / "h_score_forms.jsonl"
-_OUTPUT = flags.DEFINE_string(
-  "output", str(ROWS), "File of the rows.", flag_values=FLAGS
+_RESULTS = flags.DEFINE_string(
+  "results",
+  str(section.RESULTS),
+  "Folder of the rows of `large_tasks`, and of the new rows.",
+  flag_values=FLAGS,
 )
+_FILE = "h_score_forms.jsonl"
 _MODELS = (section.CIFAR10, section.MOBILENET)
 _LIMIT = 10_000  # images, as in `large_tasks`
 _FEW = 20  # images of a class
@@ -205,9 +208,9 @@ def _rows(model, outputs, trained):
 
 def _run() -> int:
   folder = cache.Cache(pathlib.Path(_CACHE_DIR.value).resolve())
-  output = pathlib.Path(_OUTPUT.value).resolve()
+  kept = pathlib.Path(_RESULTS.value).resolve()
   train, _ = data.load_pair("cifar100", data_dir=_DATA_DIR.value, limit=_LIMIT)
-  measured = section.measured("large_tasks", "cifar100")
+  measured = section.measured("large_tasks", "cifar100", kept)
   found = []
   with section.working_directory(_WEIGHTS.value):
     for model in _MODELS:
@@ -222,16 +225,17 @@ def _run() -> int:
         )
       source = leep_jax.load_source(model)
       found += _rows(model, folder.outputs(source, train), trained)
-  results.write_rows(output, found)
+  results.write_rows(kept / _FILE, found)
   print(table(found))
   return 0
 
 
 def rows_of() -> list[results.Row]:
   """Returns the committed rows; none if the command was not run."""
-  if not ROWS.exists():
+  path = section.RESULTS / _FILE
+  if not path.exists():
     return []
-  return list(results.parse_rows(ROWS.read_bytes(), name=ROWS.name)[0])
+  return list(results.parse_rows(path.read_bytes(), name=_FILE)[0])
 
 
 def table(rows: list[results.Row]) -> str:

@@ -67,6 +67,12 @@ _OUTPUTS = flags.DEFINE_string(
   "Folder in which outputs of sources are kept; by default none are.",
   flag_values=FLAGS,
 )
+_ROWS = flags.DEFINE_string(
+  "rows",
+  None,
+  "Folder of the rows; by default results/score_benchmark.",
+  flag_values=FLAGS,
+)
 _STAGES = flags.DEFINE_list(
   "stages", None, "Stages to do; by default all.", flag_values=FLAGS
 )
@@ -476,9 +482,10 @@ def _chosen(asked, known, what) -> Iterator[str]:
 
 
 def _run() -> int:
+  folder = pathlib.Path(_ROWS.value or FOLDER)
   targets = list(_chosen(_TARGETS.value, TARGETS, "target"))
   for stage in list(_chosen(_STAGES.value, STAGES, "stage")):
-    with results.Rows(FOLDER / f"{stage}.jsonl") as rows:
+    with results.Rows(folder / f"{stage}.jsonl") as rows:
       for target in targets:
         STAGES[stage](target, rows)
   return 0

@@ -10,7 +10,7 @@ is for two cores and an hour, with fewer tasks, epochs or images than the paper,
 as each file says; `paper` is the paper's protocol, for an accelerator.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 import json
@@ -87,7 +87,7 @@ STAND_INS = {
   "tiny_imagenet32_": ("imagenet", "Tiny-ImageNet ResNet-14"),
 }
 # The status of a command that received SIGINT, as shells define it.
-_INTERRUPTED = 130
+INTERRUPTED = 130
 # The paper's scores, and the variant of H-score for few examples.
 SCORES = {"scores": "leep,nce,h_score,regularized_h_score"}
 Options = Mapping[str, str | int]  # flags of `leep_jax.sweep`
@@ -298,18 +298,19 @@ def _run(section, given):
   """Runs the sweeps of a section, then prints correlations."""
   folder = pathlib.Path(given.output or f"runs/{given.scale}").resolve()
   parts = _chosen_parts(section, given)
-  common = [
-    f"--cache_dir={folder / 'cache'}",
-    f"--worker={given.worker}",
-    *_path_flag("data_dir", given.data_dir),
+  # Here, where paths are those that the user gave.
+  commands = [
+    arguments(part, folder, data_dir=given.data_dir, worker=given.worker)
+    for part in parts
   ]
   # A failed part does not stop the others; the command's status reports it.
   worst = 0
   with working_directory(given.weights):
-    for part in parts:
-      status = sweep.main(_arguments(part, folder, common))
+    for part, command_line in zip(parts, commands, strict=True):
+      print(f"{part.folder}: {part.transfer}, {part.tasks}", file=sys.stderr)
+      status = sweep.main(command_line)
       worst = max(worst, status)
-      if status == _INTERRUPTED:
+      if status == INTERRUPTED:
         return status
   if worst and given.weights == ".":
     print(
@@ -350,14 +351,8 @@ def _chosen_parts(section, given):
   ]
 
 
-def _path_flag(name, path):
-  """Returns a list of one flag, or an empty one if there is no path."""
-  # Absolute, because the sweep runs in another working directory.
-  return [] if path is None else [f"--{name}={pathlib.Path(path).resolve()}"]
-
-
 @contextlib.contextmanager
-def working_directory(folder):
+def working_directory(folder: str) -> Iterator[None]:
   """Changes to a folder, so that rows contain no path of this machine."""
   try:
     with contextlib.chdir(folder):
@@ -369,16 +364,41 @@ def working_directory(folder):
     raise validation.InputError(f"--weights={folder} is no folder") from e
 
 
-def _arguments(part, folder, common):
-  arguments = [
+def arguments(
+  part: Part,
+  folder: pathlib.Path,
+  *,
+  data_dir: str | None,
+  worker: str = "0/1",
+) -> list[str]:
+  """Returns the command line of `leep_jax.sweep` for a part.
+
+  Args:
+    part: to run.
+    folder: of the rows of all sections.
+    data_dir: folder of TFDS data sets.
+    worker: the flag of this name.
+  """
+  found = [
     "leep_jax.sweep",
     f"--dataset={part.dataset}",
     f"--model={','.join(part.models)}",
     f"--tasks={part.tasks}",
     f"--transfer={part.transfer}",
     f"--output={folder / part.folder}",
-    *common,
-    *part.flags,
+    f"--cache_dir={cache_folder(folder)}",
+    f"--worker={worker}",
   ]
-  print(f"{part.folder}: {part.transfer}, {part.tasks}", file=sys.stderr)
-  return arguments
+  if data_dir is not None:
+    # Absolute, because the sweep runs in another working directory.
+    found.append(f"--data_dir={pathlib.Path(data_dir).resolve()}")
+  return [*found, *part.flags]
+
+
+def cache_folder(folder: pathlib.Path) -> pathlib.Path:
+  """Returns where the sweeps of all sections keep outputs of sources.
+
+  Args:
+    folder: of the rows of all sections.
+  """
+  return folder / "cache"

@@ -4,12 +4,14 @@ An entry is a folder. Its name is a digest of all that its content depends on:
 the source's name, weights and operations, preprocessing, data set, version,
 split, examples, dtype, and the version of this package. It gets its name when
 it is complete, contains a checksum of each file, and is checked when it is
-opened.
+opened. Until then it is a hidden folder, which another process goes on with if
+the first is interrupted.
 """
 
 from collections.abc import Callable, Sequence
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -23,11 +25,15 @@ import jax
 import numpy as np
 
 from leep_jax import data, validation, version
-from leep_jax.engine import forward, outputs as outputs_lib, programs
+from leep_jax.engine import (
+  forward,
+  outputs as outputs_lib,
+  programs,
+  unfinished,
+)
 from leep_jax.sources import catalog, source
 
 _CHECKSUMS = "checksums.json"
-_CHUNK = 1 << 24  # bytes
 # Fields that `Preprocessing` did not have when the first rows were written.
 _ADDED_FIELDS = {"crop_origin": "round"}
 
@@ -177,7 +183,8 @@ class Cache:
 
     Args:
       folder: of the entries.
-      on_note: called with a line when an entry is damaged and computed again.
+      on_note: called with a line when an entry is damaged and computed again,
+        or an interrupted pass goes on.
     """
     self.folder = pathlib.Path(folder).expanduser()
     self._on_note = on_note
@@ -188,15 +195,23 @@ class Cache:
     dataset: data.Dataset,
     *,
     dtype: str = "float32",
-    **options: Any,
+    num_classes: int | None = None,
+    batch_size: int | None = None,
+    progress: Callable[[int], None] | None = None,
   ) -> outputs_lib.Outputs:
     """Returns cached outputs, or computes and caches them.
+
+    A pass that was interrupted, even by SIGKILL, goes on where it was some
+    seconds before.
 
     Args:
       model: the source.
       dataset: the target data.
       dtype: of the forward pass.
-      **options: other arguments of `compute_outputs`.
+      num_classes: as of `compute_outputs`.
+      batch_size: as of `compute_outputs`.
+      progress: called with the number of examples done, those of interrupted
+        passes among them.
 
     Raises:
       InputError: as `compute_outputs`, or if the folder cannot be written.
@@ -206,7 +221,20 @@ class Cache:
     with self._alone(entry):
       found = self._open(entry, about)
       if found is None:
-        self._make(entry, about, model, dataset, dtype, options)
+        self._make(
+          entry,
+          about,
+          functools.partial(
+            forward.compute_rest,
+            model,
+            dataset,
+            num_classes=num_classes,
+            batch_size=batch_size,
+            dtype=dtype,
+            progress=progress,
+          ),
+          batch=forward.rows_per_device(model, dataset, batch_size=batch_size),
+        )
         found = self._open(entry, about)
     if found is None:
       raise validation.InputError(
@@ -277,39 +305,47 @@ class Cache:
       shutil.rmtree(entry, ignore_errors=True)
       return None
 
-  def _make(self, entry, about, model, dataset, dtype, options):
-    made = self.folder / f".new-{entry.name}"
-    shutil.rmtree(made, ignore_errors=True)  # of a killed process
+  def _make(self, entry, about, compute_rest, *, batch):
+    """Computes an entry, or what a pass that was interrupted left of it."""
+    # Numbers of the same examples differ in their last digits between devices,
+    # and between sizes of batches.
+    same = [batch, programs.device_count(), jax.devices()[0].device_kind]
+    made = unfinished.UnfinishedFolder(
+      self.folder / f".part-{entry.name}",
+      {**about, "computed_by": [*same, jax.__version__]},
+      on_note=self._on_note,
+    )
     try:
-      forward.compute_outputs(
-        model, dataset, dtype=dtype, keep="disk", directory=made, **options
-      )
-      files = {p.name: _checksum(p) for p in sorted(made.iterdir())}
+      with made:
+        if made.count:
+          self._on_note(
+            f"{about['model']} on {about['dataset']} goes on after "
+            f"{made.count:,} of {about['examples'][0]:,} examples"
+          )
+        compute_rest(made)
+      files = {
+        path.name: _checksum(path)
+        for path in sorted(made.path.iterdir())
+        if path.name not in (unfinished.JOURNAL, _CHECKSUMS)
+      }
       text = json.dumps({"about": about, "files": files}, indent=2)
       # Flushed to the disk before the entry gets its name, as `has` takes an
       # entry with this file for complete.
-      with open(made / _CHECKSUMS, "w") as file:
+      with open(made.path / _CHECKSUMS, "w") as file:
         file.write(text + "\n")
         file.flush()
         os.fsync(file.fileno())
-      # The mask can only be read by setting it.
-      mask = os.umask(0)
-      os.umask(mask)
-      made.chmod(0o777 & ~mask)  # those of NewFolder are private
-      made.rename(entry)
+      made.path.rename(entry)
+      # Only now: a process that is killed before can go on with it.
+      (entry / unfinished.JOURNAL).unlink()
     except OSError as e:
       raise validation.InputError(
         f"cannot write cache_dir {self.folder}: {e.strerror or e}"
       ) from e
-    finally:
-      shutil.rmtree(made, ignore_errors=True)
 
 
 def _checksum(path):
   """Size and CRC-32 of a file."""
-  found, size = 0, 0
+  size = path.stat().st_size
   with open(path, "rb") as file:
-    while chunk := file.read(_CHUNK):
-      found = zlib.crc32(chunk, found)
-      size += len(chunk)
-  return [size, f"{found:08x}"]
+    return [size, f"{unfinished.crc(file, size):08x}"]

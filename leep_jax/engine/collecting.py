@@ -12,8 +12,17 @@ import weakref
 import numpy as np
 
 from leep_jax import validation
-from leep_jax.engine import outputs as outputs_lib, programs, storage
+from leep_jax.engine import (
+  outputs as outputs_lib,
+  programs,
+  storage,
+  unfinished,
+)
 from leep_jax.sources import source as source_lib
+
+_EMPTY = "there are no examples: the data set is empty"
+# Arguments of `Outputs` that are no outputs of the source.
+_TARGETS = {"labels", "targets", "multi_labels"}
 
 
 def collect(
@@ -57,7 +66,7 @@ def collect(
   """
   first = next(forwarded, None)
   if first is None:
-    raise validation.InputError("there are no examples: the data set is empty")
+    raise validation.InputError(_EMPTY)
   on_device, on_host = programs.memory_budget()
   if keep == "auto" and count is not None:
     keep = _where_it_fits(first[0], count, on_device, on_host)
@@ -121,21 +130,7 @@ def _collect_on_disk(source, parts, labels, directory, num_classes):
       for arrays, rows in parts:
         for key, value in arrays.items():
           folder.append(key, storage.on_host(value)[:rows])
-      targets = _targets(labels)
-      if "labels" not in targets:
-        # `Outputs` gives examples with targets the label 0.
-        num_classes = 1
-      else:
-        if num_classes is None:
-          num_classes = int(targets["labels"].max()) + 1
-        # Labels out of range must not get into a complete folder.
-        validation.class_labels(targets["labels"], num_classes=num_classes)
-      folder.finish(
-        targets,
-        num_classes=num_classes,
-        name=source.name,
-        without_probs=source.without_probs,
-      )
+      _finish(folder, _targets(labels), source, num_classes=num_classes)
   # Also if the user interrupts: nothing else deletes the folder yet.
   except BaseException:
     if temporary is not None:
@@ -148,6 +143,75 @@ def _collect_on_disk(source, parts, labels, directory, num_classes):
       outputs.store, shutil.rmtree, temporary, ignore_errors=True
     )
   return outputs
+
+
+def collect_rest(
+  source: source_lib.Source,
+  forwarded: Iterator[tuple[dict[str, Any], np.ndarray]],
+  folder: unfinished.UnfinishedFolder,
+  *,
+  state: Callable[[], Any],
+  num_classes: int | None,
+  progress: Callable[[int], None],
+) -> None:
+  """Appends outputs to a folder that has some, and finishes it.
+
+  Args:
+    source: the model.
+    forwarded: as of `collect`, of the examples that the folder lacks.
+    folder: of the outputs of the examples before.
+    state: returns what the folder keeps beside the outputs so far.
+    num_classes: as of `collect`.
+    progress: called with the number of examples that the folder has.
+
+  Raises:
+    InputError: as `collect`.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> import leep_jax
+    >>> from leep_jax.engine import collecting, unfinished
+    >>> source = leep_jax.Source(name="mine", apply=None, state={})
+    >>> batch = {"probs": np.full((1, 4, 2), 0.5)}, np.array([0, 1, 1])
+    >>> with tempfile.TemporaryDirectory() as temporary:
+    ...   path = pathlib.Path(temporary) / "outputs"
+    ...   with unfinished.UnfinishedFolder(path, {}) as folder:
+    ...     collecting.collect_rest(
+    ...       source, iter([batch] * 2), folder, state=lambda: None,
+    ...       num_classes=2, progress=print,
+    ...     )
+    ...   np.load(path / "probs.npy").shape
+    3
+    6
+    (6, 2)
+  """
+  for arrays, part in forwarded:
+    rows = {k: storage.on_host(v)[: len(part)] for k, v in arrays.items()}
+    folder.add({**rows, **_targets([part])}, state=state())
+    progress(folder.count)
+  if not folder.count:
+    raise validation.InputError(_EMPTY)
+  targets = {key: folder.read(key) for key in folder.keys() & _TARGETS}
+  _finish(folder, targets, source, num_classes=num_classes)
+
+
+def _finish(folder, targets, source, *, num_classes):
+  """Writes what a folder has besides the outputs of a source."""
+  if "labels" not in targets:
+    # `Outputs` gives examples with targets the label 0.
+    num_classes = 1
+  else:
+    if num_classes is None:
+      num_classes = int(targets["labels"].max()) + 1
+    # Labels out of range must not get into a complete folder.
+    validation.class_labels(targets["labels"], num_classes=num_classes)
+  folder.finish(
+    targets,
+    num_classes=num_classes,
+    name=source.name,
+    without_probs=source.without_probs,
+  )
 
 
 def _where_it_fits(arrays, count, on_device, on_host):

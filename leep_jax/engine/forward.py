@@ -27,6 +27,7 @@ from leep_jax.engine import (
   programs,
   runners,
   sharing,
+  unfinished,
 )
 from leep_jax.sources import source as source_lib
 
@@ -104,14 +105,11 @@ def compute_outputs(
     >>> round(leep_jax.compute_scores(outputs, names=["leep"])["leep"], 3)
     -0.0...
   """
-  if dtype not in DTYPES:
-    raise validation.unknown("dtype", str(dtype), DTYPES)
+  _check_options(dtype, batch_size)
   if keep not in KEEP:
     raise validation.unknown("keep", str(keep), KEEP)
   if directory is not None and keep != "disk":
     raise validation.InputError(f'a directory needs keep="disk", not {keep!r}')
-  if batch_size is not None:
-    validation.at_least_1("batch_size", batch_size)
   if over_hosts and hosts.count() > 1:
     if directory is not None:
       raise validation.InputError(
@@ -237,6 +235,83 @@ def compute_part(
   return outputs
 
 
+def compute_rest(
+  source: source_lib.Source,
+  dataset: dataset_lib.Dataset,
+  folder: unfinished.UnfinishedFolder,
+  *,
+  num_classes: int | None = None,
+  batch_size: int | None = None,
+  dtype: str = "float32",
+  progress: Callable[[int], None] | None = None,
+) -> None:
+  """Runs the examples whose outputs a folder lacks, and finishes the folder.
+
+  The files are then those of `compute_outputs` with this `directory`.
+
+  Args:
+    source: the model.
+    dataset: of all examples.
+    folder: with the outputs of the first so many of them.
+    num_classes: as of `compute_outputs`.
+    batch_size: as of `compute_outputs`; that of all who append to the folder.
+    dtype: as of `compute_outputs`.
+    progress: called with the number of examples that the folder has.
+
+  Raises:
+    InputError: as `compute_outputs`.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> import leep_jax
+    >>> from leep_jax.engine import forward, unfinished
+    >>> digits = leep_jax.load_dataset("digits", limit=100)
+    >>> source = leep_jax.load_source("fashion_mnist_resnet8")
+    >>> with tempfile.TemporaryDirectory() as temporary:
+    ...   path = pathlib.Path(temporary) / "outputs"
+    ...   with unfinished.UnfinishedFolder(path, {"of": "digits"}) as folder:
+    ...     forward.compute_rest(source, digits, folder)
+    ...   leep_jax.Outputs.load(path).probs.shape
+    (100, 10)
+  """
+  _check_options(dtype, batch_size)
+  rows = rows_per_device(source, dataset, batch_size=batch_size)
+  devices = programs.device_count()
+  begun = folder.count
+  if begun % (rows * devices) and begun < len(dataset):
+    raise validation.InputError(
+      f"{folder.path} has {begun} {source.noun}, which are no batches of "
+      f"{rows * devices}"
+    )
+  rest = dataclasses.replace(dataset, indices=dataset.indices[begun:])
+  ready, batches = _dataset_batches(source, rest, rows)
+  check = output_checks.LogitsCheck(source.name, seen=folder.state)
+  collecting.collect_rest(
+    ready,
+    _forward_all(
+      ready,
+      batches,
+      dtype,
+      _check(not dataset.num_classes, dataset.num_labels > 0),
+      # A batch may be larger than all examples: they are not padded to it.
+      rows=min(rows, -(-len(dataset) // devices)),
+      check_mode=not begun,
+      check_logits=check,
+    ),
+    folder,
+    state=check.seen,
+    num_classes=num_classes or dataset.num_classes or None,
+    progress=progress or (lambda done: None),
+  )
+
+
+def _check_options(dtype, batch_size):
+  if dtype not in DTYPES:
+    raise validation.unknown("dtype", str(dtype), DTYPES)
+  if batch_size is not None:
+    validation.at_least_1("batch_size", batch_size)
+
+
 def rows_per_device(
   source: source_lib.Source,
   dataset: dataset_lib.Dataset,
@@ -320,7 +395,7 @@ def _check(regression, multi_label):
 
 
 def _forward_all(
-  source, batches, dtype, check, *, rows=0, check_mode=True
+  source, batches, dtype, check, *, rows=0, check_mode=True, check_logits=None
 ) -> Iterator[tuple[dict[str, jax.Array], np.ndarray]]:
   """Yields outputs on the devices and their labels, one batch behind.
 
@@ -329,7 +404,7 @@ def _forward_all(
   """
   runner = runners.of(source, dtype)
   first = True
-  check_logits = output_checks.LogitsCheck(source.name)
+  check_logits = check_logits or output_checks.LogitsCheck(source.name)
   ahead: collections.deque[tuple[Any, np.ndarray]] = collections.deque()
   for inputs, labels in batches:
     labels = check(labels)

@@ -1,6 +1,6 @@
 """Checks of a source's outputs during the forward pass."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -48,10 +48,22 @@ class LogitsCheck:
     leep_jax.validation.errors.InputError: mine returns probabilities, not ...
   """
 
-  def __init__(self, name: str):
-    self._name, self._rows = name, 0
-    # Bits of `looks_like` that all rows have, and that any row has.
-    self._all, self._any = -1, 0
+  def __init__(self, name: str, *, seen: Sequence[int] | None = None):
+    """Takes what there is to know.
+
+    Args:
+      name: of the source.
+      seen: of earlier batches, as `seen` returned it.
+    """
+    self._name = name
+    self._rows, self._all, self._any = seen or (0, -1, 0)
+
+  def seen(self) -> list[int]:
+    """Returns how many rows it saw, and bits that all and that any of them had.
+
+    The bits are those of `row_checks.looks_like`.
+    """
+    return [self._rows, self._all, self._any]
 
   def checked(
     self, outputs: dict[str, Any], labels: np.ndarray

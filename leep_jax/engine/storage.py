@@ -402,9 +402,12 @@ class NewFolder:
       self._header(key)
     # NumPy's buffer is written as it is: npy files are a header and these
     # bytes.
-    self._files[key].write(np.ascontiguousarray(rows).data)
+    self._write(key, np.ascontiguousarray(rows).data)
     count, *width = self._shapes[key]
     self._shapes[key] = (count + len(rows), *width)
+
+  def _write(self, key, data):
+    self._files[key].write(data)
 
   def _header(self, key):
     # NumPy pads headers so that the number of rows can grow: the header of
@@ -435,22 +438,26 @@ class NewFolder:
       name: of the source, for error messages.
       without_probs: the reason why there are no probabilities, or empty.
     """
+    for key, values in targets.items():
+      np.save(self._partial / f"{key}.npy", values)
+    self._complete(targets, num_classes, name, without_probs)
+    if self.path.exists():
+      self.path.rmdir()  # empty, see __enter__
+    self._partial.rename(self.path)
+
+  def _complete(self, targets, num_classes, name, without_probs):
+    """Writes the final headers and the manifest."""
     for key, file in self._files.items():
       self._header(key)
       file.close()
-    for key, values in targets.items():
-      np.save(self._partial / f"{key}.npy", values)
     manifest = {
-      "arrays": sorted(self._files),
+      "arrays": sorted(self._files.keys() - targets.keys()),
       "truth": sorted(targets),  # the key that folders in use have
       "num_classes": num_classes,
       "name": name,
       "without_probs": without_probs,
     }
     (self._partial / MANIFEST).write_text(json.dumps(manifest))
-    if self.path.exists():
-      self.path.rmdir()  # empty, see __enter__
-    self._partial.rename(self.path)
 
   def __exit__(self, *_):
     for file in self._files.values():

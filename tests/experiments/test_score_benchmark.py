@@ -29,7 +29,6 @@ def small(monkeypatch, tmp_path, one_device):
   monkeypatch.setattr(score_benchmark, "SIZES", (5, 1000))
   monkeypatch.setattr(score_benchmark, "DRAWS", 2)
   monkeypatch.setattr(score_benchmark, "SCORES", ("leep", "n_leep"))
-  monkeypatch.setattr(score_benchmark, "FOLDER", tmp_path / "rows")
   monkeypatch.setattr(
     score_benchmark, "_TIMED", ("digits", "fashion_mnist_resnet8", 5)
   )
@@ -47,8 +46,8 @@ def rows_of(folder, stage):
 
 
 def run(folder, *flags):
-  command = ["score_benchmark", f"--outputs={folder}/outputs", *flags]
-  assert score_benchmark.main(command) == 0
+  folders = [f"--outputs={folder}/outputs", f"--rows={folder}/rows"]
+  assert score_benchmark.main(["score_benchmark", *folders, *flags]) == 0
 
 
 def test_stages_write_rows_once(small, monkeypatch):
