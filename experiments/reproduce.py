@@ -7,9 +7,9 @@ Purpose: one command for sections 5.1 to 5.5 and 5.7 of the paper, for Table 1
 (section 5.6) and the figures. A step is one source in one part of a section;
 their rows go to the folder `--output`, by default `runs/SCALE`, where the last
 step writes the table and the figures. At the scale `cpu`,
-`experiments.h_score_forms` and `experiments.factors` run too. With `--photos`, the benchmark of scores
-runs too (`experiments.score_benchmark`, the same at all scales), with rows in
-the same folder.
+`experiments.h_score_forms` and `experiments.factors` run too, and with
+`--photos` at all scales the benchmark of scores
+(`experiments.score_benchmark`); their rows go to the same folder.
 `--only=5.2,5.3` chooses sections, `benchmark` the benchmark.
 
 First it prints a table of the steps: the rows there are and should be, and how
