@@ -187,7 +187,7 @@ def measuring(outputs, monkeypatch):
   monkeypatch.setattr(factors, "_COUNT", 5)
   key = "small_tasks", "cifar100"
   monkeypatch.setitem(factors._EPOCHS, key, 2)
-  return factors.Measuring(factors.Line(*key, "made up"), *outputs)
+  return factors.Measuring(factors.Line(*key, "made up", {}), *outputs)
 
 
 def test_the_default_is_the_line(measuring, outputs):
