@@ -190,6 +190,7 @@ def convergence_tables() -> str:
 
 def provenance() -> str:
   """Returns a table of how rows were made: devices, versions, commits."""
+  total = 0.0
   text = [
     "| rows | method | runs | seconds | device | jax | commit |",
     "|---|---|---|---|---|---|---|",
@@ -200,13 +201,18 @@ def provenance() -> str:
       for row in sweep.read_rows(folder):
         groups.setdefault(row["method"], []).append(row)
       for method, rows in groups.items():
+        seconds = sum(row["seconds"] for row in rows)
+        total += seconds
         cells = [
           f"`{name}/{folder.name}`", method, f"{len(rows):,}",
-          f"{sum(row['seconds'] for row in rows):,.0f}",
+          f"{seconds:,.0f}",
           *(_distinct(rows, key) for key in ("device", "jax", "commit")),
         ]  # fmt: skip
         text.append(f"| {' | '.join(cells)} |")
-  return "\n".join(text)
+  together = (
+    f"Together {total / 3600:.1f} hours on a core, without forward passes."
+  )
+  return "\n".join([*text, "", together])
 
 
 def _distinct(rows, key):

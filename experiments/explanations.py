@@ -127,9 +127,8 @@ def _reason(line, score, rows, forms) -> tuple[str, bool]:
     reason = _of_subsets(line, forms) or _of_few_examples(line)
     if reason:
       return reason, True
-  tried = _of_heads(line, rows)
-  if line.published["method"] == "fine_tune":
-    tried = _of_fine_tuning(line)
+  heads = line.published["method"] == "retrain_head"
+  tried = _of_heads(line, rows) if heads else _of_trained(line)
   for reason in (
     _of_another_source(line, score),
     _of_a_trial(line, score, tried),
@@ -155,7 +154,7 @@ def _of_subsets(line, forms) -> str | None:
     "H-score is at most Y - 1 and grows with the number of classes Y, while "
     f"accuracy falls; with heads of `{_short(own[0]['model'])}` it "
     f"has r = {divided:.3f} if divided by Y - 1, and {counted:.3f} against Y "
-    "times accuracy (table below)"
+    "times accuracy"
   )
 
 
@@ -166,8 +165,8 @@ def _of_few_examples(line) -> str | None:
   return (
     "the paper's ResNet-18 has 512 features and the tasks at most 360 "
     "examples, for which any H-score is Y - 1: the published value is that of "
-    f"a constant (p > 0.05); `{_short(line.model)}` has fewer "
-    "features than examples in some or all of the tasks"
+    f"a constant (p > 0.05); `{_short(line.model)}` has fewer features than "
+    "examples in some or all of the tasks"
   )
 
 
@@ -185,8 +184,6 @@ def _of_another_source(line, score) -> str | None:
 
 def _of_heads(line, rows) -> list[Trial]:
   """Returns the settings of `experiments.factors` for a line of heads."""
-  if line.published["method"] != "retrain_head":
-    return []
   own = section.metric_of(line.section)
   return [
     Trial(_with_metric(row["setting"], metric, own), row["r"][metric])
@@ -206,35 +203,62 @@ def _with_metric(setting, metric, own):
   return " and ".join(parts)
 
 
-def _of_fine_tuning(line) -> list[Trial]:
-  """Returns other epochs of a line of fine-tuning, and heads of its tasks."""
-  rows = [
-    row
-    for row in section.measured(line.section, line.published["target"])
-    if row["model"] == line.model
-  ]
-  scores: dict[tuple[str, str], dict[str, float]] = {}
-  for row in rows:
-    if row["method"] == sweep_report.SCORED:
-      scores.setdefault(_task(row), {}).update(row["scores"])
-  tuned = [row for row in rows if row["method"] == line.published["method"]]
-  curves = [row["accuracies"] for row in tuned]
-  reached = {
-    f"{epoch + 1} epochs": [curve[epoch] for curve in curves]
-    for epoch in range(len(curves[0] or []) - 1)
-    if all(curve and curve[epoch] is not None for curve in curves)
-  }
+def _of_trained(line) -> list[Trial]:
+  """Returns variants of a line of fine-tuning or CNAPs, of the same tasks.
+
+  They are other epochs, other metrics, heads, and scores of other sources.
+  """
+  every = section.measured(line.section, line.published["target"])
+  method = line.published["method"]
+  own = [row for row in every if row["model"] == line.model]
+  trained = [row for row in own if row["method"] == method]
   metric = section.metric_of(line.section)
+  reached = _of_other_epochs(trained)
+  for other in sweep_report.METRICS:
+    # The macro F1 of equal classes is nearly their accuracy.
+    if other != metric and metric == "binary_f1":
+      reached[f"{other} instead of {metric}"] = [row[other] for row in trained]
   heads = {
-    row["task"]: row[metric] for row in rows if row["method"] == "retrain_head"
+    row["task"]: row[metric] for row in own if row["method"] == "retrain_head"
   }
-  if all(row["task"] in heads for row in tuned):
-    name = f"heads of the same {len(tuned)} tasks in place of fine-tuning"
-    reached[name] = [heads[row["task"]] for row in tuned]
-  return [
-    Trial(name, _correlations([scores[_task(row)] for row in tuned], values))
+  if all(row["task"] in heads for row in trained):
+    name = f"heads of the same {len(trained)} tasks in place of {method}"
+    reached[name] = [heads[row["task"]] for row in trained]
+  scores = _scores_by_model(every)
+  values = [row[metric] for row in trained]
+  found = [
+    Trial(name, _correlations(_of_tasks(scores[line.model], trained), values))
     for name, values in reached.items()
   ]
+  for model, known in scores.items():
+    if model != line.model and all(_task(row) in known for row in trained):
+      name = f"scores of `{_short(model)}` in place of its own"
+      correlated = _correlations(_of_tasks(known, trained), values)
+      found.append(Trial(name, correlated))
+  return found
+
+
+def _of_other_epochs(trained) -> dict[str, list[float]]:
+  """Returns test accuracies after epochs that all curves have."""
+  curves = [row["accuracies"] or [] for row in trained]
+  return {
+    f"{epoch + 1} epochs": [curve[epoch] for curve in curves]
+    for epoch in range(min(map(len, curves)) - 1)
+    if all(curve[epoch] is not None for curve in curves)
+  }
+
+
+def _scores_by_model(rows) -> dict[str, dict[tuple[str, str], dict[str, Any]]]:
+  found: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
+  for row in rows:
+    if row["method"] == sweep_report.SCORED:
+      of_model = found.setdefault(row["model"], {})
+      of_model.setdefault(_task(row), {}).update(row["scores"])
+  return found
+
+
+def _of_tasks(scores, trained):
+  return [scores[_task(row)] for row in trained]
 
 
 def _task(row):
@@ -270,7 +294,8 @@ def _of_a_trial(line, score, tried) -> str | None:
 
 def _ends(tried, score):
   values = [trial.r[score][0] for trial in tried if trial.r[score] is not None]
-  return f"{min(values):.3f} to {max(values):.3f}"
+  low, high = f"{min(values):.3f}", f"{max(values):.3f}"
+  return low if len(values) == 1 else f"{low} to {high}"
 
 
 def words(setting: dict[str, Any]) -> str:

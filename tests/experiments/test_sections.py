@@ -304,25 +304,31 @@ def test_committed_rows_are_whole():
         assert row["device"]
         name_of_file = row["model"].partition("@hf://")[0]
         assert "/" not in name_of_file
-  for target in ("cifar100", "fashion_mnist"):
-    for name in ("small_tasks", "imbalanced_tasks"):
-      for model in ("resnet20", "mobilenet_v1_025"):
-        assert counts[name, target, model, "retrain_head"] == 200
-  for model in ("resnet20", "mobilenet_v1_025"):
-    assert counts["large_tasks", "cifar100", model, "retrain_head"] == 200
-  assert counts["imbalanced_tasks", "cifar100", "resnet20", "fine_tune"] >= 30
-  assert counts["small_tasks", "fashion_mnist", "resnet20", "fine_tune"] >= 30
-  assert counts["small_tasks", "cifar100", "resnet20", "fine_tune"] >= 30
+  heads = (
+    "resnet20", "cifar10_resnet14", "resnet50", "mobilenet_v1_100",
+    "mobilenet_v1_025", "tiny_imagenet32_resnet14",
+  )  # fmt: skip
+  places = [
+    (name, target)
+    for target in ("cifar100", "fashion_mnist")
+    for name in ("small_tasks", "imbalanced_tasks")
+  ]
+  places.append(("large_tasks", "cifar100"))
+  for place in places:
+    for model in heads:
+      assert counts[*place, model, "retrain_head"] == 200
+    for model in ("resnet20", "tf_efficientnet_lite0"):
+      assert counts[*place, model, "fine_tune"] >= 30
   for target in ("cifar100", "fashion_mnist"):
     assert counts["convergence", target, "resnet20", "scratch"] >= 30
-  for target in ("cifar100", "fashion_mnist"):
     names = source_selection.sources("cpu", target)
-    for method, least in (("retrain_head", len(names)), ("fine_tune", 5)):
-      done = [
-        counts.get(("source_selection", target, name.partition("@")[0], method))
-        for name in names
-      ]
-      assert sum(count == 1 for count in done) >= least
+    done = [
+      counts.get(
+        ("source_selection", target, name.partition("@")[0], "fine_tune")
+      )
+      for name in names
+    ]
+    assert sum(count == 1 for count in done) >= 5
   cnaps = "tiny_imagenet32_resnet14"
   assert counts["meta_transfer", "cifar100", cnaps, "cnaps"] >= 50
   rows, _ = results.parse_rows(transfer_methods.ROWS.read_bytes(), name="rows")
