@@ -299,14 +299,18 @@ def test_training_changes_the_adaptation_networks_alone(pool):
   }  # fmt: skip
 
 
-def one_task(images, penalty, steps):
-  """Trains on one task again and again: losses, and how far FiLM moved."""
+def one_task(images, steps, film, head):
+  """Trains on one task again and again.
+
+  Returns:
+    The losses, how far FiLM moved, and the norm of the head's last layer.
+  """
   model = make()
   # Classes without a pattern: queries can only be learned by heart.
   places = np.split(np.random.default_rng(5).permutation(len(images)), 3)
   config = dataclasses.replace(
     CONFIG, epochs=1, episodes=steps, ways=(3, 3), shots=(8, 8),
-    learning_rate=1e-2, film_penalty=penalty,
+    learning_rate=1e-2, film_penalty=film, head_penalty=head,
   )  # fmt: skip
   episode = cnaps.sample_episode(0, [places], config=config)
   step = cnaps.make_step(model, config=config)
@@ -326,16 +330,19 @@ def one_task(images, penalty, steps):
   moved = sum(
     np.sum((f - np.array([1, 0])[None, :, None]) ** 2) for f in adapted.films
   )
-  return losses, moved
+  return losses, moved, np.linalg.norm(model.head.last.kernel[...])
 
 
 @pytest.mark.exhaustive
-def test_overfits_one_task_and_the_penalty_holds_film_back(pool):
-  losses, moved = one_task(pool[0], 0.0, 60)
+def test_overfits_one_task_and_penalties_hold_it_back(pool):
+  losses, moved, head = one_task(pool[0], 60, 0.0, 0.0)
   assert losses[0] > 1
   assert losses[-1] < 0.1
-  _, held = one_task(pool[0], 10.0, 60)
+  _, held, _ = one_task(pool[0], 60, 10.0, 0.0)
   assert held < 0.1 * moved
+  _, moved, held = one_task(pool[0], 60, 0.0, 10.0)
+  assert held < 0.2 * head
+  assert moved > 0.1
 
 
 class Interrupted(Exception):

@@ -136,13 +136,11 @@ def _gradient(graph, ways):
     ).mean()
     # Gamma and beta that change nothing.
     neutral = jnp.array([1.0, 0.0])[None, :, None]
-    moved = (
-      sum(jnp.sum((film - neutral) ** 2) for film in adapted.films),
-      sum(jnp.sum(x**2) for x in jax.tree.leaves(nnx.state(model.head.last))),
-    )
-    return loss + sum(
-      p * m for p, m in zip(penalties, moved, strict=True)
-    ), loss
+    film = sum(jnp.sum((film - neutral) ** 2) for film in adapted.films)
+    last = jax.tree.leaves(nnx.state(model.head.last))
+    head = sum(jnp.sum(x**2) for x in last)
+    film_penalty, head_penalty = penalties
+    return loss + film_penalty * film + head_penalty * head, loss
 
   return jax.jit(jax.grad(loss_fn, has_aux=True))
 
