@@ -16,7 +16,6 @@ What came out: the blocks in `README.md`, `experiments/README.md` and
 
 from collections.abc import Iterator, Sequence
 import functools
-import json
 import pathlib
 import re
 import sys
@@ -55,7 +54,7 @@ _EXCERPT = (
 )
 _SECTIONS = (
   "large_tasks", "small_tasks", "imbalanced_tasks", "meta_transfer",
-  "convergence", "source_selection",
+  meta_transfer.UNTRAINED, "convergence", "source_selection",
 )  # fmt: skip
 # CIFAR-10 ResNets that only the table `networks` shows.
 _DEEPER = ("resnet32", "resnet44", "resnet56")
@@ -106,7 +105,7 @@ def blocks() -> Iterator[tuple[str, str, pathlib.Path]]:
   yield "contradictions", contradictions(found), HERE
   yield "regularized", regularized(), HERE
   yield "networks", networks(), HERE
-  yield "meta", meta(), HERE
+  yield "meta", meta_transfer.text(), HERE
   yield "tuned", tuned_on_the_same(), HERE
   yield "convergence", convergence_tables(), HERE
   yield "selection", selection(), HERE
@@ -235,24 +234,6 @@ def contradictions(found: Sequence[table_1.Line]) -> str:
   return (
     f"{listed}\n\n({len(lines)} of {compared} correlations that were measured; "
     "each is judged alone, so that one in twenty would be marked by chance.)"
-  )
-
-
-def meta() -> str:
-  """Returns the accuracies of the CNAPs of section 5.4.
-
-  They come from its card and its rows.
-  """
-  card = json.loads(meta_transfer.MODEL.with_suffix(".json").read_text())
-  rows = section.measured("meta_transfer", "cifar100")
-  reached = [row["accuracy"] for row in rows if row["method"] == "cnaps"]
-  recipe = card["recipe"]
-  return (
-    f"It was meta-trained on {recipe['epochs'] * recipe['episodes']:,} tasks. "
-    f"On {card['test']}, it is right on {card['test_accuracy']:.3f} of the "
-    "queries; the nearest class mean of its backbone's features, with which it "
-    f"begins, on {card['nearest_mean_test_accuracy']:.3f}. On the "
-    f"{len(reached)} tasks of Table 1 it is right on {np.mean(reached):.3f}."
   )
 
 

@@ -92,12 +92,13 @@ def text() -> str:
     section.measured(name, "cifar100") for name in ("meta_transfer", UNTRAINED)
   )
   return (
-    f"It was meta-trained on tasks of {card['data']}. After each of "
-    f"{curve[-1]['epoch']} epochs, {curve[-1]['tasks']:,} tasks in all, its "
-    f"accuracy was measured in validation ({card['validation']}). Kept are the "
-    f"weights of epoch {kept['epoch']}, the best in validation, after "
-    f"{kept['tasks']:,} tasks. Before its meta-training it classifies by the "
-    "nearest class mean of its backbone's features.\n\n"
+    f"Its meta-training (`{card['data']}`) took {curve[-1]['tasks']:,} tasks "
+    f"in {curve[-1]['epoch']} epochs. After each, its accuracy was measured in "
+    f"validation (`{card['validation']}`). Kept are the weights of epoch "
+    f"{kept['epoch']}, after {kept['tasks']:,} tasks: the best in validation, "
+    "which this choice favours. Target tasks are "
+    f"`{after[0]['sampler']}`. Before meta-training, the model classifies by "
+    "the nearest class mean of its backbone's features.\n\n"
     f"{_reached(curve[0], kept, before, after)}\n\n"
     f"{_validation_curve(curve)}"
   )
@@ -127,11 +128,12 @@ def _reached(first, kept, before, after):
   error = gains.std(ddof=1) / np.sqrt(len(gains))
   table = "\n".join(lines)
   return (
-    f"{table}\n\nAccuracies are means over tasks; the other columns are r of "
-    f"each score with the accuracies of the {len(gains)} target tasks, and "
-    f"95 %. On a target task, meta-training changes the accuracy by "
-    f"{gains.mean():+.3f} (standard error {error:.3f}); it is higher on "
-    f"{np.sum(gains > 0)} tasks and lower on {np.sum(gains < 0)}."
+    f"{table}\n\nAccuracies are means over tasks. The other columns are r of a "
+    f"score with the accuracies of the {len(gains)} target tasks, and its 95 % "
+    f"interval. Meta-training changes the accuracy on a target task by "
+    f"{gains.mean():+.3f} (standard error over tasks, which share classes: "
+    f"{error:.3f}); it is higher on {np.sum(gains > 0)} tasks and lower on "
+    f"{np.sum(gains < 0)}."
   )
 
 
