@@ -15,13 +15,11 @@ What came out: the blocks in `README.md`, `experiments/README.md` and
 """
 
 from collections.abc import Iterator, Sequence
-import json
 import pathlib
 import re
 import sys
 
 from absl import flags
-import numpy as np
 
 from experiments import (
   convergence,
@@ -56,7 +54,7 @@ _EXCERPT = (
 )
 _SECTIONS = (
   "large_tasks", "small_tasks", "imbalanced_tasks", "meta_transfer",
-  "convergence", "source_selection",
+  meta_transfer.UNTRAINED, "convergence", "source_selection",
 )  # fmt: skip
 
 
@@ -96,7 +94,7 @@ def blocks() -> Iterator[tuple[str, str, pathlib.Path]]:
   yield "agreement", explanations.agreement(found), HERE
   yield "differences", explanations.text(found), HERE
   yield "moves", explanations.moves(), HERE
-  yield "meta", meta(), HERE
+  yield "meta", meta_transfer.text(), HERE
   details = {
     "factors": explanations.settings_tables(),
     "h_score_forms": h_score_forms.table(h_score_forms.rows_of()),
@@ -157,24 +155,6 @@ def short_table_1(found: Sequence[table_1.Line]) -> str:
   return (
     "\n".join(text) + "\n\nEach cell: measured r (published r); "
     f"{measured} of the {len(found)} lines were measured. {table_1.NOTES}"
-  )
-
-
-def meta() -> str:
-  """Returns the accuracies of the CNAPs of section 5.4.
-
-  They come from its card and its rows.
-  """
-  card = json.loads(meta_transfer.MODEL.with_suffix(".json").read_text())
-  rows = section.measured("meta_transfer", "cifar100")
-  reached = [row["accuracy"] for row in rows if row["method"] == "cnaps"]
-  recipe = card["recipe"]
-  return (
-    f"It was meta-trained on {recipe['epochs'] * recipe['episodes']:,} tasks. "
-    f"On {card['test']}, it is right on {card['test_accuracy']:.3f} of the "
-    "queries; the nearest class mean of its backbone's features, with which it "
-    f"begins, on {card['nearest_mean_test_accuracy']:.3f}. On the "
-    f"{len(reached)} tasks of Table 1 it is right on {np.mean(reached):.3f}."
   )
 
 

@@ -37,7 +37,8 @@ _OF_A_ROW = frozenset(
     "seed", "scores", "accuracy", "macro_f1", "binary_f1", "nll", "losses",
     "accuracies", "diverged", "seconds", "module", "name", "kind", "reason",
     "operations", "logits_error", "features_error", "nodes", "image_size",
-    "short",
+    "short", "epoch", "tasks", "loss", "validation_accuracy",
+    "validation_loss",
   )
 )  # fmt: skip
 _DIGITS = 4

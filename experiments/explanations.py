@@ -11,7 +11,13 @@ import dataclasses
 import math
 from typing import Any
 
-from experiments import factors, h_score_forms, section, table_1
+from experiments import (
+  factors,
+  h_score_forms,
+  meta_transfer,
+  section,
+  table_1,
+)
 from leep_jax.reports import correlation, results, sweep_report
 
 # What a setting of `factors.Setting` is, in words.
@@ -230,12 +236,26 @@ def _of_trained(line) -> list[Trial]:
     Trial(name, _correlations(_of_tasks(scores[line.model], trained), values))
     for name, values in reached.items()
   ]
+  if method == "cnaps":
+    found += _before_meta_training(line, metric)
   for model, known in scores.items():
     if model != line.model and all(_task(row) in known for row in trained):
       name = f"scores of `{_short(model)}` in place of its own"
       correlated = _correlations(_of_tasks(known, trained), values)
       found.append(Trial(name, correlated))
   return found
+
+
+def _before_meta_training(line, metric) -> list[Trial]:
+  rows = section.measured(meta_transfer.UNTRAINED, line.published["target"])
+  trained = [row for row in rows if row["method"] == "cnaps"]
+  if not trained:
+    return []
+  scores = _of_tasks(_scores_by_model(rows)[line.model], trained)
+  values = [row[metric] for row in trained]
+  return [
+    Trial("the model before meta-training", _correlations(scores, values))
+  ]
 
 
 def _of_other_epochs(trained) -> dict[str, list[float]]:

@@ -39,6 +39,16 @@ class Pool:
   test: dict[int, np.ndarray]
   classes: np.ndarray
 
+  def among(self, low: int, high: int) -> "Pool":
+    """Returns the pool with the classes of a range alone.
+
+    Args:
+      low: smallest label of a class that tasks may have.
+      high: largest label.
+    """
+    inside = (self.classes >= low) & (self.classes <= high)
+    return dataclasses.replace(self, classes=self.classes[inside])
+
   def choose(self, rng: np.random.Generator, count: int) -> list[int]:
     """Draws classes.
 

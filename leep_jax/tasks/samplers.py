@@ -366,6 +366,8 @@ class FewShot(Sampler):
     classes: number of classes of a task.
     examples: number of training examples of each class; the task is tested on
       the other examples of the class.
+    among: smallest and largest label of the classes that tasks may have; by
+      default tasks may have all classes.
 
   Raises:
     InputError: if a field is out of range; in `check` if there are fewer
@@ -381,21 +383,35 @@ class FewShot(Sampler):
     ...   tasks.FewShot(classes=3, examples=2), labels, labels, count=1, seed=0)
     >>> len(task.train), len(task.test), task.one_set
     (6, 24, True)
+    >>> (task,) = tasks.draw(
+    ...   tasks.FewShot(classes=2, examples=2, among=(2, 3)), labels, labels,
+    ...   count=1, seed=0)
+    >>> task.classes
+    (2, 3)
   """
 
   name: ClassVar[str] = "few_shot"
   one_set: ClassVar[bool] = True
   classes: int = 5
   examples: int = 50
+  among: tuple[int, int] | None = None
 
   def __post_init__(self):
     self._set(
       classes=values.integer("classes", self.classes, 2),
       examples=values.integer("examples", self.examples, 1),
     )
+    if self.among is not None:
+      check = values.integers("among", 0)
+      self._set(among=values.interval("among", self.among, check))
+
+  def _allowed(self, pool):
+    """The pool of the classes that tasks may have."""
+    return pool if self.among is None else pool.among(*self.among)
 
   def check(self, pool: Pool) -> None:
     """See `Sampler`."""
+    pool = self._allowed(pool)
     pool.check_classes(self.classes, self.classes)
     pool.check_examples(
       self.examples + 1, f"{self.examples} and one to test on"
@@ -404,7 +420,7 @@ class FewShot(Sampler):
   def draw(self, pool: Pool, seed: int, index: int) -> Task:
     """See `Sampler`."""
     rng = base.generator(seed, index)
-    chosen = pool.choose(rng, self.classes)
+    chosen = self._allowed(pool).choose(rng, self.classes)
     shuffled = [rng.permutation(pool.train[c]) for c in chosen]
     task = base.unnamed_task(
       chosen,

@@ -25,10 +25,12 @@ from experiments import (
   small_tasks,
   source_selection,
   table_1,
+  train_cnaps,
   transfer_methods,
 )
 from leep_jax import sweep
 from leep_jax.reports import results, sweep_report
+from leep_jax.tasks import specs
 
 MODULES = {
   m.SECTION.name: m
@@ -152,6 +154,30 @@ def test_table_1_says_what_was_not_run(tmp_path, capsys):
   assert printed.count("not run: `python -m experiments.") == count
   assert "figure" not in printed
   assert (tmp_path / "table_1.md").read_text().strip() in printed
+
+
+def test_target_classes_of_cnaps_are_new_to_it():
+  """None is a class of training or validation, as the model's card has them."""
+  card = json.loads(meta_transfer.MODEL.with_suffix(".json").read_text())
+  named = [*card["data"].partition(";")[0].split(", "),
+           card["validation"].partition(",")[0]]  # fmt: skip
+  seen = [
+    among
+    for name, among in map(train_cnaps.classes_of, named)
+    if name == "cifar100"
+  ]
+  assert len(seen) == 2
+  sampler, _ = specs.sampler_of(meta_transfer.TASKS)
+  low, high = sampler.among
+  assert all(last < low or high < first for first, last in seen)
+  # The curve is whole, and the card is of its best epoch.
+  path = meta_transfer.MODEL.with_suffix(".jsonl")
+  rows, _ = results.parse_rows(path.read_bytes(), name=path.name)
+  assert [row["epoch"] for row in rows] == list(
+    range(card["recipe"]["epochs"] + 1)
+  )
+  best = max(rows[1:], key=lambda row: row["validation_accuracy"])
+  assert best["epoch"] == card["kept_epoch"]
 
 
 def test_lines_contradict_and_differ():
@@ -292,7 +318,7 @@ def test_compact_rows_are_the_same_rows():
 def test_committed_rows_are_whole():
   """Enough tasks of each kind, each row saying how it was made."""
   counts = {}
-  for name in MODULES:
+  for name in (*MODULES, meta_transfer.UNTRAINED):
     for folder in (section.RESULTS / name).glob("*/"):
       for row in sweep.read_rows(folder):
         place = (name, folder.name, row["model"].partition("@")[0])
@@ -330,7 +356,8 @@ def test_committed_rows_are_whole():
     ]
     assert sum(count == 1 for count in done) >= 5
   cnaps = "tiny_imagenet32_resnet14"
-  assert counts["meta_transfer", "cifar100", cnaps, "cnaps"] >= 50
+  for name in ("meta_transfer", meta_transfer.UNTRAINED):
+    assert counts[name, "cifar100", cnaps, "cnaps"] == 200
   rows, _ = results.parse_rows(transfer_methods.ROWS.read_bytes(), name="rows")
   assert len(rows) == 60
   tuned, scratch = (

@@ -426,6 +426,24 @@ def test_few_shot_tests_on_the_others():
     assert set(both) == set(np.flatnonzero(np.isin(TEST, one.classes)))
 
 
+def test_few_shot_among_some_classes():
+  among = draw("few_shot(count=20,classes=3,examples=8,among=4..7)")
+  assert {c for one in among for c in one.classes} == {4, 5, 6, 7}
+  row = among[7].row()
+  assert row["sampler"] == "few_shot(classes=3,examples=8,among=4..7)"
+  assert same(tasks.from_row(row, TRAIN, TEST), among[7])
+  # What is not asked for is not stated: older rows keep their keys.
+  (plain,) = draw("few_shot(count=1,classes=3,examples=8)")
+  assert plain.row()["sampler"] == "few_shot(classes=3,examples=8)"
+  # Classes that are left out may have few examples, and labels may have gaps.
+  labels = np.array([0, 2, 2, 2, 5, 5, 5])
+  (one,) = tasks.draw(
+    tasks.FewShot(classes=2, examples=2, among=(1, 9)),
+    labels, labels, count=1, seed=0,
+  )  # fmt: skip
+  assert one.classes == (2, 5)
+
+
 def test_samplers_in_one_line():
   drawn = draw("small(count=2,examples=5) + all; few_shot(count=1,examples=5)")
   assert [one.name for one in drawn] == [
@@ -469,6 +487,10 @@ def test_samplers_in_one_line():
     ("examples_curve(examples=0..9)", "examples is 0, but must be an integer"),
     ("examples_curve(examples=1..41)", "has 40 examples.*but 41 are needed"),
     ("few_shot(examples=20)", "but 20 and one to test on are needed"),
+    ("few_shot(among=0..3,examples=5)", "classes is 5, but the number.*is 4"),
+    ("few_shot(among=40..50,examples=5)", "classes is 5, but.*is 0"),
+    ("few_shot(among=7..3)", "among is 7..3: is the range upside down"),
+    ("few_shot(among=[3,7])", r"among is \[3,7\], but must be an integer"),
   ],
 )
 def test_what_cannot_be_drawn(spec, message):

@@ -21,6 +21,7 @@ from experiments import train_cnaps
 import leep_jax
 from leep_jax import tasks, validation
 from leep_jax.models import cifar_resnet
+from leep_jax.reports import results
 from leep_jax.sources import catalog
 from leep_jax.transfer import checkpoints, cnaps
 from leep_jax.transfer.cnaps import adaptation, model as model_lib, training
@@ -298,14 +299,18 @@ def test_training_changes_the_adaptation_networks_alone(pool):
   }  # fmt: skip
 
 
-def one_task(images, penalty, steps):
-  """Trains on one task again and again: losses, and how far FiLM moved."""
+def one_task(images, steps, film, head):
+  """Trains on one task again and again.
+
+  Returns:
+    The losses, how far FiLM moved, and the norm of the head's last layer.
+  """
   model = make()
   # Classes without a pattern: queries can only be learned by heart.
   places = np.split(np.random.default_rng(5).permutation(len(images)), 3)
   config = dataclasses.replace(
     CONFIG, epochs=1, episodes=steps, ways=(3, 3), shots=(8, 8),
-    learning_rate=1e-2, film_penalty=penalty,
+    learning_rate=1e-2, film_penalty=film, head_penalty=head,
   )  # fmt: skip
   episode = cnaps.sample_episode(0, [places], config=config)
   step = cnaps.make_step(model, config=config)
@@ -325,16 +330,19 @@ def one_task(images, penalty, steps):
   moved = sum(
     np.sum((f - np.array([1, 0])[None, :, None]) ** 2) for f in adapted.films
   )
-  return losses, moved
+  return losses, moved, np.linalg.norm(model.head.last.kernel[...])
 
 
 @pytest.mark.exhaustive
-def test_overfits_one_task_and_the_penalty_holds_film_back(pool):
-  losses, moved = one_task(pool[0], 0.0, 60)
+def test_overfits_one_task_and_penalties_hold_it_back(pool):
+  losses, moved, head = one_task(pool[0], 60, 0.0, 0.0)
   assert losses[0] > 1
   assert losses[-1] < 0.1
-  _, held = one_task(pool[0], 10.0, 60)
+  _, held, _ = one_task(pool[0], 60, 10.0, 0.0)
   assert held < 0.1 * moved
+  _, moved, held = one_task(pool[0], 60, 0.0, 10.0)
+  assert held < 0.2 * head
+  assert moved > 0.1
 
 
 class Interrupted(Exception):
@@ -346,7 +354,8 @@ def test_interrupted_training_goes_on_to_the_same_result(pool, tmp_path):
   whole = cnaps.meta_train(make(), *pool, config=CONFIG)
 
   def stop(epoch, loss, model):
-    raise Interrupted
+    if epoch == 2:  # reported, but without a checkpoint
+      raise Interrupted
 
   def start(report=None):
     kept = checkpoints.Checkpoints(tmp_path / "kept", {"seed": 0})
@@ -476,10 +485,11 @@ def test_what_cannot_be_evaluated(model, change, message):
     ({"ways": (1, 5)}, "ways are 1 to 5, but must be from 2, the fewest first"),
     ({"ways": (5, 3)}, "ways are 5 to 3"),
     ({"shots": (0, 3)}, "shots are 0 to 3, but must be from 1"),
-    ({"support": 9}, "support is 9, but the largest task needs 10"),
-    ({"queries": 9}, "queries is 9, but the largest task needs 10"),
+    ({"support": 59}, "support is 59, but the largest task needs 60"),
+    ({"queries": 4}, "queries is 4, but the largest task needs 5"),
     ({"learning_rate": math.nan}, "learning_rate is nan"),
     ({"film_penalty": -1.0}, "film_penalty is -1.0"),
+    ({"head_penalty": math.inf}, "head_penalty is inf"),
     ({"seed": -1}, "seed is -1"),
   ],
 )
@@ -502,7 +512,7 @@ def test_data_too_small_for_a_task(pool, options, message):
 
 
 class Classes(tfds_sets.Tiny):
-  """50 classes, each of one shade, of which five are held out."""
+  """50 classes, each of one shade."""
 
   SHAPE = (16, 16, 1)
   NAMES = tuple(f"class {i}" for i in range(50))
@@ -531,8 +541,8 @@ def command(tmp_path_factory):
       [
         "train_cnaps",
         f"--data_dir={folder}",
-        "--datasets=classes",
-        "--test=classes",
+        "--datasets=classes:0..39",
+        "--validation=classes:40..44",
         "--backbone=fashion_mnist_resnet8",
         f"--output={output}",
         "--epochs=1",
@@ -540,8 +550,8 @@ def command(tmp_path_factory):
         "--ways=2,3",
         "--shots=1,2",
         "--queries=3",
-        "--tasks=2",
-        "--test_shots=2",
+        "--validation_tasks=2",
+        "--validation_shots=2",
         *flags,
       ]
     )
@@ -550,33 +560,82 @@ def command(tmp_path_factory):
 
 
 @pytest.mark.exhaustive
-def test_command_writes_a_model_and_its_card(command, tmp_path, capsys):
+def test_command_writes_a_model_its_card_and_its_curve(
+  command, tmp_path, capsys
+):
   path = tmp_path / "tiny.safetensors"
   assert command(path) == 0
   printed = capsys.readouterr().out
-  assert "epoch 1/1  loss" in printed
   assert {p.name for p in tmp_path.iterdir()} == {
-    "tiny.safetensors", "tiny.json",
+    "tiny.safetensors", "tiny.json", "tiny.jsonl",
   }  # fmt: skip
   card = json.loads(path.with_suffix(".json").read_text())
   assert card == cnaps.card(path)
   assert card["backbone"] == "fashion_mnist_resnet8"
+  assert card["data"] == "classes:0..39; 160 training images"
+  assert card["validation"].startswith("classes:40..44, 2 tasks of 5 classes")
   assert card["recipe"]["ways"] == [2, 3]
-  assert card["held_out_classes"] == 5
-  for name in ("test", "held_out"):
-    assert 0 <= card[f"{name}_accuracy"] <= 1
-    assert f"{name} accuracy {card[f'{name}_accuracy']:.4f}" in printed
+  assert card["kept_epoch"] == 1
+  first, last = curve = read_curve(tmp_path)
+  assert [(row["epoch"], row["tasks"]) for row in curve] == [(0, 0), (1, 2)]
+  assert (first["loss"], last["loss"] > 0) == (None, True)
+  reached = first["validation_accuracy"]
+  assert card["untrained_validation_accuracy"] == reached
+  assert f"validation accuracy {card['validation_accuracy']:.4f}" in printed
   assert cnaps.load(path).preprocessing.image_size == 28
   assert command(path) == 2
   assert "exists already: remove it" in capsys.readouterr().err
+
+
+def read_curve(folder):
+  path = folder / "tiny.jsonl"
+  rows, _ = results.parse_rows(path.read_bytes(), name=path.name)
+  return rows
+
+
+@pytest.mark.exhaustive
+def test_command_keeps_the_best_epoch_and_goes_on(
+  command, tmp_path, monkeypatch
+):
+  """Of three epochs the second is best, and the third is interrupted."""
+  path = tmp_path / "tiny.safetensors"
+  reached = {0: 0.9, 1: 0.2, 2: 0.6, 3: 0.4}
+  heads = {}
+
+  def measure(model, examples, tasks):
+    epoch = len(read_curve(tmp_path)) if heads else 0
+    heads[epoch] = np.float16(model.head.last.bias[...])
+    if epoch == 3 and not interrupted:
+      interrupted.append(epoch)
+      raise KeyboardInterrupt
+    return reached.get(epoch, 0.0), 1.0
+
+  interrupted = []
+  monkeypatch.setattr(train_cnaps, "measure", measure)
+  assert command(path, "--epochs=3") == 130
+  assert [row["epoch"] for row in read_curve(tmp_path)] == [0, 1, 2]
+  assert command(path, "--epochs=3") == 0
+  curve = read_curve(tmp_path)
+  assert [row["validation_accuracy"] for row in curve] == [0.9, 0.2, 0.6, 0.4]
+  assert cnaps.card(path)["kept_epoch"] == 2
+  kept = np.float16(cnaps.load(path).head.last.bias[...])
+  np.testing.assert_array_equal(kept, heads[2])
+  assert not np.array_equal(kept, heads[1])
 
 
 @pytest.mark.parametrize(
   ("flag", "message"),
   [
     ("--ways=3", "ways is '3', but must be two integers, as in 3,10"),
-    ("--tasks=0", "count is 0"),
-    ("--test_shots=3", "examples"),
+    ("--validation_tasks=0", "count is 0"),
+    ("--validation_shots=3", "examples"),
+    ("--validation=classes:39..44", "classes of classes that are named before"),
+    ("--validation=classes", "classes of classes that are named before"),
+    (
+      "--datasets=classes:0..many",
+      "classes are '0..many', but must be a range",
+    ),
+    ("--datasets=classes:60..70", "classes:60..70 has no examples"),
     ("--output=x.npz", "output x.npz must end in .safetensors"),
     ("--backbone=resnet", "unknown model 'resnet'"),
   ],
@@ -588,6 +647,18 @@ def test_mistakes_are_one_line(command, tmp_path, capsys, flag, message):
   assert errors.count("\n") == 1
   assert message in errors
   assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+  ("text", "found"),
+  [
+    ("cifar10", ("cifar10", None)),
+    ("cifar10:3.0.2", ("cifar10:3.0.2", None)),
+    ("cifar100:3.0.2:60..99", ("cifar100:3.0.2", (60, 99))),
+  ],
+)
+def test_classes_of_a_data_set(text, found):
+  assert train_cnaps.classes_of(text) == found
 
 
 def test_images_are_brought_to_one_size(rng):

@@ -16,7 +16,8 @@ start at 0: FiLM then changes nothing, and the head classifies by the nearest
 class mean, with logits `mean_c . x - |mean_c|^2 / 2`. Meta-training samples
 tasks from labelled images. It minimises the cross entropy of queries, other
 images of the same classes, plus a constant times the sum of
-`(gamma - 1)^2 + beta^2`.
+`(gamma - 1)^2 + beta^2`, plus another times the squared norm of the head
+generator's last layer, which otherwise learns the classes of training by heart.
 
 Symbols: N support images, M queries, W classes ("ways"), K images a class
 ("shots"), D features. N and W are rounded up, so that few shapes are compiled.

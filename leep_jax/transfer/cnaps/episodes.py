@@ -27,6 +27,8 @@ class Config:
     queries: query images of a task, divided among its classes.
     learning_rate: of Adam at the start; a cosine schedule brings it to 0.
     film_penalty: factor of the sum of `(gamma - 1)^2 + beta^2`.
+    head_penalty: factor of the sum of squares of the last layer of the head's
+      generator, which is 0 as long as the head is the nearest class mean.
     seed: of the tasks; that of the weights is an argument of `create`.
 
   Raises:
@@ -38,15 +40,16 @@ class Config:
     (2, 4)
   """
 
-  epochs: int = 8
-  episodes: int = 200
+  epochs: int = 10
+  episodes: int = 250
   tasks_per_step: int = 2
-  ways: tuple[int, int] = (3, 10)
-  shots: tuple[int, int] = (1, 50)
-  support: int = 256
+  ways: tuple[int, int] = (5, 5)
+  shots: tuple[int, int] = (12, 12)
+  support: int = 64
   queries: int = 60
-  learning_rate: float = 5e-4
-  film_penalty: float = 1e-3
+  learning_rate: float = 1e-3
+  film_penalty: float = 1e-4
+  head_penalty: float = 1.0
   seed: int = 0
 
   def __post_init__(self):
@@ -65,7 +68,7 @@ class Config:
         raise validation.InputError(
           f"{name} is {getattr(self, name)}, but the largest task needs {least}"
         )
-    for name in ("learning_rate", "film_penalty"):
+    for name in ("learning_rate", "film_penalty", "head_penalty"):
       value = getattr(self, name)
       if not 0 <= value < math.inf:
         raise validation.InputError(

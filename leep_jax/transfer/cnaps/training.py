@@ -62,8 +62,8 @@ def make_step(
 
   Args:
     model: of the structure that the step is for.
-    config: of which the learning rate, the penalty and the number of classes
-      are used.
+    config: of which the learning rate, the penalties and the number of
+      classes are used.
 
   Returns:
     A function `(training, frozen, images, episode) -> (training, loss)`.
@@ -97,7 +97,11 @@ def make_step(
 
   def step(training, frozen, images, episode):
     gradient, loss = gradient_fn(
-      training[0], frozen, images, episode, config.film_penalty
+      training[0],
+      frozen,
+      images,
+      episode,
+      (config.film_penalty, config.head_penalty),
     )
     return update(gradient, *training), loss
 
@@ -121,7 +125,7 @@ def _update(config):
 def _gradient(graph, ways):
   """The compiled gradient, which all learning rates and penalties share."""
 
-  def loss_fn(trained, frozen, images, episode, film_penalty):
+  def loss_fn(trained, frozen, images, episode, penalties):
     model = nnx.merge(graph, trained, frozen)
     adapted = model.adapt(
       images[episode.indices], episode.labels, episode.weights, ways=ways
@@ -132,8 +136,11 @@ def _gradient(graph, ways):
     ).mean()
     # Gamma and beta that change nothing.
     neutral = jnp.array([1.0, 0.0])[None, :, None]
-    penalty = sum(jnp.sum((film - neutral) ** 2) for film in adapted.films)
-    return loss + film_penalty * penalty, loss
+    film = sum(jnp.sum((film - neutral) ** 2) for film in adapted.films)
+    last = jax.tree.leaves(nnx.state(model.head.last))
+    head = sum(jnp.sum(x**2) for x in last)
+    film_penalty, head_penalty = penalties
+    return loss + film_penalty * film + head_penalty * head, loss
 
   return jax.jit(jax.grad(loss_fn, has_aux=True))
 
@@ -166,8 +173,9 @@ def meta_train(
     config: how to train.
     checkpoints: where a checkpoint is written after each epoch. If there is one
       already, training goes on from it.
-    report: called after each epoch with its number from 1, its mean loss in
-      nats, and the model.
+    report: called after each epoch, before its checkpoint, with its number from
+      1, its mean loss in nats, and the model. The last epoch that was reported
+      may be reported again after an interruption.
 
   Returns:
     The model.
@@ -217,6 +225,11 @@ def meta_train(
         f"the loss of epoch {epoch + 1} is {mean_loss:g}, not finite: is "
         f"learning_rate {config.learning_rate:g} too high?"
       )
+    nnx.update(model, training[0])
+    # First the report: after an interruption between the two, the epoch is
+    # trained and reported again. Otherwise its report would be missing.
+    if report is not None:
+      report(epoch + 1, mean_loss, model)
     if checkpoints is not None:
       trained, opt = training
       checkpoints.save(
@@ -224,9 +237,6 @@ def meta_train(
         model=nnx.to_pure_dict(trained),
         optimizer=jax.tree.leaves(opt),
       )
-    nnx.update(model, training[0])
-    if report is not None:
-      report(epoch + 1, mean_loss, model)
   # Also where a checkpoint of the last epoch leaves nothing to train.
   nnx.update(model, training[0])
   return model
