@@ -40,7 +40,7 @@ MOBILENET_100 = "mobilenet_v1_100@mobilenet_v1_1.0_224"
 MOBILENET = "mobilenet_v1_025@mobilenet_v1_0.25_128"
 TINY_IMAGENET = "tiny_imagenet32_resnet14"
 # Of the ImageNet networks whose BatchNorm is not folded into the weights, this
-# is the smallest. The MobileNets, without BatchNorm, hardly learn at the learning
+# is the smallest. The MobileNets, which have none, hardly learn at the learning
 # rate of the paper. Two cores afford images of this size.
 FINE_TUNED = "tf_efficientnet_lite0@tf_efficientnet_lite0"
 FINE_TUNED_SIZE = 48
