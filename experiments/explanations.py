@@ -32,7 +32,7 @@ _WORDS = {
   "task_seed": "200 other tasks (seed {})",
   "class_sizes": "class sizes {}",
   "temperature": "source probabilities of temperature {}",
-  "recipe": "a source trained with {}",
+  "recipe": "a source of {}",
 }
 _VALUES = {
   "test": "the tasks' test images",
@@ -238,12 +238,23 @@ def _of_trained(line) -> list[Trial]:
   ]
   if method == "cnaps":
     found += _before_meta_training(line, metric)
+  if line.published["section"] == "5.1":
+    found.append(
+      Trial(
+        "minus the logarithm of the number of classes in place of a score",
+        _correlations([_of_classes_alone(row) for row in trained], values),
+      )
+    )
   for model, known in scores.items():
     if model != line.model and all(_task(row) in known for row in trained):
       name = f"scores of `{_short(model)}` in place of its own"
       correlated = _correlations(_of_tasks(known, trained), values)
       found.append(Trial(name, correlated))
   return found
+
+
+def _of_classes_alone(row):
+  return dict.fromkeys(table_1.SCORES, -math.log(row["num_classes"]))
 
 
 def _before_meta_training(line, metric) -> list[Trial]:
@@ -402,7 +413,10 @@ def moves() -> str:
   items = []
   for (name, target, model), own in _by_line().items():
     metric = section.metric_of(name)
-    base = next(row for row in own if not row["setting"])["r"][metric]
+    bases = [row["r"][metric] for row in own if not row["setting"]]
+    if not bases:
+      continue  # sources of several recipes have a line of their own
+    base = bases[0]
     moved, rest = [], []
     for row in own:
       r = row["r"][metric]["leep"]
@@ -422,7 +436,25 @@ def moves() -> str:
     )
   return (
     f"- **What moves r of LEEP by {_MOVED} or more**, and by how much:\n\n"
-    + "\n".join(items)
+    + "\n".join([*items, _recipes()])
+  )
+
+
+def _recipes() -> str:
+  """Returns r of sources of one architecture by how they were trained."""
+  rows = [row for row in factors.rows_of() if "recipe" in row["setting"]]
+  cells = []
+  for row in rows:
+    r = row["r"]["accuracy"]
+    values = " / ".join(_cell(r[score]) for score in table_1.SCORES)
+    cells.append(f"{row['setting']['recipe']} {values}")
+  if not cells:
+    return "  - Sources of several recipes were not trained."
+  facts = rows[0]
+  return (
+    f"  - {facts['section']}, {facts['target']}, with a source of our own "
+    f"training on CIFAR-10 (`{facts['model']}`), LEEP / NCE / H-score: "
+    f"{'; '.join(cells)}."
   )
 
 

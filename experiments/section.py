@@ -153,6 +153,7 @@ def parts_of(
   tasks: str,
   options: Options,
   changed: Options,
+  fewer_tasks: str | None = None,
 ) -> list[Part]:
   """Returns the sweeps of a transfer method, with all sources of a scale.
 
@@ -164,13 +165,16 @@ def parts_of(
     tasks: value of the flag `--tasks`.
     options: further flags.
     changed: those that differ for the second group of sources, see `SOURCES`.
+    fewer_tasks: value of the flag `--tasks` for the second group, if it is
+      another one.
   """
   found = []
   for i, models in enumerate(SOURCES[method][scale]):
     own = {**options, **changed} if i else {**options}
     if FINE_TUNED in models:
       own["image_size"] = FINE_TUNED_SIZE
-    found.append(Part(folder, target, models, tasks, method, flags_of(own)))
+    drawn = (fewer_tasks or tasks) if i else tasks
+    found.append(Part(folder, target, models, drawn, method, flags_of(own)))
   return found
 
 

@@ -28,7 +28,7 @@ import numpy as np
 
 from experiments import figures, section
 from leep_jax import command, validation
-from leep_jax.reports import correlation, results, sweep_report
+from leep_jax.reports import correlation, results, sweep_report, tables
 
 FLAGS = flags.FlagValues()
 _RESULTS = flags.DEFINE_string(
@@ -198,7 +198,7 @@ def _setting(rows):
   recipe = rows[0]["recipe"]
   parts = [f"{len({row['task'] for row in rows})} tasks"]
   if "epochs" in recipe:
-    parts.append(f"{recipe['epochs']} epochs")
+    parts.append(tables.count(recipe["epochs"], "epoch"))
   # Tasks are drawn from the training set, and some have all its images.
   if rows[0]["train_set"] not in _WHOLE:
     parts.append(f"{rows[0]['train_set']:,} images")
