@@ -21,7 +21,7 @@ are not computed again.
 Cost: 20 minutes on two CPU cores after the forward passes of `small_tasks`,
 half of them for sources of 1,024 and 2,048 features; 4 for each recipe.
 
-What came out is in "What moves r" in `experiments/README.md`: most of all, how
+What came out is in `experiments/README.md`: what moves r most of all is how
 long the head is trained.
 """
 

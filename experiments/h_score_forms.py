@@ -16,8 +16,7 @@ of their class means; Y classes, D features.
 
 Cost: 5 minutes on two CPU cores, most of it forward passes.
 
-What came out is in "Where this contradicts the paper" in
-`experiments/README.md`.
+What came out is in `experiments/results/table_1_details.md`.
 """
 
 import dataclasses

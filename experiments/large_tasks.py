@@ -18,7 +18,7 @@ Cost of `cpu`: two hours on two cores, one of which is the ResNet-50's forward
 pass, which the other sections use, too.
 
 What came out: for every source, LEEP and NCE correlate with accuracy as the
-paper says. The H-score does not: see "Where this contradicts the paper" in
+paper says. The H-score does not: see "What does not, and why" in
 `experiments/README.md`, and `experiments.h_score_forms`.
 """
 
