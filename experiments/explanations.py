@@ -368,13 +368,14 @@ def agreement(lines: Sequence[table_1.Line]) -> str:
   of_leep = [one for one in known if one[1] == "leep"]
   signs = sum((line.found[score].pearson or 0) > 0 for line, score in of_leep)
   leep = sum(one in differ for one in of_leep)
+  weak = sum((line.found[s].p_value or 0) > 0.05 for line, s in of_leep)
   return (
     f"{len(measured)} of {len(lines)} lines are measured: {len(known)} "
     f"correlations, and {len(cells) - len(known)} H-scores that are constant. "
     f"{len(known) - len(differ)} correlations agree with the published ones, "
     f"{len(differ)} differ by more than chance (‡), {leep} of them of LEEP. "
     f"LEEP correlates positively in {signs} of {len(of_leep)} lines, as "
-    "published."
+    f"published; in {weak} of them not significantly (p > 0.05)."
   )
 
 

@@ -82,7 +82,7 @@ STAND_INS = {
   "resnet18": ("imagenet", "ImageNet ResNet-18"),
   "resnet50@": ("imagenet", "ImageNet ResNet-50"),
   "mobilenet_v1_100@": ("imagenet", "ImageNet MobileNet V1 1.0"),
-  "tf_efficientnet_lite0@": ("imagenet", "ImageNet EfficientNet-Lite0"),
+  "tf_efficientnet_lite0@": ("imagenet", "ImageNet Lite0"),
   "mobilenet_v1_025@": ("imagenet", "ImageNet MobileNet V1 0.25"),
   "tiny_imagenet32_": ("imagenet", "Tiny-ImageNet ResNet-14"),
 }

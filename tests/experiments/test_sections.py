@@ -342,7 +342,12 @@ def test_committed_rows_are_whole():
   places.append(("large_tasks", "cifar100"))
   for place in places:
     for model in heads:
-      assert counts[*place, model, "retrain_head"] == 200
+      large = place[0] == "large_tasks" and model in (
+        "resnet50",
+        "mobilenet_v1_100",
+      )
+      least = 60 if large else 200
+      assert counts[*place, model, "retrain_head"] == least
     for model in ("resnet20", "tf_efficientnet_lite0"):
       assert counts[*place, model, "fine_tune"] >= 30
   for target in ("cifar100", "fashion_mnist"):
