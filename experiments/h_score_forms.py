@@ -208,7 +208,9 @@ def _rows(model, outputs, trained):
 def _run() -> int:
   folder = cache.Cache(pathlib.Path(_CACHE_DIR.value).resolve())
   kept = pathlib.Path(_RESULTS.value).resolve()
-  train, _ = data.load_pair("cifar100", data_dir=_DATA_DIR.value, limit=_LIMIT)
+  # Absolute, because sources are loaded in another working directory.
+  data_dir = _DATA_DIR.value and str(pathlib.Path(_DATA_DIR.value).resolve())
+  train, _ = data.load_pair("cifar100", data_dir=data_dir, limit=_LIMIT)
   measured = section.measured("large_tasks", "cifar100", kept)
   found = []
   with section.working_directory(_WEIGHTS.value):
