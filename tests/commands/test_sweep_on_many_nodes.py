@@ -42,13 +42,13 @@ def three():
 def passes(monkeypatch):
   """Names of sources, one for each forward pass."""
   found = []
-  compute = forward.compute_outputs
+  compute = forward.compute_rest
 
   def counted(source, *arguments, **options):
     found.append(source.name)
     return compute(source, *arguments, **options)
 
-  monkeypatch.setattr(forward, "compute_outputs", counted)
+  monkeypatch.setattr(forward, "compute_rest", counted)
   return found
 
 
