@@ -99,7 +99,7 @@ def blocks() -> Iterator[tuple[str, str, pathlib.Path]]:
     "factors": explanations.settings_tables(),
     "h_score_forms": h_score_forms.table(h_score_forms.rows_of()),
     "classes": table_1_details.classes(large),
-    "metrics": table_1_details.metrics(),
+    "metrics": table_1_details.metrics(found),
     "regularized": table_1_details.regularized(),
     "tuned": table_1_details.tuned_on_the_same(),
   }
@@ -148,7 +148,7 @@ def short_table_1(found: Sequence[table_1.Line]) -> str:
     text.append(
       f"| {facts['method']} | {facts['source']} → {facts['target']} | "
       f"{facts['section']} | {leep} | {table_1.interval(line.found['leep'])} | "
-      f"{' | '.join(others)} | `{line.model.partition('@')[0]}`, "
+      f"{' | '.join(others)} | `{section.short_name(line.model)}`, "
       f"{line.setting} |"
     )
   measured = sum(line.model is not None for line in found)
@@ -163,7 +163,7 @@ def convergence_tables() -> str:
   text = []
   for target in convergence.SECTION.targets:
     for model, found in convergence.measured(target).items():
-      name = model.partition("@")[0]
+      name = section.short_name(model)
       text.append(f"`{name}` → {target}:\n\n{convergence.table(found)}")
   return "\n\n".join(text)
 

@@ -18,7 +18,7 @@ from experiments import (
   section,
   table_1,
 )
-from leep_jax.reports import correlation, results, sweep_report
+from leep_jax.reports import results, sweep_report
 
 # What a setting of `factors.Setting` is, in words.
 _WORDS = {
@@ -42,8 +42,6 @@ _VALUES = {
   "standardised": "standardised",
   "unit": "of length 1",
 }
-
-
 _MOVED = 0.1  # of r
 
 
@@ -97,7 +95,7 @@ class Trial:
     if any(r is None for r in known.values()):
       return math.inf
     squares = [
-      (_z(r[0]) - _z(line.value(score))) ** 2
+      (table_1.fisher_z(r[0]) - table_1.fisher_z(line.value(score))) ** 2
       for score, r in known.items()
       if r is not None
     ]
@@ -107,12 +105,6 @@ class Trial:
     """Returns r of the three scores as text."""
     r = [self.r[score] for score in table_1.SCORES]
     return " / ".join("-" if one is None else f"{one[0]:.3f}" for one in r)
-
-
-def _z(r):
-  """Fisher's z."""
-  bound = 1 - 1e-9  # atanh(1) is infinite
-  return math.atanh(max(-bound, min(bound, r)))
 
 
 def differences(lines: Sequence[table_1.Line]) -> list[Difference]:
@@ -148,9 +140,9 @@ def _of_subsets(line, forms) -> str | None:
   """The number of classes alone decides H-scores of subsets (5.1)."""
   if line.published["section"] != "5.1":
     return None
-  own = [row for row in forms if row["model"] == section.CIFAR10]
-  if line.published["source"] != "cifar10":
-    own = [row for row in forms if row["model"] == section.MOBILENET]
+  cifar10 = line.published["source"] == "cifar10"
+  model = section.CIFAR10 if cifar10 else section.MOBILENET
+  own = [row for row in forms if row["model"] == model]
   if not own:
     return None
   r = {row["form"]: row["r"] for row in own}
@@ -158,7 +150,7 @@ def _of_subsets(line, forms) -> str | None:
   counted = r["tr(S^-1 B), its definition"]["Y accuracy"][0]
   return (
     "H-score is at most Y - 1 and grows with the number of classes Y, while "
-    f"accuracy falls; with heads of `{_short(own[0]['model'])}` it "
+    f"accuracy falls; with heads of `{section.short_name(model)}` it "
     f"has r = {divided:.3f} if divided by Y - 1, and {counted:.3f} against Y "
     "times accuracy"
   )
@@ -171,8 +163,8 @@ def _of_few_examples(line) -> str | None:
   return (
     "the paper's ResNet-18 has 512 features and the tasks at most 360 "
     "examples, for which any H-score is Y - 1: the published value is that of "
-    f"a constant (p > 0.05); `{_short(line.model)}` has fewer features than "
-    "examples in some or all of the tasks"
+    f"a constant (p > 0.05); `{section.short_name(line.model)}` has fewer "
+    "features than examples in some or all of the tasks"
   )
 
 
@@ -180,11 +172,11 @@ def _of_another_source(line, score) -> str | None:
   ends = line.range(score)
   if ends is None or not ends[0] <= line.value(score) <= ends[1]:
     return None
-  known = {m: r for m, r in line.others[score].items() if r is not None}
+  known = line.other(score)
   nearest = min(known, key=lambda m: abs(known[m] - line.value(score)))
   return (
     f"the source decides: {len(known)} others have {ends[0]:.3f} to "
-    f"{ends[1]:.3f}, `{_short(nearest)}` {known[nearest]:.3f}"
+    f"{ends[1]:.3f}, `{section.short_name(nearest)}` {known[nearest]:.3f}"
   )
 
 
@@ -247,7 +239,7 @@ def _of_trained(line) -> list[Trial]:
     )
   for model, known in scores.items():
     if model != line.model and all(_task(row) in known for row in trained):
-      name = f"scores of `{_short(model)}` in place of its own"
+      name = f"scores of `{section.short_name(model)}` in place of its own"
       correlated = _correlations(_of_tasks(known, trained), values)
       found.append(Trial(name, correlated))
   return found
@@ -297,13 +289,10 @@ def _task(row):
 
 
 def _correlations(scores, values) -> dict[str, list[float] | None]:
-  found: dict[str, list[float] | None] = {}
-  for name in table_1.SCORES:
-    got = correlation.correlate([row[name] for row in scores], values)
-    found[name] = None
-    if got.pearson is not None and got.interval is not None:
-      found[name] = [got.pearson, *got.interval]
-  return found
+  return {
+    name: section.r_with_interval([row[name] for row in scores], values)
+    for name in table_1.SCORES
+  }
 
 
 def _of_a_trial(line, score, tried) -> str | None:
@@ -313,9 +302,12 @@ def _of_a_trial(line, score, tried) -> str | None:
   if best is None or best.r[score] is None:
     return None
   r, low, high = best.r[score]
-  wanted = _z(line.value(score))
-  before = abs(_z(line.found[score].pearson) - wanted)
-  if not low <= line.value(score) <= high or abs(_z(r) - wanted) > before / 2:
+  wanted = table_1.fisher_z(line.value(score))
+  before = abs(table_1.fisher_z(line.found[score].pearson) - wanted)
+  if (
+    not low <= line.value(score) <= high
+    or abs(table_1.fisher_z(r) - wanted) > before / 2
+  ):
     return None
   return (
     f"with {best.name}, r is {r:.3f} ({low:.3f} to {high:.3f}), of all three "
@@ -341,11 +333,11 @@ def _unexplained(line, score, tried) -> str:
   parts = []
   ends = line.range(score)
   if ends is not None:
-    known = [r for r in line.others[score].values() if r is not None]
+    count = len(line.other(score))
     parts.append(
-      f"{len(known)} other sources ({ends[0]:.3f} to {ends[1]:.3f})"
-      if len(known) > 1
-      else f"another source ({known[0]:.3f})"
+      f"{count} other sources ({ends[0]:.3f} to {ends[1]:.3f})"
+      if count > 1
+      else f"another source ({ends[0]:.3f})"
     )
   if any(trial.r[score] is not None for trial in tried):
     names = tried[0].name if len(tried) == 1 else f"{len(tried)} variants"
@@ -389,10 +381,11 @@ def text(lines: Sequence[table_1.Line]) -> str:
   listed = []
   for one in found:
     facts, got = one.line.published, one.line.found[one.score]
+    source = section.short_name(one.line.model or "")
     listed.append(
       f"- {facts['section']}, {facts['method']}, {facts['source']} → "
       f"{facts['target']}, {one.score}: {got.pearson or 0.0:.3f}"
-      f"{table_1.mark(one.line, one.score)} (`{_short(one.line.model)}`, "
+      f"{table_1.mark(one.line, one.score)} (`{source}`, "
       f"{got.n} tasks), published {one.published:.3f}: {one.reason}."
     )
   explained = sum(one.explained for one in found)
@@ -431,9 +424,10 @@ def moves() -> str:
     if not rest:
       continue
     items.append(
-      f"  - {name}, {target}, `{_short(model)}`, from {base['leep'][0]:.3f}: "
-      f"{'; '.join(moved) or 'nothing'}. The {len(rest)} other settings move "
-      f"it by {min(rest):+.2f} to {max(rest):+.2f}."
+      f"  - {name}, {target}, `{section.short_name(model)}`, from "
+      f"{base['leep'][0]:.3f}: {'; '.join(moved) or 'nothing'}. "
+      f"The {len(rest)} other settings move it by {min(rest):+.2f} to "
+      f"{max(rest):+.2f}."
     )
   return (
     f"- **What moves r of LEEP by {_MOVED} or more**, and by how much:\n\n"
@@ -468,17 +462,13 @@ def _by_line() -> dict[tuple[str, str, str], list[results.Row]]:
   return groups
 
 
-def _short(model):
-  return model.partition("@")[0]
-
-
 def settings_tables() -> str:
   """Returns tables of r by setting, for each section, target and source."""
   tables = []
   for (name, target, model), own in _by_line().items():
     metric = section.metric_of(name)
     lines = [
-      f"`{_short(model)}`, {name} {target}:\n",
+      f"`{section.short_name(model)}`, {name} {target}:\n",
       f"| setting | mean {metric} | leep | nce | h_score |",
       "|---|---|---|---|---|",
     ]

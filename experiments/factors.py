@@ -36,48 +36,37 @@ from typing import Any
 from absl import flags
 import numpy as np
 
-from experiments import section
+from experiments import cached_outputs, section
 import leep_jax
 from leep_jax import (
   command,
-  data,
   progress,
   tasks as tasks_lib,
   transfer,
   validation,
 )
-from leep_jax.engine import cache
-from leep_jax.reports import correlation, results, sweep_report
+from leep_jax.reports import results, sweep_report
 from leep_jax.tasks import task_scores
 from leep_jax.transfer import metrics, trials
 
 FLAGS = flags.FlagValues()
-_DATA_DIR = flags.DEFINE_string(
-  "data_dir", None, "Folder of TFDS data sets.", flag_values=FLAGS
-)
-_WEIGHTS = flags.DEFINE_string(
-  "weights", ".", "Folder of the sources' files.", flag_values=FLAGS
-)
-_CACHE_DIR = flags.DEFINE_string(
-  "cache_dir",
-  "runs/cpu/cache",
-  "Folder of outputs of sources, such as that of a section's sweeps.",
-  flag_values=FLAGS,
-)
+_CACHED = cached_outputs.CachedOutputs(FLAGS)
 _RECIPES = flags.DEFINE_string(
   "recipes", None, "Folder of sources of several recipes.", flag_values=FLAGS
 )
 _TRAIN = flags.DEFINE_boolean(
   "train_recipes", False, "Train those that are missing.", flag_values=FLAGS
 )
+_FILE = "factors.jsonl"
 _OUTPUT = flags.DEFINE_string(
   "output",
-  str(section.RESULTS / "factors.jsonl"),
+  str(section.RESULTS / _FILE),
   "File of the rows.",
   flag_values=FLAGS,
 )
 SCORES = ("leep", "nce", "h_score", "regularized_h_score", "leep_loo")
 _COUNT = 200  # tasks
+_ROOT = section.RESULTS.parents[1]
 # The paper's epochs by section and target.
 _EPOCHS = {
   ("small_tasks", "cifar100"): 100,
@@ -291,10 +280,8 @@ def _r(scores, values):
   # With too few examples, H-scores are equal up to rounding.
   if np.ptp(scores) < 1e-9:
     return None
-  found = correlation.correlate(scores, values)
-  if found.pearson is None or found.interval is None:
-    return None
-  return [round(v, 4) for v in (found.pearson, *found.interval)]
+  found = section.r_with_interval(scores, values)
+  return None if found is None else [round(v, 4) for v in found]
 
 
 def _of_classes(labels, *, classes):
@@ -330,12 +317,9 @@ def _moments(outputs):
   return features.mean(axis=0), features.std(axis=0)
 
 
-def rows_of(path: pathlib.Path | None = None) -> Sequence[results.Row]:
-  """Returns the rows of a file, by default those that are committed."""
-  path = path or section.RESULTS / "factors.jsonl"
-  if not path.exists():
-    return []
-  return results.parse_rows(path.read_bytes(), name=path.name)[0]
+def rows_of() -> list[results.Row]:
+  """Returns the committed rows; none if the command was not run."""
+  return section.rows_in(section.RESULTS / _FILE)
 
 
 def key(row: results.Row) -> tuple[Any, ...]:
@@ -353,19 +337,12 @@ def changed(setting: Setting) -> dict[str, Any]:
   }
 
 
-def _outputs(line, model, folder, data_dir):
+def _outputs(line, model, opened):
   """Outputs of a source on the training and the test set of a line."""
   fewer: dict[str, int] = {}
   if line.model in (section.MOBILENET_100, section.RESNET50, _ARCH):
     fewer = section.FEWER_IMAGES[line.target]
-  sets = data.load_pair(
-    line.target,
-    data_dir=data_dir,
-    limit=fewer.get("limit"),
-    test_limit=fewer.get("test_limit"),
-  )
-  source = leep_jax.load_source(model)
-  return [folder.outputs(source, dataset) for dataset in sets]
+  return opened.outputs(model, opened.pair(line.target, **fewer))
 
 
 def _measure(line, settings, rows, outputs) -> None:
@@ -390,7 +367,7 @@ def _measure(line, settings, rows, outputs) -> None:
       wanted.append((setting, row))
   if not wanted:
     return
-  name = f"{line.section} {line.target} {line.model.partition('@')[0]}"
+  name = f"{line.section} {line.target} {section.short_name(line.model)}"
   progress.write(f"{name}: outputs")
   measuring = Measuring(line, *outputs())
   for i, (setting, row) in enumerate(wanted):
@@ -414,7 +391,9 @@ def _train_recipes(folder: pathlib.Path, data_dir: str | None) -> None:
     flags_of = [f"--{k}={v}" for k, v in given.items() if v is not None]
     # In a process of its own, as flags of a call keep their values in the next.
     command_line = [sys.executable, "-m", "experiments.train_source", *flags_of]
-    if subprocess.run(command_line, check=False).returncode:
+    # In the folder of the package `experiments`, which may not be installed.
+    found = subprocess.run(command_line, check=False, cwd=_ROOT)
+    if found.returncode:
       raise validation.InputError(f"no source was trained with {recipe}")
 
 
@@ -424,19 +403,14 @@ def _file(folder, recipe):
 
 def _run() -> int:
   # Absolute, because sources are loaded in another working directory.
-  folder = cache.Cache(pathlib.Path(_CACHE_DIR.value).resolve())
   output = pathlib.Path(_OUTPUT.value).resolve()
-  data_dir = _DATA_DIR.value and str(pathlib.Path(_DATA_DIR.value).resolve())
   recipes = _RECIPES.value and pathlib.Path(_RECIPES.value).resolve()
-  if recipes and _TRAIN.value:
-    _train_recipes(recipes, data_dir)
-  with (
-    results.Rows(str(output)) as rows,
-    section.working_directory(_WEIGHTS.value),
-  ):
+  with results.Rows(str(output)) as rows, _CACHED.opened() as opened:
+    if recipes and _TRAIN.value:
+      _train_recipes(recipes, opened.data_dir)
 
     def measure(line, settings, model):
-      outputs = functools.partial(_outputs, line, model, folder, data_dir)
+      outputs = functools.partial(_outputs, line, model, opened)
       _measure(line, settings, rows, outputs)
 
     for line in LINES:

@@ -263,9 +263,11 @@ def _selection(folder, path, methods, title, targets):
     )
     found = sweep_report.pairs(rows)
     if "retrain_head" in methods and "retrain_head" not in found:
-      rows_of_panels += source_selection_tables.panels(
-        folder / score_benchmark.FOLDER.name, [target]
+      heads = source_selection_tables.panels(
+        folder / score_benchmark.FOLDER.name, target
       )
+      if heads:
+        rows_of_panels.append(heads)
     rows_of_panels += [
       [
         plots.Panel(

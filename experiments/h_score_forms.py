@@ -27,26 +27,13 @@ from typing import Any
 from absl import flags
 import numpy as np
 
-from experiments import section
-import leep_jax
-from leep_jax import command, data, progress, validation
-from leep_jax.engine import cache
-from leep_jax.reports import correlation, results
+from experiments import cached_outputs, section
+from leep_jax import command, progress, validation
+from leep_jax.reports import results
 from leep_jax.transfer import trials
 
 FLAGS = flags.FlagValues()
-_DATA_DIR = flags.DEFINE_string(
-  "data_dir", None, "Folder of TFDS data sets.", flag_values=FLAGS
-)
-_WEIGHTS = flags.DEFINE_string(
-  "weights", ".", "Folder of the sources' files.", flag_values=FLAGS
-)
-_CACHE_DIR = flags.DEFINE_string(
-  "cache_dir",
-  "runs/cpu/cache",
-  "Folder of outputs of sources, such as that of a section's sweeps.",
-  flag_values=FLAGS,
-)
+_CACHED = cached_outputs.CachedOutputs(FLAGS)
 _RESULTS = flags.DEFINE_string(
   "results",
   str(section.RESULTS),
@@ -73,13 +60,11 @@ class Features:
   Attributes:
     total: S `[D, D]`.
     between: B `[D, D]`.
-    means: `[Y, D]` of the classes.
     classes: Y.
   """
 
   total: np.ndarray
   between: np.ndarray
-  means: np.ndarray
   classes: int
 
 
@@ -92,7 +77,7 @@ def of_task(features: np.ndarray, labels: np.ndarray) -> Features:
   """
   known, index = np.unique(labels, return_inverse=True)
   means = np.stack([features[labels == c].mean(axis=0) for c in known])
-  return Features(np.cov(features.T), np.cov(means[index].T), means, len(known))
+  return Features(np.cov(features.T), np.cov(means[index].T), len(known))
 
 
 def h_score(total: np.ndarray, between: np.ndarray) -> float:
@@ -160,10 +145,9 @@ def compared(
   }
   found = {}
   for name in AGAINST:
-    got = correlation.correlate(*pairs[name])
-    assert got.pearson is not None
-    assert got.interval is not None
-    found[name] = [round(v, 4) for v in (got.pearson, *got.interval)]
+    r = section.r_with_interval(*pairs[name])
+    assert r is not None
+    found[name] = [round(v, 4) for v in r]
   return found
 
 
@@ -206,14 +190,12 @@ def _rows(model, outputs, trained):
 
 
 def _run() -> int:
-  folder = cache.Cache(pathlib.Path(_CACHE_DIR.value).resolve())
-  kept = pathlib.Path(_RESULTS.value).resolve()
   # Absolute, because sources are loaded in another working directory.
-  data_dir = _DATA_DIR.value and str(pathlib.Path(_DATA_DIR.value).resolve())
-  train, _ = data.load_pair("cifar100", data_dir=data_dir, limit=_LIMIT)
+  kept = pathlib.Path(_RESULTS.value).resolve()
   measured = section.measured("large_tasks", "cifar100", kept)
   found = []
-  with section.working_directory(_WEIGHTS.value):
+  with _CACHED.opened() as opened:
+    train, _ = opened.pair("cifar100", limit=_LIMIT)
     for model in _MODELS:
       trained = [
         row
@@ -224,8 +206,8 @@ def _run() -> int:
         raise validation.InputError(
           f"there are no heads of {model}: run experiments.large_tasks"
         )
-      source = leep_jax.load_source(model)
-      found += _rows(model, folder.outputs(source, train), trained)
+      (outputs,) = opened.outputs(model, [train])
+      found += _rows(model, outputs, trained)
   results.write_rows(kept / _FILE, found)
   print(table(found))
   return 0
@@ -233,10 +215,7 @@ def _run() -> int:
 
 def rows_of() -> list[results.Row]:
   """Returns the committed rows; none if the command was not run."""
-  path = section.RESULTS / _FILE
-  if not path.exists():
-    return []
-  return list(results.parse_rows(path.read_bytes(), name=_FILE)[0])
+  return section.rows_in(section.RESULTS / _FILE)
 
 
 def table(rows: list[results.Row]) -> str:
@@ -247,7 +226,7 @@ def table(rows: list[results.Row]) -> str:
   ]
   for row in rows:
     cells = [f"{row['r'][name][0]:.3f}" for name in AGAINST]
-    name = row["model"].partition("@")[0]
+    name = section.short_name(row["model"])
     lines.append(f"| {name} | {row['form']} | {' | '.join(cells)} |")
   return "\n".join(lines)
 

@@ -144,7 +144,15 @@ def _sweeps(chosen: Sequence[str], folder: pathlib.Path) -> list[Step]:
 def _name(part):
   (model,) = part.models
   folder = part.folder.replace("/", " ")
-  return f"{folder} {part.transfer} {model.partition('@')[0]}"
+  return f"{folder} {part.transfer} {section.short_name(model)}"
+
+
+def _data_and_weights() -> list[str]:
+  """The flags of these names; absolute, as steps run in another folder."""
+  found = [f"--weights={pathlib.Path(_WEIGHTS.value).resolve()}"]
+  if _DATA_DIR.value:
+    found.append(f"--data_dir={pathlib.Path(_DATA_DIR.value).resolve()}")
+  return found
 
 
 def _others(chosen: Sequence[str], folder: pathlib.Path) -> list[Step]:
@@ -160,12 +168,10 @@ def _others(chosen: Sequence[str], folder: pathlib.Path) -> list[Step]:
     line = [
       "score_benchmark",
       f"--photos={pathlib.Path(photos).resolve()}",
-      f"--weights={pathlib.Path(_WEIGHTS.value).resolve()}",
       f"--rows={rows}",
       f"--outputs={section.cache_folder(folder) / rows.name}",
+      *_data_and_weights(),
     ]
-    if _DATA_DIR.value:
-      line.append(f"--data_dir={pathlib.Path(_DATA_DIR.value).resolve()}")
     found.append(Step("score_benchmark", lambda: score_benchmark.main(line)))
   table = ["table_1", f"--results={folder}"]
   return [
@@ -180,11 +186,9 @@ def _explaining(chosen: Sequence[str], folder: pathlib.Path) -> list[Step]:
   if _SCALE.value != "cpu":
     return []
   common = [
-    f"--weights={pathlib.Path(_WEIGHTS.value).resolve()}",
     f"--cache_dir={section.cache_folder(folder)}",
+    *_data_and_weights(),
   ]
-  if _DATA_DIR.value:
-    common.append(f"--data_dir={pathlib.Path(_DATA_DIR.value).resolve()}")
   found = []
   if "5.1" in chosen:
     forms = ["h_score_forms", f"--results={folder}", *common]

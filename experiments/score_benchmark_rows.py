@@ -12,7 +12,7 @@ import pathlib
 
 import numpy as np
 
-from experiments import score_benchmark, source_selection
+from experiments import score_benchmark, section, source_selection
 from leep_jax.reports import results
 from leep_jax.scores import pools
 
@@ -32,10 +32,7 @@ def rows_of(
   stage: str, folder: pathlib.Path | None = None
 ) -> Sequence[results.Row]:
   """Returns the rows of a stage; none if it was not run."""
-  path = (folder or score_benchmark.FOLDER) / f"{stage}.jsonl"
-  if not path.exists():
-    return []
-  return results.parse_rows(path.read_bytes(), name=path.name)[0]
+  return section.rows_in((folder or score_benchmark.FOLDER) / f"{stage}.jsonl")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,11 +16,12 @@ import dataclasses
 import json
 import pathlib
 import sys
+from typing import Any
 
 from absl import flags
 
 from leep_jax import command, sweep, validation
-from leep_jax.reports import results, sweep_report
+from leep_jax.reports import correlation, results, sweep_report
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 SCALES = ("smoke", "cpu", "paper")
@@ -245,6 +246,31 @@ def pairs_of(
     if pairs and name.partition(" ")[0] == method:
       return pairs
   return []
+
+
+def short_name(model: str) -> str:
+  """Returns the name of a source without its file, for tables."""
+  return model.partition("@")[0]
+
+
+def r_with_interval(scores: Any, performances: Any) -> list[float] | None:
+  """Returns r and its 95 % interval, or None if a column is constant.
+
+  Args:
+    scores: `[n]`.
+    performances: `[n]`.
+  """
+  found = correlation.correlate(scores, performances)
+  if found.pearson is None or found.interval is None:
+    return None
+  return [found.pearson, *found.interval]
+
+
+def rows_in(path: pathlib.Path) -> list[results.Row]:
+  """Returns the rows of a file; none if there is no such file."""
+  if not path.exists():
+    return []
+  return list(results.parse_rows(path.read_bytes(), name=path.name)[0])
 
 
 def main(argv: list[str], section: Section, doc: str) -> int:

@@ -106,7 +106,7 @@ def accuracies() -> dict[str, float]:
 
 def labels(models: Sequence[str]) -> list[str]:
   """Returns names for tables and figures, without files if they differ."""
-  short = [model.partition("@")[0] for model in models]
+  short = [section.short_name(model) for model in models]
   return short if len(set(short)) == len(short) else list(models)
 
 

@@ -5,7 +5,7 @@ largest size of each target. Symbols: S sources, in the order of
 `score_benchmark.SOURCES`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 import dataclasses
 import functools
 import pathlib
@@ -272,32 +272,29 @@ def _sources(pairs):
   return "\n".join(lines)
 
 
-def panels(
-  folder: pathlib.Path, targets: Sequence[str] = tuple(TARGETS)
-) -> list[list[plots.Panel]]:
-  """Returns a row of panels of each target: accuracy against scores.
+def panels(folder: pathlib.Path, target: str) -> list[plots.Panel]:
+  """Returns panels of accuracy against scores; none if there are no rows.
 
   Args:
     folder: of the rows of the benchmark.
-    targets: of `TARGETS`.
+    target: of `TARGETS`.
   """
   shown = ("leep", "nce", "regularized_h_score", "logme", "published accuracy")
   titles = ("LEEP", "NCE", "regularised H-score", "LogME", "published accuracy")
-  rows = []
+  found = []
   for cell in cells(folder):
-    if cell.target in targets:
-      known = np.isfinite(cell.reached)
-      rows.append(
-        [
-          plots.Panel(
-            [v if np.isfinite(v) else None for v in cell.values[name][known]],
-            cell.reached[known].tolist(),
-            title,
-            "accuracy of heads",
-            TARGETS[cell.target],
-            groups=_NAMES[known].tolist(),
-          )
-          for name, title in zip(shown, titles, strict=True)
-        ]
+    if cell.target != target:
+      continue
+    known = np.isfinite(cell.reached)
+    found += [
+      plots.Panel(
+        [v if np.isfinite(v) else None for v in cell.values[name][known]],
+        cell.reached[known].tolist(),
+        title,
+        "accuracy of heads",
+        TARGETS[target],
+        groups=_NAMES[known].tolist(),
       )
-  return rows
+      for name, title in zip(shown, titles, strict=True)
+    ]
+  return found

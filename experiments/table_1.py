@@ -26,7 +26,7 @@ from typing import Any
 from absl import flags
 import numpy as np
 
-from experiments import figures, section
+from experiments import figures, ranking_metrics, section
 from leep_jax import command, validation
 from leep_jax.reports import correlation, results, sweep_report, tables
 
@@ -96,9 +96,14 @@ class Line:
     """Returns the published r of a score."""
     return float(self.published[score])
 
+  def other(self, score: str) -> dict[str, float]:
+    """Returns r of a score by source, of other sources where it is defined."""
+    found = self.others.get(score, {})
+    return {model: r for model, r in found.items() if r is not None}
+
   def range(self, score: str) -> tuple[float, float] | None:
     """Returns the smallest and largest r of a score over other sources."""
-    known = [r for r in self.others.get(score, {}).values() if r is not None]
+    known = self.other(score).values()
     return (min(known), max(known)) if known else None
 
   def contradicts(self, score: str) -> bool:
@@ -118,14 +123,16 @@ class Line:
     found = self.found.get(score)
     if found is None or found.pearson is None or found.n < 4:
       return False
-    bound = 1 - 1e-9  # atanh(1) is infinite
-    here, there = (
-      math.atanh(max(-bound, min(bound, r)))
-      for r in (found.pearson, self.value(score))
-    )
+    here, there = fisher_z(found.pearson), fisher_z(self.value(score))
     # The variance of Fisher's z is 1 / (n - 3), hence also the check of n.
     error = math.sqrt(1 / (found.n - 3) + 1 / (_TASKS - 3))
     return abs(here - there) > 1.96 * error
+
+
+def fisher_z(r: float) -> float:
+  """Returns Fisher's z of a correlation, finite also for 1 and -1."""
+  bound = 1 - 1e-9
+  return math.atanh(max(-bound, min(bound, r)))
 
 
 def lines(folder: pathlib.Path = section.RESULTS) -> list[Line]:
@@ -184,13 +191,11 @@ def pearson(scores: Any, performances: Any) -> float | None:
     scores: `[n]`, numbers or None.
     performances: `[n]`, numbers or None.
   """
-  x, y = (np.array(column, float) for column in (scores, performances))
-  known = np.isfinite(x) & np.isfinite(y)
-  x, y = x[known], y[known]
   # With too few examples, H-scores are equal up to rounding.
-  if len(x) < 3 or np.ptp(x) < 1e-9 or np.ptp(y) < 1e-9:
-    return None
-  return float(np.corrcoef(x, y)[0, 1])
+  r = ranking_metrics.pearson(
+    np.array([scores], float), np.array([performances], float)
+  )[0]
+  return float(r) if np.isfinite(r) else None
 
 
 def _setting(rows):
@@ -246,10 +251,10 @@ def _others(line, score):
   ends = line.range(score)
   if ends is None:
     return "-"
-  known = [r for r in line.others[score].values() if r is not None]
-  if len(known) == 1:
-    return f"{known[0]:.3f} (1)"
-  return f"{ends[0]:.3f} to {ends[1]:.3f} ({len(known)})"
+  count = len(line.other(score))
+  if count == 1:
+    return f"{ends[0]:.3f} (1)"
+  return f"{ends[0]:.3f} to {ends[1]:.3f} ({count})"
 
 
 def interval(got: correlation.Correlation) -> str:
@@ -286,7 +291,7 @@ def mark(line: Line, score: str) -> str:
 
 
 def _model(name):
-  return f"`{name.partition('@')[0]}`"
+  return f"`{section.short_name(name)}`"
 
 
 NOTES = (

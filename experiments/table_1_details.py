@@ -45,12 +45,16 @@ def classes(rows: Sequence[results.Row]) -> str:
       # Y - 1 is the largest H-score of Y classes.
       _r(h_score, accuracy), _r(h_score / (number - 1), accuracy),
     ]  # fmt: skip
-    text.append(f"| {_short(model)} | {' | '.join(cells)} |")
+    text.append(f"| {section.short_name(model)} | {' | '.join(cells)} |")
   return "\n".join(text)
 
 
-def metrics() -> str:
-  """Returns correlations with accuracy and with both F1 on imbalanced tasks."""
+def metrics(found: Sequence[table_1.Line]) -> str:
+  """Returns correlations with accuracy and with both F1 on imbalanced tasks.
+
+  Args:
+    found: lines of Table 1.
+  """
   names = {
     "accuracy": "accuracy",
     "macro_f1": "macro F1",
@@ -61,7 +65,7 @@ def metrics() -> str:
     "published |",
     "|---|---|---|---|" + "---|" * len(names) + "---|",
   ]
-  for line in table_1.lines():
+  for line in found:
     if line.published["section"] != "5.3" or line.model is None:
       continue
     facts = line.published
@@ -70,20 +74,17 @@ def metrics() -> str:
       for row in section.measured(line.section, facts["target"])
       if row["model"] == line.model
     ]
-    for score in ("leep", "nce", "h_score"):
+    for score in table_1.SCORES:
       cells = []
       for metric in names:
         pairs = section.pairs_of(rows, facts["method"], metric)
         cells.append(_r(*sweep_report.columns(pairs, score)))
       lines.append(
-        f"| {facts['method']} | {facts['target']} | {_short(line.model)} | "
-        f"{score} | {' | '.join(cells)} | {line.value(score):.3f} |"
+        f"| {facts['method']} | {facts['target']} | "
+        f"{section.short_name(line.model)} | {score} | "
+        f"{' | '.join(cells)} | {line.value(score):.3f} |"
       )
   return "\n".join(lines)
-
-
-def _short(model):
-  return model.partition("@")[0]
 
 
 def _r(x, y):
@@ -155,6 +156,7 @@ def regularized() -> str:
       if pairs and "regularized_h_score" in pairs[0]["scores"]:
         cells = [_r(*sweep_report.columns(pairs, score)) for score in scores]
         lines.append(
-          f"| {name} {target} | {_short(model)} | {' | '.join(cells)} |"
+          f"| {name} {target} | {section.short_name(model)} | "
+          f"{' | '.join(cells)} |"
         )
   return "\n".join(lines)
