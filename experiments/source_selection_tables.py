@@ -13,6 +13,7 @@ import pathlib
 import numpy as np
 
 from experiments import (
+  ranking_metrics,
   score_benchmark,
   score_benchmark_rows,
   section,
@@ -97,7 +98,8 @@ def correlated(
 
   Returns:
     The correlation, and the points of accuracy that its first place loses
-    against the best source; None if the ranker is constant.
+    against the best source, of equal ones their mean; None if the ranker is
+    constant.
   """
   known = kept & np.isfinite(cell.reached) & np.isfinite(cell.values[ranker])
   values, reached = cell.values[ranker][known], cell.reached[known]
@@ -107,7 +109,9 @@ def correlated(
   found = correlation.correlate(values.tolist(), reached.tolist())
   if found.pearson is None:
     return found, None
-  return found, 100 * float(reached.max() - reached[values.argmax()])
+  return found, 100 * float(
+    ranking_metrics.regret(values[None], reached[None])[0]
+  )
 
 
 def summary() -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments import ranking_metrics
+from experiments import ranking_metrics, source_selection_tables
 
 PAIRS = [
   (ranking_metrics.pearson, scipy.stats.pearsonr),
@@ -46,6 +46,22 @@ def test_regret_by_hand():
     found = ranking_metrics.regret(np.array([scores]), reached)
     assert found == pytest.approx([expected])
   assert np.isnan(ranking_metrics.regret(np.full((1, 4), np.nan), reached))
+
+
+def test_regret_of_a_ranker_of_section_5_7():
+  # Two sources are first: their mean is 0.75, whichever of them is named first.
+  reached = np.array([0.9, 0.6, 0.8, 0.5])
+  values = {"leep": np.array([2.0, 2.0, 1.0, 0.0]), "nce": np.ones(4)}
+  cell = source_selection_tables.Cell("digits", 5, reached, values)
+  every = np.ones(4, bool)
+  found, regret = source_selection_tables.correlated(cell, "leep", every)
+  assert regret == pytest.approx(15)
+  assert found.pearson == pytest.approx(
+    scipy.stats.pearsonr(values["leep"], reached).statistic
+  )
+  _, regret = source_selection_tables.correlated(cell, "leep", reached < 0.9)
+  assert regret == pytest.approx(20)
+  assert source_selection_tables.correlated(cell, "nce", every)[1] is None
 
 
 def test_pairs_in_order_by_hand():
