@@ -169,15 +169,17 @@ def _of_few_examples(line) -> str | None:
 
 
 def _of_another_source(line, score) -> str | None:
-  ends = line.range(score)
-  if ends is None or not ends[0] <= line.value(score) <= ends[1]:
-    return None
+  """The published r lies between that of the source and those of others."""
   known = line.other(score)
+  r = [line.found[score].pearson, *known.values()]
+  if not known or not min(r) <= line.value(score) <= max(r):
+    return None
   nearest = min(known, key=lambda m: abs(known[m] - line.value(score)))
-  return (
-    f"the source decides: {len(known)} others have {ends[0]:.3f} to "
-    f"{ends[1]:.3f}, `{section.short_name(nearest)}` {known[nearest]:.3f}"
-  )
+  others = f"`{section.short_name(nearest)}` has {known[nearest]:.3f}"
+  if len(known) > 1:
+    low, high = min(known.values()), max(known.values())
+    others = f"{len(known)} others have {low:.3f} to {high:.3f}, {others}"
+  return f"the source decides: {others}"
 
 
 def _of_heads(line, rows) -> list[Trial]:
@@ -206,12 +208,18 @@ def _of_trained(line) -> list[Trial]:
 
   They are other epochs, other metrics, heads, and scores of other sources.
   """
-  every = section.measured(line.section, line.published["target"])
+  at_all_scales = section.at_all_scales(line.section, line.published["target"])
+  every = section.of_one_recipe(at_all_scales)
   method = line.published["method"]
   own = [row for row in every if row["model"] == line.model]
   trained = [row for row in own if row["method"] == method]
   metric = section.metric_of(line.section)
-  reached = _of_other_epochs(trained)
+  runs = [
+    row
+    for row in at_all_scales
+    if (row["model"], row["method"]) == (line.model, method)
+  ]
+  reached = _of_other_epochs(trained) | _of_other_runs(runs, trained, metric)
   for other in sweep_report.METRICS:
     # The macro F1 of equal classes is nearly their accuracy.
     if other != metric and metric == "binary_f1":
@@ -268,6 +276,21 @@ def _of_other_epochs(trained) -> dict[str, list[float]]:
     f"{epoch + 1} epochs": [curve[epoch] for curve in curves]
     for epoch in range(min(map(len, curves)) - 1)
     if all(curve[epoch] is not None for curve in curves)
+  }
+
+
+def _of_other_runs(rows, trained, metric) -> dict[str, list[float]]:
+  """Returns what training for fewer epochs reached on the same tasks."""
+  reached: dict[int, dict[tuple[str, str], float]] = {}
+  for row in rows:
+    if "epochs" in row["recipe"]:
+      of_run = reached.setdefault(row["recipe"]["epochs"], {})
+      of_run[_task(row)] = row[metric]
+  own = {row["recipe"].get("epochs") for row in trained}
+  return {
+    f"{epochs} epochs": [of_run[_task(row)] for row in trained]
+    for epochs, of_run in sorted(reached.items())
+    if epochs not in own and all(_task(row) in of_run for row in trained)
   }
 
 

@@ -12,8 +12,9 @@ Scales: `paper` is 200 tasks of CIFAR-100 and of Fashion-MNIST, heads and
 fine-tuning, from the CIFAR-10 ResNet-20 and an ImageNet ResNet-18. `cpu` trains
 the same heads from five sources trained on CIFAR-10 and four on ImageNet; for
 an ImageNet ResNet-50 and MobileNet V1 1.0, tasks are drawn from fewer images.
-It fine-tunes for the first 30 tasks: the ResNet-20 for 20 epochs on CIFAR-100
-and 10 on Fashion-MNIST, an ImageNet EfficientNet-Lite0 of 48 pixels for 3.
+It fine-tunes for the first 30 tasks: three small ResNets for 20 epochs on
+CIFAR-100 and 10 on Fashion-MNIST, an ImageNet EfficientNet-Lite0 of 48 pixels
+for 10.
 `smoke` uses digits.
 
 Cost of `cpu`: an hour on two cores, after the forward passes of `small_tasks`.
@@ -45,7 +46,7 @@ def parts(scale: str, target: str) -> list[section.Part]:
     options=options,
     changed=fewer,
   )
-  changed = {**fewer, "epochs": 3}
+  changed = {**fewer, "epochs": 10}
   if scale == "cpu" and target == "fashion_mnist":
     options |= {"epochs": 10, "test_limit": 2000}
   return found + section.parts_of(

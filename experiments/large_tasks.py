@@ -11,8 +11,8 @@ ResNet-20 and an ImageNet ResNet-18. `cpu` re-trains heads for 20 epochs on
 10,000 of the 50,000 training images, from five sources trained on CIFAR-10 and
 two on ImageNet; and for one epoch on 35,000, for the first 60 tasks, from an
 ImageNet ResNet-50 and MobileNet V1 1.0. It fine-tunes for the first 30 tasks:
-the ResNet-20 for 3 epochs on 2,000 images, an EfficientNet-Lite0 of 48 pixels
-for 2 epochs on 1,000. `smoke` takes subsets of the ten digits.
+three small ResNets for 3 epochs on 2,000 images, an EfficientNet-Lite0 of 48
+pixels for 10 epochs on 1,000. `smoke` takes subsets of the ten digits.
 
 Cost of `cpu`: two hours on two cores, one of which is the ResNet-50's forward
 pass, which the other sections use, too.
@@ -57,7 +57,7 @@ def parts(scale: str, target: str) -> list[section.Part]:
     target,
     tasks=f"subsets(count={count},{kinds})",
     options=options,
-    changed={"epochs": 2, "limit": 1000},
+    changed={"epochs": 10, "limit": 1000},
   )
 
 

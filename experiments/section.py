@@ -28,10 +28,11 @@ SCALES = ("smoke", "cpu", "paper")
 TINY = "digits"  # the target at the smallest scale
 # The paper's CIFAR-10 ResNet-20. Files are in the folder --weights.
 CIFAR10 = "resnet20@resnet20_cifar10.safetensors"
+CIFAR10_BUNDLED = "cifar10_resnet14"  # of another recipe
 # Other sources trained on CIFAR-10, deeper or by another recipe.
 OTHER_CIFAR10 = (
   *(f"resnet{n}@resnet{n}_cifar10.safetensors" for n in (32, 44, 56)),
-  "cifar10_resnet14",
+  CIFAR10_BUNDLED,
 )
 # Sources trained on ImageNet: the paper's, and others. `cpu` must run without a
 # network connection, so it does not take the paper's.
@@ -65,7 +66,7 @@ SOURCES: dict[str, dict[str, list[tuple[str, ...]]]] = {
   },
   "fine_tune": {
     "smoke": [(BUNDLED,)],
-    "cpu": [(CIFAR10,), (FINE_TUNED,)],
+    "cpu": [(CIFAR10, CIFAR10_BUNDLED, TINY_IMAGENET), (FINE_TUNED,)],
     "paper": [(CIFAR10, RESNET18)],
   },
 }
@@ -197,8 +198,21 @@ def measured(
   Returns:
     The rows; none if the section was not run.
   """
+  return of_one_recipe(at_all_scales(name, target, folder))
+
+
+def at_all_scales(
+  name: str, target: str, folder: pathlib.Path = RESULTS
+) -> Sequence[results.Row]:
+  """Returns all rows of a section and target; none if it was not run.
+
+  Args:
+    name: name of the section.
+    target: target data set.
+    folder: folder of the rows of all sections.
+  """
   path = folder / name / target
-  return of_one_recipe(sweep.read_rows(path)) if path.is_dir() else []
+  return sweep.read_rows(path) if path.is_dir() else []
 
 
 def of_one_recipe(rows: Sequence[results.Row]) -> list[results.Row]:

@@ -95,7 +95,10 @@ def test_pearson_of_columns():
 def test_another_source_explains():
   text, explained = reason(line(others={"deep@x": 0.71, "b@x": 0.4}))
   assert explained
-  assert "2 others have 0.400 to 0.710, `deep` 0.710" in text
+  assert "2 others have 0.400 to 0.710, `deep` has 0.710" in text
+  text, explained = reason(line(others={"deep@x": 0.72}))
+  assert explained
+  assert text == "the source decides: `deep` has 0.720"
   text, explained = reason(line(others={"deep@x": 0.6, "b@x": 0.4}))
   assert not explained
   assert "unexplained after trying 2 other sources (0.400 to 0.600)" in text
@@ -136,6 +139,45 @@ def test_distance_is_of_all_scores():
   )
   expected = (math.atanh(0.8) - math.atanh(0.5)) / math.sqrt(2)
   assert trial.distance(of) == pytest.approx(expected)
+
+
+def trained_row(task, epochs, accuracy):
+  return {
+    "method": "fine_tune",
+    "model": section.CIFAR10,
+    "recipe": {"epochs": epochs},
+    "train_set": {},
+    "test_set": {},
+    "task": task,
+    "task_checksum": "",
+    "accuracies": None,
+    "accuracy": accuracy,
+  }
+
+
+def test_shorter_runs_are_variants(monkeypatch):
+  leep = dict(zip("abcde", [-0.1, -0.3, -0.2, -0.6, -0.4], strict=True))
+  short = dict(zip("abcde", [0.9, 0.6, 0.8, 0.4, 0.5], strict=True))
+  rows = [
+    *(trained_row(task, 4, 0.1) for task in leep),
+    *(trained_row(task, 2, short[task]) for task in leep),
+    # Not all tasks of the line were trained so.
+    *(trained_row(task, 1, 0.5) for task in "abcd"),
+  ]
+  rows += [
+    {
+      **trained_row(task, 0, None),
+      "method": "score",
+      "recipe": [],
+      "scores": dict.fromkeys(table_1.SCORES, score),
+    }
+    for task, score in leep.items()
+  ]
+  monkeypatch.setattr(section, "at_all_scales", lambda *_: rows)
+  (trial,) = explanations._of_trained(line(method="fine_tune"))
+  assert trial.name == "2 epochs"
+  expected = np.corrcoef(list(leep.values()), list(short.values()))[0, 1]
+  assert trial.r["leep"][0] == pytest.approx(expected)
 
 
 def test_every_difference_has_a_number():
