@@ -1,24 +1,27 @@
 """Explains each correlation that differs from the published one, by a number.
 
-Each sentence is made from committed rows, in this order of reasons: what the
-definition of H-score implies; another source of the same training data with the
-published correlation; a setting of `experiments.factors` with it. If none
-applies, the sentence says what was tried.
+Each sentence is made from committed rows: what the definition of H-score
+implies, or the variant of the line that is nearest to the paper, if it differs
+from it in none of the line's scores. Variants are the settings of
+`experiments.factors`, other epochs and metrics, and other sources of the same
+training data. If there is none, the sentence says how many were tried.
 """
 
+import collections
 from collections.abc import Sequence
 import dataclasses
 import math
 from typing import Any
 
+import numpy as np
+
 from experiments import (
   factors,
-  h_score_forms,
   meta_transfer,
   section,
   table_1,
 )
-from leep_jax.reports import results, sweep_report
+from leep_jax.reports import results, sweep_report, tables
 
 # What a setting of `factors.Setting` is, in words.
 _WORDS = {
@@ -42,7 +45,7 @@ _VALUES = {
   "standardised": "standardised",
   "unit": "of length 1",
 }
-_MOVED = 0.1  # of r
+_MOVED = 0.1  # of r; experiments/README.md and the details state it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,128 +75,140 @@ class Difference:
     return self.line.value(self.score)
 
 
-@dataclasses.dataclass(frozen=True)
-class Trial:
-  """A variant of a line of Table 1.
+def _comparable(line) -> list[str]:
+  """Returns the scores that a variant must reproduce to explain a line."""
+  found = ["leep", "nce"]
+  # Not the r of a constant, nor that of subsets of classes: see `_reason`.
+  constant = line.published["h_score_significant"] != "true"
+  if not constant and line.published["section"] != "5.1":
+    found.append("h_score")
+  return found
 
-  Attributes:
-    name: what was changed.
-    r: `[r, low, high]` by score, None where undefined.
+
+def agrees(variant: table_1.Variant, line: table_1.Line) -> bool:
+  """Returns whether a variant differs from the paper in no score of a line."""
+  return all(
+    variant.r[score] is not None
+    and not variant.differs(score, line.value(score))
+    for score in _comparable(line)
+  )
+
+
+def distance(variant: table_1.Variant, line: table_1.Line) -> float:
+  """Returns the root mean square of a line's differences of Fisher's z.
+
+  It is infinite if a score is undefined.
   """
-
-  name: str
-  r: dict[str, list[float] | None]
-
-  def distance(self, line: table_1.Line) -> float:
-    """Returns the root mean square of differences of Fisher's z."""
-    known = {
-      score: self.r[score]
-      for score in table_1.SCORES
-      # A published value that is not significant is that of a constant.
-      if score != "h_score" or line.published["h_score_significant"] == "true"
-    }
-    if any(r is None for r in known.values()):
+  squares = []
+  for score in _comparable(line):
+    r = variant.r[score]
+    if r is None:
       return math.inf
-    squares = [
-      (table_1.fisher_z(r[0]) - table_1.fisher_z(line.value(score))) ** 2
-      for score, r in known.items()
-      if r is not None
-    ]
-    return math.sqrt(sum(squares) / len(squares))
-
-  def cells(self) -> str:
-    """Returns r of the three scores as text."""
-    r = [self.r[score] for score in table_1.SCORES]
-    return " / ".join("-" if one is None else f"{one[0]:.3f}" for one in r)
+    there = table_1.fisher_z(line.value(score))
+    squares.append((table_1.fisher_z(r) - there) ** 2)
+  return math.sqrt(sum(squares) / len(squares))
 
 
 def differences(lines: Sequence[table_1.Line]) -> list[Difference]:
   """Returns all differences that Table 1 marks, the largest first."""
-  rows, forms = list(factors.rows_of()), h_score_forms.rows_of()
+  rows = list(factors.rows_of())
   found = []
   for line in lines:
     for score in table_1.SCORES:
       if line.contradicts(score) or line.differs(score):
-        reason, explained = _reason(line, score, rows, forms)
-        found.append(Difference(line, score, reason, explained))
+        found.append(Difference(line, score, *_reason(line, score, rows)))
   return sorted(found, key=lambda one: -one.size)
 
 
-def _reason(line, score, rows, forms) -> tuple[str, bool]:
+def _reason(line, score, rows) -> tuple[str, bool]:
   """Returns the sentence for a difference, and whether it explains it."""
-  if score == "h_score":
-    reason = _of_subsets(line, forms) or _of_few_examples(line)
-    if reason:
-      return reason, True
+  if score == "h_score" and line.published["section"] == "5.1":
+    return _of_subsets(line)
+  if score == "h_score" and line.published["h_score_significant"] != "true":
+    return _of_few_examples(line), True
   heads = line.published["method"] == "retrain_head"
   tried = _of_heads(line, rows) if heads else _of_trained(line)
-  for reason in (
-    _of_another_source(line, score),
-    _of_a_trial(line, score, tried),
-  ):
-    if reason:
-      return reason, True
-  return _unexplained(line, score, tried), False
+  return _of_variants(line, score, tried)
 
 
-def _of_subsets(line, forms) -> str | None:
+def _of_subsets(line) -> tuple[str, bool]:
   """The number of classes alone decides H-scores of subsets (5.1)."""
-  if line.published["section"] != "5.1":
-    return None
-  cifar10 = line.published["source"] == "cifar10"
-  model = section.CIFAR10 if cifar10 else section.MOBILENET
-  own = [row for row in forms if row["model"] == model]
-  if not own:
-    return None
-  r = {row["form"]: row["r"] for row in own}
-  divided = r["divided by Y - 1"]["accuracy"][0]
-  counted = r["tr(S^-1 B), its definition"]["Y accuracy"][0]
+  known, trained = _of_line(line)
+  y = np.array([row["num_classes"] for row in trained])
+  accuracy = np.array([row["accuracy"] for row in trained])
+  h_score = np.array([known[_task(row)]["h_score"] for row in trained])
+  divided = table_1.pearson(h_score / (y - 1), accuracy)
+  counted = table_1.pearson(h_score, y * accuracy)
+  explained = any(
+    r is not None and not table_1.differ(r, len(trained), line.value("h_score"))
+    for r in (divided, counted)
+  )
+  so = "" if explained else "; the value is unexplained after trying both"
+  constant = " (where it is constant)" if divided is None else ""
   return (
     "H-score is at most Y - 1 and grows with the number of classes Y, while "
-    f"accuracy falls; with heads of `{section.short_name(model)}` it "
-    f"has r = {divided:.3f} if divided by Y - 1, and {counted:.3f} against Y "
-    "times accuracy"
-  )
+    f"accuracy falls; r is {_cell(divided)} if it is divided by Y - 1"
+    f"{constant}, and {_cell(counted)} against Y times accuracy{so}"
+  ), explained
 
 
-def _of_few_examples(line) -> str | None:
+def _of_few_examples(line) -> str:
   """The published r is that of a score which was constant."""
-  if line.published["h_score_significant"] != "false":
-    return None
+  _, trained = _of_line(line)
+  most = max(row["train_examples"] for row in trained)
   return (
-    "the paper's ResNet-18 has 512 features and the tasks at most 360 "
+    f"the paper's ResNet-18 has 512 features and the tasks at most {most} "
     "examples, for which any H-score is Y - 1: the published value is that of "
     f"a constant (p > 0.05); `{section.short_name(line.model)}` has fewer "
-    "features than examples in some or all of the tasks"
+    "features than examples"
   )
 
 
-def _of_another_source(line, score) -> str | None:
-  """The published r lies between that of the source and those of others."""
-  known = line.other(score)
-  r = [line.found[score].pearson, *known.values()]
-  if not known or not min(r) <= line.value(score) <= max(r):
-    return None
-  nearest = min(known, key=lambda m: abs(known[m] - line.value(score)))
-  others = f"`{section.short_name(nearest)}` has {known[nearest]:.3f}"
-  if len(known) > 1:
-    low, high = min(known.values()), max(known.values())
-    others = f"{len(known)} others have {low:.3f} to {high:.3f}, {others}"
-  return f"the source decides: {others}"
+def _of_variants(line, score, tried) -> tuple[str, bool]:
+  """The variant or source nearest to the paper, if it agrees in all scores."""
+  # In all of them: among many variants, one would fit any one score.
+  sources = [
+    dataclasses.replace(one, name=f"`{one.name}` as the source")
+    for one in line.others
+  ]
+  tried = [one for one in (*tried, *sources) if one.r[score] is not None]
+  if not tried:
+    return "unexplained after trying nothing else on these tasks", False
+  span = table_1.span([one.r[score] for one in tried])
+  fitting = [one for one in tried if agrees(one, line)]
+  if not fitting:
+    what = f"{len(tried)} variants" if len(tried) > 1 else tried[0].name
+    return f"unexplained after trying {what} ({span})", False
+  best = min(fitting, key=lambda one: distance(one, line))
+  scores = _comparable(line)
+  names = " / ".join(scores)
+  values = " / ".join(_cell(best.r[one]) for one in scores)
+  return (
+    f"with {best.name}, {names} are {values}, which agrees with the paper "
+    f"(agreeing: {len(fitting)} of {tables.count(len(tried), 'variant')}, with "
+    f"{span})"
+  ), True
 
 
-def _of_heads(line, rows) -> list[Trial]:
+def _of_heads(line, rows) -> list[table_1.Variant]:
   """Returns the settings of `experiments.factors` for a line of heads."""
   own = section.metric_of(line.section)
   return [
-    Trial(_with_metric(row["setting"], metric, own), row["r"][metric])
+    _of_setting(row, metric, _with_metric(row["setting"], metric, own))
     for row in rows
     if (row["section"], row["target"], row["model"])
     == (line.section, line.published["target"], line.model)
     for metric in row["r"]
-    # The line itself is no trial, nor is the macro F1 of equal classes.
+    # The line itself is no variant, nor is the macro F1 of equal classes.
     if (row["setting"] or metric != own) and own in (metric, "binary_f1")
   ]
+
+
+def _of_setting(row, metric, name):
+  """Returns a row of `experiments.factors` as a variant."""
+  known = row["r"][metric]
+  r = {score: known[score] and known[score][0] for score in table_1.SCORES}
+  return table_1.Variant(name, r, row["n"])
 
 
 def _with_metric(setting, metric, own):
@@ -203,70 +218,71 @@ def _with_metric(setting, metric, own):
   return " and ".join(parts)
 
 
-def _of_trained(line) -> list[Trial]:
+def _of_trained(line) -> list[table_1.Variant]:
   """Returns variants of a line of fine-tuning or CNAPs, of the same tasks.
 
-  They are other epochs, other metrics, heads, and scores of other sources.
+  They are other epochs, other metrics, heads, and untrained CNAPs.
   """
-  at_all_scales = section.at_all_scales(line.section, line.published["target"])
-  every = section.of_one_recipe(at_all_scales)
-  method = line.published["method"]
-  own = [row for row in every if row["model"] == line.model]
-  trained = [row for row in own if row["method"] == method]
-  metric = section.metric_of(line.section)
-  runs = [
+  known, trained = _of_line(line)
+  method, metric = line.published["method"], section.metric_of(line.section)
+  rows = [
     row
-    for row in at_all_scales
-    if (row["model"], row["method"]) == (line.model, method)
+    for row in section.at_all_scales(line.section, line.published["target"])
+    if row["model"] == line.model
   ]
+  runs = [row for row in rows if row["method"] == method]
   reached = _of_other_epochs(trained) | _of_other_runs(runs, trained, metric)
   for other in sweep_report.METRICS:
     # The macro F1 of equal classes is nearly their accuracy.
     if other != metric and metric == "binary_f1":
       reached[f"{other} instead of {metric}"] = [row[other] for row in trained]
   heads = {
-    row["task"]: row[metric] for row in own if row["method"] == "retrain_head"
+    row["task"]: row[metric] for row in rows if row["method"] == "retrain_head"
   }
   if all(row["task"] in heads for row in trained):
-    name = f"heads of the same {len(trained)} tasks in place of {method}"
+    name = f"heads of the same {len(trained)} tasks"
     reached[name] = [heads[row["task"]] for row in trained]
-  scores = _scores_by_model(every)
-  values = [row[metric] for row in trained]
   found = [
-    Trial(name, _correlations(_of_tasks(scores[line.model], trained), values))
-    for name, values in reached.items()
+    _variant(name, known, trained, values) for name, values in reached.items()
   ]
   if method == "cnaps":
     found += _before_meta_training(line, metric)
-  if line.published["section"] == "5.1":
-    found.append(
-      Trial(
-        "minus the logarithm of the number of classes in place of a score",
-        _correlations([_of_classes_alone(row) for row in trained], values),
-      )
-    )
-  for model, known in scores.items():
-    if model != line.model and all(_task(row) in known for row in trained):
-      name = f"scores of `{section.short_name(model)}` in place of its own"
-      correlated = _correlations(_of_tasks(known, trained), values)
-      found.append(Trial(name, correlated))
   return found
 
 
-def _of_classes_alone(row):
-  return dict.fromkeys(table_1.SCORES, -math.log(row["num_classes"]))
+def _of_line(line):
+  """Returns the scores of a line's tasks, and the rows of its transfer."""
+  return _scored_and_trained(
+    section.measured(line.section, line.published["target"]), line
+  )
 
 
-def _before_meta_training(line, metric) -> list[Trial]:
+def _scored_and_trained(rows, line):
+  own = [row for row in rows if row["model"] == line.model]
+  known: dict[tuple[str, str], dict[str, Any]] = {}
+  for row in own:
+    if row["method"] == sweep_report.SCORED:
+      known.setdefault(_task(row), {}).update(row["scores"])
+  method = line.published["method"]
+  return known, [row for row in own if row["method"] == method]
+
+
+def _variant(name, known, trained, values) -> table_1.Variant:
+  scores = [known[_task(row)] for row in trained]
+  r = {
+    name: table_1.pearson([one[name] for one in scores], values)
+    for name in table_1.SCORES
+  }
+  return table_1.Variant(name, r, len(trained))
+
+
+def _before_meta_training(line, metric) -> list[table_1.Variant]:
   rows = section.measured(meta_transfer.UNTRAINED, line.published["target"])
-  trained = [row for row in rows if row["method"] == "cnaps"]
+  known, trained = _scored_and_trained(rows, line)
   if not trained:
     return []
-  scores = _of_tasks(_scores_by_model(rows)[line.model], trained)
   values = [row[metric] for row in trained]
-  return [
-    Trial("the model before meta-training", _correlations(scores, values))
-  ]
+  return [_variant("the model before meta-training", known, trained, values)]
 
 
 def _of_other_epochs(trained) -> dict[str, list[float]]:
@@ -294,54 +310,8 @@ def _of_other_runs(rows, trained, metric) -> dict[str, list[float]]:
   }
 
 
-def _scores_by_model(rows) -> dict[str, dict[tuple[str, str], dict[str, Any]]]:
-  found: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
-  for row in rows:
-    if row["method"] == sweep_report.SCORED:
-      of_model = found.setdefault(row["model"], {})
-      of_model.setdefault(_task(row), {}).update(row["scores"])
-  return found
-
-
-def _of_tasks(scores, trained):
-  return [scores[_task(row)] for row in trained]
-
-
 def _task(row):
   return row["task"], row["task_checksum"]
-
-
-def _correlations(scores, values) -> dict[str, list[float] | None]:
-  return {
-    name: section.r_with_interval([row[name] for row in scores], values)
-    for name in table_1.SCORES
-  }
-
-
-def _of_a_trial(line, score, tried) -> str | None:
-  """The trial that fits the line best, if it has the published value."""
-  # Of the line as a whole: among many trials, one would fit any one score.
-  best = min(tried, key=lambda trial: trial.distance(line), default=None)
-  if best is None or best.r[score] is None:
-    return None
-  r, low, high = best.r[score]
-  wanted = table_1.fisher_z(line.value(score))
-  before = abs(table_1.fisher_z(line.found[score].pearson) - wanted)
-  if (
-    not low <= line.value(score) <= high
-    or abs(table_1.fisher_z(r) - wanted) > before / 2
-  ):
-    return None
-  return (
-    f"with {best.name}, r is {r:.3f} ({low:.3f} to {high:.3f}), of all three "
-    f"scores {best.cells()}; {len(tried)} variants gave {_ends(tried, score)}"
-  )
-
-
-def _ends(tried, score):
-  values = [trial.r[score][0] for trial in tried if trial.r[score] is not None]
-  low, high = f"{min(values):.3f}", f"{max(values):.3f}"
-  return low if len(values) == 1 else f"{low} to {high}"
 
 
 def words(setting: dict[str, Any]) -> str:
@@ -350,24 +320,6 @@ def words(setting: dict[str, Any]) -> str:
     _WORDS[name].format(_VALUES.get(value, value))
     for name, value in setting.items()
   )
-
-
-def _unexplained(line, score, tried) -> str:
-  parts = []
-  ends = line.range(score)
-  if ends is not None:
-    count = len(line.other(score))
-    parts.append(
-      f"{count} other sources ({ends[0]:.3f} to {ends[1]:.3f})"
-      if count > 1
-      else f"another source ({ends[0]:.3f})"
-    )
-  if any(trial.r[score] is not None for trial in tried):
-    names = tried[0].name if len(tried) == 1 else f"{len(tried)} variants"
-    parts.append(f"{names} ({_ends(tried, score)})")
-  if not parts:
-    return "unexplained after trying nothing else on these tasks"
-  return f"unexplained after trying {' and '.join(parts)}"
 
 
 def agreement(lines: Sequence[table_1.Line]) -> str:
@@ -379,18 +331,19 @@ def agreement(lines: Sequence[table_1.Line]) -> str:
     for line, score in cells
     if line.found[score].pearson is not None
   ]
-  differ = [(line, score) for line, score in known if line.differs(score)]
-  of_leep = [one for one in known if one[1] == "leep"]
-  signs = sum((line.found[score].pearson or 0) > 0 for line, score in of_leep)
-  leep = sum(one in differ for one in of_leep)
-  weak = sum((line.found[s].p_value or 0) > 0.05 for line, s in of_leep)
+  marks = collections.Counter(table_1.mark(*one) for one in known)
+  of_leep = [line for line, score in known if score == "leep"]
+  signs = sum((line.found["leep"].pearson or 0) > 0 for line in of_leep)
+  leep = sum(line.differs("leep") for line in of_leep)
+  weak = sum((line.found["leep"].p_value or 0) > 0.05 for line in of_leep)
   return (
     f"{len(measured)} of {len(lines)} lines are measured: {len(known)} "
     f"correlations, and {len(cells) - len(known)} H-scores that are constant. "
-    f"{len(known) - len(differ)} correlations agree with the published ones, "
-    f"{len(differ)} differ by more than chance (‡), {leep} of them of LEEP. "
-    f"LEEP correlates positively in {signs} of {len(of_leep)} lines, as "
-    f"published; in {weak} of them not significantly (p > 0.05)."
+    f"{marks['']} correlations agree with the published ones, {marks[' †']} "
+    f"more do within the chance in both samples (†), {marks[' ‡']} differ "
+    f"(‡), {leep} of them of LEEP. LEEP correlates positively in {signs} of "
+    f"{len(of_leep)} lines, as published; in {weak} of them not significantly "
+    "(p > 0.05)."
   )
 
 
@@ -411,12 +364,63 @@ def text(lines: Sequence[table_1.Line]) -> str:
       f"{table_1.mark(one.line, one.score)} (`{source}`, "
       f"{got.n} tasks), published {one.published:.3f}: {one.reason}."
     )
-  explained = sum(one.explained for one in found)
+  return "\n".join(listed or ["- none"])
+
+
+def counted(lines: Sequence[table_1.Line]) -> str:
+  """Returns a sentence on how many differences have a reason."""
+  found = differences(lines)
+  explained = [one for one in found if one.explained]
+  of_h_score = [
+    one
+    for one in explained
+    if one.score == "h_score" and "h_score" not in _comparable(one.line)
+  ]
+  return (
+    f"Of the {len(found)} marked cells, {len(of_h_score)} are H-scores that "
+    "follow from their definition; "
+    f"{len(explained) - len(of_h_score)} are of lines of which a variant or "
+    "another source agrees with the paper in all scores; "
+    f"{len(found) - len(explained)} are unexplained. Each cell is judged "
+    "alone, so that one in twenty would be marked by chance."
+  )
+
+
+def together(lines: Sequence[table_1.Line]) -> str:
+  """Returns a table of settings: how near they bring all lines at once.
+
+  The lines are those of heads from the CIFAR-10 ResNet-20 on few examples, the
+  settings those that `experiments.factors` measured for all of them.
+  """
+  few = [
+    line
+    for line in lines
+    if line.model == section.CIFAR10
+    and line.published["method"] == "retrain_head"
+    and line.published["section"] in ("5.2", "5.3")
+  ]
+  by_line = _by_line()
+  known: dict[str, list[tuple[table_1.Line, table_1.Variant]]] = {}
+  for line in few:
+    metric = section.metric_of(line.section)
+    key = line.section, line.published["target"], section.CIFAR10
+    for row in by_line.get(key, []):
+      name = words(row["setting"]) if row["setting"] else "as in Table 1"
+      known.setdefault(name, []).append((line, _of_setting(row, metric, name)))
+  found = []
+  for name, own in known.items():
+    squares = [distance(variant, line) ** 2 for line, variant in own]
+    if len(own) == len(few) and all(map(math.isfinite, squares)):
+      agreeing = sum(agrees(variant, line) for line, variant in own)
+      found.append((math.sqrt(np.mean(squares)), name, agreeing))
   return "\n".join(
     [
-      *(listed or ["- none"]),
-      f"\n{explained} of these {len(found)} have an explanation. Each is "
-      "judged alone, so that one in twenty would be marked by chance.",
+      "| setting | distance | lines that agree in all scores |",
+      "|---|---|---|",
+      *(
+        f"| {name} | {size:.3f} | {agreeing} of {len(few)} |"
+        for size, name, agreeing in sorted(found)
+      ),
     ]
   )
 
@@ -447,15 +451,12 @@ def moves() -> str:
     if not rest:
       continue
     items.append(
-      f"  - {name}, {target}, `{section.short_name(model)}`, from "
+      f"- {table_1.number(name)}, {target}, `{section.short_name(model)}`, "
       f"{base['leep'][0]:.3f}: {'; '.join(moved) or 'nothing'}. "
       f"The {len(rest)} other settings move it by {min(rest):+.2f} to "
       f"{max(rest):+.2f}."
     )
-  return (
-    f"- **What moves r of LEEP by {_MOVED} or more**, and by how much:\n\n"
-    + "\n".join([*items, _recipes()])
-  )
+  return "\n".join([*items, _recipes()])
 
 
 def _recipes() -> str:
@@ -463,16 +464,16 @@ def _recipes() -> str:
   rows = [row for row in factors.rows_of() if "recipe" in row["setting"]]
   cells = []
   for row in rows:
-    r = row["r"]["accuracy"]
+    r = _of_setting(row, "accuracy", "").r
     values = " / ".join(_cell(r[score]) for score in table_1.SCORES)
     cells.append(f"{row['setting']['recipe']} {values}")
   if not cells:
-    return "  - Sources of several recipes were not trained."
+    return "- Sources of several recipes were not trained."
   facts = rows[0]
   return (
-    f"  - {facts['section']}, {facts['target']}, with a source of our own "
-    f"training on CIFAR-10 (`{facts['model']}`), LEEP / NCE / H-score: "
-    f"{'; '.join(cells)}."
+    f"- {table_1.number(facts['section'])}, {facts['target']}, with a source "
+    f"of our own training on CIFAR-10 (`{facts['model']}`), LEEP / NCE / "
+    f"H-score: {'; '.join(cells)}."
   )
 
 
@@ -487,23 +488,24 @@ def _by_line() -> dict[tuple[str, str, str], list[results.Row]]:
 
 def settings_tables() -> str:
   """Returns tables of r by setting, for each section, target and source."""
-  tables = []
+  found = []
   for (name, target, model), own in _by_line().items():
     metric = section.metric_of(name)
     lines = [
-      f"`{section.short_name(model)}`, {name} {target}:\n",
+      f"`{section.short_name(model)}`, {table_1.number(name)}, {target}:\n",
       f"| setting | mean {metric} | leep | nce | h_score |",
       "|---|---|---|---|---|",
     ]
     for row in own:
-      cells = [_cell(row["r"][metric][score]) for score in table_1.SCORES]
+      r = _of_setting(row, metric, "").r
+      cells = [_cell(r[score]) for score in table_1.SCORES]
       what = words(row["setting"]) if row["setting"] else "as in Table 1"
       lines.append(
         f"| {what} | {row['mean'][metric]:.3f} | {' | '.join(cells)} |"
       )
-    tables.append("\n".join(lines))
-  return "\n\n".join(tables)
+    found.append("\n".join(lines))
+  return "\n\n".join(found)
 
 
 def _cell(r):
-  return "-" if r is None else f"{r[0]:.3f}"
+  return "-" if r is None else f"{r:.3f}"

@@ -321,7 +321,7 @@ def _figure_8(folder, path) -> bool:
     folder,
     tuple(_TARGETS),
     path,
-    "Fine-tuned models against models trained from scratch, all settings",
+    "Fine-tuned models against models trained from scratch, both targets",
   )
 
 

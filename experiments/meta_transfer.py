@@ -36,7 +36,7 @@ import tempfile
 import numpy as np
 
 from experiments import section
-from leep_jax.reports import results, sweep_report
+from leep_jax.reports import sweep_report
 from leep_jax.transfer import cnaps
 
 SOURCE = "tiny_imagenet32_resnet14"
@@ -85,8 +85,7 @@ def text() -> str:
   tasks with the model before and after its meta-training.
   """
   card = json.loads(MODEL.with_suffix(".json").read_text())
-  path = MODEL.with_suffix(".jsonl")
-  curve, _ = results.parse_rows(path.read_bytes(), name=path.name)
+  curve = _epochs()
   kept = curve[card["kept_epoch"]]
   after, before = (
     section.measured(name, "cifar100") for name in ("meta_transfer", UNTRAINED)
@@ -99,9 +98,13 @@ def text() -> str:
     "which this choice favours. Target tasks are "
     f"`{after[0]['sampler']}`. Before meta-training, the model classifies by "
     "the nearest class mean of its backbone's features.\n\n"
-    f"{_reached(curve[0], kept, before, after)}\n\n"
-    f"{_validation_curve(curve)}"
+    f"{_reached(curve[0], kept, before, after)}"
   )
+
+
+def _epochs():
+  """Returns the rows of the meta-training, one for each epoch."""
+  return section.rows_in(MODEL.with_suffix(".jsonl"))
 
 
 def _reached(first, kept, before, after):
@@ -141,13 +144,13 @@ def _with_interval(row):
   return f"{row['pearson']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
 
 
-def _validation_curve(curve):
-  """Returns the table of a model's epochs."""
+def validation_curve() -> str:
+  """Returns the table of the epochs of the meta-training."""
   lines = [
     "| training tasks | their loss | validation loss | accuracy | seconds |",
     "|---|---|---|---|---|",
   ]
-  for row in curve:
+  for row in _epochs():
     loss = "-" if row["loss"] is None else f"{row['loss']:.3f}"
     lines.append(
       f"| {row['tasks']:,} | {loss} | {row['validation_loss']:.3f} | "

@@ -9,7 +9,8 @@ H-score, LogME and the source's accuracy on its own data with the test accuracy.
 
 Scales: at `cpu`, heads are those of `experiments.score_benchmark`, which trains
 them to convergence for 15 sources (`--stages=facts,heads,scores`); the sweeps
-here fine-tune ten of them on 1,000 images for 5 epochs, tested on 1,000.
+here fine-tune ten of them on 1,000 images for 5 epochs, tested on 1,000 images,
+among them an EfficientNet-Lite0 of 48 pixels.
 `paper` uses the paper's nine ImageNet sources and all training images for 100
 epochs, heads and fine-tuning. SENet-154 is published only as a pickle: convert
 it to `senet154.safetensors` first (`python -m leep_jax.models` prints its
@@ -27,6 +28,7 @@ and 9 there, and `results/source_selection.md`.
 
 from collections.abc import Sequence
 import csv
+import dataclasses
 import sys
 
 from experiments import section
@@ -61,7 +63,8 @@ def sources(scale: str, target: str) -> tuple[str, ...]:
   )
   return {
     "smoke": bundled[:2],
-    "cpu": (*bundled, *resnets, *_FILES[::-1]),
+    # Two cores do not afford the larger MobileNets.
+    "cpu": (*bundled, *resnets, *_FILES[:0:-1]),
     "paper": _PAPER,
   }[scale]
 
@@ -77,7 +80,7 @@ def parts(scale: str, target: str) -> list[section.Part]:
     "cpu": {"fine_tune": {"epochs": 5, "limit": 1000, "test_limit": 1000}},
     "paper": {"retrain_head": {"epochs": 100}, "fine_tune": {"epochs": 100}},
   }[scale]
-  return [
+  found = [
     section.Part(
       f"source_selection/{target}",
       target,
@@ -88,6 +91,15 @@ def parts(scale: str, target: str) -> list[section.Part]:
     )
     for method, options in methods.items()
   ]
+  if scale == "cpu":
+    small = section.flags_of({"image_size": section.FINE_TUNED_SIZE})
+    found += [
+      dataclasses.replace(
+        part, models=(section.FINE_TUNED,), flags=part.flags + small
+      )
+      for part in found
+    ]
+  return found
 
 
 def accuracies() -> dict[str, float]:

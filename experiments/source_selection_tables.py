@@ -175,6 +175,7 @@ def sentence() -> str:
 def blocks() -> Iterator[tuple[str, str]]:
   """Yields the name and text of each block of `TABLE`."""
   yield "scores", "\n\n".join(_scores(cell) for cell in cells())
+  yield "selected", sources()
   yield "fine_tuned", fine_tuned()
   for name, kept in GROUPS.items():
     yield (
@@ -231,16 +232,8 @@ def fine_tuned() -> str:
     rows = source_selection.with_accuracy(
       section.measured("source_selection", target)
     )
-    found_by_method = sweep_report.pairs(rows)
-    scored = [r["model"] for r in rows if r["method"] == sweep_report.SCORED]
-    for method, pairs in found_by_method.items():
-      done = {pair["model"] for pair in pairs}
-      missing = [m for m in dict.fromkeys(scored) if m not in done]
-      note = ""
-      if missing:
-        named = ", ".join(f"`{x}`" for x in source_selection.labels(missing))
-        note = f"\n\nNot run: {named}."
-      text.append(f"{target}, {method}:\n\n{_sources(pairs)}{note}")
+    for method, pairs in sweep_report.pairs(rows).items():
+      text.append(f"{target}, {method}:\n\n{_sources(pairs)}")
     found = [
       row
       for row in sweep_report.correlations(rows)

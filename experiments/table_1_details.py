@@ -65,6 +65,7 @@ def metrics(found: Sequence[table_1.Line]) -> str:
     "published |",
     "|---|---|---|---|" + "---|" * len(names) + "---|",
   ]
+  nearest = dict.fromkeys(names.values(), 0)
   for line in found:
     if line.published["section"] != "5.3" or line.model is None:
       continue
@@ -75,21 +76,33 @@ def metrics(found: Sequence[table_1.Line]) -> str:
       if row["model"] == line.model
     ]
     for score in table_1.SCORES:
-      cells = []
-      for metric in names:
+      cells, size = [], {}
+      for metric, name in names.items():
         pairs = section.pairs_of(rows, facts["method"], metric)
-        cells.append(_r(*sweep_report.columns(pairs, score)))
+        r = table_1.pearson(*sweep_report.columns(pairs, score))
+        cells.append(_cell(r))
+        if r is not None:
+          size[name] = abs(r - line.value(score))
+      if size:
+        nearest[min(size, key=lambda name: size[name])] += 1
       lines.append(
         f"| {facts['method']} | {facts['target']} | "
         f"{section.short_name(line.model)} | {score} | "
         f"{' | '.join(cells)} | {line.value(score):.3f} |"
       )
-  return "\n".join(lines)
+  counts = ", ".join(f"{name} in {count}" for name, count in nearest.items())
+  return "\n".join(lines) + (
+    f"\n\nOf {sum(nearest.values())} cells, nearest to the published r is r "
+    f"with {counts}."
+  )
 
 
 def _r(x, y):
-  found = table_1.pearson(x, y)
-  return "-" if found is None else f"{found:.3f}"
+  return _cell(table_1.pearson(x, y))
+
+
+def _cell(r):
+  return "-" if r is None else f"{r:.3f}"
 
 
 def _difference(found):

@@ -118,7 +118,11 @@ def test_other_scales_name_real_data():
   assert tuned.tasks == head.tasks
   assert tuned.tasks == "imbalanced(count=200,minority=30..60,ratio=5)"
   for target in ("cifar100", "fashion_mnist"):
-    names = source_selection.sources("cpu", target)
+    names = [
+      model
+      for part in source_selection.parts("cpu", target)
+      for model in part.models
+    ]
     assert len(names) == 10
     assert not any(name.startswith(f"{target}_") for name in names)
     names += source_selection.sources("paper", target)
@@ -224,6 +228,14 @@ def test_convergence_by_level():
   text = convergence.table(found)
   assert "| 1 | 2 | none | -0.050 ± 0.050 |" in text
   assert "| 2 | 2 | 3 | +0.150 ± 0.050 |" in text
+  assert found.gain.pearson == pytest.approx(1)
+  assert "r = 1.00 (p = 0) with the final difference" in text
+  assert text.endswith("r = undefined with the accuracy of the reference.")
+  references[0]["accuracy"] = 0.4
+  found = convergence.differences(tuned, references, count=2)
+  expected = np.corrcoef([0, 1, 2, 3], [0.4, 0.6, 0.6, 0.6])[0, 1]
+  assert found.reference.pearson == pytest.approx(expected)
+  references[0]["accuracy"] = 0.6
   # Tasks without a reference, or that diverged, are left out.
   assert convergence.differences(tuned, references[:1]) is None
   tuned[1]["accuracy"] = None
@@ -239,7 +251,7 @@ def test_files_are_those_of_the_rows(tmp_path):
     assert block in path.read_text(), (
       f"run python -m experiments.blocks: {name}"
     )
-  written = f"{table_1.table(table_1.lines())}\n\n{table_1.NOTES}\n"
+  written = table_1.page(table_1.lines())
   assert (section.RESULTS / "table_1.md").read_text() == written
   for module in (coverage, model_coverage):
     written = f"{module.table(module.measured())}\n"

@@ -56,7 +56,10 @@ def line(leep=0.5, others=None, **published):
     section.CIFAR10,
     scores,
     "200 tasks",
-    {score: others or {} for score in scores},
+    [
+      table_1.Variant(name, {"leep": r, "nce": r, "h_score": 0.8}, 200)
+      for name, r in (others or {}).items()
+    ],
   )
 
 
@@ -67,20 +70,21 @@ def setting_row(leep, setting, nce=None, h_score=0.8):
     "target": "cifar100",
     "model": section.CIFAR10,
     "setting": setting,
+    "n": 200,
     "mean": {"accuracy": 0.5},
     "r": {"accuracy": {k: [v, v - 0.05, v + 0.05] for k, v in r.items()}},
   }
 
 
 def reason(of, rows=(), score="leep"):
-  return explanations._reason(of, score, list(rows), [])
+  return explanations._reason(of, score, list(rows))
 
 
 def test_other_sources_are_a_range():
-  of = line(others={"a@x": 0.6, "b@x": None, "c@x": 0.8})
-  assert of.range("leep") == (0.6, 0.8)
-  assert "| 0.600 to 0.800 (2) |" in table_1.table([of])
-  assert line().range("leep") is None
+  of = line(others={"a": 0.4, "b": None, "c": 0.8, "d": 0.7})
+  # 0.4 and 0.8 are further from 0.7 than chance explains, for 200 tasks.
+  assert "| 0.400 to 0.800 (3, 2 ‡) |" in table_1.table([of])
+  assert "| 0.720 (1) |" in table_1.table([line(others={"a": 0.72})])
   assert table_1.table([line()]).endswith("| - |")
 
 
@@ -93,52 +97,92 @@ def test_pearson_of_columns():
 
 
 def test_another_source_explains():
-  text, explained = reason(line(others={"deep@x": 0.71, "b@x": 0.4}))
+  text, explained = reason(line(others={"deep": 0.71, "b": 0.4}))
   assert explained
-  assert "2 others have 0.400 to 0.710, `deep` has 0.710" in text
-  text, explained = reason(line(others={"deep@x": 0.72}))
-  assert explained
-  assert text == "the source decides: `deep` has 0.720"
-  text, explained = reason(line(others={"deep@x": 0.6, "b@x": 0.4}))
+  assert text == (
+    "with `deep` as the source, leep / nce / h_score are 0.710 / 0.710 / "
+    "0.800, which agrees with the paper (agreeing: 1 of 2 variants, with 0.400 "
+    "to 0.710)"
+  )
+  # The published r lies between the two, but neither agrees with it.
+  text, explained = reason(line(others={"deep": 0.9, "b": 0.4}))
   assert not explained
-  assert "unexplained after trying 2 other sources (0.400 to 0.600)" in text
+  assert text == "unexplained after trying 2 variants (0.400 to 0.900)"
+  text, explained = reason(line())
+  assert not explained
+  assert text == "unexplained after trying nothing else on these tasks"
 
 
 def test_a_setting_explains_the_whole_line():
   rows = [
     setting_row(0.5, {}),
-    # Nearer by LEEP alone, but not by all three scores.
+    # It agrees in LEEP alone.
     setting_row(0.7, {"epochs": 0.05}, nce=0.2, h_score=0.1),
     setting_row(0.69, {"epochs": 0.1}),
+    setting_row(0.68, {"epochs": 0.25}),
   ]
   text, explained = reason(line(), rows)
   assert explained
-  assert "with 0.1 times the epochs, r is 0.690 (0.640 to 0.740)" in text
-  assert "2 variants gave 0.690 to 0.700" in text
+  assert "with 0.1 times the epochs, leep / nce / h_score are 0.690 / " in text
+  assert "(agreeing: 2 of 3 variants, with 0.680 to 0.700)" in text
   text, explained = reason(line(), [setting_row(0.55, {"head_seed": 1})])
   assert not explained
   tried = "unexplained after trying another seed of the heads (0.550)"
   assert text == tried
 
 
-def test_a_wide_interval_explains_nothing():
-  row = setting_row(0.52, {"epochs": 2.0})
-  row["r"]["accuracy"]["leep"] = [0.52, 0.1, 0.9]
-  assert not reason(line(), [row])[1]
+def test_few_tasks_agree_with_more():
+  many = table_1.Variant("x", dict.fromkeys(table_1.SCORES, 0.55), 200)
+  few = dataclasses.replace(many, n=20)
+  of = line(h_score="0.6")
+  assert many.differs("leep", 0.7)
+  assert not few.differs("leep", 0.7)
+  assert explanations.agrees(few, of)
+  assert not explanations.agrees(many, of)
+  # The H-score of too few examples is not compared, nor are those of 5.1.
+  wrong = dataclasses.replace(few, r={**few.r, "h_score": -0.9})
+  assert not explanations.agrees(wrong, of)
+  assert explanations.agrees(wrong, line(section="5.1"))
+  assert explanations.agrees(wrong, line(h_score_significant="false"))
 
 
 def test_distance_is_of_all_scores():
-  trial = explanations.Trial("x", {k: [0.5, 0, 1] for k in table_1.SCORES})
+  variant = table_1.Variant("x", dict.fromkeys(table_1.SCORES, 0.5), 200)
   of = line(leep=0.5, nce="0.5", h_score="0.5")
   of = dataclasses.replace(of, published={**of.published, "leep": "0.8"})
   expected = (math.atanh(0.8) - math.atanh(0.5)) / math.sqrt(3)
-  assert trial.distance(of) == pytest.approx(expected)
+  assert explanations.distance(variant, of) == pytest.approx(expected)
   # The H-score of too few examples is not compared.
   of = dataclasses.replace(
     of, published={**of.published, "h_score_significant": "false"}
   )
   expected = (math.atanh(0.8) - math.atanh(0.5)) / math.sqrt(2)
-  assert trial.distance(of) == pytest.approx(expected)
+  assert explanations.distance(variant, of) == pytest.approx(expected)
+
+
+def test_one_setting_for_all_lines(monkeypatch):
+  keys = [
+    (name, target)
+    for name in ("small_tasks", "imbalanced_tasks")
+    for target in ("cifar100", "fashion_mnist")
+  ]
+  rows = [
+    {**setting_row(r, setting), "section": name, "target": target}
+    for name, target in keys
+    for r, setting in ((0.5, {}), (0.7, {"epochs": 0.5}))
+  ]
+  # Not measured for all lines.
+  rows.append(setting_row(0.7, {"epochs": 4.0}))
+  for row in rows:
+    row["r"]["binary_f1"] = row["r"]["accuracy"]
+  monkeypatch.setattr(factors, "rows_of", lambda: rows)
+  numbers = {"small_tasks": "5.2", "imbalanced_tasks": "5.3"}
+  lines = [line(section=numbers[name], target=target) for name, target in keys]
+  off = (math.atanh(0.7) - math.atanh(0.5)) * math.sqrt(2 / 3)
+  assert explanations.together(lines).splitlines()[2:] == [
+    "| 0.5 times the epochs | 0.000 | 4 of 4 |",
+    f"| as in Table 1 | {off:.3f} | 0 of 4 |",
+  ]
 
 
 def trained_row(task, epochs, accuracy):
@@ -174,10 +218,10 @@ def test_shorter_runs_are_variants(monkeypatch):
     for task, score in leep.items()
   ]
   monkeypatch.setattr(section, "at_all_scales", lambda *_: rows)
-  (trial,) = explanations._of_trained(line(method="fine_tune"))
-  assert trial.name == "2 epochs"
+  (variant,) = explanations._of_trained(line(method="fine_tune"))
+  assert variant.name == "2 epochs"
   expected = np.corrcoef(list(leep.values()), list(short.values()))[0, 1]
-  assert trial.r["leep"][0] == pytest.approx(expected)
+  assert variant.r["leep"] == pytest.approx(expected)
 
 
 def test_every_difference_has_a_number():
@@ -193,7 +237,7 @@ def test_every_difference_has_a_number():
   assert len(differ) == len(marked)
   for one in differ:
     assert re.search(r"\d", one.reason), one
-    assert one.explained != one.reason.startswith("unexplained after trying")
+    assert one.explained != ("unexplained after trying" in one.reason)
 
 
 def test_every_line_is_measured():
