@@ -17,7 +17,8 @@ CIFAR-100 and 10 on Fashion-MNIST, an ImageNet EfficientNet-Lite0 of 48 pixels
 for 10.
 `smoke` uses digits.
 
-Cost of `cpu`: an hour on two cores, after the forward passes of `small_tasks`.
+Cost of `cpu`: five hours on two cores, after the forward passes of
+`small_tasks`, all but five minutes of it for fine-tuning.
 
 What came out: the same as in `small_tasks`. Table 1 of `experiments/README.md`
 has all r, published and measured, and another table there those with accuracy

@@ -32,7 +32,13 @@ from typing import Any
 from absl import flags
 
 from experiments import section
-from leep_jax import common_flags, data, estimates, sweep, validation
+from leep_jax import (
+  common_flags,
+  data,
+  estimates,
+  sweep as sweep_lib,
+  validation,
+)
 from leep_jax.engine import unfinished
 from leep_jax.reports import results, sweep_report
 from leep_jax.sources import catalog
@@ -47,7 +53,7 @@ Trial = tuple[str, str, int, int | None]
 
 @dataclasses.dataclass(frozen=True)
 class Left:
-  """What is left of a step.
+  """What is left of a sweep or script.
 
   Attributes:
     there: rows that are there.
@@ -97,7 +103,7 @@ class Asked:
     defined = flags.FlagValues()
     recipe_of = recipe_flags.RecipeFlags(defined)
     pair = common_flags.PairFlags(defined)
-    default = sweep.FLAGS["scores"].default
+    default = sweep_lib.FLAGS["scores"].default
     scores = flags.DEFINE_list("scores", default, "", flag_values=defined)
     defined(command_line, known_only=True)
     recipe = recipe_of.recipe()
@@ -194,7 +200,7 @@ class Asked:
 
 
 @dataclasses.dataclass(frozen=True)
-class Step:
+class Sweep:
   """A part of one source.
 
   Attributes:
@@ -234,7 +240,7 @@ def _text(recipe):
 
 
 class Estimator:
-  """Says what is left of steps."""
+  """Says what is left of sweeps."""
 
   def __init__(self, folder: pathlib.Path):
     """Reads nothing yet.
@@ -250,58 +256,58 @@ class Estimator:
     # Those in `experiments/results` do not change.
     self._committed: dict[str, list[Any]] = {}
 
-  def left(self, steps: Sequence[Step]) -> list[Left]:
-    """Returns what is left of each step.
+  def left(self, sweeps: Sequence[Sweep]) -> list[Left]:
+    """Returns what is left of each sweep.
 
-    Rows and forward passes that several steps need count for the first of them.
+    Rows and forward passes that several sweeps need count for the first.
 
     Args:
-      steps: in the order in which they run.
+      sweeps: in the order in which they run.
     """
     own: dict[str, list[Any]] = {}
     done_passes = self._done_passes()
     claimed: set[Any] = set()
     found = []
-    for step in steps:
-      done = step.done(_rows(self._folder, step.part.folder, own))
+    for sweep in sweeps:
+      done = sweep.done(_rows(self._folder, sweep.part.folder, own))
       lacking = {
         trial
-        for trial in step.asked.trials - done
-        if step.same(trial) not in claimed
+        for trial in sweep.asked.trials - done
+        if sweep.same(trial) not in claimed
       }
-      claimed |= set(map(step.same, lacking))
-      times = self._times(step, lacking, own)
-      for dataset in step.asked.passes(lacking):
-        key = step.pass_of(dataset)
+      claimed |= set(map(sweep.same, lacking))
+      times = self._times(sweep, lacking, own)
+      for dataset in sweep.asked.passes(lacking):
+        key = sweep.pass_of(dataset)
         if key not in claimed:
           claimed.add(key)
           rest = len(dataset) - done_passes.get(key, 0)
-          times.append(self._pass(step.model, rest))
-      if lacking and step.asked.sets is None:
+          times.append(self._pass(sweep.model, rest))
+      if lacking and sweep.asked.sets is None:
         times.append((None, False, "the data"))
-      found.append(_sum(times, len(done), len(step.asked.trials)))
+      found.append(_sum(times, len(done), len(sweep.asked.trials)))
     return found
 
-  def _times(self, step, lacking, own):
+  def _times(self, sweep, lacking, own):
     """Seconds, whether this run measured them, and of what."""
     found = []
     for method in dict.fromkeys(trial[0] for trial in sorted(lacking, key=str)):
       count = sum(trial[0] == method for trial in lacking)
-      seconds, measured = self._seconds(step, method, own)
+      seconds, measured = self._seconds(sweep, method, own)
       if seconds is not None:
         seconds *= count
       found.append((seconds, measured, f"{count} {method}"))
     return found
 
-  def _seconds(self, step, method, own):
+  def _seconds(self, sweep, method, own):
     """Seconds of one row, and whether this run measured them."""
-    name, _, _ = step.part.folder.partition("/")
+    name, _, _ = sweep.part.folder.partition("/")
     for others in (False, True):
       for root, kept in (
         (self._folder, own), (section.RESULTS, self._committed),
       ):  # fmt: skip
         # Rows of the same target are preferred.
-        for folders in ([step.part.folder], _folders(root, name)):
+        for folders in ([sweep.part.folder], _folders(root, name)):
           rows = [
             row
             for folder in folders
@@ -310,26 +316,26 @@ class Estimator:
             and row["device"] == self._device
             and row["seconds"] is not None
           ]
-          seconds = self._of_rows(step, rows, others=others)
+          seconds = self._of_rows(sweep, rows, others=others)
           if seconds is not None:
             return seconds, root == self._folder and not others
     return None, False
 
-  def _of_rows(self, step, rows, *, others):
-    """Mean seconds of rows of the step's source, or of the others."""
+  def _of_rows(self, sweep, rows, *, others):
+    """Mean seconds of rows of the sweep's source, or of the others."""
     found = []
     for row in rows:
-      if others == (row["model"] == step.model):
+      if others == (row["model"] == sweep.model):
         continue
-      factor = self._factor(row, step.model) if others else 1.0
+      factor = self._factor(row, sweep.model) if others else 1.0
       if factor is None:
         continue
       recipe = row["recipe"]
       if isinstance(recipe, dict) and "epochs" in recipe:
-        factor *= step.asked.epochs / recipe["epochs"]
+        factor *= sweep.asked.epochs / recipe["epochs"]
       whole = row["sampler"].partition("(")[0] in _WHOLE
-      if whole and step.asked.sizes is not None:
-        factor *= step.asked.sizes[0] / row["train_set"]
+      if whole and sweep.asked.sizes is not None:
+        factor *= sweep.asked.sizes[0] / row["train_set"]
       found.append(row["seconds"] * factor)
     return sum(found) / len(found) if found else None
 
@@ -359,26 +365,26 @@ class Estimator:
       self._rates[model] = kept.get(model)
     return self._rates[model]
 
-  def measure(self, steps: Sequence[Step]) -> None:
+  def measure(self, sweeps: Sequence[Sweep]) -> None:
     """Measures sources that have to run and whose speed is unknown.
 
     Args:
-      steps: what they run for.
+      sweeps: what they run for.
     """
     own: dict[str, list[Any]] = {}
     done_passes = self._done_passes()
-    for step in steps:
-      done = step.done(_rows(self._folder, step.part.folder, own))
-      for dataset in step.asked.passes(step.asked.trials - done):
-        lacks = done_passes.get(step.pass_of(dataset)) != len(dataset)
-        known = self.rate(step.model) or step.model in self._tried
+    for sweep in sweeps:
+      done = sweep.done(_rows(self._folder, sweep.part.folder, own))
+      for dataset in sweep.asked.passes(sweep.asked.trials - done):
+        lacks = done_passes.get(sweep.pass_of(dataset)) != len(dataset)
+        known = self.rate(sweep.model) or sweep.model in self._tried
         if lacks and not known:
-          self._tried.add(step.model)
+          self._tried.add(sweep.model)
           # What cannot be loaded stays unknown, and its sweep says why.
           with contextlib.suppress(validation.InputError):
-            self._rates[step.model] = estimates.measured(
-              step.model,
-              functools.partial(catalog.load_source, step.model),
+            self._rates[sweep.model] = estimates.measured(
+              sweep.model,
+              functools.partial(catalog.load_source, sweep.model),
               dataset,
               overrides=self._overrides,
             )

@@ -7,33 +7,46 @@ Purpose: one command for sections 5.1 to 5.5 and 5.7 of the paper, for Table 1
 (section 5.6) and the figures. A step is one source in one part of a section;
 their rows go to the folder `--output`, by default `runs/SCALE`, where the last
 step writes the table and the figures. At the scale `cpu`,
-`experiments.h_score_forms` and `experiments.factors` run too, and with
-`--photos` at all scales the benchmark of scores
-(`experiments.score_benchmark`); their rows go to the same folder.
+`experiments.h_score_forms` and `experiments.factors` run too, and the heads and
+scores of `experiments.score_benchmark` that section 5.7 compares: without
+`--photos`, those of the targets that are no photos. With `--photos`, all of the
+benchmark of scores runs, at all scales. Their rows go to the same folder, too.
 `--only=5.2,5.3` chooses sections, `benchmark` the benchmark.
 
-First it prints a table of the steps: the rows there are and should be, and how
-long the others take. `--dry_run` prints the table alone. Before and after each
-step it says where it is, and about how long all the rest takes; measured times
-correct that as it goes. `experiments.remaining` says how it is estimated, and
+First it checks that the folders have the data sets, photos and files of sources
+that the chosen sections need. Then it prints a table of the steps: the rows
+there are and should be, and how long the others take. `--dry_run` prints the
+table alone. Before and after each step it says where it is, and about how long
+all the rest takes; measured times correct that as it goes.
+`experiments.remaining` and `remaining_scripts` say how it is estimated, and
 what is not counted.
 
 It can be interrupted at any time: the same command goes on, in the middle of a
 forward pass too. A step that fails does not stop the others.
 
-Cost: that of the sections, which the files of the sections state, and the
-table.
+Cost: that of the sections and scripts, which their files state, and the table.
 
 What came out is in `experiments/results`.
 
 Exit status 0; 2 if a step failed, with a list of them; 130 when interrupted.
 """
 
-from collections.abc import Callable, Sequence
+import os
+import signal
+import sys
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+  # While modules are imported, which takes seconds, there is nothing to undo.
+  signal.signal(
+    signal.SIGINT, lambda *_: (os.write(2, b"\ninterrupted\n"), os._exit(130))
+  )
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+import contextlib
 import dataclasses
 import functools
 import pathlib
-import sys
+import threading
 import time
 import traceback
 
@@ -42,15 +55,19 @@ from absl import flags
 from experiments import (
   convergence,
   factors,
+  figures,
+  given_paths,
   h_score_forms,
   imbalanced_tasks,
   large_tasks,
   meta_transfer,
   remaining,
+  remaining_scripts,
   score_benchmark,
   section,
   small_tasks,
   source_selection,
+  source_selection_tables,
   table_1,
 )
 from leep_jax import command, estimates, sweep, validation
@@ -95,6 +112,8 @@ _DRY_RUN = flags.DEFINE_boolean(
 )
 # Of less, most is loading and compilation, which say little of what is left.
 _ENOUGH_SECONDS = 60.0
+# The stages of the benchmark that section 5.7 reads.
+_STAGES_OF_5_7 = ("facts", "heads", "scores")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,40 +123,109 @@ class Step:
   Attributes:
     name: of the step, in lines.
     run: runs what is missing of it; returns an exit status.
-    sweep: what it asks for, if it is a sweep.
+    asked: what says how much of it is left; None for what is quick.
   """
 
   name: str
   run: Callable[[], int]
-  sweep: remaining.Step | None = None
+  asked: remaining.Sweep | remaining_scripts.Script | None = None
 
 
 def _chosen() -> list[str]:
-  """The names of --only."""
+  """The names of --only, without the benchmark if there are no photos."""
   known = [*SECTIONS, BENCHMARK]
   chosen = _ONLY.value or known
   for name in chosen:
     if name not in known:
       raise validation.unknown("section", name, known)
+  if BENCHMARK in chosen and not _PHOTOS.value:
+    if _ONLY.value:
+      raise validation.InputError(
+        f"--only={','.join(chosen)}: {BENCHMARK} needs --photos"
+      )
+    print(f"left out: {BENCHMARK}, which needs --photos")
+    known.remove(BENCHMARK)
   return [name for name in known if name in chosen]
+
+
+def _parts(chosen: Sequence[str]) -> list[section.Part]:
+  """The sweeps of the sections that are chosen."""
+  scale, found = _SCALE.value, []
+  for name in chosen:
+    if name in SECTIONS:
+      paper = SECTIONS[name]
+      for target in (section.TINY,) if scale == "smoke" else paper.targets:
+        found += paper.parts(scale, target)
+  return found
+
+
+def _benchmarked(chosen: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+  """The stages and the targets of the benchmark that are to run."""
+  if BENCHMARK in chosen:
+    return tuple(score_benchmark.STAGES), tuple(score_benchmark.TARGETS)
+  if "5.7" not in chosen or _SCALE.value != "cpu":
+    return (), ()
+  every = tuple(source_selection_tables.TARGETS)
+  return _STAGES_OF_5_7, every if _PHOTOS.value else _of_tfds(every)
+
+
+def _of_tfds(targets: Iterable[str]) -> list[str]:
+  """Those of the benchmark's targets that are in --data_dir."""
+  return [name for name in targets if score_benchmark.TARGETS[name].split]
+
+
+def _check(chosen: Sequence[str], folder: pathlib.Path) -> None:
+  """Checks that everything is there that the steps need.
+
+  Args:
+    chosen: sections.
+    folder: of the rows.
+
+  Raises:
+    InputError: if something is missing.
+  """
+  parts, (stages, targets) = _parts(chosen), _benchmarked(chosen)
+  models = [model for part in parts for model in part.models]
+  if stages:
+    models += [
+      source.name.replace("{}/", "")
+      for source in score_benchmark.SOURCES.values()
+    ]
+  sets = [part.dataset for part in parts if part.dataset != section.TINY]
+  sets += _of_tfds(targets)
+  if "5.2" in chosen and _SCALE.value == "cpu":
+    sets.append("cifar10")  # of the recipes of `factors`
+  checks = [
+    functools.partial(given_paths.check_output, folder),
+    functools.partial(given_paths.check_weights, _WEIGHTS.value, models),
+    functools.partial(given_paths.check_data, _DATA_DIR.value, sets),
+  ]
+  if _PHOTOS.value:
+    of_photos = [
+      name
+      for name, target in score_benchmark.TARGETS.items()
+      if target.name.startswith("folder:")
+    ]
+    checks.append(
+      functools.partial(given_paths.check_photos, _PHOTOS.value, of_photos)
+    )
+  given_paths.check_all(checks)
 
 
 def _sweeps(chosen: Sequence[str], folder: pathlib.Path) -> list[Step]:
   """The sweeps of sections, of one source each."""
   found: dict[section.Part, Step] = {}
-  scale = _SCALE.value
 
   def line(part):
-    return section.arguments(part, folder, data_dir=_DATA_DIR.value)
+    data_dir = None if part.dataset == section.TINY else _DATA_DIR.value
+    return section.arguments(part, folder, data_dir=data_dir)
 
-  for paper in map(SECTIONS.__getitem__, chosen):
-    targets = (section.TINY,) if scale == "smoke" else paper.targets
-    for part in (p for t in targets for p in paper.parts(scale, t)):
-      asked = remaining.Asked(part, line(part))
-      for step in (remaining.Step(asked, model) for model in part.models):
-        run = functools.partial(sweep.main, line(step.part))
-        # Sections share parts: 5.5 uses the fine-tuned networks of 5.2.
-        found.setdefault(step.part, Step(_name(step.part), run, step))
+  for part in _parts(chosen):
+    asked = remaining.Asked(part, line(part))
+    for step in (remaining.Sweep(asked, model) for model in part.models):
+      run = functools.partial(sweep.main, line(step.part))
+      # Sections share parts: 5.5 uses the fine-tuned networks of 5.2.
+      found.setdefault(step.part, Step(_name(step.part), run, step))
   return list(found.values())
 
 
@@ -156,29 +244,41 @@ def _data_and_weights() -> list[str]:
 
 
 def _others(chosen: Sequence[str], folder: pathlib.Path) -> list[Step]:
-  """The benchmark of scores, if it is to run, and the table."""
-  found = []
-  photos = _PHOTOS.value
-  if BENCHMARK in chosen and not photos:
-    if _ONLY.value:
-      raise validation.InputError(f"{BENCHMARK} needs --photos")
-    print(f"left out: {BENCHMARK}, which needs --photos")
-  elif BENCHMARK in chosen and photos:
-    rows = folder / score_benchmark.FOLDER.name
-    line = [
-      "score_benchmark",
-      f"--photos={pathlib.Path(photos).resolve()}",
-      f"--rows={rows}",
-      f"--outputs={section.cache_folder(folder) / rows.name}",
-      *_data_and_weights(),
-    ]
-    found.append(Step("score_benchmark", lambda: score_benchmark.main(line)))
+  """The other scripts, and the table."""
+  found = [*_benchmark(chosen, folder), *_explaining(chosen, folder)]
+  if _SCALE.value == "smoke":
+    return [*found, Step("figures", functools.partial(_draw, folder))]
   table = ["table_1", f"--results={folder}"]
-  return [
-    *found,
-    *_explaining(chosen, folder),
-    Step("table_1 and figures", lambda: table_1.main(table)),
+  return [*found, Step("table_1 and figures", lambda: table_1.main(table))]
+
+
+def _draw(folder):
+  """Draws the figures that have rows at the smallest scale."""
+  print("no Table 1: it needs rows of the scale cpu or paper")
+  for name in figures.draw(folder):
+    print(f"wrote {folder / name}")
+  return 0
+
+
+def _benchmark(chosen: Sequence[str], folder: pathlib.Path) -> list[Step]:
+  """The benchmark of scores, or what section 5.7 reads of it."""
+  stages, targets = _benchmarked(chosen)
+  if not stages:
+    return []
+  rows = folder / score_benchmark.FOLDER.name
+  line = [
+    "score_benchmark",
+    f"--rows={rows}",
+    f"--outputs={section.cache_folder(folder) / rows.name}",
+    f"--stages={','.join(stages)}",
+    f"--targets={','.join(targets)}",
+    *_data_and_weights(),
   ]
+  if _PHOTOS.value:
+    line.append(f"--photos={pathlib.Path(_PHOTOS.value).resolve()}")
+  name = "score_benchmark" + " (5.7)" * (BENCHMARK not in chosen)
+  script = remaining_scripts.of_benchmark(rows, stages=stages, targets=targets)
+  return [Step(name, lambda: score_benchmark.main(line), script)]
 
 
 def _explaining(chosen: Sequence[str], folder: pathlib.Path) -> list[Step]:
@@ -192,34 +292,83 @@ def _explaining(chosen: Sequence[str], folder: pathlib.Path) -> list[Step]:
   found = []
   if "5.1" in chosen:
     forms = ["h_score_forms", f"--results={folder}", *common]
-    found.append(Step("h_score_forms", lambda: h_score_forms.main(forms)))
+    script = remaining_scripts.of_forms(folder / "h_score_forms.jsonl")
+    found.append(
+      Step("h_score_forms", lambda: h_score_forms.main(forms), script)
+    )
   if "5.2" in chosen or "5.3" in chosen:
-    line = [
-      "factors",
-      f"--output={folder / 'factors.jsonl'}",
-      f"--recipes={folder / 'recipes'}",
-      "--train_recipes",
-      *common,
-    ]
-    found.append(Step("factors", lambda: factors.main(line)))
+    file = folder / "factors.jsonl"
+    line = ["factors", f"--output={file}", *common]
+    recipes = "5.2" in chosen  # sources for tasks of that section
+    if recipes:
+      line += [f"--recipes={folder / 'recipes'}", "--train_recipes"]
+    script = remaining_scripts.of_factors(file, recipes=recipes)
+    found.append(Step("factors", lambda: factors.main(line), script))
   return found
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+  """Makes sure that SIGINT ends the body of a `with` statement.
+
+  Python drops a KeyboardInterrupt that is raised in a destructor, or in a
+  callback of the garbage collector, of which JAX has one; and it can become
+  another error on its way.
+
+  Yields:
+    What is set once SIGINT has come.
+  """
+  came = threading.Event()
+  handler, hook = signal.getsignal(signal.SIGINT), sys.unraisablehook
+
+  def interrupt(*_):
+    came.set()
+    raise KeyboardInterrupt
+
+  def dropped(error):
+    if issubclass(error.exc_type, KeyboardInterrupt):
+      # Once more, but not here, where it would be dropped as well.
+      again = threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGINT])
+      again.start()
+    else:
+      hook(error)
+
+  # A shell's script that runs this in the background has it ignored.
+  if handler != signal.SIG_IGN:
+    signal.signal(signal.SIGINT, interrupt)
+  sys.unraisablehook = dropped
+  try:
+    yield came
+  finally:
+    sys.unraisablehook = hook
+    signal.signal(signal.SIGINT, handler)
 
 
 class _Reproduction:
   """Runs steps, and says how far it is."""
 
-  def __init__(self, steps: list[Step], folder: pathlib.Path):
+  def __init__(
+    self, steps: list[Step], folder: pathlib.Path, interrupted: threading.Event
+  ):
     self._steps = steps
+    self._interrupted = interrupted
     self.failed: list[str] = []
     self._estimator = remaining.Estimator(folder)
     # Seconds that steps took, and should have taken.
     self._taken = self._expected = 0.0
 
   def _left(self):
-    """What is left of each sweep, by its place."""
-    sweeps = {i: s.sweep for i, s in enumerate(self._steps) if s.sweep}
+    """What is left of each step that says it, by its place."""
+    asked = {i: step.asked for i, step in enumerate(self._steps) if step.asked}
+    sweeps = {
+      i: each for i, each in asked.items() if isinstance(each, remaining.Sweep)
+    }
     left = self._estimator.left(list(sweeps.values()))
-    return dict(zip(sweeps, left, strict=True))
+    return dict(zip(sweeps, left, strict=True)) | {
+      i: each.left()
+      for i, each in asked.items()
+      if isinstance(each, remaining_scripts.Script)
+    }
 
   @property
   def _ratio(self):
@@ -231,7 +380,6 @@ class _Reproduction:
     rest = [x for i, x in left.items() if i >= begin]
     seconds = estimates.duration(sum(x.seconds(self._ratio) for x in rest))
     unknown = sum(bool(x.unknown) for x in rest)
-    unknown += sum(step.sweep is None for step in self._steps[begin:-1])
     if unknown:
       steps = tables.count(unknown, "step")
       return f"at least {seconds} left of all (not all known of {steps})"
@@ -239,11 +387,14 @@ class _Reproduction:
 
   def print_table(self) -> None:
     """Measures sources whose speed is unknown, and prints all steps."""
-    self._estimator.measure([s.sweep for s in self._steps if s.sweep])
+    asked = [step.asked for step in self._steps]
+    self._estimator.measure(
+      [each for each in asked if isinstance(each, remaining.Sweep)]
+    )
     left = self._left()
     lines = [["step", "", "rows", "time left"]]
     for i, step in enumerate(self._steps):
-      rows, seconds = "", "" if i + 1 == len(self._steps) else "unknown"
+      rows = seconds = ""
       if i in left:
         rows = f"{left[i].there:,} of {left[i].wanted:,}"
         seconds = _time(left[i])
@@ -273,7 +424,7 @@ class _Reproduction:
       except Exception:  # whatever goes wrong, the others may do
         traceback.print_exc()
         status = 2
-      if status == section.INTERRUPTED:
+      if status == section.INTERRUPTED or self._interrupted.is_set():
         raise KeyboardInterrupt
       if status:
         self.failed.append(step.name)
@@ -302,20 +453,30 @@ def _time(left):
   return "at least " * bool(left.unknown) + estimates.duration(seconds)
 
 
+def _make(folder):
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError as e:
+    raise validation.InputError(
+      f"--output={folder} cannot be made: {e.strerror}"
+    ) from e
+
+
 def _run() -> int:
   folder = pathlib.Path(_OUTPUT.value or f"runs/{_SCALE.value}").resolve()
   chosen = _chosen()
-  sections = [name for name in chosen if name in SECTIONS]
-  # Here, where paths are those that the user gave.
-  steps = [*_sweeps(sections, folder), *_others(chosen, folder)]
-  with section.working_directory(_WEIGHTS.value):
-    everything = _Reproduction(steps, folder)
+  with _interruptible() as interrupted:
     try:
-      everything.print_table()
-      if _DRY_RUN.value:
-        return 0
-      folder.mkdir(parents=True, exist_ok=True)
-      everything.run()
+      _check(chosen, folder)
+      # Here, where paths are those that the user gave.
+      steps = [*_sweeps(chosen, folder), *_others(chosen, folder)]
+      with section.working_directory(_WEIGHTS.value):
+        everything = _Reproduction(steps, folder, interrupted)
+        everything.print_table()
+        if _DRY_RUN.value:
+          return 0
+        _make(folder)
+        everything.run()
     except KeyboardInterrupt:
       again = command.line("experiments.reproduce", FLAGS)
       print(f"interrupted; to go on: {again}", file=sys.stderr)

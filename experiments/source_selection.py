@@ -16,8 +16,8 @@ epochs, heads and fine-tuning. SENet-154 is published only as a pickle: convert
 it to `senet154.safetensors` first (`python -m leep_jax.models` prints its
 address). `smoke` uses two bundled sources and digits.
 
-Cost of `cpu`: 20 minutes for fine-tuning, for both targets on two cores with
-two workers; an hour for the benchmark's heads and scores of these targets.
+Cost of `cpu`: 70 minutes for fine-tuning, for both targets on two cores; an
+hour for the benchmark's heads and scores of these targets.
 
 What came out: for heads, LEEP, NCE, H-score and LogME all find the best source,
 or one that is nearly as good; a source's accuracy on its own data does so only

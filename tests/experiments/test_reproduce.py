@@ -1,28 +1,30 @@
-"""One command for all experiments: what is left, how long, what goes wrong."""
+"""One command for all experiments: its steps, and what goes wrong."""
 
-import dataclasses
-import functools
-import json
 import re
+import signal
+import subprocess
+import sys
+import time
 import types
 
-import numpy as np
 import pytest
 
 from experiments import (
   blocks,
+  factors,
+  given_paths,
+  h_score_forms,
   meta_transfer,
   remaining,
   reproduce,
   score_benchmark,
   section,
+  source_selection_tables,
+  table_1,
 )
-import leep_jax
-from leep_jax import estimates, sweep
-from leep_jax.reports import results
-from leep_jax.sources import catalog
+from leep_jax import sweep
 
-SOURCE, OTHER = "cifar100_resnet14", "fashion_mnist_resnet8"
+SOURCE = "cifar100_resnet14"
 
 
 def run(*flags):
@@ -59,7 +61,10 @@ def test_one_section_at_the_smallest_scale(folder, capsys, one_device):
   ]
   assert "about 0 s left of all" in lines[1][3]
   assert lines[0][2] == f"large_tasks digits retrain_head {SOURCE}"
-  assert "not run:" in (folder / "table_1.md").read_text()
+  # All lines of Table 1 would be lines that were not run.
+  assert "no Table 1: it needs rows of the scale cpu or paper" in printed
+  assert "not run" not in printed
+  assert not (folder / "table_1.md").exists()
   # The same command again has nothing to do but the table.
   assert run(*flags) == 0
   printed = capsys.readouterr().out
@@ -84,6 +89,7 @@ def test_all_sections_at_the_smallest_scale(folder, capsys, one_device):
 @pytest.mark.parametrize("scale", ["cpu", "paper"])
 def test_steps_are_those_of_the_sections(scale, monkeypatch, tmp_path, capsys):
   monkeypatch.setattr(remaining.Estimator, "measure", lambda self, steps: None)
+  monkeypatch.setattr(given_paths, "check_all", lambda checks: None)
   flags = [f"--scale={scale}", f"--output={tmp_path}", "--dry_run"]
   assert reproduce.main(["reproduce", *flags]) == 0
   printed = capsys.readouterr().out
@@ -99,10 +105,8 @@ def test_steps_are_those_of_the_sections(scale, monkeypatch, tmp_path, capsys):
   assert {line[0] for line in lines} == {
     part[0].partition("/")[0] for part in parts
   }
-  # There are no data here: nothing of any step is known to the end, nor of the
-  # two steps that explain differences from the paper.
-  steps = len(parts) + 2 * (scale == "cpu")
-  assert f"(not all known of {steps} steps)" in printed
+  # There are no data here: no sweep is known to the end.
+  assert f"(not all known of {len(parts)} steps)" in printed
 
 
 def test_an_interruption_says_how_to_go_on(
@@ -113,14 +117,15 @@ def test_an_interruption_says_how_to_go_on(
   monkeypatch.setattr(sweep, "main", lambda line: calls.append(line) or 130)
   monkeypatch.chdir(tmp_path)
   (tmp_path / "weights").mkdir()
+  monkeypatch.setattr(given_paths, "check_all", lambda checks: None)
   flags = ["--only=5.2", f"--output={folder}", "--data_dir=data"]
-  assert run(*flags, "--weights=weights") == 130
+  assert reproduce.main(["reproduce", *flags, "--weights=weights"]) == 130
   assert len(calls) == 1
   # Not of the folder in which sweeps run, so that rows name no folder.
   assert f"--data_dir={tmp_path / 'data'}" in calls[0]
   line = capsys.readouterr().err.splitlines()[-1]
   assert line.startswith("interrupted; to go on: python -m experiments.repro")
-  assert set(line.split()) >= {"--scale=smoke", *flags}
+  assert set(line.split()) >= {"--weights=weights", *flags}
 
   def interrupted(self, steps):
     raise KeyboardInterrupt
@@ -172,8 +177,8 @@ def test_a_step_that_fails_does_not_stop_the_others(
   monkeypatch.setattr(sweep, "main", main)
   assert run("--only=5.2,5.3", f"--output={tmp_path}") == 2
   assert len(calls) == 4
-  assert (tmp_path / "table_1.md").exists()
   captured = capsys.readouterr()
+  assert "step 5 of 5: figures" in captured.out
   assert "out of memory" in captured.err
   assert re.findall(r"error: this failed: (\w+) \w+ (\w+)", captured.err) == [
     ("small_tasks", "retrain_head"),
@@ -181,20 +186,128 @@ def test_a_step_that_fails_does_not_stop_the_others(
   ]
 
 
-def test_the_benchmark_keeps_its_rows_in_the_same_folder(
-  tmp_path, capsys, monkeypatch
-):
+@pytest.fixture
+def called(monkeypatch):
+  """Command lines of the scripts, which are not run, and no checks of paths."""
   calls = []
+  monkeypatch.setattr(given_paths, "check_all", lambda checks: None)
+  monkeypatch.setattr(remaining.Estimator, "measure", lambda self, steps: None)
   monkeypatch.setattr(
-    score_benchmark, "main", lambda line: calls.append(line) or 0
+    remaining.Estimator,
+    "left",
+    lambda self, sweeps: [remaining.Left(0, 8)] * len(sweeps),
   )
+  for module in (factors, h_score_forms, score_benchmark, sweep, table_1):
+    monkeypatch.setattr(module, "main", lambda line: calls.append(line) or 0)
+  return calls
+
+
+def test_the_benchmark_keeps_its_rows_in_the_same_folder(
+  tmp_path, capsys, called
+):
   flags = [f"--photos={tmp_path}", f"--output={tmp_path / 'out'}"]
   assert run("--only=benchmark", *flags) == 0
-  assert f"--rows={tmp_path / 'out' / 'score_benchmark'}" in calls[0]
-  assert f"--photos={tmp_path}" in calls[0]
+  (line,) = called
+  assert f"--rows={tmp_path / 'out' / 'score_benchmark'}" in line
+  assert f"--photos={tmp_path}" in line
+  assert f"--stages={','.join(score_benchmark.STAGES)}" in line
   printed = capsys.readouterr().out
-  assert "step 1 of 2: score_benchmark: at least 0 s left of all" in printed
-  assert "step 2 of 2: table_1 and figures: about 0 s left" in printed
+  pattern = r"score_benchmark: 0 of [\d,]+ rows; about 4 hours left of all"
+  assert re.search(rf"step 1 of 2: {pattern}", printed)
+  assert "step 2 of 2: figures: about 0 s left" in printed
+
+
+def of(lines, name):
+  """The one command line of a script."""
+  (line,) = (line for line in lines if line[0] == name)
+  return line
+
+
+@pytest.mark.parametrize(
+  ("photos", "targets"),
+  [
+    (True, source_selection_tables.TARGETS),
+    (False, ("cifar100", "fashion_mnist")),
+  ],
+)
+def test_section_5_7_has_its_heads(tmp_path, called, photos, targets):
+  flags = ["--scale=cpu", "--only=5.7", f"--output={tmp_path}"]
+  flags += [f"--photos={tmp_path}"] * photos
+  assert run(*flags) == 0
+  line = of(called, "score_benchmark")
+  assert "--stages=facts,heads,scores" in line
+  assert f"--targets={','.join(targets)}" in line
+  assert (f"--photos={tmp_path}" in line) == photos
+
+
+@pytest.mark.parametrize(("name", "trains"), [("5.2", True), ("5.3", False)])
+def test_sources_of_recipes_are_of_section_5_2(tmp_path, called, name, trains):
+  assert run("--scale=cpu", f"--only={name}", f"--output={tmp_path}") == 0
+  line = of(called, "factors")
+  assert ("--train_recipes" in line) == trains
+  assert (f"--recipes={tmp_path / 'recipes'}" in line) == trains
+
+
+def test_digits_are_in_no_folder(tmp_path, called):
+  # The command of another scale is tried at the smallest one first.
+  flags = "--only=5.2", f"--output={tmp_path}", f"--data_dir={tmp_path}"
+  assert run(*flags) == 0
+  assert not any("--data_dir" in flag for line in called for flag in line)
+
+
+class InDestructor:
+  """Is interrupted where Python drops exceptions."""
+
+  def __del__(self):
+    signal.raise_signal(signal.SIGINT)
+
+
+def dropped():
+  InDestructor()
+  for _ in range(500):  # 10 seconds, unless the interruption comes again
+    time.sleep(0.02)
+  return 0
+
+
+def translated():
+  try:
+    signal.raise_signal(signal.SIGINT)
+  except KeyboardInterrupt as e:
+    raise RuntimeError("a callback failed") from e
+
+
+@pytest.mark.parametrize("interrupted", [dropped, translated])
+def test_an_interruption_is_not_lost(
+  tmp_path, capsys, called, monkeypatch, interrupted
+):
+  def main(line):
+    called.append(line)
+    interrupted()
+    called.append("the end")
+    return 0
+
+  monkeypatch.setattr(sweep, "main", main)
+  handler = signal.getsignal(signal.SIGINT)
+  assert run("--only=5.2", f"--output={tmp_path}") == 130
+  assert len(called) == 1
+  assert "interrupted; to go on:" in capsys.readouterr().err
+  assert signal.getsignal(signal.SIGINT) == handler
+
+
+def test_an_interruption_of_imports_is_one_line():
+  arguments = ["-X", "importtime", "-m", "experiments.reproduce", "--help"]
+  with subprocess.Popen(
+    [sys.executable, *arguments], stderr=subprocess.PIPE, text=True,
+    stdout=subprocess.DEVNULL, cwd=section.RESULTS.parents[1],
+  ) as process:  # fmt: skip
+    for line in process.stderr:
+      if line.endswith(" numpy\n"):  # of the first imports of the experiments
+        break
+    process.send_signal(signal.SIGINT)
+    printed = process.stderr.read()
+  assert process.returncode == 130
+  assert "Traceback" not in printed
+  assert printed.endswith("\ninterrupted\n")
 
 
 def test_all_sections_have_a_row():
@@ -203,209 +316,8 @@ def test_all_sections_have_a_row():
   assert named == known
 
 
-def test_mistakes_are_told(tmp_path, capsys):
+def test_mistakes_are_told(capsys):
   assert run("--only=5.6") == 2
   assert "unknown section '5.6'" in capsys.readouterr().err
   assert run("--only=benchmark") == 2
   assert "benchmark needs --photos" in capsys.readouterr().err
-  assert run(f"--weights={tmp_path / 'none'}") == 2
-  assert "none is no folder" in capsys.readouterr().err
-
-
-# What is left, by hand.
-
-PART = section.Part(
-  "small_tasks/digits", "digits", (SOURCE,),
-  "small(count=4,classes=3,examples=20)", "fine_tune",
-  ("--epochs=6", "--scores=leep,nce"),
-)  # fmt: skip
-
-
-def asked(part=PART):
-  return remaining.Asked(
-    part, ["sweep", f"--dataset={part.dataset}", *part.flags]
-  )
-
-
-@functools.cache
-def sizes():
-  return asked().sizes
-
-
-def row(method="fine_tune", index=0, *, model=SOURCE, seconds=10.0, **more):
-  """A row of PART."""
-  found = {
-    "model": model, "method": method, "task_index": index,
-    "sampler": "small(classes=3,examples=20)", "seed": 0,
-    "train_set": sizes()[0], "test_set": sizes()[1], "device": "1 cpu",
-    "recipe": json.loads(asked().recipes["fine_tune"]), "seconds": seconds,
-  }  # fmt: skip
-  if method == "score":
-    found |= {"recipe": ["leep", "nce"], "seed": None}
-  return found | more
-
-
-def write(folder, *rows, part=PART):
-  with results.Rows(folder / part.folder / "rows-0-of-1.jsonl") as file:
-    for each in rows:
-      file.append(each)
-
-
-@pytest.fixture
-def nothing_committed(monkeypatch, tmp_path, one_device):
-  """Neither rows of others nor speeds that were measured before."""
-  monkeypatch.setattr(section, "RESULTS", tmp_path / "committed")
-  monkeypatch.setenv("LEEP_JAX_CACHE", str(tmp_path / "user"))
-
-
-def left(folder, *parts):
-  steps = [
-    remaining.Step(asked(part), model)
-    for part in parts or (PART,)
-    for model in part.models
-  ]
-  return remaining.Estimator(folder).left(steps)
-
-
-def speed(model, per_second, width):
-  kept = estimates.KeptRates(catalog.Overrides(), "float32", None, "image")
-  kept.put(model, estimates.Rate(per_second, width, 1.0, "digits"))
-
-
-def test_rows_that_are_there(tmp_path, nothing_committed):
-  other = {**row()["recipe"], "epochs": 5}
-  write(
-    tmp_path,
-    *(row(index=i) for i in (0, 1, 9)),  # of the tasks 0 to 3
-    row(index=2, recipe=other),
-    row(index=2, train_set=7),
-    row(index=2, model=OTHER),
-    row(index=2, sampler="small(classes=2,examples=20)"),
-    row("score", 3, seconds=1.0),
-  )
-  (found,) = left(tmp_path)
-  assert (found.there, found.wanted) == (3, 8)
-
-
-def test_seconds_of_this_run_come_first(tmp_path, nothing_committed):
-  write(tmp_path / "committed", row(seconds=50.0), row("score", seconds=2.0))
-  speed(SOURCE, 100.0, 400)
-  (found,) = left(tmp_path)
-  assert found.unknown == ()
-  assert found.measured == 0
-  # Four trainings, four rows of scores, and a pass over the training set.
-  np.testing.assert_allclose(found.assumed, 4 * 50 + 4 * 2 + sizes()[0] / 100)
-  write(tmp_path, row(seconds=30.0), row(index=1, seconds=40.0))
-  (found,) = left(tmp_path)
-  np.testing.assert_allclose(found.measured, 2 * 35)
-  np.testing.assert_allclose(found.assumed, 4 * 2 + sizes()[0] / 100)
-  np.testing.assert_allclose(found.seconds(3.0), 70 + 3 * found.assumed)
-
-
-@pytest.mark.parametrize(
-  ("tasks", "factor"),
-  [
-    (PART.tasks, 2),
-    # Tasks of all examples have twice as many, too.
-    ("subsets(count=4,classes=2..10)", 4),
-  ],
-)
-def test_seconds_follow_epochs_and_sizes(
-  tmp_path, nothing_committed, tasks, factor
-):
-  recipe = {**row()["recipe"], "epochs": 3}
-  half = {
-    "train_set": sizes()[0] / 2, "sampler": tasks.replace("count=4,", ""),
-  }  # fmt: skip
-  rows = row(recipe=recipe, **half), row("score", seconds=0.0, **half)
-  write(tmp_path / "committed", *rows)
-  speed(SOURCE, 1e9, 400)
-  (found,) = left(tmp_path, dataclasses.replace(PART, tasks=tasks))
-  np.testing.assert_allclose(found.assumed, 4 * 10 * factor, rtol=1e-5)
-
-
-def test_seconds_of_other_sources(tmp_path, nothing_committed):
-  write(tmp_path, row(model=OTHER), row("score", model=OTHER, seconds=1.0))
-  (found,) = left(tmp_path)
-  assert found.unknown == ("4 fine_tune", "4 score", "a forward pass")
-  assert found.seconds(1.0) == 0
-  speed(SOURCE, 50.0, 400)
-  speed(OTHER, 100.0, 100)
-  (found,) = left(tmp_path)
-  assert found.unknown == ()
-  assert found.measured == 0  # not of this source
-  # The network takes twice as long, its outputs are four times as many.
-  expected = 4 * 10 * 2 + 4 * 1 * 4 + sizes()[0] / 50
-  np.testing.assert_allclose(found.assumed, expected)
-
-
-def test_rows_of_other_devices_say_nothing(tmp_path, nothing_committed):
-  write(tmp_path, row(device="8 TPU v5"))
-  (found,) = left(tmp_path)
-  assert "3 fine_tune" in found.unknown
-
-
-def test_what_two_steps_need_counts_once(tmp_path, nothing_committed):
-  heads = section.Part(
-    PART.folder, "digits", (SOURCE,), PART.tasks, "retrain_head", PART.flags
-  )
-  speed(SOURCE, 100.0, 400)
-  write(tmp_path / "committed", row("score", seconds=1.0))
-  one, two = left(tmp_path, heads, PART)
-  train, test = sizes()
-  np.testing.assert_allclose(one.assumed, 4 + (train + test) / 100)
-  assert two.assumed == 0
-  assert two.unknown == ("4 fine_tune",)
-  assert two.wanted == 8
-
-
-def test_passes_that_are_there(tmp_path, nothing_committed):
-  speed(SOURCE, 100.0, 400)
-  write(tmp_path / "committed", row(), row("score", seconds=0.0))
-  (before,) = left(tmp_path)
-  train, _ = asked().sets
-  about = {
-    "model": SOURCE, "dataset": train.name, "split": train.split,
-    "examples": [len(train), 0],
-  }  # fmt: skip
-  part = section.cache_folder(tmp_path) / ".part-abc"
-  part.mkdir(parents=True)
-  journal = {"about": about, "count": 200}
-  (part / "journal.json").write_text(json.dumps(journal))
-  (found,) = left(tmp_path)
-  np.testing.assert_allclose(before.assumed - found.assumed, 200 / 100)
-  (part / "journal.json").unlink()
-  part = part.rename(part.with_name("abc"))
-  (part / "checksums.json").write_text(json.dumps({"about": about}))
-  (found,) = left(tmp_path)
-  np.testing.assert_allclose(found.assumed, 4 * 10)
-
-
-def test_a_source_is_measured_if_it_has_to_run(
-  tmp_path, nothing_committed, monkeypatch
-):
-  calls = []
-
-  def measured(model, load, dataset, **options):
-    calls.append((model, len(dataset)))
-    if model == OTHER:
-      raise leep_jax.InputError("there is no such file")
-    return estimates.Rate(100.0, 400, 1.0, "digits")
-
-  monkeypatch.setattr(estimates, "measured", measured)
-  estimator = remaining.Estimator(tmp_path)
-  step = remaining.Step(asked(), SOURCE)
-  for _ in range(2):
-    estimator.measure([step, step])
-    assert calls == [(SOURCE, sizes()[0])]
-  calls.clear()
-  other = remaining.Step(asked(), OTHER)
-  estimator.measure([other, other])  # not measured in vain again
-  assert calls == [(OTHER, sizes()[0])]
-  assert "a forward pass" in estimator.left([other])[0].unknown
-  calls.clear()
-  write(
-    tmp_path, *(row(m, i) for m in ("fine_tune", "score") for i in range(4))
-  )
-  remaining.Estimator(tmp_path).measure([step])
-  assert calls == []
