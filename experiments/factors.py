@@ -57,6 +57,12 @@ _RECIPES = flags.DEFINE_string(
 _TRAIN = flags.DEFINE_boolean(
   "train_recipes", False, "Train those that are missing.", flag_values=FLAGS
 )
+_SECTIONS = flags.DEFINE_list(
+  "sections",
+  None,
+  "Names of the sections' modules. Default: all.",
+  flag_values=FLAGS,
+)
 _FILE = "factors.jsonl"
 _OUTPUT = flags.DEFINE_string(
   "output",
@@ -405,6 +411,11 @@ def _run() -> int:
   # Absolute, because sources are loaded in another working directory.
   output = pathlib.Path(_OUTPUT.value).resolve()
   recipes = _RECIPES.value and pathlib.Path(_RECIPES.value).resolve()
+  known = list(dict.fromkeys(line.section for line in LINES))
+  sections = _SECTIONS.value or known
+  for name in sections:
+    if name not in known:
+      raise validation.unknown("section", name, known)
   with results.Rows(str(output)) as rows, _CACHED.opened() as opened:
     if recipes and _TRAIN.value:
       _train_recipes(recipes, opened.data_dir)
@@ -414,7 +425,8 @@ def _run() -> int:
       _measure(line, settings, rows, outputs)
 
     for line in LINES:
-      measure(line, [*line.settings()], line.model)
+      if line.section in sections:
+        measure(line, [*line.settings()], line.model)
     for recipe in RECIPES if recipes else ():
       measure(
         Line(*_OF_RECIPES, _ARCH, {}),

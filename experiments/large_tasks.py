@@ -14,8 +14,8 @@ ImageNet ResNet-50 and MobileNet V1 1.0. It fine-tunes for the first 30 tasks:
 three small ResNets for 3 epochs on 2,000 images, an EfficientNet-Lite0 of 48
 pixels for 10 epochs on 1,000. `smoke` takes subsets of the ten digits.
 
-Cost of `cpu`: two hours on two cores, one of which is the ResNet-50's forward
-pass, which the other sections use, too.
+Cost of `cpu`: about four hours on two cores, one of which is the ResNet-50's
+forward pass, which the other sections use, too.
 
 What came out: for every source, LEEP and NCE correlate with accuracy as the
 paper says. The H-score does not: see "What does not, and why" in

@@ -96,11 +96,14 @@ def of_forms(file: pathlib.Path) -> Script:
   )
 
 
-def of_factors(file: pathlib.Path, *, recipes: bool) -> Script:
+def of_factors(
+  file: pathlib.Path, *, sections: Collection[str], recipes: bool
+) -> Script:
   """Returns what says how much is left of `experiments.factors`.
 
   Args:
     file: of its rows.
+    sections: names of the sections whose lines are wanted.
     recipes: whether the rows of recipes are wanted, too.
   """
   rows = [
@@ -108,7 +111,8 @@ def of_factors(file: pathlib.Path, *, recipes: bool) -> Script:
     for line in factors.LINES
     for setting in line.settings()
   ]
-  wanted = dict.fromkeys(map(_factor, rows), _OF_FACTORS / len(rows))
+  each = _OF_FACTORS / len(rows)
+  wanted = {_factor(row): each for row in rows if row["section"] in sections}
   if recipes:
     wanted |= dict.fromkeys(factors.RECIPES, _OF_RECIPE)
   return Script(wanted, lambda: map(_factor, section.rows_in(file)))

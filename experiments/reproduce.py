@@ -296,13 +296,17 @@ def _explaining(chosen: Sequence[str], folder: pathlib.Path) -> list[Step]:
     found.append(
       Step("h_score_forms", lambda: h_score_forms.main(forms), script)
     )
-  if "5.2" in chosen or "5.3" in chosen:
+  sections = [SECTIONS[n].name for n in ("5.2", "5.3") if n in chosen]
+  if sections:
     file = folder / "factors.jsonl"
     line = ["factors", f"--output={file}", *common]
+    line.append(f"--sections={','.join(sections)}")
     recipes = "5.2" in chosen  # sources for tasks of that section
     if recipes:
       line += [f"--recipes={folder / 'recipes'}", "--train_recipes"]
-    script = remaining_scripts.of_factors(file, recipes=recipes)
+    script = remaining_scripts.of_factors(
+      file, sections=sections, recipes=recipes
+    )
     found.append(Step("factors", lambda: factors.main(line), script))
   return found
 

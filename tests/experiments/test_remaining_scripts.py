@@ -21,7 +21,8 @@ def test_factors(tmp_path):
   others = [row for row in committed if "recipe" not in row["setting"]]
   lines = sum(len([*line.settings()]) for line in factors.LINES)
   count = len(factors.RECIPES)
-  script = remaining_scripts.of_factors(file, recipes=True)
+  sections = {line.section for line in factors.LINES}
+  script = remaining_scripts.of_factors(file, sections=sections, recipes=True)
   left = script.left()
   assert (left.there, left.wanted) == (0, lines + count)
   # As the docstring of `experiments.factors` states it.
@@ -35,9 +36,19 @@ def test_factors(tmp_path):
   lacking = lines - len(others)
   seconds = 20 * 60 * lacking / lines
   np.testing.assert_allclose(left.assumed, seconds + 4 * 60 * (count - 1))
-  without = remaining_scripts.of_factors(file, recipes=False).left()
+  without = remaining_scripts.of_factors(
+    file, sections=sections, recipes=False
+  ).left()
   assert (without.there, without.wanted) == (len(others), lines)
   np.testing.assert_allclose(without.assumed, seconds)
+  part = remaining_scripts.of_factors(
+    file, sections=["imbalanced_tasks"], recipes=False
+  ).left()
+  assert part.wanted == sum(
+    len([*line.settings()])
+    for line in factors.LINES
+    if line.section == "imbalanced_tasks"
+  )
 
 
 def test_forms(tmp_path):

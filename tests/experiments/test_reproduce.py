@@ -240,10 +240,14 @@ def test_section_5_7_has_its_heads(tmp_path, called, photos, targets):
   assert (f"--photos={tmp_path}" in line) == photos
 
 
-@pytest.mark.parametrize(("name", "trains"), [("5.2", True), ("5.3", False)])
-def test_sources_of_recipes_are_of_section_5_2(tmp_path, called, name, trains):
+@pytest.mark.parametrize(
+  ("name", "module", "trains"),
+  [("5.2", "small_tasks", True), ("5.3", "imbalanced_tasks", False)],
+)
+def test_factors_are_of_the_sections(tmp_path, called, name, module, trains):
   assert run("--scale=cpu", f"--only={name}", f"--output={tmp_path}") == 0
   line = of(called, "factors")
+  assert f"--sections={module}" in line
   assert ("--train_recipes" in line) == trains
   assert (f"--recipes={tmp_path / 'recipes'}" in line) == trains
 
