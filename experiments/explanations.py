@@ -237,7 +237,9 @@ def _of_trained(line) -> list[table_1.Variant]:
     if other != metric and metric == "binary_f1":
       reached[f"{other} instead of {metric}"] = [row[other] for row in trained]
   heads = {
-    row["task"]: row[metric] for row in rows if row["method"] == "retrain_head"
+    row["task"]: row[metric]
+    for row in section.of_one_recipe(rows)
+    if row["method"] == "retrain_head"
   }
   if all(row["task"] in heads for row in trained):
     name = f"heads of the same {len(trained)} tasks"
@@ -270,8 +272,8 @@ def _scored_and_trained(rows, line):
 def _variant(name, known, trained, values) -> table_1.Variant:
   scores = [known[_task(row)] for row in trained]
   r = {
-    name: table_1.pearson([one[name] for one in scores], values)
-    for name in table_1.SCORES
+    score: table_1.pearson([one[score] for one in scores], values)
+    for score in table_1.SCORES
   }
   return table_1.Variant(name, r, len(trained))
 
@@ -335,15 +337,16 @@ def agreement(lines: Sequence[table_1.Line]) -> str:
   of_leep = [line for line, score in known if score == "leep"]
   signs = sum((line.found["leep"].pearson or 0) > 0 for line in of_leep)
   leep = sum(line.differs("leep") for line in of_leep)
-  weak = sum((line.found["leep"].p_value or 0) > 0.05 for line in of_leep)
+  p = [line.found["leep"].p_value for line in of_leep]
+  significant = sum(one is not None and one < 0.05 for one in p)
   return (
     f"{len(measured)} of {len(lines)} lines are measured: {len(known)} "
     f"correlations, and {len(cells) - len(known)} H-scores that are constant. "
     f"{marks['']} correlations agree with the published ones, {marks[' †']} "
     f"more do within the chance in both samples (†), {marks[' ‡']} differ "
     f"(‡), {leep} of them of LEEP. LEEP correlates positively in {signs} of "
-    f"{len(of_leep)} lines, as published; in {weak} of them not significantly "
-    "(p > 0.05)."
+    f"{len(of_leep)} lines, as published, and significantly (p < 0.05) in "
+    f"{significant}."
   )
 
 

@@ -14,7 +14,7 @@ the same heads from five sources trained on CIFAR-10 and four on ImageNet; for
 an ImageNet ResNet-50 and MobileNet V1 1.0, tasks are drawn from fewer images.
 It fine-tunes for the first 30 tasks: three small ResNets for 20 epochs on
 CIFAR-100 and 10 on Fashion-MNIST, an ImageNet EfficientNet-Lite0 of 48 pixels
-for 3. `smoke` uses digits.
+for 10 and 3. `smoke` uses digits.
 
 Cost of `cpu`: five hours on two cores, after the forward passes of
 `small_tasks`, all but five minutes of it for fine-tuning.
@@ -46,9 +46,10 @@ def parts(scale: str, target: str) -> list[section.Part]:
     options=options,
     changed=fewer,
   )
-  changed = {**fewer, "epochs": 3}
+  changed = {**fewer, "epochs": 10}
   if scale == "cpu" and target == "fashion_mnist":
     options |= {"epochs": 10, "test_limit": 2000}
+    changed["epochs"] = 3
   return found + section.parts_of(
     "fine_tune",
     scale,

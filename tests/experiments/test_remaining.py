@@ -7,7 +7,16 @@ import json
 import numpy as np
 import pytest
 
-from experiments import convergence, remaining, section
+from experiments import (
+  convergence,
+  imbalanced_tasks,
+  large_tasks,
+  meta_transfer,
+  remaining,
+  section,
+  small_tasks,
+  source_selection,
+)
 import leep_jax
 from leep_jax import estimates
 from leep_jax.reports import results
@@ -224,3 +233,24 @@ def test_the_cost_that_convergence_states_is_that_of_its_rows():
   assert "half an hour of training on CIFAR-100 and two hours on" in stated
   np.testing.assert_allclose(seconds["cifar100"], 1800, rtol=0.25)
   np.testing.assert_allclose(seconds["fashion_mnist"], 7200, rtol=0.25)
+
+
+def test_committed_rows_are_those_of_the_scale_cpu(tmp_path):
+  sections = (
+    large_tasks, small_tasks, imbalanced_tasks, meta_transfer, convergence,
+    source_selection,
+  )  # fmt: skip
+  sweeps = []
+  for module in sections:
+    for target in module.SECTION.targets:
+      for part in module.parts("cpu", target):
+        line = section.arguments(part, section.RESULTS, data_dir=str(tmp_path))
+        wanted = remaining.Asked(part, line)
+        sweeps += [remaining.Sweep(wanted, model) for model in part.models]
+  left = remaining.Estimator(section.RESULTS).left(sweeps)
+  lacking = {
+    (sweep.part.folder, sweep.part.transfer, *sweep.part.models)
+    for sweep, rest in zip(sweeps, left, strict=True)
+    if rest.there != rest.wanted
+  }
+  assert not lacking
