@@ -9,13 +9,9 @@ import pytest
 
 from experiments import (
   convergence,
-  imbalanced_tasks,
-  large_tasks,
-  meta_transfer,
   remaining,
+  reproduce,
   section,
-  small_tasks,
-  source_selection,
 )
 import leep_jax
 from leep_jax import estimates
@@ -236,14 +232,10 @@ def test_the_cost_that_convergence_states_is_that_of_its_rows():
 
 
 def test_committed_rows_are_those_of_the_scale_cpu(tmp_path):
-  sections = (
-    large_tasks, small_tasks, imbalanced_tasks, meta_transfer, convergence,
-    source_selection,
-  )  # fmt: skip
   sweeps = []
-  for module in sections:
-    for target in module.SECTION.targets:
-      for part in module.parts("cpu", target):
+  for paper in reproduce.SECTIONS.values():
+    for target in paper.targets:
+      for part in paper.parts("cpu", target):
         line = section.arguments(part, section.RESULTS, data_dir=str(tmp_path))
         wanted = remaining.Asked(part, line)
         sweeps += [remaining.Sweep(wanted, model) for model in part.models]
