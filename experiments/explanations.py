@@ -158,9 +158,9 @@ def _of_few_examples(line) -> str:
   most = max(row["train_examples"] for row in trained)
   return (
     f"the paper's ResNet-18 has 512 features and the tasks at most {most} "
-    "examples, for which any H-score is Y - 1: the published value is that of "
-    f"a constant (p > 0.05); `{section.short_name(line.model)}` has fewer "
-    "features than examples"
+    "examples, for which any H-score is Y - 1: the published value would be "
+    f"that of a constant (p > 0.05); `{section.short_name(line.model)}` has "
+    "fewer features than examples"
   )
 
 
@@ -342,11 +342,11 @@ def agreement(lines: Sequence[table_1.Line]) -> str:
   return (
     f"{len(measured)} of {len(lines)} lines are measured: {len(known)} "
     f"correlations, and {len(cells) - len(known)} H-scores that are constant. "
-    f"{marks['']} correlations agree with the published ones, {marks[' †']} "
-    f"more do within the chance in both samples (†), {marks[' ‡']} differ "
-    f"(‡), {leep} of them of LEEP. LEEP correlates positively in {signs} of "
-    f"{len(of_leep)} lines, as published, and significantly (p < 0.05) in "
-    f"{significant}."
+    f"In {marks['']} the interval holds the published r, in {marks[' †']} more "
+    f"the difference is within the chance in both samples (†), {marks[' ‡']} "
+    f"differ (‡), {leep} of them of LEEP. LEEP correlates positively in "
+    f"{signs} of {len(of_leep)} lines, as published, and significantly "
+    f"(p < 0.05) in {significant}."
   )
 
 
@@ -381,11 +381,11 @@ def counted(lines: Sequence[table_1.Line]) -> str:
   ]
   return (
     f"Of the {len(found)} marked cells, {len(of_h_score)} are H-scores that "
-    "follow from their definition; "
+    "their definition explains; "
     f"{len(explained) - len(of_h_score)} are of lines of which a variant or "
     "another source agrees with the paper in all scores; "
     f"{len(found) - len(explained)} are unexplained. Each cell is judged "
-    "alone, so that one in twenty would be marked by chance."
+    "alone, so that one in twenty would have ‡ by chance."
   )
 
 

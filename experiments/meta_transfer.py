@@ -93,11 +93,11 @@ def text() -> str:
   return (
     f"Its meta-training (`{card['data']}`) took {curve[-1]['tasks']:,} tasks "
     f"in {curve[-1]['epoch']} epochs. After each, its accuracy was measured in "
-    f"validation (`{card['validation']}`). Kept are the weights of epoch "
-    f"{kept['epoch']}, after {kept['tasks']:,} tasks: the best in validation, "
-    "which this choice favours. Target tasks are "
-    f"`{after[0]['sampler']}`. Before meta-training, the model classifies by "
-    "the nearest class mean of its backbone's features.\n\n"
+    f"validation (`{card['validation']}`). The weights of epoch "
+    f"{kept['epoch']}, after {kept['tasks']:,} tasks, are kept because they "
+    "are the best in validation, so that this accuracy is optimistic. Target "
+    f"tasks are `{after[0]['sampler']}`. Before meta-training, the model "
+    "classifies by the nearest class mean of its backbone's features.\n\n"
     f"{_reached(curve[0], kept, before, after)}"
   )
 
