@@ -92,10 +92,11 @@ def blocks() -> Iterator[tuple[str, str, pathlib.Path]]:
   yield "table_1", f"{short_table_1(excerpt(found))}\n\n{_cells(found)}", README
   yield "table_1", short_table_1(found), HERE
   yield "agreement", explanations.agreement(found), HERE
-  yield "counted", explanations.counted(found), HERE
+  differences = explanations.differences(found)
+  yield "counted", explanations.counted(differences), HERE
   yield "meta", meta_transfer.text(), HERE
   details = {
-    "differences": explanations.text(found),
+    "differences": explanations.text(differences),
     "moves": explanations.moves(),
     "together": explanations.together(found),
     "meta_training": meta_transfer.validation_curve(),

@@ -223,13 +223,14 @@ def _of_trained(line) -> list[table_1.Variant]:
 
   They are other epochs, other metrics, heads, and untrained CNAPs.
   """
-  known, trained = _of_line(line)
   method, metric = line.published["method"], section.metric_of(line.section)
   rows = [
     row
     for row in section.at_all_scales(line.section, line.published["target"])
     if row["model"] == line.model
   ]
+  largest = section.of_one_recipe(rows)
+  known, trained = _scored_and_trained(largest, line)
   runs = [row for row in rows if row["method"] == method]
   reached = _of_other_epochs(trained) | _of_other_runs(runs, trained, metric)
   for other in sweep_report.METRICS:
@@ -238,7 +239,7 @@ def _of_trained(line) -> list[table_1.Variant]:
       reached[f"{other} instead of {metric}"] = [row[other] for row in trained]
   heads = {
     row["task"]: row[metric]
-    for row in section.of_one_recipe(rows)
+    for row in largest
     if row["method"] == "retrain_head"
   }
   if all(row["task"] in heads for row in trained):
@@ -350,13 +351,8 @@ def agreement(lines: Sequence[table_1.Line]) -> str:
   )
 
 
-def text(lines: Sequence[table_1.Line]) -> str:
-  """Returns the list of all differences as Markdown.
-
-  Args:
-    lines: of Table 1.
-  """
-  found = differences(lines)
+def text(found: Sequence[Difference]) -> str:
+  """Returns a list of differences as Markdown."""
   listed = []
   for one in found:
     facts, got = one.line.published, one.line.found[one.score]
@@ -370,9 +366,8 @@ def text(lines: Sequence[table_1.Line]) -> str:
   return "\n".join(listed or ["- none"])
 
 
-def counted(lines: Sequence[table_1.Line]) -> str:
+def counted(found: Sequence[Difference]) -> str:
   """Returns a sentence on how many differences have a reason."""
-  found = differences(lines)
   explained = [one for one in found if one.explained]
   of_h_score = [
     one

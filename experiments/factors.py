@@ -286,8 +286,7 @@ def _r(scores, values):
   # With too few examples, H-scores are equal up to rounding.
   if np.ptp(scores) < 1e-9:
     return None
-  found = section.r_with_interval(scores, values)
-  return None if found is None else [round(v, 4) for v in found]
+  return section.r_with_interval(scores, values)
 
 
 def _of_classes(labels, *, classes):

@@ -147,7 +147,7 @@ def compared(
   for name in AGAINST:
     r = section.r_with_interval(*pairs[name])
     assert r is not None
-    found[name] = [round(v, 4) for v in r]
+    found[name] = r
   return found
 
 

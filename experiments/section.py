@@ -188,16 +188,7 @@ def flags_of(options: Options) -> tuple[str, ...]:
 def measured(
   name: str, target: str, folder: pathlib.Path = RESULTS
 ) -> Sequence[results.Row]:
-  """Returns the rows of a section and target, only those of the largest scale.
-
-  Args:
-    name: name of the section.
-    target: target data set.
-    folder: folder of the rows of all sections.
-
-  Returns:
-    The rows; none if the section was not run.
-  """
+  """Returns the rows of `at_all_scales`, only those of the largest scale."""
   return of_one_recipe(at_all_scales(name, target, folder))
 
 
@@ -270,6 +261,8 @@ def short_name(model: str) -> str:
 def r_with_interval(scores: Any, performances: Any) -> list[float] | None:
   """Returns r and its 95 % interval, or None if a column is constant.
 
+  They are rounded as rows have them, to four digits.
+
   Args:
     scores: `[n]`.
     performances: `[n]`.
@@ -277,7 +270,7 @@ def r_with_interval(scores: Any, performances: Any) -> list[float] | None:
   found = correlation.correlate(scores, performances)
   if found.pearson is None or found.interval is None:
     return None
-  return [found.pearson, *found.interval]
+  return [round(value, 4) for value in (found.pearson, *found.interval)]
 
 
 def rows_in(path: pathlib.Path) -> list[results.Row]:
